@@ -1,0 +1,1 @@
+"""The ``tclr`` command: parse, call, show."""

@@ -1,0 +1,82 @@
+"""``tclr inspect``: show or verify what a store holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def _show(summary: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=summary["store"])
+    for name in ("subject", "clip"):
+        table.add_column(name, overflow="fold")
+    for name in ("frames", "seconds", "fps", "with face", "low", "unreadable", "AUs"):
+        table.add_column(name, justify="right")
+    table.add_column("warning", overflow="fold")
+    for row in summary["clips"]:
+        table.add_row(
+            row["subject"],
+            row["clip"],
+            str(row["n_frames"]),
+            f"{row['duration_s']:.2f}",
+            f"{row['fps']:.4g}",
+            f"{row['share_face']:.1%}",
+            str(row["n_low_confidence"]),
+            str(row["n_unreadable"]),
+            str(len(row["labelled_aus"])),
+            row["warning"],
+        )
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    click.echo(
+        f"{', '.join(summary['dataset'])}: {summary['n_subjects']} subjects, {summary['n_clips']} clips, "
+        f"{summary['n_frames']:,} frames, {summary['share_face']:.1%} with a face; crops of "
+        f"{summary['crop_size_px']} px; {summary['size_bytes'] / 1e6:,.1f} MB; last run: {summary['run_state']}"
+    )
+    for stage in ("detect", "align"):
+        click.echo(f"{stage}: " + ", ".join(f"{name}={value}" for name, value in summary[stage].items()))
+
+
+def _verify(store: Path, as_json: bool) -> bool:
+    """Print one line a file; return whether all are sound."""
+    from tclr.pipeline.store import find_damage
+
+    found = [(str(path), damage) for path, damage in find_damage(store)]
+    if as_json:
+        click.echo(json.dumps({"files": [{"path": path, "damage": damage} for path, damage in found]}, indent=2))
+    else:
+        for path, damage in found:
+            click.echo(f"{'damaged' if damage else 'ok'}: {damage or path}")
+    return bool(found) and not any(damage for _, damage in found)
+
+
+@click.command("inspect")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+@click.option("--verify", is_flag=True, help="Read every file and check it against the schema; exit status 1 if damaged.")
+def command(store: Path, as_json: bool, verify: bool) -> None:
+    """Show subjects, clips, frames, share with a face, crop size and settings of STORE.
+
+    \b
+    Example:
+      tclr inspect store/
+      tclr inspect store/ --json | jq .n_frames
+      tclr inspect store/ --verify
+    """
+    from tclr.pipeline.inspection import summarise_store
+
+    if verify:
+        if not _verify(store, as_json):
+            sys.exit(1)
+        return
+    summary = summarise_store(store)
+    if as_json:
+        click.echo(json.dumps(summary, indent=2))
+    else:
+        _show(summary)

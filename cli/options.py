@@ -1,0 +1,76 @@
+"""Options shared by commands: one for every setting, built from the settings classes, plus ``--config``."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from tclr.schemas.config import Settings, parse_settings
+from tclr.schemas.errors import SettingError
+
+TABLES = ("detect", "align", "pretrain", "fit_au", "embed")
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
+    flag = name.replace("_", "-")
+    help_text = f"{field.description}  [default: {field.default}]"
+    if field.annotation is bool:
+        return click.option(f"--{flag}/--no-{flag}", name, default=None, help=help_text)
+    if get_origin(field.annotation) is Literal:
+        return click.option(f"--{flag}", name, type=click.Choice(get_args(field.annotation)), help=help_text)
+    return click.option(f"--{flag}", name, type=field.annotation, help=help_text)
+
+
+def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
+    """Read a TOML settings file with one table a stage.
+
+    Raises
+    ------
+    SettingError
+        If the file cannot be read, is no TOML, or has an unknown table.
+    """
+    if path is None:
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingError(f"Expected a TOML settings file, but cannot read {path}: {error}.") from error
+    for name, table in tables.items():
+        if name not in TABLES or not isinstance(table, dict):
+            raise SettingError(f"Unknown table or setting {name!r} in {path}. Known tables: {', '.join(TABLES)}.")
+    return tables
+
+
+def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option for every field of the settings classes, and ``--config FILE``.
+
+    The command then receives one settings object a keyword: ``settings_options(detect=DetectConfig)`` passes
+    ``detect``. An option given on the command line wins over the file, the file over the default.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, config: Path | None, **values: Any) -> None:
+            tables = read_config(config)
+            for table, kind in kinds.items():
+                given = {name: values.pop(name) for name in kind.model_fields}
+                chosen = {name: value for name, value in given.items() if value is not None}
+                parse_settings(kind, tables.get(table, {}), f"[{table}] of {config}")
+                values[table] = parse_settings(kind, tables.get(table, {}) | chosen, "the command line")
+            function(*args, **values)
+
+        for kind in reversed(list(kinds.values())):
+            for name, field in reversed(list(kind.model_fields.items())):
+                wrapper = _option(name, field)(wrapper)
+        config_option = click.option(
+            "--config", type=click.Path(path_type=Path), help="TOML file with settings, one table a stage."
+        )
+        return config_option(wrapper)
+
+    return decorate

@@ -1,0 +1,72 @@
+"""``tclr preprocess``: detect, align and store the faces of a folder."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from tclr.cli.options import settings_options
+from tclr.schemas.config import AlignConfig, DetectConfig
+
+
+@click.command("preprocess")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--dataset", default="auto", show_default=True, help="Layout of SOURCE: auto, bp4d or folder.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of a local Dask cluster  [default: one a core]")
+@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
+@click.option("--allow-truncated", is_flag=True, help="Keep what decodes of truncated videos, with a warning.")
+@settings_options(detect=DetectConfig, align=AlignConfig)
+def command(
+    source: Path,
+    store: Path,
+    dataset: str,
+    workers: int | None,
+    scheduler: str | None,
+    allow_truncated: bool,
+    detect: DetectConfig,
+    align: AlignConfig,
+) -> None:
+    """Detect, align and store the faces of SOURCE in the folder STORE.
+
+    SOURCE is a folder of videos and image sequences (SOURCE/<subject>/<clip>.mp4, or flat files: each its own
+    subject) or BP4D. Run the same command again to go on after an interruption or to add new clips: what is done
+    is not done again. The exit status is 1 if a clip failed; the others are stored.
+
+    \b
+    Example:
+      tclr preprocess videos/ store/ --workers 4
+      tclr preprocess BP4D/ store/ --dataset bp4d --size 224
+    """
+    from tclr.cli.progress import make_progress
+    from tclr.pipeline.preprocess import PreprocessConfig, Progress, preprocess
+
+    started_s = time.monotonic()
+    with make_progress("clips") as bars:
+        task = bars.add_task("Preprocessing", total=None)
+
+        def notify(progress: Progress) -> None:
+            rate = progress.n_frames / max(time.monotonic() - started_s, 1e-9)
+            failed = f", {len(progress.failures)} failed" if progress.failures else ""
+            text = f"Preprocessing {progress.n_frames:,} frames, {rate:,.0f} frames/s{failed}"
+            bars.update(task, completed=progress.n_done, total=progress.n_clips, description=text)
+
+        config = PreprocessConfig(detect, align, allow_truncated)
+        result = preprocess(
+            source, store, config, dataset=dataset, workers=workers, scheduler=scheduler, notify=notify
+        )
+    for warning in result.warnings:
+        click.echo(f"warning: {warning.name}: {warning.reason}", err=True)
+    for failure in result.failures:
+        click.echo(f"failed: {failure.name}: {failure.reason}", err=True)
+    click.echo(
+        f"{store}: {result.n_subjects} subjects, {result.n_clips} clips; this run {result.n_frames} frames in "
+        f"{time.monotonic() - started_s:.1f} s, {result.n_skipped} clips were done before, "
+        f"{len(result.failures)} failed."
+    )
+    if result.failures:
+        sys.exit(1)
+    click.echo(f"Next: tclr inspect {store}")

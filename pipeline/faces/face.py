@@ -1,0 +1,56 @@
+"""One detected face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in one frame.
+
+    Attributes
+    ----------
+    landmarks : ndarray
+        (K, 3) float32, x and y in source pixels, z in the same scale, smaller is nearer to the camera.
+    pose : ndarray
+        (3,) float32: pitch, yaw, roll in radians; see ``pose_from_rotation``.
+    blendshapes : ndarray or None
+        (52,) float32, 0..1.
+    """
+
+    landmarks: np.ndarray
+    pose: np.ndarray
+    blendshapes: np.ndarray | None
+
+    @property
+    def bbox(self) -> np.ndarray:
+        """(4,) float32: x0 y0 x1 y1 of the landmarks in source pixels."""
+        points = self.landmarks[:, :2]
+        return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
+
+
+def pose_from_rotation(rotation: np.ndarray) -> np.ndarray:
+    """Return pitch, yaw and roll of a face rotation.
+
+    The rotation takes the canonical face (x to the right of the picture, y up, z towards the camera) to the
+    camera's frame and is read as ``Ry(yaw) @ Rx(pitch) @ Rz(roll)``. All angles are 0 for a face that looks
+    straight into the camera; pitch > 0 looks down, yaw > 0 turns the nose to the right of the picture, roll > 0
+    tilts the head anticlockwise in the picture.
+
+    Parameters
+    ----------
+    rotation : ndarray
+        (3, 3) rotation matrix.
+
+    Returns
+    -------
+    ndarray
+        (3,) float32: pitch in -pi/2..pi/2, yaw and roll in -pi..pi.
+    """
+    pitch = np.arcsin(np.clip(-rotation[1, 2], -1, 1))
+    yaw = np.arctan2(rotation[0, 2], rotation[2, 2])
+    roll = np.arctan2(rotation[1, 0], rotation[1, 1])
+    return np.array([pitch, yaw, roll], np.float32)

@@ -1,0 +1,101 @@
+"""The mediapipe backend: 478 landmarks, 52 blendshapes and pose from the face landmarker bundle.
+
+The face landmarker reports no confidence of its own, so ``score_crop`` asks the BlazeFace detector of the same
+bundle, independently, whether the crop shows a face.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from types import TracebackType
+
+import mediapipe as mp
+import numpy as np
+from mediapipe.tasks.python import BaseOptions, vision
+
+from tclr.pipeline.faces.face import Face, pose_from_rotation
+from tclr.pipeline.models import find_model
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
+from tclr.schemas.config import DetectConfig
+
+SCORE_FLOOR = 0.05
+"""BlazeFace candidates below this are not reported; chosen by us: far below any sensible ``min_score``."""
+
+
+def _to_image(image: np.ndarray) -> mp.Image:
+    return mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+
+
+class MediapipeDetector:
+    """Face landmarker in VIDEO mode (or IMAGE mode for stills) with BlazeFace as a check."""
+
+    name = "mediapipe"
+    n_landmarks = 478
+
+    def __init__(self, config: DetectConfig, *, video: bool) -> None:
+        model = find_model()
+        self.blendshape_names = BLENDSHAPE_NAMES
+        self._video = video
+        self._last_ms = -1
+        mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
+        self._landmarker = vision.FaceLandmarker.create_from_options(
+            vision.FaceLandmarkerOptions(
+                base_options=BaseOptions(model_asset_path=str(model)),
+                running_mode=mode,
+                num_faces=config.max_faces,
+                min_face_detection_confidence=config.min_detection_confidence,
+                min_face_presence_confidence=config.min_presence_confidence,
+                min_tracking_confidence=config.min_tracking_confidence,
+                output_face_blendshapes=True,
+                output_facial_transformation_matrixes=True,
+            )
+        )
+        with zipfile.ZipFile(model) as bundle:
+            blazeface = bundle.read("face_detector.tflite")
+        self._checker = vision.FaceDetector.create_from_options(
+            vision.FaceDetectorOptions(
+                base_options=BaseOptions(model_asset_buffer=blazeface), min_detection_confidence=SCORE_FLOOR
+            )
+        )
+
+    def detect(self, image: np.ndarray, timestamp_s: float) -> list[Face]:
+        """Return the faces of the next frame; see ``Detector.detect``."""
+        if self._video:
+            # mediapipe counts whole milliseconds and wants them to rise
+            self._last_ms = max(self._last_ms + 1, round(timestamp_s * 1000))
+            result = self._landmarker.detect_for_video(_to_image(image), self._last_ms)
+        else:
+            result = self._landmarker.detect(_to_image(image))
+        height, width = image.shape[:2]
+        scale = np.array([width, height, width], np.float32)
+        return [
+            Face(
+                landmarks=np.array([(p.x, p.y, p.z) for p in points], np.float32) * scale,
+                pose=pose_from_rotation(np.asarray(matrix)[:3, :3]),
+                blendshapes=np.array([category.score for category in shapes], np.float32),
+            )
+            for points, shapes, matrix in zip(
+                result.face_landmarks,
+                result.face_blendshapes,
+                result.facial_transformation_matrixes,
+                strict=True,
+            )
+        ]
+
+    def score_crop(self, crop: np.ndarray) -> float:
+        """Return BlazeFace's best score on a crop, 0 where it finds nothing."""
+        found = self._checker.detect(_to_image(crop)).detections
+        return max((float(detection.categories[0].score) for detection in found), default=0.0)
+
+    def close(self) -> None:
+        """Free the models."""
+        self._landmarker.close()
+        self._checker.close()
+
+    def __enter__(self) -> MediapipeDetector:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

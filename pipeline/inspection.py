@@ -1,0 +1,62 @@
+"""What a store holds, counted from its files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.store import Status
+
+
+def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
+    counts = Counter(store.read(info, "status").tolist())
+    timestamps = store.read(info, "timestamp")
+    return {
+        "subject": info.subject,
+        "clip": info.clip,
+        "n_frames": info.n_frames,
+        "duration_s": float(timestamps[-1]) if len(timestamps) else 0.0,
+        "fps": info.attrs["fps"],
+        "share_face": float(store.face_mask(info).mean()) if info.n_frames else 0.0,
+        **{f"n_{status.name}": counts[int(status)] for status in Status},
+        "labelled_aus": store.names(info, "au"),
+        "warning": info.attrs["warning"],
+    }
+
+
+def summarise_store(root: Path) -> dict[str, Any]:
+    """Count what a store holds.
+
+    Returns
+    -------
+    dict
+        ``dataset``, ``n_subjects``, ``n_clips``, ``n_frames``, ``share_face`` (0..1), ``crop_size_px``,
+        ``size_bytes``, ``detect``, ``align`` (settings), ``run_state``, and ``clips``: one dict a clip.
+
+    Raises
+    ------
+    StoreError
+        If it is no store or a file is damaged.
+    """
+    with Store(root) as store:
+        rows = [_clip_row(store, info) for info in store.clips]
+        n_frames = sum(row["n_frames"] for row in rows)
+        first = store.clips[0].root if store.clips else {}
+        run = Path(root) / "run.json"
+        return {
+            "store": str(root),
+            "dataset": sorted({info.dataset for info in store.clips}),
+            "n_subjects": len(store.subjects),
+            "n_clips": len(rows),
+            "n_frames": n_frames,
+            "share_face": sum(row["share_face"] * row["n_frames"] for row in rows) / max(n_frames, 1),
+            "crop_size_px": store.crop_size(),
+            "size_bytes": sum(path.stat().st_size for path in store.paths.values()),
+            "detect": json.loads(first["detect_config"]) if first else {},
+            "align": json.loads(first["align_config"]) if first else {},
+            "run_state": json.loads(run.read_text())["state"] if run.is_file() else "unknown",
+            "clips": rows,
+        }

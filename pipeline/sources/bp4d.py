@@ -1,0 +1,107 @@
+"""BP4D: numbered JPEG frames at 25 frames/s and AU occurrence by frame number.
+
+::
+
+    SOURCE/[Sequences(2D+3D)/|2D+3D/]F001/T1/0286.jpg
+    SOURCE/AUCoding/AU_OCC/F001_T1.csv      first row AU numbers (first cell 0), first column frame number
+
+9 means unknown. Source: Zhang et al., "BP4D-Spontaneous", Image and Vision Computing 2014; the layouts are
+those of DESIGN.md, section 5.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tclr.pipeline.sources.clip import Clip, Labels, numbered_images
+from tclr.schemas.action_units import AU_NAMES, UNKNOWN, au_column
+from tclr.schemas.errors import InputError
+
+FPS = 25.0
+SUBJECT = re.compile(r"[FM]\d{3}")
+TASK = re.compile(r"T\d+")
+FRAME_FOLDERS = ("2D+3D", "Sequences(2D+3D)", "Sequences(2D+3D)/2D+3D", ".")
+LABEL_FOLDERS = ("AUCoding/AU_OCC", "AU_OCC", "AUCoding")
+
+
+def _frame_root(source: Path) -> Path | None:
+    """Return the folder that holds the subjects' folders."""
+    for name in FRAME_FOLDERS:
+        folder = source / name
+        if folder.is_dir() and any(SUBJECT.fullmatch(path.name) and path.is_dir() for path in folder.iterdir()):
+            return folder
+    return None
+
+
+def looks_like_bp4d(source: Path) -> bool:
+    """Tell whether a folder has BP4D's layout: subjects F001.. with tasks T1.. and an AU coding folder."""
+    has_labels = any((source / name).is_dir() for name in LABEL_FOLDERS)
+    return has_labels and _frame_root(source) is not None
+
+
+def read_occurrence(path: Path) -> Labels:
+    """Read one ``AU_OCC`` file.
+
+    Returns
+    -------
+    Labels
+        The AUs that the file codes for at least one frame.
+
+    Raises
+    ------
+    InputError
+        If a row or cell is not as the format says.
+    """
+    with path.open(newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    try:
+        table = np.array([[int(cell) for cell in row] for row in rows], np.int64)
+    except ValueError as error:
+        raise InputError(f"Expected a table of whole numbers of equal length, but got {error} in {path}.") from error
+    if table.ndim != 2 or len(table) < 2:
+        raise InputError(f"Expected a row of AU numbers and rows of frames, but got {len(rows)} rows in {path}.")
+    numbers, frames, codes = table[0, 1:], table[1:, 0], table[1:, 1:]
+    if (strange := codes[~np.isin(codes, (0, 1, 9))]).size:
+        raise InputError(f"Expected codes 0, 1 or 9, but got {strange[0]} in {path}.")
+    order = np.argsort(frames, kind="stable")
+    if (np.diff(frames[order]) == 0).any():
+        raise InputError(f"Expected each frame number once, but one stands twice in {path}.")
+    kept = [i for i, number in enumerate(numbers) if int(number) in AU_NAMES and (codes[:, i] != 9).any()]
+    occurrence = np.where(codes == 9, UNKNOWN, codes == 1).astype(np.int8)[order][:, kept]
+    return Labels(tuple(au_column(int(numbers[i])) for i in kept), frames[order], occurrence)
+
+
+def _label_path(source: Path, subject: str, task: str) -> Path | None:
+    for folder in LABEL_FOLDERS:
+        path = source / folder / f"{subject}_{task}.csv"
+        if path.is_file():
+            return path
+    return None
+
+
+def find_bp4d(source: Path) -> list[Clip]:
+    """List BP4D's clips: a subject's tasks.
+
+    Raises
+    ------
+    InputError
+        If no subject folder with tasks of numbered frames is found.
+    """
+    root = _frame_root(source)
+    clips = []
+    for folder in sorted(root.glob("*/*")) if root else []:
+        subject, task = folder.parent.name, folder.name
+        if SUBJECT.fullmatch(subject) and TASK.fullmatch(task) and folder.is_dir() and numbered_images(folder):
+            relative = folder.relative_to(source).as_posix()
+            label_path = _label_path(source, subject, task)
+            clips.append(Clip("bp4d", subject, task, folder, relative, FPS, label_path, read_occurrence))
+    if not clips:
+        raise InputError(
+            f"Expected BP4D's layout (2D+3D/F001/T1/0001.jpg) in {source}, but found no such frames. "
+            "Give the folder above 2D+3D, or choose --dataset folder."
+        )
+    return clips

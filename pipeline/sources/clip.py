@@ -1,0 +1,137 @@
+"""What a source adapter returns: clips, and labels by frame number."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from tclr.schemas.action_units import UNKNOWN
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True)
+class Labels:
+    """AU occurrence by frame number.
+
+    Attributes
+    ----------
+    names : tuple of str
+        A column names, as ``AU01``.
+    frames : ndarray
+        (N,) int64, rising: the source's frame numbers.
+    occurrence : ndarray
+        (N, A) int8: 1 present, 0 absent, -1 unknown.
+    """
+
+    names: tuple[str, ...]
+    frames: np.ndarray
+    occurrence: np.ndarray
+
+    def at(self, source_frames: np.ndarray) -> np.ndarray:
+        """Return (T, A) int8 labels of the given frame numbers; -1 where the file has no such frame."""
+        rows = np.full((len(source_frames), len(self.names)), UNKNOWN, np.int8)
+        if len(self.frames):
+            place = np.searchsorted(self.frames, source_frames).clip(max=len(self.frames) - 1)
+            known = self.frames[place] == source_frames
+            rows[known] = self.occurrence[place[known]]
+        return rows
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One continuous recording of one subject.
+
+    Attributes
+    ----------
+    dataset, subject, clip : str
+        Names that are safe as file names.
+    path : Path
+        A video file, a still image, or a folder of numbered images.
+    source : str
+        ``path`` relative to the source folder, as the store records it.
+    image_fps : float
+        Frames a second of an image sequence; videos bring their own timestamps.
+    label_path : Path or None
+        File of AU labels; part of the clip's fingerprint.
+    read_labels : callable or None
+        Returns the ``Labels`` of ``label_path``.
+    """
+
+    dataset: str
+    subject: str
+    clip: str
+    path: Path
+    source: str
+    image_fps: float = 25.0
+    label_path: Path | None = None
+    read_labels: Callable[[Path], Labels] | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """``(subject, clip)``."""
+        return self.subject, self.clip
+
+    @property
+    def name(self) -> str:
+        """``subject/clip``, as messages show it."""
+        return f"{self.subject}/{self.clip}"
+
+    def files(self) -> list[Path]:
+        """Return the files that the clip is read from, labels last."""
+        media = [path for _, path in numbered_images(self.path)] if self.path.is_dir() else [self.path]
+        return [*media, *([self.label_path] if self.label_path else [])]
+
+    def fingerprint(self) -> str:
+        """Return a digest of the names, sizes and modification times of the clip's files: cheap to compare."""
+        digest = hashlib.sha256()
+        for path in self.files():
+            status = path.stat()
+            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()[:32]
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the contents of the clip's files, in order: the same wherever they lie."""
+        digest = hashlib.sha256()
+        for path in self.files():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+
+def frame_number(path: Path) -> int | None:
+    """Return the number at the end of a file's stem, ``None`` if there is none: ``img_0286.jpg`` is 286."""
+    found = re.search(r"(\d+)$", path.stem)
+    return int(found.group(1)) if found else None
+
+
+def is_image(path: Path) -> bool:
+    """Tell whether a name is that of an image that is no hidden file."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def is_video(path: Path) -> bool:
+    """Tell whether a name is that of a video that is no hidden file."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def numbered_images(folder: Path) -> list[tuple[int, Path]]:
+    """Return the numbered images of a folder with their numbers, rising."""
+    images = [(frame_number(path), path) for path in folder.iterdir() if is_image(path)]
+    return sorted((number, path) for number, path in images if number is not None)
+
+
+def safe_name(text: str) -> str:
+    """Return a subject or clip name that is safe as a file name and as a value in pandas.
+
+    Anything but letters, digits and ``._+#@-`` becomes ``_``. A purely numeric name gets an ``S`` in front,
+    since pandas would read the folder ``subject=001`` as the number 1.
+    """
+    name = re.sub(r"[^\w.+#@-]", "_", text).lstrip(".") or "_"
+    return f"S{name}" if re.fullmatch(r"[\d._+-]+", name) else name

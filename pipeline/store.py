@@ -1,0 +1,433 @@
+"""The only HDF5 reader and writer.
+
+``ClipWriter`` streams one clip into a part file, ``assemble_subject`` joins parts into a subject's file without
+decompressing, ``Store`` reads. The layout is specified in ``tclr.schemas.store``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import h5py
+import hdf5plugin
+import numpy as np
+
+from tclr.pipeline.files import replacing
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.errors import StoreError
+from tclr.schemas.store import (
+    CHUNK_FRAMES,
+    CLIP_FIELDS,
+    FACE_STATUSES,
+    FORMAT,
+    FORMAT_VERSION,
+    TABLE_CHUNK,
+    Status,
+    check_clip,
+    check_root,
+    check_values,
+)
+
+MAX_OPEN_FILES = 64
+"""Subject files a reader keeps open; chosen by us: far below the usual limit of 1,024 a process."""
+
+
+def _filters(codec: str) -> dict[str, Any]:
+    match codec:
+        case "zstd":
+            return dict(hdf5plugin.Zstd(clevel=3))
+        case "lz4":
+            return dict(hdf5plugin.LZ4())
+        case "gzip":
+            return {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+        case _:
+            return {}
+
+
+@dataclass(frozen=True)
+class ClipLayout:
+    """What a clip's datasets look like: fixed before its first frame is written."""
+
+    align: AlignConfig
+    n_landmarks: int
+    blendshape_names: tuple[str, ...] = ()
+    au_names: tuple[str, ...] = ()
+    au_intensity_names: tuple[str, ...] = ()
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one row of each dataset."""
+        size = self.align.size
+        shapes: dict[str, tuple[int, ...]] = {
+            "timestamp": (),
+            "source_frame": (),
+            "status": (),
+            "score": (),
+            "bbox": (4,),
+            "landmarks": (self.n_landmarks, 3),
+            "transform": (2, 3),
+            "pose": (3,),
+        }
+        if self.align.codec == "jpeg":
+            shapes["frames_jpeg"] = ()
+        else:
+            shapes["frames"] = (size, size, 3)
+        for name, names in (
+            ("blendshapes", self.blendshape_names),
+            ("au", self.au_names),
+            ("au_intensity", self.au_intensity_names),
+        ):
+            if names:
+                shapes[name] = (len(names),)
+        return shapes
+
+
+def root_attrs(dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str) -> dict[str, Any]:
+    """Return the attributes of a subject file, without ``complete``."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "dataset": dataset,
+        "subject": subject,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tclr_version": version,
+        "detect_config": detect.to_json(),
+        "align_config": align.to_json(),
+        "detect_hash": detect.digest(),
+        "align_hash": align.digest(),
+    }
+
+
+def _encode_jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
+    if not crop.any():
+        return np.zeros(0, np.uint8)
+    return cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].ravel()
+
+
+class ClipWriter:
+    """Streams one clip into the group ``/clips/<clip>`` of an open file, block by block.
+
+    Memory does not grow with the clip: each block is written and forgotten. Blocks of a multiple of
+    ``CHUNK_FRAMES`` rows compress every chunk once.
+    """
+
+    def __init__(self, file: h5py.File, clip: str, layout: ClipLayout) -> None:
+        self.layout = layout
+        self.group = file.create_group(f"clips/{clip}")
+        self.n_frames = 0
+        self.n_ok = 0
+        self.n_faces = 0
+        for name, shape in layout.shapes().items():
+            self._create(name, shape)
+
+    def _create(self, name: str, shape: tuple[int, ...]) -> None:
+        spec = CLIP_FIELDS[name]
+        options: dict[str, Any] = {"chunks": (TABLE_CHUNK, *shape)}
+        if name == "frames":
+            options = {"chunks": (CHUNK_FRAMES, *shape), **_filters(self.layout.align.codec)}
+        elif name == "landmarks":
+            options.update(_filters("zstd"), shuffle=True)
+        dtype = h5py.vlen_dtype(np.uint8) if spec.dtype.startswith("vlen") else np.dtype(spec.dtype)
+        dataset = self.group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), **options)
+        dataset.attrs["dims"] = list(spec.dims)
+        dataset.attrs["units"] = spec.units
+        names = {
+            "status": tuple(status.name for status in Status),
+            "blendshapes": self.layout.blendshape_names,
+            "au": self.layout.au_names,
+            "au_intensity": self.layout.au_intensity_names,
+        }.get(name)
+        if names:
+            dataset.attrs["names"] = list(names)
+
+    def append(self, block: Mapping[str, np.ndarray]) -> None:
+        """Append rows.
+
+        Parameters
+        ----------
+        block : mapping
+            An array for each dataset of the layout, first axis frames; ``frames`` is (n, S, S, 3) uint8 RGB
+            whatever the codec.
+        """
+        n_rows = len(block["status"])
+        for name in self.layout.shapes():
+            dataset = self.group[name]
+            dataset.resize(self.n_frames + n_rows, axis=0)
+            if name == "frames_jpeg":
+                quality = self.layout.align.jpeg_quality
+                for row, crop in enumerate(block["frames"]):
+                    dataset[self.n_frames + row] = _encode_jpeg(crop, quality)
+            else:
+                dataset[self.n_frames :] = block[name]
+        self.n_frames += n_rows
+        self.n_ok += int((block["status"] == Status.ok).sum())
+        self.n_faces += int(np.isin(block["status"], FACE_STATUSES).sum())
+
+    def finish(self, attrs: Mapping[str, Any]) -> None:
+        """Write the clip's attributes; ``n_frames`` and ``n_ok`` are added."""
+        self.group.attrs.update({**attrs, "n_frames": self.n_frames, "n_ok": self.n_ok})
+
+
+@contextmanager
+def write_clip(path: Path, clip: str, layout: ClipLayout, attrs: Mapping[str, Any]) -> Iterator[ClipWriter]:
+    """Write a file of one clip; it appears under its name only when the block ends without an error."""
+    with replacing(path) as temporary:
+        with h5py.File(temporary, "w", libver="v110") as file:
+            file.attrs.update(dict(attrs))
+            yield ClipWriter(file, clip, layout)
+            file.attrs["complete"] = True
+
+
+def assemble_subject(path: Path, sources: Sequence[tuple[Path, str]], attrs: Mapping[str, Any]) -> None:
+    """Join clips from several files into one subject file.
+
+    Compressed chunks are copied as they are.
+
+    Parameters
+    ----------
+    path : Path
+        The subject's file, replaced in one step.
+    sources : sequence of (Path, str)
+        Which file each clip comes from; may include the old ``path``.
+    attrs : mapping
+        See ``root_attrs``.
+    """
+    with replacing(path) as temporary:
+        with h5py.File(temporary, "w", libver="v110") as target:
+            target.attrs.update(dict(attrs))
+            clips = target.create_group("clips")
+            for source, clip in sorted(sources, key=lambda item: item[1]):
+                with h5py.File(source, "r") as part:
+                    part.copy(f"clips/{clip}", clips, name=clip)
+            target.attrs["complete"] = True
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """One clip of a store: where it is and what is known without reading its arrays."""
+
+    dataset: str
+    subject: str
+    clip: str
+    n_frames: int
+    attrs: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
+    root: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """``subject/clip``, as messages show it."""
+        return f"{self.subject}/{self.clip}"
+
+
+def _plain(attrs: h5py.AttributeManager) -> dict[str, Any]:
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise StoreError(
+            f"Cannot read {path} as HDF5: {str(error).splitlines()[0]}. Run 'tclr preprocess' again."
+        ) from error
+
+
+def read_clip_infos(path: Path) -> list[ClipInfo]:
+    """List the clips of one subject or part file, sorted by name.
+
+    Raises
+    ------
+    StoreError
+        If the file is not a complete tclr store file of a format known here.
+    """
+    with _open(path) as file:
+        root = _plain(file.attrs)
+        check_root(root, str(path))
+        infos = []
+        for clip, group in sorted(file["clips"].items()):
+            attrs = _plain(group.attrs)
+            n_frames = int(attrs.get("n_frames", len(group["status"])))
+            infos.append(ClipInfo(root["dataset"], root["subject"], clip, n_frames, attrs, root))
+        return infos
+
+
+class Store:
+    """Reads a store folder. Cheap to pickle: open files stay behind.
+
+    Parameters
+    ----------
+    root : Path
+        A folder that ``tclr preprocess`` wrote.
+    subjects : iterable of str, optional
+        Open only these; default all.
+
+    Raises
+    ------
+    StoreError
+        If there is no subject file in it, or one is damaged or of a newer format.
+    """
+
+    def __init__(self, root: Path, subjects: Iterable[str] | None = None) -> None:
+        self.root = Path(root)
+        paths = sorted((self.root / "subjects").glob("*.h5"))
+        wanted = None if subjects is None else set(subjects)
+        self.paths = {path.stem: path for path in paths if wanted is None or path.stem in wanted}
+        if not self.paths:
+            raise StoreError(
+                f"Expected a store with subjects/*.h5, but found none in {self.root}. "
+                "Run 'tclr preprocess SOURCE STORE' first."
+            )
+        self.clips: list[ClipInfo] = [info for path in self.paths.values() for info in read_clip_infos(path)]
+        self._files: OrderedDict[str, h5py.File] = OrderedDict()
+
+    @property
+    def subjects(self) -> list[str]:
+        """Names of all subjects, sorted."""
+        return list(self.paths)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_files": OrderedDict()}
+
+    def _group(self, info: ClipInfo) -> h5py.Group:
+        file = self._files.pop(info.subject, None)
+        if file is None:
+            file = _open(self.paths[info.subject])
+            while len(self._files) >= MAX_OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+        self._files[info.subject] = file
+        return file[f"clips/{info.clip}"]
+
+    def close(self) -> None:
+        """Close all open files."""
+        while self._files:
+            self._files.popitem()[1].close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def fields(self, info: ClipInfo) -> list[str]:
+        """Return the names of the clip's datasets, sorted."""
+        return sorted(self._group(info))
+
+    def names(self, info: ClipInfo, field_name: str) -> list[str]:
+        """Return the column names of ``au``, ``au_intensity`` or ``blendshapes``; empty if the clip has none."""
+        group = self._group(info)
+        return [str(name) for name in group[field_name].attrs["names"]] if field_name in group else []
+
+    def read(self, info: ClipInfo, field_name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read rows ``start:stop`` of a small dataset, shape and dtype as in the layout.
+
+        Raises
+        ------
+        StoreError
+            If the clip has no such dataset or it cannot be read.
+        """
+        group = self._group(info)
+        if field_name not in group:
+            known = ", ".join(sorted(group))
+            raise StoreError(f"Clip {info.name} has no dataset {field_name!r} in {self.root}. It has: {known}.")
+        with self._read_errors(info, field_name):
+            return group[field_name][start:stop]
+
+    def read_frames(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Read crops ``start:stop``, whatever the codec.
+
+        Returns
+        -------
+        ndarray
+            (n, S, S, 3) uint8 RGB; zeros where there is no face.
+        """
+        group = self._group(info)
+        with self._read_errors(info, "frames"):
+            if "frames" in group:
+                return group["frames"][start:stop]
+            size = AlignConfig.model_validate_json(info.root["align_config"]).size
+            files = group["frames_jpeg"][start:stop]
+            crops = np.zeros((len(files), size, size, 3), np.uint8)
+            for crop, file in zip(crops, files, strict=True):
+                if len(file):
+                    crop[:] = cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)
+            return crops
+
+    @contextmanager
+    def _read_errors(self, info: ClipInfo, field_name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"Cannot read {field_name!r} of clip {info.name} in {self.paths[info.subject]}: "
+                f"{str(error).splitlines()[0]}. Delete the file and run 'tclr preprocess' again."
+            ) from error
+
+    def face_mask(self, info: ClipInfo) -> np.ndarray:
+        """Return (T,) bool: frames that have landmarks and a crop."""
+        return np.isin(self.read(info, "status"), FACE_STATUSES)
+
+    def crop_size(self) -> int:
+        """Return the crop side in pixels.
+
+        Raises
+        ------
+        StoreError
+            If the subjects were made with different sizes.
+        """
+        sizes = {AlignConfig.model_validate_json(info.root["align_config"]).size for info in self.clips}
+        if len(sizes) != 1:
+            raise StoreError(
+                f"Expected one crop size in {self.root}, but got {sorted(sizes)}. "
+                "Run 'tclr preprocess' again with one --size for all subjects."
+            )
+        return sizes.pop()
+
+    def verify_clip(self, info: ClipInfo, block: int = 256) -> None:
+        """Check one clip against the schema, reading every byte of it.
+
+        Raises
+        ------
+        StoreError
+            At the first thing that is wrong.
+        """
+        where = f"{self.paths[info.subject]} clip {info.clip}"
+        group = self._group(info)
+        shapes = {name: dataset.shape for name, dataset in group.items()}
+        check_clip(shapes, {name: str(dataset.dtype) for name, dataset in group.items()}, info.attrs, where)
+        for start in range(0, info.n_frames, block):
+            stop = min(start + block, info.n_frames)
+            for name in set(shapes) - {"frames", "frames_jpeg"}:
+                check_values(name, self.read(info, name, start, stop), where)
+            face = np.isin(self.read(info, "status", start, stop), FACE_STATUSES)
+            found = np.isfinite(self.read(info, "landmarks", start, stop)).all(axis=(1, 2))
+            filled = self.read_frames(info, start, stop).any(axis=(1, 2, 3))
+            for what, mask in (("landmarks", found), ("a crop", filled)):
+                if (wrong := np.flatnonzero(mask != face)).size:
+                    raise StoreError(
+                        f"Expected exactly the frames with a face to have {what}, but row {start + wrong[0]} "
+                        f"differs in {where}. Run 'tclr preprocess' again."
+                    )
+
+
+def find_damage(root: Path) -> Iterator[tuple[Path, str | None]]:
+    """Verify the subject files of a store one by one.
+
+    Yields
+    ------
+    (Path, str or None)
+        The file, and what is wrong with it or ``None``.
+    """
+    for path in sorted((Path(root) / "subjects").glob("*.h5")):
+        try:
+            with Store(root, subjects=[path.stem]) as store:
+                for info in store.clips:
+                    store.verify_clip(info)
+            yield path, None
+        except StoreError as error:
+            yield path, str(error)

@@ -1,0 +1,1 @@
+"""What the data look like: settings, stores, features, Action Units, errors. Imports nothing else of tclr."""

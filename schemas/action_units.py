@@ -1,0 +1,60 @@
+"""FACS Action Units: their names, and which of them each dataset's protocol scores.
+
+Names follow Py-Feat and OpenFace: ``AU01``, two digits. Sources: Ekman, Friesen and Hager, "Facial Action
+Coding System" (2002) for the names; the datasets' protocols as the literature uses them (DESIGN.md, section 5).
+"""
+
+from __future__ import annotations
+
+AU_NAMES: dict[int, str] = {
+    1: "Inner Brow Raiser",
+    2: "Outer Brow Raiser",
+    4: "Brow Lowerer",
+    5: "Upper Lid Raiser",
+    6: "Cheek Raiser",
+    7: "Lid Tightener",
+    9: "Nose Wrinkler",
+    10: "Upper Lip Raiser",
+    11: "Nasolabial Deepener",
+    12: "Lip Corner Puller",
+    13: "Sharp Lip Puller",
+    14: "Dimpler",
+    15: "Lip Corner Depressor",
+    16: "Lower Lip Depressor",
+    17: "Chin Raiser",
+    18: "Lip Pucker",
+    19: "Tongue Show",
+    20: "Lip Stretcher",
+    22: "Lip Funneler",
+    23: "Lip Tightener",
+    24: "Lip Pressor",
+    25: "Lips Part",
+    26: "Jaw Drop",
+    27: "Mouth Stretch",
+    28: "Lip Suck",
+    43: "Eyes Closed",
+    45: "Blink",
+}
+
+BP4D_AUS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+DISFA_AUS = (1, 2, 4, 6, 9, 12, 25, 26)
+EMOTIONET_AUS = (1, 2, 4, 5, 6, 9, 12, 17, 20, 25, 26, 43)
+
+PRESENT, ABSENT, UNKNOWN = 1, 0, -1
+"""Occurrence codes in the store: int8."""
+
+
+def au_column(number: int) -> str:
+    """Return the column name of an Action Unit.
+
+    Parameters
+    ----------
+    number : int
+        FACS number, 1 to 99.
+
+    Returns
+    -------
+    str
+        Two digits: ``au_column(1) == "AU01"``.
+    """
+    return f"AU{number:02d}"

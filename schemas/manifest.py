@@ -1,0 +1,29 @@
+"""The manifest: one row a clip, ``STORE/manifest.parquet``, for pandas.
+
+A failed clip has its row, too, with the reason; its numbers are null.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("subject", pa.string()),
+        ("clip", pa.string()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+        ("source", pa.string()),
+        ("source_sha256", pa.string()),
+        ("fps", pa.float64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("n_frames", pa.int64()),
+        ("n_ok", pa.int64()),
+        ("share_ok", pa.float64()),
+    ]
+)
+"""``state`` is ``done`` or ``failed``; ``reason`` holds the error of a failed clip or the warning of one that is
+done (null if there is none); ``fps`` in frames/s, ``width`` and ``height`` in source pixels, ``share_ok`` is
+``n_ok / n_frames``."""

@@ -1,0 +1,216 @@
+"""The store: one HDF5 file a subject. This docstring is the specification of format 1.
+
+History
+-------
+1 : first format.
+
+Layout
+------
+::
+
+    STORE/subjects/<subject>.h5     one file a subject, written under another name and renamed
+    STORE/manifest.parquet          one row a clip (``schemas/manifest.py``)
+    STORE/run.json                  settings and versions of the last run
+    STORE/parts/<subject>/<clip>.h5 clips that are extracted but not yet assembled (gone after a complete run)
+
+A subject file::
+
+    /              attrs: format, format_version, dataset, subject, created, tclr_version,
+                   detect_config, align_config (JSON), detect_hash, align_hash, complete (written last)
+    /clips/<clip>/ the datasets of ``CLIP_FIELDS``; T frames, every source frame has its row
+                   attrs: those of ``CLIP_ATTRS``
+
+Every dataset carries the attributes ``dims`` and ``units``. ``au``, ``au_intensity`` carry ``names``;
+``blendshapes`` carries ``names``; ``status`` carries ``names``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+
+from tclr.schemas.errors import StoreError
+
+FORMAT = "tclr-store"
+FORMAT_VERSION = 1
+CHUNK_FRAMES = 8
+"""Frames a chunk of ``frames``: a random 12-frame window touches 2 or 3 chunks (DESIGN.md, section 3)."""
+TABLE_CHUNK = 256
+"""Rows a chunk of the small datasets; chosen by us: 1.5 MB of landmarks."""
+
+
+class Status(IntEnum):
+    """What became of a frame (uint8 in the store, its name in the features)."""
+
+    ok = 0
+    interpolated = 1
+    no_face = 2
+    low_confidence = 3
+    unreadable = 4
+
+
+FACE_STATUSES = (Status.ok, Status.interpolated, Status.low_confidence)
+"""Frames that have landmarks and a crop."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One dataset of a clip.
+
+    ``dims`` names each axis; axes called ``frame`` have the clip's length T. ``missing`` fills rows without a
+    face, ``None`` where a row is never missing.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    missing: float | int | None
+    required: bool = True
+
+
+CLIP_FIELDS: dict[str, Field] = {
+    field.name: field
+    for field in (
+        Field("frames", ("frame", "y", "x", "rgb"), "uint8", "intensity 0..255", 0, required=False),
+        Field("frames_jpeg", ("frame",), "vlen uint8", "JPEG file, empty = no face", None, required=False),
+        Field("timestamp", ("frame",), "float64", "s from the clip's start", None),
+        Field("source_frame", ("frame",), "int64", "index in the source", None),
+        Field("status", ("frame",), "uint8", "enum", None),
+        Field("score", ("frame",), "float32", "0..1", np.nan),
+        Field("bbox", ("frame", "x0 y0 x1 y1"), "float32", "source px", np.nan),
+        Field("landmarks", ("frame", "landmark", "x y z"), "float32", "source px", np.nan),
+        Field("transform", ("frame", "row", "column"), "float64", "source px -> crop px", np.nan),
+        Field("pose", ("frame", "pitch yaw roll"), "float32", "rad", np.nan),
+        Field("blendshapes", ("frame", "blendshape"), "float32", "0..1", np.nan, required=False),
+        Field("au", ("frame", "au"), "int8", "1 present, 0 absent, -1 unknown", -1, required=False),
+        Field("au_intensity", ("frame", "au"), "float32", "0..5", np.nan, required=False),
+    )
+}
+
+CLIP_ATTRS = (
+    "source",
+    "source_sha256",
+    "source_fingerprint",
+    "fps",
+    "width",
+    "height",
+    "n_frames",
+    "n_ok",
+    "detector",
+    "warning",
+)
+ROOT_ATTRS = (
+    "format",
+    "format_version",
+    "dataset",
+    "subject",
+    "created",
+    "tclr_version",
+    "detect_config",
+    "align_config",
+    "detect_hash",
+    "align_hash",
+    "complete",
+)
+
+TRAILING_SHAPES = {"bbox": (4,), "transform": (2, 3), "pose": (3,)}
+"""Trailing shapes that do not depend on backend or settings."""
+
+
+def check_root(attrs: Mapping[str, Any], where: str) -> None:
+    """Check the attributes of a subject file.
+
+    Raises
+    ------
+    StoreError
+        If it is no tclr store, of a newer format, or was never completed.
+    """
+    if attrs.get("format") != FORMAT:
+        raise StoreError(
+            f"Expected a file of format {FORMAT!r}, but got {attrs.get('format')!r}: {where}. "
+            "Give a folder that 'tclr preprocess' wrote."
+        )
+    version = int(attrs.get("format_version", 0))
+    if version > FORMAT_VERSION:
+        raise StoreError(
+            f"Expected store format {FORMAT_VERSION} or older, but got {version}: {where}. Upgrade tclr to read it."
+        )
+    absent = [name for name in ROOT_ATTRS if name not in attrs]
+    if absent or not attrs["complete"]:
+        raise StoreError(
+            f"Store file is incomplete (no {absent[0] if absent else 'complete'!r} attribute): {where}. "
+            "Run 'tclr preprocess' again."
+        )
+
+
+def check_clip(
+    shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], attrs: Mapping[str, Any], where: str
+) -> None:
+    """Check names, shapes and types of one clip's datasets against ``CLIP_FIELDS``.
+
+    Parameters
+    ----------
+    shapes, dtypes : mapping
+        Shape and dtype name of each dataset that the clip holds.
+    attrs : mapping
+        The clip's attributes.
+    where : str
+        File and clip, for the message.
+
+    Raises
+    ------
+    StoreError
+        At the first difference.
+    """
+    expected = [name for name, field in CLIP_FIELDS.items() if field.required]
+    for problem in (
+        [f"Missing dataset {name!r}" for name in expected if name not in shapes]
+        + [f"Unknown dataset {name!r}" for name in shapes if name not in CLIP_FIELDS]
+        + [f"Missing attribute {name!r}" for name in CLIP_ATTRS if name not in attrs]
+    ):
+        raise StoreError(f"{problem} in {where}. Run 'tclr preprocess' again.")
+    if "frames" not in shapes and "frames_jpeg" not in shapes:
+        raise StoreError(f"Missing dataset 'frames' or 'frames_jpeg' in {where}. Run 'tclr preprocess' again.")
+    n_frames = int(attrs["n_frames"])
+    for name, shape in shapes.items():
+        field = CLIP_FIELDS[name]
+        trailing = TRAILING_SHAPES.get(name, shape[1:])
+        if len(shape) != len(field.dims) or shape != (n_frames, *trailing):
+            raise StoreError(
+                f"Expected {name!r} to have shape {(n_frames, *trailing)} ({', '.join(field.dims)}), "
+                f"but got {shape}. Clip: {where}. Run 'tclr preprocess' again."
+            )
+        if not field.dtype.startswith("vlen") and dtypes[name] != field.dtype:
+            raise StoreError(
+                f"Expected {name!r} of dtype {field.dtype}, but got {dtypes[name]}. Clip: {where}. "
+                "Run 'tclr preprocess' again."
+            )
+
+
+def check_values(name: str, values: np.ndarray, where: str) -> None:
+    """Check the values of one small dataset: known statuses, timestamps that never fall, codes in range.
+
+    Raises
+    ------
+    StoreError
+        At the first value that the format does not allow.
+    """
+    bad = {
+        "status": lambda: ~np.isin(values, [int(status) for status in Status]),
+        "timestamp": lambda: np.diff(values, prepend=-np.inf) < 0,
+        "source_frame": lambda: np.diff(values, prepend=-1) <= 0,
+        "au": lambda: ~np.isin(values, (-1, 0, 1)),
+        "score": lambda: (values < 0) | (values > 1),
+        "au_intensity": lambda: (values < 0) | (values > 5),
+    }.get(name)
+    if bad is not None and (wrong := np.argwhere(bad())).size:
+        row = int(wrong[0][0])
+        raise StoreError(
+            f"Value {values[row]!r} of {name!r} at row {row} is outside the format in {where}. "
+            "Run 'tclr preprocess' again."
+        )

@@ -1,0 +1,72 @@
+"""Fixtures for all tests: a real portrait that a dependency ships, small videos, and the optional shared data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def portrait() -> np.ndarray:
+    """scikit-image's astronaut, (512, 512, 3) uint8 RGB: one face."""
+    import skimage
+
+    return cv2.imread(str(Path(skimage.__file__).parent / "data/astronaut.png"), cv2.IMREAD_COLOR_RGB)
+
+
+@pytest.fixture(scope="session")
+def moving_portrait(portrait) -> Callable[[int], list[np.ndarray]]:
+    """Return a function that gives n frames of the portrait's head, 240 x 240, drifting by a pixel a frame."""
+
+    def make(n_frames: int) -> list[np.ndarray]:
+        return [np.ascontiguousarray(portrait[: 240 + 0, 100 + i % 20 : 340 + i % 20]) for i in range(n_frames)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_video() -> Callable[..., Path]:
+    """Return a function that writes RGB frames to a video with PyAV."""
+
+    def write(
+        path: Path,
+        images: Sequence[np.ndarray],
+        *,
+        fps: int = 25,
+        codec: str = "libx264",
+        pts_ms: Sequence[int] | None = None,
+        options: dict[str, str] | None = None,
+    ) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(path), "w", options=options or {}) as container:
+            stream = container.add_stream(codec, rate=fps)
+            stream.height, stream.width = images[0].shape[:2]
+            stream.pix_fmt = "yuv420p"
+            if pts_ms is not None:
+                stream.codec_context.time_base = Fraction(1, 1000)
+            for i, image in enumerate(images):
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts = i if pts_ms is None else pts_ms[i]
+                frame.time_base = Fraction(1, fps) if pts_ms is None else Fraction(1, 1000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of shared test data, from $TCLR_TEST_DATA or beside the project; skips without it."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("TCLR_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("needs the shared test data: set TCLR_TEST_DATA to its folder")
+    return folder

@@ -1,0 +1,71 @@
+import cv2
+import numpy as np
+import pytest
+from skimage.transform import SimilarityTransform
+
+from tclr.pipeline.align import TEMPLATE, align_transform, anchor_points, fit_similarity, warp_crop
+from tclr.schemas.errors import InputError
+
+
+def test_fit_similarity_equals_scikit_image():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        source, target = rng.normal(size=(2, 6, 2)) * 40
+        expected = SimilarityTransform.from_estimate(source, target).params[:2]
+        np.testing.assert_allclose(fit_similarity(source, target), expected, atol=1e-9)
+
+
+def test_fit_similarity_recovers_a_known_transform():
+    angle, scale, shift = 0.3, 1.7, np.array([5.0, -8.0])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    source = np.array([[0.0, 0.0], [10, 0], [3, 7]])
+    target = scale * source @ rotation.T + shift
+    expected = np.column_stack([scale * rotation, shift])
+    np.testing.assert_allclose(fit_similarity(source, target), expected, atol=1e-12)
+
+
+def test_align_transform_takes_a_template_shaped_face_onto_the_template():
+    landmarks = np.zeros((68, 3))
+    for group, point in zip(((36, 39), (42, 45), (30,), (48, 54)), TEMPLATE, strict=True):
+        landmarks[list(group), :2] = point * 300 + (40, 90)
+    transform = align_transform(landmarks, size=100, margin=1.0)
+    aligned = anchor_points(landmarks) @ transform[:, :2].T + transform[:, 2]
+    np.testing.assert_allclose(aligned, TEMPLATE * 100, atol=1e-9)
+
+
+def test_align_transform_margin_zooms_out_around_the_centre():
+    landmarks = np.random.default_rng(0).normal(size=(478, 3)) * 50 + 200
+    near, far = (align_transform(landmarks, 100, margin) for margin in (1.0, 2.0))
+    scale = [np.sqrt(np.linalg.det(matrix[:, :2])) for matrix in (near, far)]
+    assert scale[0] == pytest.approx(2 * scale[1])
+
+
+def test_align_transform_refuses_another_number_of_landmarks():
+    with pytest.raises(InputError, match="68 or 478 landmarks a face, but got 5"):
+        align_transform(np.zeros((5, 3)), 100, 1.0)
+
+
+def test_warp_crop_moves_a_known_point_where_the_transform_says():
+    image = np.zeros((200, 200, 3), np.uint8)
+    cv2.circle(image, (120, 80), 4, (255, 255, 255), -1)
+    transform = np.array([[0.8, 0.0, -40.0], [0.0, 0.8, -20.0]])
+    crop = warp_crop(image, transform, 100)
+    ys, xs = np.nonzero(crop[..., 0] > 100)
+    np.testing.assert_allclose((xs.mean(), ys.mean()), transform @ (120, 80, 1), atol=0.3)
+
+
+@pytest.mark.parametrize("scale", [0.11, 0.26, 0.4])
+def test_warp_crop_downscales_without_aliasing_or_shift(scale):
+    # a fine checkerboard must average to grey, and a blob must stay where the transform puts it
+    image = np.indices((800, 800)).sum(axis=0) % 2 * np.uint8(255)
+    image = np.repeat(image[..., None], 3, axis=2).astype(np.uint8)
+    transform = np.array([[scale, 0, 3.0], [0, scale, 2.0]])
+    size = int(700 * scale)
+    grey = warp_crop(image, transform, size)[5:-5, 5:-5]
+    assert abs(float(grey.mean()) - 127.5) < 3 and grey.std() < 26
+    blob = np.zeros((800, 800, 3), np.uint8)
+    cv2.circle(blob, (390, 410), 40, (255, 255, 255), -1)
+    crop = warp_crop(blob, transform, size)[..., 0].astype(float)
+    ys, xs = np.indices(crop.shape)
+    centre = (xs * crop).sum() / crop.sum(), (ys * crop).sum() / crop.sum()
+    np.testing.assert_allclose(centre, transform @ (390, 410, 1), atol=0.15)

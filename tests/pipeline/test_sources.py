@@ -1,0 +1,130 @@
+import os
+
+import cv2
+import numpy as np
+import pytest
+
+from tclr.pipeline.sources import find_clips
+from tclr.pipeline.sources.bp4d import read_occurrence
+from tclr.pipeline.sources.clip import Labels, safe_name
+from tclr.schemas.errors import InputError, SettingError
+
+
+def write_images(folder, numbers, width=4):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        cv2.imwrite(str(folder / f"{number:0{width}d}.jpg"), np.zeros((8, 8, 3), np.uint8))
+
+
+def touch(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+
+
+def keys(clips):
+    return [clip.name for clip in clips]
+
+
+def test_find_folder_reads_every_layout(tmp_path):
+    touch(tmp_path / "anna" / "smile.mp4")
+    write_images(tmp_path / "anna" / "frown", [3, 4, 7])
+    touch(tmp_path / "ben.mov")
+    touch(tmp_path / "portrait.png")
+    touch(tmp_path / "cleo" / "day1" / "talk.avi")
+    touch(tmp_path / "notes.txt")
+    assert keys(find_clips(tmp_path)) == [
+        "anna/frown", "anna/smile", "ben/ben", "cleo/day1_talk", "portrait/portrait",
+    ]  # fmt: skip
+
+
+def test_find_folder_keeps_apart_files_that_share_a_stem(tmp_path):
+    touch(tmp_path / "a.mp4")
+    touch(tmp_path / "a.jpg")
+    assert keys(find_clips(tmp_path)) == ["a.jpg/a.jpg", "a.mp4/a.mp4"]
+
+
+def test_find_folder_takes_numbered_images_as_one_sequence(tmp_path):
+    write_images(tmp_path / "take", [1, 2, 3])
+    (clip,) = find_clips(tmp_path / "take")
+    assert clip.name == "take/take" and len(clip.files()) == 3
+
+
+def test_find_clips_explains_a_missing_an_empty_and_a_wrong_source(tmp_path):
+    with pytest.raises(InputError, match="found nothing at"):
+        find_clips(tmp_path / "absent")
+    with pytest.raises(InputError, match="but found none"):
+        find_clips(tmp_path)
+    touch(tmp_path / "file.mp4")
+    with pytest.raises(InputError, match="found a file at"):
+        find_clips(tmp_path / "file.mp4")
+    with pytest.raises(SettingError, match="Unknown dataset 'bp5d'. Known datasets: auto, bp4d, folder"):
+        find_clips(tmp_path, "bp5d")
+    with pytest.raises(InputError, match="Expected BP4D's layout"):
+        find_clips(tmp_path, "bp4d")
+
+
+def test_find_clips_refuses_names_that_become_the_same(tmp_path):
+    touch(tmp_path / "s" / "a b.mp4")
+    touch(tmp_path / "s" / "a_b.mp4")
+    with pytest.raises(InputError, match="same name 's/a_b'"):
+        find_clips(tmp_path)
+
+
+@pytest.mark.parametrize("top", ["2D+3D", "Sequences(2D+3D)", "."])
+def test_find_bp4d_accepts_release_layouts(tmp_path, top):
+    write_images(tmp_path / top / "F001" / "T1", [286, 287])
+    write_images(tmp_path / top / "M018" / "T8", [5, 6], width=3)
+    (tmp_path / "AUCoding" / "AU_OCC").mkdir(parents=True)
+    (tmp_path / "AUCoding" / "AU_OCC" / "F001_T1.csv").write_text("0,1,2,12\n286,1,9,0\n287,0,9,1\n")
+    clips = find_clips(tmp_path)
+    assert keys(clips) == ["F001/T1", "M018/T8"] and {clip.dataset for clip in clips} == {"bp4d"}
+    assert clips[0].label_path is not None and clips[1].label_path is None
+
+
+def test_read_occurrence_parses_codes_by_frame_number(tmp_path):
+    path = tmp_path / "F001_T1.csv"
+    path.write_text("0,1,2,12,99\n288,1,9,0,9\n286,0,9,1,9\n287,9,9,1,9\n")
+    labels = read_occurrence(path)
+    assert labels.names == ("AU01", "AU12")
+    np.testing.assert_array_equal(labels.frames, [286, 287, 288])
+    np.testing.assert_array_equal(labels.occurrence, [[0, 1], [-1, 1], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,1,2\n5,1\n", "whole numbers of equal length"),
+        ("0,1\n5,x\n", "whole numbers"),
+        ("0,1\n5,3\n", "codes 0, 1 or 9, but got 3"),
+        ("0,1\n", "rows of frames"),
+        ("0,1\n5,1\n5,0\n", "stands twice"),
+    ],
+)
+def test_read_occurrence_names_what_is_malformed(tmp_path, text, message):
+    path = tmp_path / "F001_T1.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_occurrence(path)
+
+
+def test_labels_are_looked_up_by_frame_number_never_by_position():
+    labels = Labels(("AU01",), np.array([10, 12]), np.array([[1], [0]], np.int8))
+    np.testing.assert_array_equal(labels.at(np.array([9, 10, 11, 12, 99])), [[-1], [1], [-1], [0], [-1]])
+
+
+def test_fingerprint_follows_the_files_and_sha256_their_contents(tmp_path):
+    write_images(tmp_path / "s" / "c", [1, 2])
+    (clip,) = find_clips(tmp_path)
+    before = clip.fingerprint(), clip.sha256()
+    os.utime(tmp_path / "s" / "c" / "0001.jpg", (1, 1))
+    assert clip.fingerprint() != before[0] and clip.sha256() == before[1]
+    (tmp_path / "s" / "c" / "0002.jpg").write_bytes(b"other")
+    assert clip.sha256() != before[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("F001", "F001"), ("001", "S001"), ("../x", "_x"), ("a b/c", "a_b_c"), (".hidden", "hidden"), ("Zoë", "Zoë")],
+)
+def test_safe_name(text, name):
+    assert safe_name(text) == name
