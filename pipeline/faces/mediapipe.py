@@ -6,7 +6,11 @@ bundle, independently, whether the crop shows a face.
 
 from __future__ import annotations
 
+import logging
+import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 
 import mediapipe as mp
@@ -20,6 +24,23 @@ from tclr.schemas.config import DetectConfig
 
 SCORE_FLOOR = 0.05
 """BlazeFace candidates below this are not reported; chosen by us: far below any sensible ``min_score``."""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what mediapipe's C++ code writes to standard error at its start out of the user's sight."""
+    if logging.getLogger("tclr").isEnabledFor(logging.INFO):
+        yield
+        return
+    kept = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
 
 
 def _to_image(image: np.ndarray) -> mp.Image:
@@ -37,10 +58,15 @@ class MediapipeDetector:
         self.blendshape_names = BLENDSHAPE_NAMES
         self._video = video
         self._last_ms = -1
-        mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
+        self._started = False
+        with _quiet():
+            self._open(config, str(model))
+
+    def _open(self, config: DetectConfig, model: str) -> None:
+        mode = vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE
         self._landmarker = vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_path=str(model)),
+                base_options=BaseOptions(model_asset_path=model),
                 running_mode=mode,
                 num_faces=config.max_faces,
                 min_face_detection_confidence=config.min_detection_confidence,
@@ -60,12 +86,9 @@ class MediapipeDetector:
 
     def detect(self, image: np.ndarray, timestamp_s: float) -> list[Face]:
         """Return the faces of the next frame; see ``Detector.detect``."""
-        if self._video:
-            # mediapipe counts whole milliseconds and wants them to rise
-            self._last_ms = max(self._last_ms + 1, round(timestamp_s * 1000))
-            result = self._landmarker.detect_for_video(_to_image(image), self._last_ms)
-        else:
-            result = self._landmarker.detect(_to_image(image))
+        with nullcontext() if self._started else _quiet():
+            result = self._landmark(_to_image(image), timestamp_s)
+        self._started = True
         height, width = image.shape[:2]
         scale = np.array([width, height, width], np.float32)
         return [
@@ -82,6 +105,13 @@ class MediapipeDetector:
             )
         ]
 
+    def _landmark(self, image: mp.Image, timestamp_s: float) -> vision.FaceLandmarkerResult:
+        if not self._video:
+            return self._landmarker.detect(image)
+        # mediapipe counts whole milliseconds and wants them to rise
+        self._last_ms = max(self._last_ms + 1, round(timestamp_s * 1000))
+        return self._landmarker.detect_for_video(image, self._last_ms)
+
     def score_crop(self, crop: np.ndarray) -> float:
         """Return BlazeFace's best score on a crop, 0 where it finds nothing."""
         found = self._checker.detect(_to_image(crop)).detections
@@ -89,8 +119,9 @@ class MediapipeDetector:
 
     def close(self) -> None:
         """Free the models."""
-        self._landmarker.close()
-        self._checker.close()
+        with _quiet():
+            self._landmarker.close()
+            self._checker.close()
 
     def __enter__(self) -> MediapipeDetector:
         return self

@@ -1,0 +1,111 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tclr.pipeline.extract import BLOCK_FRAMES, extract_clip
+from tclr.pipeline.sources import find_clips
+from tclr.pipeline.store import Store
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.errors import InputError, TruncatedError
+from tclr.schemas.store import Status
+
+ALIGN = AlignConfig(size=64)
+
+
+def extract(source, store, **options):
+    """Extract all clips of a folder, each into a file that a Store opens."""
+    for clip in find_clips(source):
+        extract_clip(clip, store / "subjects" / f"{clip.subject}.h5", DetectConfig(), ALIGN, "0", **options)
+    return Store(store)
+
+
+def test_extract_clip_fills_every_row(tmp_path, moving_portrait, write_video):
+    n_frames = BLOCK_FRAMES + 5
+    write_video(tmp_path / "in" / "a.mp4", moving_portrait(n_frames))
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        store.verify_clip(info)
+        assert info.n_frames == info.attrs["n_ok"] == n_frames and info.attrs["warning"] == ""
+        np.testing.assert_allclose(store.read(info, "timestamp"), np.arange(n_frames) / 25, atol=1e-4)
+        landmarks, transform = store.read(info, "landmarks"), store.read(info, "transform")
+        # the picture moves by a pixel a frame to the left, jumps back after 20, and the crop follows it
+        drift = np.diff(landmarks[:19, :, 0].mean(axis=1))
+        assert drift.mean() == pytest.approx(-1, abs=0.15)
+        nose = np.einsum("tij,tj->ti", transform[:, :, :2], landmarks[:, 1, :2]) + transform[:, :, 2]
+        np.testing.assert_allclose(nose, np.broadcast_to(nose.mean(axis=0), nose.shape), atol=1.5)
+
+
+def test_extract_clip_marks_frames_without_a_face(tmp_path, moving_portrait, write_video):
+    images = moving_portrait(24)
+    for image in images[8:16]:
+        image[:] = 128
+    write_video(tmp_path / "in" / "a.mp4", images)
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        status = store.read(info, "status")
+        assert (status[:8] == Status.ok).all() and (status[16:] == Status.ok).all()
+        assert (status[9:16] == Status.no_face).all()
+        gone = status == Status.no_face
+        assert np.isnan(store.read(info, "landmarks")[gone]).all() and not store.read_frames(info)[gone].any()
+        assert np.isnan(store.read(info, "score")[gone]).all()
+
+
+def test_extract_clip_keeps_a_clip_without_any_face_and_warns(tmp_path, write_video):
+    write_video(tmp_path / "in" / "a.mp4", [np.full((64, 64, 3), 99, np.uint8)] * 6)
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        assert info.n_frames == 6 and info.attrs["n_ok"] == 0
+        assert info.attrs["warning"] == "no face in any of 6 frames"
+
+
+def test_extract_clip_aligns_labels_by_frame_number(tmp_path, moving_portrait):
+    import cv2
+
+    folder = tmp_path / "2D+3D" / "F001" / "T1"
+    folder.mkdir(parents=True)
+    for number, image in zip((10, 11, 13), moving_portrait(3), strict=True):
+        cv2.imwrite(str(folder / f"{number:04d}.jpg"), image[..., ::-1])
+    (tmp_path / "AUCoding" / "AU_OCC").mkdir(parents=True)
+    table = "0,1,12\n9,0,0\n10,1,0\n12,1,1\n13,0,1\n"
+    (tmp_path / "AUCoding" / "AU_OCC" / "F001_T1.csv").write_text(table)
+    with extract(tmp_path, tmp_path / "out") as store:
+        (info,) = store.clips
+        assert store.names(info, "au") == ["AU01", "AU12"]
+        np.testing.assert_array_equal(store.read(info, "source_frame"), [10, 11, 13])
+        np.testing.assert_array_equal(store.read(info, "au"), [[1, 0], [-1, -1], [0, 1]])
+
+
+def test_extract_clip_refuses_a_truncated_video_unless_allowed(tmp_path, moving_portrait, write_video):
+    path = write_video(tmp_path / "in" / "a.mp4", moving_portrait(40), options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(TruncatedError, match="--allow-truncated"):
+        extract(tmp_path / "in", tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.h5"))
+    with extract(tmp_path / "in", tmp_path / "out", allow_truncated=True) as store:
+        (info,) = store.clips
+        assert 0 < info.n_frames < 40 and info.attrs["warning"].startswith("truncated")
+        store.verify_clip(info)
+
+
+def test_extract_clip_refuses_malformed_labels(tmp_path, moving_portrait):
+    import cv2
+
+    folder = tmp_path / "F001" / "T1"
+    folder.mkdir(parents=True)
+    cv2.imwrite(str(folder / "0001.jpg"), moving_portrait(1)[0])
+    (tmp_path / "AU_OCC").mkdir()
+    (tmp_path / "AU_OCC" / "F001_T1.csv").write_text("0,1\n1,x\n")
+    with pytest.raises(InputError, match="F001_T1.csv"):
+        extract(tmp_path, tmp_path / "out")
+
+
+def test_extract_clip_memory_does_not_grow_with_length(tmp_path, moving_portrait, write_video):
+    peaks = []
+    for n_frames in (2 * BLOCK_FRAMES, 6 * BLOCK_FRAMES):
+        write_video(tmp_path / f"in{n_frames}" / "a.mp4", moving_portrait(n_frames))
+        tracemalloc.start()
+        extract(tmp_path / f"in{n_frames}", tmp_path / f"out{n_frames}").close()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]

@@ -1,0 +1,51 @@
+import cv2
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from tclr.pipeline.faces import detect_image, open_detector
+from tclr.pipeline.faces.face import pose_from_rotation
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
+from tclr.schemas.config import DetectConfig
+
+
+def test_pose_from_rotation_equals_scipy():
+    for angles in np.random.default_rng(0).uniform(-1.2, 1.2, (20, 3)):
+        yaw, pitch, roll = angles
+        rotation = Rotation.from_euler("YXZ", [yaw, pitch, roll]).as_matrix()
+        np.testing.assert_allclose(pose_from_rotation(rotation), [pitch, yaw, roll], atol=1e-6)
+
+
+def test_detect_image_finds_the_face_of_a_portrait(portrait):
+    (face,) = detect_image(portrait)
+    assert face.landmarks.shape == (478, 3) and face.landmarks.dtype == np.float32
+    assert face.blendshapes.shape == (len(BLENDSHAPE_NAMES),) and 0 <= face.blendshapes.min() <= face.blendshapes.max() <= 1
+    eye_right, eye_left, chin = face.landmarks[[33, 263, 152], :2]
+    assert eye_right[0] < eye_left[0] and chin[1] > eye_right[1]  # the subject's right eye is on the left
+    # the astronaut smiles
+    assert face.blendshapes[BLENDSHAPE_NAMES.index("mouthSmileLeft")] > 0.5
+
+
+@pytest.mark.parametrize("degrees", [15, -15])
+def test_roll_follows_a_turned_picture_anticlockwise(portrait, degrees):
+    head = portrait[:300, 80:380]
+    turned = cv2.warpAffine(head, cv2.getRotationMatrix2D((150, 130), degrees, 1), (300, 300))
+    rolls = [detect_image(np.ascontiguousarray(image))[0].pose[2] for image in (head, turned)]
+    assert np.degrees(rolls[1] - rolls[0]) == pytest.approx(degrees, abs=3)
+
+
+def test_yaw_flips_in_the_mirror(portrait):
+    head = np.ascontiguousarray(portrait[:300, 80:380])
+    plain, mirrored = (detect_image(image)[0].pose for image in (head, np.ascontiguousarray(head[:, ::-1])))
+    assert np.degrees(plain[1] + mirrored[1]) == pytest.approx(0, abs=4)
+
+
+def test_detect_image_without_a_face():
+    assert detect_image(np.full((200, 200, 3), 128, np.uint8)) == []
+
+
+def test_score_crop_tells_a_face_from_texture(portrait):
+    texture = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
+    with open_detector(DetectConfig()) as detector:
+        assert detector.score_crop(np.ascontiguousarray(portrait[:260, 90:350])) > 0.8
+        assert detector.score_crop(texture) < DetectConfig().min_score

@@ -1,0 +1,171 @@
+import pickle
+
+import h5py
+import numpy as np
+import pytest
+
+from tclr.pipeline.store import (
+    ClipLayout,
+    Store,
+    assemble_subject,
+    find_damage,
+    read_clip_infos,
+    root_attrs,
+    write_clip,
+)
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.errors import OutputError, StoreError
+from tclr.schemas.store import Status
+
+SIZE = 16
+
+
+def make_block(n_rows, start=0, seed=0):
+    rng = np.random.default_rng(seed + start)
+    block = {
+        "frames": rng.integers(1, 255, (n_rows, SIZE, SIZE, 3), np.uint8),
+        "timestamp": (start + np.arange(n_rows)) / 25,
+        "source_frame": start + np.arange(n_rows),
+        "status": np.zeros(n_rows, np.uint8),
+        "score": np.full(n_rows, 0.9, np.float32),
+        "bbox": rng.random((n_rows, 4), np.float32),
+        "landmarks": rng.random((n_rows, 68, 3), np.float32),
+        "transform": rng.random((n_rows, 2, 3)),
+        "pose": rng.random((n_rows, 3), np.float32),
+        "au": rng.integers(-1, 2, (n_rows, 2)).astype(np.int8),
+    }
+    block["status"][1] = Status.no_face
+    block["frames"][1] = 0
+    block["landmarks"][1] = np.nan
+    return block
+
+
+def write_part(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=False):
+    align = AlignConfig(size=SIZE, codec=codec)
+    attrs = root_attrs("folder", "s", DetectConfig(), align, "0")
+    layout = ClipLayout(align, 68, au_names=("AU01", "AU12"))
+    rows, start = [], 0
+    with write_clip(path, clip, layout, attrs) as writer:
+        for n_rows in blocks:
+            rows.append(make_block(n_rows, start, seed))
+            if smooth:
+                rows[-1]["frames"][:] = np.where(rows[-1]["frames"].any(axis=(1, 2, 3), keepdims=True), 90, 0)
+            writer.append(rows[-1])
+            start += n_rows
+        clip_attrs = {"source": "a", "source_sha256": "b", "source_fingerprint": "c", "fps": 25.0}
+        writer.finish(clip_attrs | {"width": 9, "height": 9, "detector": "d", "warning": ""})
+    return {name: np.concatenate([block[name] for block in rows]) for name in rows[0]}, attrs
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store of one subject with clips T1 and T2, and what was written."""
+    root, written = tmp_path / "store", {}
+    for seed, clip in enumerate(("T1", "T2")):
+        written[clip], attrs = write_part(tmp_path / f"{clip}.h5", clip, seed=seed)
+    sources = [(tmp_path / f"{clip}.h5", clip) for clip in written]
+    assemble_subject(root / "subjects" / "s.h5", sources, attrs)
+    return root, written
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4", "gzip", "none"])
+def test_write_clip_and_read_give_the_same_arrays_for_any_lossless_codec(tmp_path, codec):
+    path = tmp_path / "store" / "subjects" / "s.h5"
+    written, _ = write_part(path, codec=codec)
+    with Store(tmp_path / "store") as store:
+        (info,) = store.clips
+        assert info.n_frames == 41 and info.attrs["n_ok"] == 39  # row 1 of each block has no face
+        np.testing.assert_array_equal(store.read_frames(info), written["frames"])
+        np.testing.assert_array_equal(store.read_frames(info, 6, 19), written["frames"][6:19])
+        for name in ("timestamp", "landmarks", "status", "au", "transform"):
+            np.testing.assert_array_equal(store.read(info, name), written[name])
+
+
+def test_jpeg_codec_reads_close_to_what_was_written_and_keeps_empty_frames(tmp_path):
+    written, _ = write_part(tmp_path / "subjects" / "s.h5", codec="jpeg", smooth=True)
+    with Store(tmp_path) as store:
+        frames = store.read_frames(store.clips[0])
+        assert frames.shape == written["frames"].shape and not frames[1].any() and not frames[33].any()
+        assert np.abs(frames.astype(int) - written["frames"]).max() < 6
+
+
+def test_every_dataset_carries_dims_and_units(store):
+    root, _ = store
+    with h5py.File(root / "subjects" / "s.h5") as file:
+        for dataset in file["clips/T1"].values():
+            assert len(dataset.attrs["dims"]) == dataset.ndim and dataset.attrs["units"]
+        assert file["clips/T1/frames"].chunks == (8, SIZE, SIZE, 3)
+        assert list(file["clips/T1/au"].attrs["names"]) == ["AU01", "AU12"]
+
+
+def test_assemble_subject_joins_clips_unchanged(store):
+    root, written = store
+    with Store(root) as opened:
+        assert [info.name for info in opened.clips] == ["s/T1", "s/T2"]
+        for info in opened.clips:
+            np.testing.assert_array_equal(opened.read_frames(info), written[info.clip]["frames"])
+
+
+def test_write_clip_leaves_nothing_when_it_fails(tmp_path):
+    align = AlignConfig(size=SIZE)
+    attrs = root_attrs("folder", "s", DetectConfig(), align, "0")
+    with pytest.raises(RuntimeError, match="stop"):
+        with write_clip(tmp_path / "s.h5", "T1", ClipLayout(align, 68), attrs):
+            raise RuntimeError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_write_clip_tells_when_the_output_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="Cannot write .*file/s.h5"):
+        write_part(tmp_path / "file" / "s.h5")
+
+
+def test_store_refuses_an_empty_folder_a_foreign_file_and_a_newer_format(tmp_path, store):
+    with pytest.raises(StoreError, match="found none"):
+        Store(tmp_path / "nothing")
+    root, _ = store
+    path = root / "subjects" / "s.h5"
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 2
+    with pytest.raises(StoreError, match="format 1 or older, but got 2.*Upgrade"):
+        Store(root)
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(StoreError, match="as HDF5"):
+        Store(root)
+
+
+def test_store_names_a_dataset_that_is_not_there(store):
+    root, _ = store
+    with Store(root) as opened, pytest.raises(StoreError, match="no dataset 'blendshapes'.*It has: au, bbox"):
+        opened.read(opened.clips[0], "blendshapes")
+
+
+def test_store_survives_pickling_with_open_files(store):
+    root, written = store
+    with Store(root) as opened:
+        opened.read_frames(opened.clips[0])
+        copy = pickle.loads(pickle.dumps(opened))
+        np.testing.assert_array_equal(copy.read_frames(copy.clips[1]), written["T2"]["frames"])
+        copy.close()
+
+
+def test_find_damage_passes_a_sound_store_and_finds_a_changed_one(store):
+    root, _ = store
+    path = root / "subjects" / "s.h5"
+    assert list(find_damage(root)) == [(path, None)]
+    with h5py.File(path, "r+") as file:
+        file["clips/T2/landmarks"][5] = np.nan
+    ((_, damage),) = find_damage(root)
+    assert "row 5" in damage and "T2" in damage
+    with h5py.File(path, "r+") as file:
+        del file["clips/T1/pose"]
+    ((_, damage),) = find_damage(root)
+    assert "Missing dataset 'pose'" in damage
+
+
+def test_read_clip_infos_lists_names_and_settings(store):
+    root, _ = store
+    infos = read_clip_infos(root / "subjects" / "s.h5")
+    assert [info.clip for info in infos] == ["T1", "T2"]
+    assert AlignConfig.model_validate_json(infos[0].root["align_config"]).size == SIZE
