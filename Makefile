@@ -25,7 +25,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 demo: install ## Run every stage on demo clips made here, and show the features
-	$(BIN)/python -m tclr.cli.demo $(DEMO)
+	$(BIN)/tclr demo $(DEMO)
 
 test: install ## Run the test suite
 	$(BIN)/python -m pytest
@@ -38,7 +38,7 @@ lint: install ## Check style and types
 	cd build/typed && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p tclr
 
 bench: install ## Measure the stages, as ratios within one run
-	$(BIN)/python -m tclr.cli.bench
+	$(BIN)/tclr bench
 
 bp4d-features: install ## BP4D to Parquet: make bp4d-features BP4D_ROOT=... OUT=...
 	@test -n "$(BP4D_ROOT)" || { echo "Expected BP4D_ROOT=<folder of BP4D>, but got none. Example: make bp4d-features BP4D_ROOT=/data/BP4D OUT=bp4d-out"; exit 2; }

@@ -59,7 +59,7 @@ def _verify(store: Path, as_json: bool) -> bool:
 @click.command("inspect")
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
-@click.option("--verify", is_flag=True, help="Read every file and check it against the schema; exit status 1 if damaged.")
+@click.option("--verify", is_flag=True, help="Check every file; exit status 1 if one is damaged.")
 def command(store: Path, as_json: bool, verify: bool) -> None:
     """Show subjects, clips, frames, share with a face, crop size and settings of STORE.
 

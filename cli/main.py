@@ -13,6 +13,7 @@ import click
 from tclr.schemas.errors import TclrError
 
 COMMANDS = {
+    "demo": "Run every stage on demo clips and show the features.",
     "synth": "Write labelled demo clips: two animated portraits in BP4D's layout.",
     "preprocess": "Detect, align and store the faces of a folder of videos or a dataset.",
     "inspect": "Show or verify what a store holds.",

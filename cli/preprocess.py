@@ -52,12 +52,10 @@ def command(
             rate = progress.n_frames / max(time.monotonic() - started_s, 1e-9)
             failed = f", {len(progress.failures)} failed" if progress.failures else ""
             text = f"Preprocessing {progress.n_frames:,} frames, {rate:,.0f} frames/s{failed}"
-            bars.update(task, completed=progress.n_done, total=progress.n_clips, description=text)
+            bars.update(task, completed=progress.clips_done, total=progress.n_clips, description=text)
 
         config = PreprocessConfig(detect, align, allow_truncated)
-        result = preprocess(
-            source, store, config, dataset=dataset, workers=workers, scheduler=scheduler, notify=notify
-        )
+        result = preprocess(source, store, config, dataset=dataset, workers=workers, scheduler=scheduler, notify=notify)
     for warning in result.warnings:
         click.echo(f"warning: {warning.name}: {warning.reason}", err=True)
     for failure in result.failures:

@@ -5,7 +5,8 @@ Memory is one block of frames, whatever the clip's length.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +92,21 @@ def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels |
 
 
 def _stream(
-    frames: Iterator[Frame],
+    media: ClipMedia,
     subject: _Subject,
     writer: ClipWriter,
     labels: Labels | None,
-    report: Callable[[int], None],
+    report: Callable[[int, int], None],
 ) -> None:
+    """Write the rows of all frames, also of those before an error."""
     rows: list[dict[str, Any]] = []
     try:
-        for frame in frames:
+        for frame in read_frames(media):
             rows.append(subject.row(frame))
             if len(rows) == BLOCK_FRAMES:
                 writer.append(_fill_block(rows, writer.layout, labels))
                 rows.clear()
-                report(writer.n_frames)
+                report(writer.n_frames, media.n_expected)
     finally:
         if rows:
             writer.append(_fill_block(rows, writer.layout, labels))
@@ -130,7 +132,7 @@ def extract_clip(
     version: str,
     *,
     allow_truncated: bool = False,
-    report: Callable[[int], None] = lambda n_frames: None,
+    report: Callable[[int, int], None] = lambda n_frames, n_expected: None,
 ) -> None:
     """Extract one clip into a part file of the store.
 
@@ -147,7 +149,7 @@ def extract_clip(
     allow_truncated : bool
         Keep what decodes of a truncated video, with a warning, instead of an error.
     report : callable
-        Called with the number of frames written so far.
+        Called with the number of frames written so far and the number expected (0 if the source does not say).
 
     Raises
     ------
@@ -158,7 +160,7 @@ def extract_clip(
     """
     media = probe(clip.path, clip.image_fps)
     labels = clip.read_labels(clip.label_path) if clip.label_path and clip.read_labels else None
-    with open_detector(detect) as detector:
+    with closing(open_detector(detect)) as detector:
         layout = ClipLayout(
             align, detector.n_landmarks, detector.blendshape_names, au_names=labels.names if labels else ()
         )
@@ -166,7 +168,7 @@ def extract_clip(
         with write_clip(part, clip.clip, layout, attrs) as writer:
             warning = ""
             try:
-                _stream(read_frames(media), _Subject(detector, detect, align), writer, labels, report)
+                _stream(media, _Subject(detector, detect, align), writer, labels, report)
             except TruncatedError as error:
                 if not allow_truncated:
                     raise

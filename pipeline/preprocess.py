@@ -34,6 +34,7 @@ from tclr.schemas.manifest import MANIFEST_SCHEMA
 
 logger = logging.getLogger(__name__)
 
+CONNECT_TIMEOUT_S = 5
 PROGRESS_TOPIC = "tclr-progress"
 REPORT_EVERY_S = 0.5
 """Least time between two progress messages of a clip; chosen by us: messages stay far below the work."""
@@ -58,11 +59,14 @@ class Failure:
 
 @dataclass
 class Progress:
-    """How far a run is; handed to the caller's callback."""
+    """How far a run is; handed to the caller's callback.
+
+    ``n_clips`` are to be done in this run; ``clips_done`` counts running ones by the share of their frames.
+    """
 
     n_clips: int
     n_skipped: int
-    n_done: int = 0
+    clips_done: float = 0
     n_frames: int = 0
     failures: list[Failure] = field(default_factory=list)
 
@@ -169,16 +173,17 @@ def _check_others(store: Path, subjects: dict[str, list[Clip]], config: Preproce
                 )
 
 
-def _reporter(clip: Clip) -> Callable[[int], None]:
+def _reporter(clip: Clip) -> Callable[[int, int], None]:
     """Return a function that tells the client how many frames of a clip are done."""
     worker = get_worker()
     last_s = time.monotonic()
 
-    def report(n_frames: int) -> None:
+    def report(n_frames: int, n_expected: int) -> None:
         nonlocal last_s
         if time.monotonic() - last_s >= REPORT_EVERY_S:
             last_s = time.monotonic()
-            worker.log_event(PROGRESS_TOPIC, {"clip": clip.name, "n_frames": n_frames})
+            share = min(n_frames / n_expected, 1.0) if n_expected else 0.0
+            worker.log_event(PROGRESS_TOPIC, {"clip": clip.name, "n_frames": n_frames, "share": share})
 
     return report
 
@@ -241,7 +246,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
     """
     if scheduler is not None:
         try:
-            client = Client(scheduler, timeout=10)
+            client = Client(scheduler, timeout=CONNECT_TIMEOUT_S)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(
                 f"No Dask scheduler answers at {scheduler!r} ({type(error).__name__}). "
@@ -281,8 +286,9 @@ class _Run:
         self.version = version("tclr-face")
         self.progress = progress
         self.notify = notify
-        self.running: dict[str, int] = {}
+        self.running: dict[str, dict[str, Any]] = {}
         self.finished_frames = 0
+        self.finished_clips = 0
 
     def walk(self, plans: list[_SubjectPlan]) -> None:
         """Run all tasks; failures are collected in ``progress``."""
@@ -327,7 +333,7 @@ class _Run:
                 raise StoreError(f"A Dask worker died while it assembled a subject: {error}. Run again.") from error
             outcome = _Outcome(clip.subject, clip.clip, reason="its Dask worker died repeatedly (out of memory?)")
         if outcome.clip:
-            self.progress.n_done += 1
+            self.finished_clips += 1
             self.finished_frames += outcome.n_frames
             self.running.pop(f"{outcome.subject}/{outcome.clip}", None)
         if outcome.reason:
@@ -337,11 +343,13 @@ class _Run:
         return outcome
 
     def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
-        self.running[event[1]["clip"]] = event[1]["n_frames"]
+        self.running[event[1]["clip"]] = event[1]
         self._notify()
 
     def _notify(self) -> None:
-        self.progress.n_frames = self.finished_frames + sum(self.running.copy().values())
+        running = list(self.running.values())
+        self.progress.n_frames = self.finished_frames + sum(message["n_frames"] for message in running)
+        self.progress.clips_done = self.finished_clips + sum(message["share"] for message in running)
         self.notify(self.progress)
 
 

@@ -355,7 +355,7 @@ class Store:
             crops = np.zeros((len(files), size, size, 3), np.uint8)
             for crop, file in zip(crops, files, strict=True):
                 if len(file):
-                    crop[:] = cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)
+                    cv2.imdecode(file, cv2.IMREAD_COLOR_RGB, crop)
             return crops
 
     @contextmanager

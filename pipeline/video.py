@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -111,7 +112,7 @@ def _read_image(path: Path) -> np.ndarray | None:
         return None
     image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH) if data.size else None
     if image is not None and image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+        image = (image // 256).astype(np.uint8)
     return image
 
 
@@ -138,9 +139,11 @@ class _LostFrames:
     def __init__(self) -> None:
         self._sent: list[float] = []
         self._errors = 0
+        self.n_discarded = 0
 
     def sent(self, packet: av.Packet) -> None:
-        """Note a packet given to the decoder."""
+        """Note a packet given to the decoder; those outside the edit list are only counted."""
+        self.n_discarded += packet.is_discard
         if packet.pts is not None and not packet.is_discard:
             heapq.heappush(self._sent, float(packet.pts * packet.time_base))
 
@@ -159,17 +162,14 @@ class _LostFrames:
         return lost
 
 
-def _decode(container: av.container.InputContainer) -> Iterator[tuple[float | None, av.VideoFrame | None, int]]:
-    """Yield (container time in s, frame or None if lost, packets outside the edit list so far)."""
-    lost = _LostFrames()
-    discarded = 0
+def _decode(container: av.container.InputContainer, lost: _LostFrames) -> Iterator[tuple[float | None, Any]]:
+    """Yield the container's time in s and the frame, or None if it is lost."""
     packets = container.demux(container.streams.video[0])
     while True:
         try:
             packet = next(packets)
         except (StopIteration, av.error.FFmpegError):
             break
-        discarded += packet.is_discard
         lost.sent(packet)
         try:
             frames = packet.decode()
@@ -178,17 +178,18 @@ def _decode(container: av.container.InputContainer) -> Iterator[tuple[float | No
             continue
         for frame in frames:
             for time_s in lost.before(frame.time) if frame.time is not None else ():
-                yield time_s, None, discarded
-            yield frame.time, None if frame.is_corrupt else frame, discarded
+                yield time_s, None
+            yield frame.time, None if frame.is_corrupt else frame
     for time_s in lost.before(math.inf):
-        yield time_s, None, discarded
+        yield time_s, None
 
 
 def _video_frames(media: ClipMedia) -> Iterator[Frame]:
-    index, discarded, start_s, last_s = 0, 0, 0.0, 0.0
+    index, start_s, last_s = 0, 0.0, 0.0
+    lost = _LostFrames()
     step_s = 1 / media.fps if media.fps else 0.0
     with _open_video(media.path) as container:
-        for time_s, frame, discarded in _decode(container):
+        for time_s, frame in _decode(container, lost):
             if index == 0:
                 start_s = time_s or 0.0
             # a frame without a timestamp follows the last one at the nominal rate
@@ -197,7 +198,7 @@ def _video_frames(media: ClipMedia) -> Iterator[Frame]:
             index += 1
     if index == 0:
         raise _not_a_video(media.path, "it holds no frame")
-    expected = media.n_expected - discarded
+    expected = media.n_expected - lost.n_discarded
     if index < expected - TRUNCATION_SLACK_FRAMES:
         raise TruncatedError(
             f"Expected {expected} frames, but the video ends after {index}: {media.path} is truncated. "

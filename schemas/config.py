@@ -64,7 +64,9 @@ class PretrainConfig(Settings):
     spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k).")
     n_following: int = Field(10, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
     margin: float = Field(0.03, ge=0, description="Margin of each triplet loss.")
-    image_size: int = Field(224, ge=32, le=1024, description="Encoder input in pixels, a random crop of the resized crop.")
+    image_size: int = Field(
+        224, ge=32, le=1024, description="Encoder input in pixels, a random crop of the resized crop."
+    )
     crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Random crop's side as a share of the resized crop.")
     augment: Literal["tuple", "frame", "none"] = Field(
         "tuple", description="Draw crop, flip and colour once a tuple, once a frame, or never."

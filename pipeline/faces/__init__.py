@@ -5,7 +5,7 @@ A backend takes RGB frames in order and returns the faces of each; ``open_detect
 
 from __future__ import annotations
 
-from types import TracebackType
+from contextlib import closing
 from typing import Protocol
 
 import numpy as np
@@ -35,16 +35,6 @@ class Detector(Protocol):
         """Free the models."""
         ...
 
-    def __enter__(self) -> Detector:
-        """Return self."""
-        ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close."""
-        ...
-
 
 def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
     """Open the detector that the settings name.
@@ -68,5 +58,5 @@ def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
 
 def detect_image(image: np.ndarray, config: DetectConfig | None = None) -> list[Face]:
     """Return the faces of one still image, (H, W, 3) uint8 RGB."""
-    with open_detector(config or DetectConfig(), video=False) as detector:
+    with closing(open_detector(config or DetectConfig(), video=False)) as detector:
         return detector.detect(image, 0.0)

@@ -11,7 +11,6 @@ import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from types import TracebackType
 
 import mediapipe as mp
 import numpy as np
@@ -52,10 +51,10 @@ class MediapipeDetector:
 
     name = "mediapipe"
     n_landmarks = 478
+    blendshape_names: tuple[str, ...] = BLENDSHAPE_NAMES
 
     def __init__(self, config: DetectConfig, *, video: bool) -> None:
         model = find_model()
-        self.blendshape_names = BLENDSHAPE_NAMES
         self._video = video
         self._last_ms = -1
         self._started = False
@@ -122,11 +121,3 @@ class MediapipeDetector:
         with _quiet():
             self._landmarker.close()
             self._checker.close()
-
-    def __enter__(self) -> MediapipeDetector:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

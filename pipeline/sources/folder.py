@@ -27,9 +27,7 @@ def _is_sequence(images: list[Path]) -> bool:
     """Tell whether all images are numbered behind one common prefix, each number once."""
     numbers = [frame_number(path) for path in images]
     prefixes = {path.stem.rstrip("0123456789") for path in images}
-    return len(images) >= MIN_SEQUENCE and None not in numbers and len(prefixes) == 1 == max(
-        Counter(numbers).values()
-    )
+    return len(images) >= MIN_SEQUENCE and None not in numbers and len(prefixes) == 1 == max(Counter(numbers).values())
 
 
 def _media(source: Path) -> list[Path]:

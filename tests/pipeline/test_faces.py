@@ -1,3 +1,5 @@
+from contextlib import closing
+
 import cv2
 import numpy as np
 import pytest
@@ -19,7 +21,10 @@ def test_pose_from_rotation_equals_scipy():
 def test_detect_image_finds_the_face_of_a_portrait(portrait):
     (face,) = detect_image(portrait)
     assert face.landmarks.shape == (478, 3) and face.landmarks.dtype == np.float32
-    assert face.blendshapes.shape == (len(BLENDSHAPE_NAMES),) and 0 <= face.blendshapes.min() <= face.blendshapes.max() <= 1
+    assert (
+        face.blendshapes.shape == (len(BLENDSHAPE_NAMES),)
+        and 0 <= face.blendshapes.min() <= face.blendshapes.max() <= 1
+    )
     eye_right, eye_left, chin = face.landmarks[[33, 263, 152], :2]
     assert eye_right[0] < eye_left[0] and chin[1] > eye_right[1]  # the subject's right eye is on the left
     # the astronaut smiles
@@ -46,6 +51,6 @@ def test_detect_image_without_a_face():
 
 def test_score_crop_tells_a_face_from_texture(portrait):
     texture = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
-    with open_detector(DetectConfig()) as detector:
+    with closing(open_detector(DetectConfig())) as detector:
         assert detector.score_crop(np.ascontiguousarray(portrait[:260, 90:350])) > 0.8
         assert detector.score_crop(texture) < DetectConfig().min_score

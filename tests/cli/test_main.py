@@ -1,0 +1,52 @@
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from tclr.cli.main import COMMANDS, cli
+
+
+def run_tclr(*args):
+    return subprocess.run([sys.executable, "-m", "tclr.cli.main", *map(str, args)], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name):
+    result = CliRunner().invoke(cli, [name, "--help"])
+    assert result.exit_code == 0
+    assert "Example:" in result.output and f"tclr {name}" in result.output
+
+
+def test_help_lists_every_command():
+    output = CliRunner().invoke(cli, ["--help"]).output
+    assert all(name in output for name in COMMANDS)
+
+
+def test_unknown_command_lists_the_known_ones():
+    result = run_tclr("preproces")
+    assert result.returncode == 2 and "Known commands: demo" in result.stderr.replace("\n", " ")
+
+
+def test_expected_error_is_one_line_and_a_failing_exit_status(tmp_path):
+    result = run_tclr("preprocess", tmp_path / "absent", tmp_path / "store")
+    assert result.returncode == 1
+    assert result.stderr.startswith("tclr: Expected a folder of videos, but found nothing")
+    assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+
+
+def test_unknown_setting_in_a_file_is_named(tmp_path):
+    (tmp_path / "in").mkdir()
+    config = tmp_path / "tclr.toml"
+    config.write_text("[align]\nsise = 96\n")
+    result = run_tclr("preprocess", tmp_path / "in", tmp_path / "store", "--config", config)
+    assert result.returncode == 1 and "Unknown setting 'sise' in [align] of" in result.stderr
+    config.write_text("[aling]\nsize = 96\n")
+    result = run_tclr("preprocess", tmp_path / "in", tmp_path / "store", "--config", config)
+    assert result.returncode == 1 and "Unknown table or setting 'aling'" in result.stderr
+
+
+def test_setting_out_of_range_is_one_line(tmp_path):
+    (tmp_path / "in").mkdir()
+    result = run_tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", "3")
+    assert result.returncode == 1 and "Setting 'size'" in result.stderr and result.stderr.count("\n") == 1

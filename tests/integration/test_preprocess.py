@@ -1,0 +1,155 @@
+"""Staged Dask jobs: the same store whatever the workers and interruptions; what fails does not stop the rest."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tclr.pipeline.preprocess import PreprocessConfig, preprocess
+from tclr.pipeline.store import Store, find_damage
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.errors import InputError, OutputError, StoreError
+
+SMALL = PreprocessConfig(align=AlignConfig(size=48))
+
+
+def arrays(root):
+    """All arrays of a store by subject, clip and name."""
+    with Store(root) as store:
+        return {
+            (info.subject, info.clip, name): store.read_frames(info) if name == "frames" else store.read(info, name)
+            for info in store.clips
+            for name in store.fields(info)
+        }
+
+
+def assert_equal_stores(first, second):
+    left, right = arrays(first), arrays(second)
+    assert left.keys() == right.keys() and left
+    for key, values in left.items():
+        np.testing.assert_array_equal(values, right[key], err_msg=str(key))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory, moving_portrait, write_video):
+    """Two subjects, three good clips, and a file that is no video."""
+    root = tmp_path_factory.mktemp("source")
+    images = moving_portrait(60)
+    write_video(root / "anna" / "one.mp4", images[:40])
+    write_video(root / "anna" / "two.mp4", images[20:60])
+    write_video(root / "ben" / "one.mp4", images)
+    return root
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, source):
+    """The store that two workers made of the source in one go."""
+    root = tmp_path_factory.mktemp("stores") / "two-workers"
+    result = preprocess(source, root, SMALL, workers=2)
+    assert (result.n_subjects, result.n_clips, result.n_frames, result.failures) == (2, 3, 140, ())
+    return root
+
+
+def test_one_and_two_workers_give_equal_arrays(tmp_path, source, store):
+    preprocess(source, tmp_path / "store", SMALL, workers=1)
+    assert_equal_stores(tmp_path / "store", store)
+
+
+def test_store_is_sound_and_indexed(store):
+    assert all(damage is None for _, damage in find_damage(store))
+    manifest = pd.read_parquet(store / "manifest.parquet")
+    assert list(zip(manifest["subject"], manifest["clip"], manifest["n_frames"], strict=True)) == [
+        ("anna", "one", 40), ("anna", "two", 40), ("ben", "one", 60),
+    ]  # fmt: skip
+    assert (manifest["state"] == "done").all() and (manifest["share_ok"] == 1).all()
+    assert not (store / "parts").exists()
+
+
+def test_second_run_does_nothing_again(source, store):
+    before = {path: path.stat().st_mtime_ns for path in (store / "subjects").iterdir()}
+    result = preprocess(source, store, SMALL, workers=1)
+    assert result.n_skipped == 3 and result.n_frames == 0
+    assert {path: path.stat().st_mtime_ns for path in (store / "subjects").iterdir()} == before
+
+
+def test_changed_source_and_changed_settings_are_done_again(tmp_path, moving_portrait, write_video):
+    images = moving_portrait(12)
+    write_video(tmp_path / "in" / "a.mp4", images[:8])
+    write_video(tmp_path / "in" / "b.mp4", images[:8])
+    preprocess(tmp_path / "in", tmp_path / "store", SMALL, workers=1)
+    write_video(tmp_path / "in" / "b.mp4", images)
+    result = preprocess(tmp_path / "in", tmp_path / "store", SMALL, workers=1)
+    assert (result.n_skipped, result.n_frames) == (1, 12)
+    result = preprocess(tmp_path / "in", tmp_path / "store", PreprocessConfig(align=AlignConfig(size=64)), workers=1)
+    assert (result.n_skipped, result.n_frames) == (0, 20)
+    with Store(tmp_path / "store") as store:
+        assert store.crop_size() == 64
+
+
+def test_failed_clips_are_reported_and_the_others_are_stored(tmp_path, moving_portrait, write_video):
+    write_video(tmp_path / "in" / "anna" / "good.mp4", moving_portrait(8))
+    (tmp_path / "in" / "anna" / "bad.mp4").write_text("no video")
+    result = preprocess(tmp_path / "in", tmp_path / "store", SMALL, workers=1)
+    ((name, reason),) = [(failure.name, failure.reason) for failure in result.failures]
+    assert name == "anna/bad" and "cannot decode" in reason and "bad.mp4" in reason
+    with Store(tmp_path / "store") as store:
+        assert [info.name for info in store.clips] == ["anna/good"]
+    manifest = pd.read_parquet(tmp_path / "store" / "manifest.parquet").set_index("clip")
+    assert manifest.loc["bad", "state"] == "failed" and "cannot decode" in manifest.loc["bad", "reason"]
+
+
+def test_store_of_another_source_and_other_settings_is_not_mixed(tmp_path, store, moving_portrait, write_video):
+    write_video(tmp_path / "in" / "cleo.mp4", moving_portrait(4))
+    with pytest.raises(OutputError, match="holds anna/one from another source"):
+        preprocess(tmp_path / "in", store, PreprocessConfig(align=AlignConfig(size=96)))
+
+
+def test_newer_store_is_left_alone(tmp_path, source):
+    import h5py
+
+    root = tmp_path / "store"
+    (root / "subjects").mkdir(parents=True)
+    with h5py.File(root / "subjects" / "anna.h5", "w") as file:
+        file.attrs.update({"format": "tclr-store", "format_version": 99})
+    with pytest.raises(StoreError, match="format 1 or older, but got 99"):
+        preprocess(source, root, SMALL)
+
+
+def test_unwritable_output_is_told_before_any_work(tmp_path, source):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="Cannot write"):
+        preprocess(source, tmp_path / "file" / "store", SMALL)
+
+
+def test_unreachable_scheduler_is_one_clear_error(tmp_path, source):
+    with pytest.raises(InputError, match="No Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        preprocess(source, tmp_path / "store", SMALL, scheduler="tcp://127.0.0.1:9")
+
+
+def test_joins_a_running_scheduler(tmp_path, source, store):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        preprocess(source, tmp_path / "store", SMALL, scheduler=cluster.scheduler_address)
+    assert_equal_stores(tmp_path / "store", store)
+
+
+def test_kill_9_and_resume_give_the_same_arrays(tmp_path, source, store):
+    root = tmp_path / "store"
+    command = [sys.executable, "-m", "tclr.cli.main", "preprocess", str(source), str(root), "--size", "48"]
+    process = subprocess.Popen([*command, "--workers", "1"], start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(root.glob("parts/*/*.h5")) and not list(root.glob("subjects/*.h5")):
+        assert time.monotonic() < deadline and process.poll() is None, "finished before it could be killed"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    result = preprocess(source, root, PreprocessConfig(DetectConfig(), AlignConfig(size=48)), workers=2)
+    assert result.n_clips == 3 and result.n_skipped >= 1
+    assert_equal_stores(root, store)
+    assert not list(root.rglob("*.tmp"))
