@@ -355,7 +355,7 @@ class Store:
             crops = np.zeros((len(files), size, size, 3), np.uint8)
             for crop, file in zip(crops, files, strict=True):
                 if len(file):
-                    cv2.imdecode(file, cv2.IMREAD_COLOR_RGB, crop)
+                    crop[:] = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB))
             return crops
 
     @contextmanager

@@ -1,0 +1,47 @@
+"""``tclr pretrain``: train an encoder without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tclr.cli.options import settings_options
+from tclr.schemas.config import PretrainConfig
+
+
+@click.command("pretrain")
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--init", type=click.Path(path_type=Path), help="Weights to start from (ImageNet, the paper's, or ours).")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on from RUN/checkpoint.pt.")
+@settings_options(pretrain=PretrainConfig)
+def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: PretrainConfig) -> None:
+    """Train an encoder on STORE by temporal consistency and write it to the folder RUN.
+
+    The network learns, without labels, to rank frames by their distance in time from an anchor (Lu et al., BMVC
+    2020). It uses a GPU if there is one. Run the same command again to go on after an interruption; the result is
+    the same. RUN then holds encoder.safetensors, checkpoint.pt, log.jsonl and config.json.
+
+    \b
+    Example:
+      tclr pretrain store/ run/
+      tclr pretrain store/ run/ --init resnet18-imagenet.pth --epochs 50
+      tclr pretrain store/ run/ --image-size 64 --batch-size 8 --anchors-per-clip 12
+    """
+    from tclr.cli.progress import progress_bar
+    from tclr.pipeline.pretrain import pretrain as train
+
+    with progress_bar("Pretraining", "tuples") as progress:
+        result = train(store, run, pretrain, init=init, resume=resume, progress=progress)
+    if result.resumed_at:
+        click.echo(f"Resumed after epoch {result.resumed_at}.")
+    last = result.history[-1]
+    held = f"{len(result.val_subjects)} held-out subjects" if result.val_subjects else "no subject held out"
+    click.echo(f"Epoch {last['epoch']}: training loss {last['train_loss']:.4f}; {held}", nl=not result.val_subjects)
+    if result.val_subjects:
+        click.echo(f": loss {last['val_loss']:.4f}, ranking accuracy {last['val_accuracy']:.3f} (chance 0.5)")
+    if result.collapsed:
+        click.echo("warning: the embeddings have nearly collapsed to one point; lower --learning-rate.", err=True)
+    click.echo(f"Encoder: {result.encoder}")
+    click.echo(f"Next: tclr fit-au {store} --encoder {run} -o au.safetensors, or tclr embed {store} features/ ...")

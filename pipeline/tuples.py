@@ -1,0 +1,182 @@
+"""Temporal tuples from a store, for training: anchor, sibling and the frames that follow.
+
+A tuple at anchor t with spacing k has the source frames t, t + 1, t + 1 + k, ..., t + 1 + N k (section 5 of the
+design, as the paper's repository trains it). It never bridges a frame that is missing or has no face.
+
+Sampling has no state: the tuples of an epoch follow from seed and epoch alone, so training resumes exactly and
+loader processes do not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.errors import InputError
+
+VALIDATION_TUPLES_PER_CLIP = 8
+"""Fixed anchors a held-out clip, spread evenly; chosen by us: enough pairs to see 1% at a few clips."""
+
+
+def tuple_offsets(spacing: int, n_following: int) -> np.ndarray:
+    """Return the frame offsets of a tuple from its anchor.
+
+    Returns
+    -------
+    ndarray
+        (n_following + 2,) int64: 0, 1, 1 + k, ..., 1 + n_following k.
+    """
+    return np.concatenate([[0], 1 + spacing * np.arange(n_following + 1)])
+
+
+def find_anchors(source_frame: np.ndarray, face: np.ndarray, span: int) -> np.ndarray:
+    """Return the rows from which every frame up to ``span`` frames later is there and has a face.
+
+    Parameters
+    ----------
+    source_frame : ndarray
+        (T,) int64, rising.
+    face : ndarray
+        (T,) bool.
+    span : int
+        Offset of the tuple's last frame.
+
+    Returns
+    -------
+    ndarray
+        (A,) int64 rows.
+    """
+    if len(face) <= span:
+        return np.zeros(0, np.int64)
+    faces_before = np.concatenate([[0], np.cumsum(face)])
+    all_faces = faces_before[span + 1 :] - faces_before[: -span - 1] == span + 1
+    unbroken = source_frame[span:] - source_frame[: len(source_frame) - span] == span
+    return np.flatnonzero(all_faces & unbroken)
+
+
+def longest_run(source_frame: np.ndarray, face: np.ndarray) -> int:
+    """Return the length of the longest run of consecutive frames with a face."""
+    longest = length = 0
+    for row, has_face in enumerate(face):
+        follows = row > 0 and source_frame[row] == source_frame[row - 1] + 1
+        length = (length + 1 if follows else 1) if has_face else 0
+        longest = max(longest, length)
+    return longest
+
+
+def split_subjects(subjects: Sequence[str], val_share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Split subjects into those trained on and those held out.
+
+    Parameters
+    ----------
+    subjects : sequence of str
+        All subjects.
+    val_share : float
+        Share to hold out, 0..1; if above 0 at least one is, and at least one is trained on.
+    seed : int
+        Seed of the split.
+
+    Returns
+    -------
+    (list of str, list of str)
+        Training and held-out subjects, each sorted.
+    """
+    names = sorted(subjects)
+    n_val = min(max(round(val_share * len(names)), 1), len(names) - 1) if val_share > 0 else 0
+    held = set(np.random.default_rng(seed).permutation(names)[:n_val].tolist())
+    return [name for name in names if name not in held], [name for name in names if name in held]
+
+
+@dataclass(frozen=True)
+class AnchoredClip:
+    """A clip and the rows of it that can be anchors."""
+
+    info: ClipInfo
+    anchors: np.ndarray
+
+
+def index_clips(store: Store, subjects: Sequence[str], span: int) -> list[AnchoredClip]:
+    """List the clips of some subjects that have an anchor.
+
+    Raises
+    ------
+    InputError
+        If no clip has enough frames in a row.
+    """
+    wanted, indexed, longest = set(subjects), [], 0
+    for info in store.clips:
+        if info.subject not in wanted:
+            continue
+        source_frame, face = store.read(info, "source_frame"), store.face_mask(info)
+        anchors = find_anchors(source_frame, face, span)
+        longest = max(longest, longest_run(source_frame, face))
+        if len(anchors):
+            indexed.append(AnchoredClip(info, anchors))
+    if not indexed:
+        raise InputError(
+            f"Expected clips with {span + 1} frames with a face in a row, but the longest run of "
+            f"{', '.join(sorted(wanted)[:5])} in {store.root} has {longest}. Lower --spacing or --n-following."
+        )
+    return indexed
+
+
+class TupleDataset(Dataset[torch.Tensor]):
+    """Tuples of one epoch, as (F, S, S, 3) uint8 tensors.
+
+    Parameters
+    ----------
+    store : Path
+        The store.
+    subjects : sequence of str
+        Whose clips to use.
+    spacing, n_following : int
+        See ``tuple_offsets``.
+    anchors_per_clip : int
+        Anchors drawn from each clip and epoch; 0 takes fixed ones, spread evenly, for validation.
+    seed : int
+        Seed of the draws.
+    """
+
+    def __init__(
+        self, store: Path, subjects: Sequence[str], *, spacing: int, n_following: int, anchors_per_clip: int, seed: int
+    ) -> None:
+        self.store = Store(store, subjects)
+        self.offsets = tuple_offsets(spacing, n_following)
+        self.anchors_per_clip = anchors_per_clip
+        self.seed = seed
+        self.clips = index_clips(self.store, subjects, int(self.offsets[-1]))
+        self.tuples: list[tuple[int, int]] = []
+        self.store.close()  # loader processes open their own files
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the anchors of an epoch and their order."""
+        if self.anchors_per_clip == 0:
+            self.tuples = [(i, row) for i, clip in enumerate(self.clips) for row in self._fixed(clip)]
+            return
+        rng = np.random.default_rng([self.seed, epoch])
+        drawn = [
+            (i, int(row))
+            for i, clip in enumerate(self.clips)
+            for row in rng.choice(clip.anchors, self.anchors_per_clip)
+        ]
+        self.tuples = [drawn[i] for i in rng.permutation(len(drawn))]
+
+    @staticmethod
+    def _fixed(clip: AnchoredClip) -> list[int]:
+        places = np.linspace(0, len(clip.anchors) - 1, min(VALIDATION_TUPLES_PER_CLIP, len(clip.anchors)))
+        return [int(clip.anchors[int(place)]) for place in places.round()]
+
+    def __len__(self) -> int:
+        return len(self.tuples)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        clip, row = self.tuples[index]
+        window = self.store.read_frames(self.clips[clip].info, row, row + int(self.offsets[-1]) + 1)
+        return torch.from_numpy(window[self.offsets])
