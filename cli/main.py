@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from importlib.metadata import version
 
@@ -66,10 +65,12 @@ def cli(verbose: bool) -> None:
       tclr fit-au demo/store --encoder demo/run -o demo/au.safetensors
       tclr embed demo/store demo/features --encoder demo/run --au-model demo/au.safetensors
     """
-    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
-    if not verbose:
-        os.environ.setdefault("GLOG_minloglevel", "2")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logger = logging.getLogger("tclr")
+    logger.setLevel(logging.INFO if verbose else logging.ERROR)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        logger.addHandler(handler)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import mediapipe as mp
 import numpy as np
@@ -57,7 +57,7 @@ class MediapipeDetector:
         model = find_model()
         self._video = video
         self._last_ms = -1
-        self._started = False
+        self._started: set[str] = set()
         with _quiet():
             self._open(config, str(model))
 
@@ -85,9 +85,8 @@ class MediapipeDetector:
 
     def detect(self, image: np.ndarray, timestamp_s: float) -> list[Face]:
         """Return the faces of the next frame; see ``Detector.detect``."""
-        with nullcontext() if self._started else _quiet():
+        with self._quiet_at_first("landmarker"):
             result = self._landmark(_to_image(image), timestamp_s)
-        self._started = True
         height, width = image.shape[:2]
         scale = np.array([width, height, width], np.float32)
         return [
@@ -104,6 +103,12 @@ class MediapipeDetector:
             )
         ]
 
+    def _quiet_at_first(self, model: str) -> AbstractContextManager[None]:
+        if model in self._started:
+            return nullcontext()
+        self._started.add(model)
+        return _quiet()
+
     def _landmark(self, image: mp.Image, timestamp_s: float) -> vision.FaceLandmarkerResult:
         if not self._video:
             return self._landmarker.detect(image)
@@ -113,7 +118,8 @@ class MediapipeDetector:
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return BlazeFace's best score on a crop, 0 where it finds nothing."""
-        found = self._checker.detect(_to_image(crop)).detections
+        with self._quiet_at_first("checker"):
+            found = self._checker.detect(_to_image(crop)).detections
         return max((float(detection.categories[0].score) for detection in found), default=0.0)
 
     def close(self) -> None:
