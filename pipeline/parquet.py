@@ -46,6 +46,20 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise StoreError(f"Expected a Parquet file, but cannot read {path}: {error}.") from error
 
 
+def read_schema(path: Path) -> pa.Schema:
+    """Return the columns of a file.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or no Parquet.
+    """
+    try:
+        return pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"Expected a Parquet file, but cannot read {path}: {error}.") from error
+
+
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return the metadata that ``write_table`` stored.
 
@@ -55,7 +69,6 @@ def read_metadata(path: Path) -> dict[str, Any]:
         If it is missing, no Parquet, or was not written by tclr.
     """
     try:
-        kept = pq.read_schema(path).metadata or {}
-        return json.loads(kept[METADATA_KEY])
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise StoreError(f"Expected a Parquet file written by tclr, but got {error!r} for {path}.") from error
+        return json.loads(read_schema(path).metadata[METADATA_KEY])
+    except (TypeError, KeyError, ValueError) as error:
+        raise StoreError(f"Expected a Parquet file that tclr wrote, but got another one: {path}.") from error

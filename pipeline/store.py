@@ -368,9 +368,9 @@ class Store:
                 f"{str(error).splitlines()[0]}. Delete the file and run 'tclr preprocess' again."
             ) from error
 
-    def face_mask(self, info: ClipInfo) -> np.ndarray:
-        """Return (T,) bool: frames that have landmarks and a crop."""
-        return np.isin(self.read(info, "status"), FACE_STATUSES)
+    def face_mask(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return (n,) bool for rows ``start:stop``: frames that have landmarks and a crop."""
+        return np.isin(self.read(info, "status", start, stop), FACE_STATUSES)
 
     def crop_size(self) -> int:
         """Return the crop side in pixels.
@@ -404,7 +404,7 @@ class Store:
             stop = min(start + block, info.n_frames)
             for name in set(shapes) - {"frames", "frames_jpeg"}:
                 check_values(name, self.read(info, name, start, stop), where)
-            face = np.isin(self.read(info, "status", start, stop), FACE_STATUSES)
+            face = self.face_mask(info, start, stop)
             found = np.isfinite(self.read(info, "landmarks", start, stop)).all(axis=(1, 2))
             filled = self.read_frames(info, start, stop).any(axis=(1, 2, 3))
             for what, mask in (("landmarks", found), ("a crop", filled)):

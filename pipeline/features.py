@@ -1,0 +1,88 @@
+"""Reads a features folder into pandas: one row a frame."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from tclr.pipeline.parquet import read_metadata, read_schema, read_table
+from tclr.schemas.errors import StoreError
+from tclr.schemas.features import FORMAT, FORMAT_VERSION
+
+PARTITION = "subject="
+
+
+def list_files(path: Path) -> list[tuple[str, Path]]:
+    """Return (subject, file) of every clip, sorted by subject and clip.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or a file is of another or a newer format.
+    """
+    files = [(file.parent.name.removeprefix(PARTITION), file) for file in path.glob(f"{PARTITION}*/*.parquet")]
+    if not files:
+        raise StoreError(
+            f"Expected features (subject=<id>/<clip>.parquet), but found none in {path}. Run 'tclr embed' first."
+        )
+    for _, file in files:
+        metadata = read_metadata(file)
+        if metadata.get("format") != FORMAT:
+            raise StoreError(f"Expected a file of format {FORMAT!r}, but got {metadata.get('format')!r}: {file}.")
+        if metadata["format_version"] > FORMAT_VERSION:
+            raise StoreError(
+                f"Expected features format {FORMAT_VERSION} or older, but got {metadata['format_version']}: {file}. "
+                "Upgrade tclr to read it."
+            )
+    return sorted(files, key=lambda item: (item[0], item[1].stem))
+
+
+def _choose_columns(patterns: Iterable[str], known: Sequence[str]) -> list[str]:
+    chosen: list[str] = []
+    for pattern in patterns:
+        found = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
+        if not found and pattern != "subject":
+            raise StoreError(f"Unknown column {pattern!r}. Known columns: {', '.join(sorted(known))}.")
+        chosen += [name for name in found if name not in chosen]
+    return chosen
+
+
+def load(path: str | Path, columns: Iterable[str] | None = None, subjects: Iterable[str] | None = None) -> pd.DataFrame:
+    """Load features.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder that ``tclr embed`` wrote.
+    columns : iterable of str, optional
+        Column names or patterns, as ``["frame", "AU??"]``; default all. ``subject`` is always there.
+    subjects : iterable of str, optional
+        Only these; default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a frame, sorted by subject, clip and frame; ``subject`` is a category.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds no features, or a column or subject is unknown.
+    """
+    files = list_files(Path(path))
+    if subjects is not None:
+        wanted, known = list(subjects), sorted({subject for subject, _ in files})
+        if unknown := sorted(set(wanted) - set(known)):
+            raise StoreError(f"Unknown subject {unknown[0]!r} in {path}. Known subjects: {', '.join(known)}.")
+        files = [(subject, file) for subject, file in files if subject in wanted]
+    names = None if columns is None else _choose_columns(columns, read_schema(files[0][1]).names)
+    tables = []
+    for subject, file in files:
+        table = read_table(file, names)
+        column = pa.array([subject] * len(table), pa.string()).dictionary_encode()
+        tables.append(table.add_column(0, "subject", column))
+    return pa.concat_tables(tables).to_pandas()

@@ -1,0 +1,83 @@
+"""The features: Parquet columns. This docstring is the specification of format 1.
+
+History
+-------
+1 : first format.
+
+Layout
+------
+``FEATURES/subject=<id>/<clip>.parquet``; ``pandas.read_parquet(FEATURES)`` gives one row a frame. Every source frame
+keeps its row; without a face its numbers are null, its labels stay. All files of a folder have the same columns:
+those of ``features_schema``, and ``subject`` from the folder's name.
+
+Each file carries, under the metadata key ``tclr``, the format and its version, where the AU predictions come from
+(``au_source``), encoder and head digests, and the settings of all stages, as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
+
+FORMAT = "tclr-features"
+FORMAT_VERSION = 1
+
+
+def embedding_columns(embedding_dim: int) -> list[str]:
+    """Return the names ``emb_000`` ...: at least three digits."""
+    width = max(3, len(str(embedding_dim - 1)))
+    return [f"emb_{i:0{width}d}" for i in range(embedding_dim)]
+
+
+def blendshape_columns() -> list[str]:
+    """Return the 52 names ``bs_<blendshape>``."""
+    return [f"bs_{name}" for name in BLENDSHAPE_NAMES]
+
+
+def _field(name: str, kind: pa.DataType, units: str, description: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"units": units, "description": description})
+
+
+def features_schema(
+    au_names: Sequence[str], labelled_aus: Sequence[str], embedding_dim: int, *, blendshapes: bool
+) -> pa.Schema:
+    """Return the columns of a features file.
+
+    Parameters
+    ----------
+    au_names : sequence of str
+        AUs that are predicted, as ``AU01``.
+    labelled_aus : sequence of str
+        AUs that the store has labels of.
+    embedding_dim : int
+        Length of the embedding.
+    blendshapes : bool
+        Add the 52 blendshape columns.
+
+    Returns
+    -------
+    pyarrow.Schema
+        Fields carry ``units`` and ``description`` as metadata.
+    """
+    text, single = pa.dictionary(pa.int32(), pa.string()), pa.float32()
+    fields = [
+        _field("dataset", text, "", "Layout of the source: bp4d, folder, ..."),
+        _field("clip", text, "", "One continuous recording of the subject"),
+        _field("frame", pa.int64(), "", "Index in the video, or the number in the image's name"),
+        _field("timestamp", pa.float64(), "s", "Time from the clip's start"),
+        _field("status", text, "", "ok, interpolated, no_face, low_confidence or unreadable"),
+        _field("score", single, "0..1", "How sure the face detector is"),
+        _field("pitch", single, "rad", "Head turned down (+) or up (-)"),
+        _field("yaw", single, "rad", "Head turned to the right (+) or left (-) of the picture"),
+        _field("roll", single, "rad", "Head tilted anticlockwise (+) or clockwise (-) in the picture"),
+    ]
+    fields += [_field(name, single, "0..1", f"Probability of {name}") for name in au_names]
+    fields += [_field(f"{name}_c", pa.int8(), "0/1", f"{name} at the threshold of its source") for name in au_names]
+    fields += [_field(f"{name}_true", pa.int8(), "0/1", f"Label of {name}") for name in labelled_aus]
+    fields += [_field(name, single, "", "Embedding") for name in embedding_columns(embedding_dim)]
+    if blendshapes:
+        fields += [_field(name, single, "0..1", "Blendshape of mediapipe") for name in blendshape_columns()]
+    return pa.schema(fields)
