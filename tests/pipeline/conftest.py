@@ -1,0 +1,69 @@
+"""A tiny store whose content is known: what changes with time can be ranked, what is labelled can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tclr.pipeline.store import ClipLayout, assemble_subject, root_attrs, write_clip
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.store import CLIP_FIELDS, Status
+
+
+def _block(rng, n_frames, size, au_names, no_face, layout):
+    """Rows of one clip: a grey level that rises with time, and a bright square where each AU is present."""
+    block = {
+        name: np.full((n_frames, *shape), CLIP_FIELDS[name].missing or 0, CLIP_FIELDS[name].dtype)
+        for name, shape in layout.shapes().items()
+    }
+    time = np.arange(n_frames)
+    labels = (np.sin(time[:, None] / 4 + rng.uniform(0, 6, len(au_names))) > 0.2).astype(np.int8)
+    frames = np.full((n_frames, size, size, 3), 40, np.float64) + rng.normal(0, 4, (n_frames, size, size, 3))
+    frames[:, : size // 2] += 120 * (time / n_frames)[:, None, None, None]
+    width = size // max(len(au_names), 1)
+    for column in range(len(au_names)):
+        square = np.s_[labels[:, column] == 1, size // 2 :, column * width : (column + 1) * width]
+        frames[square] += 90
+    block["frames"] = frames.clip(1, 255).astype(np.uint8)
+    block["timestamp"], block["source_frame"] = time / 25, time + 100
+    block["score"][:], block["bbox"][:] = 0.9, (1, 2, 3, 4)
+    block["landmarks"][:] = rng.random(block["landmarks"].shape)
+    block["transform"][:], block["pose"][:] = np.eye(2, 3), (0.1, 0.2, 0.3)
+    block["blendshapes"][:] = rng.random(block["blendshapes"].shape)
+    if au_names:
+        block["au"][:] = labels
+    for row in no_face:
+        block["status"][row] = Status.no_face
+        for name in ("score", "bbox", "landmarks", "transform", "pose", "blendshapes"):
+            block[name][row] = np.nan
+        block["frames"][row] = 0
+    return block
+
+
+@pytest.fixture(scope="session")
+def make_store() -> Callable[..., Path]:
+    """Return a function that writes a small store and returns its path."""
+
+    def make(path, *, n_subjects=3, n_clips=1, n_frames=40, size=32, au_names=("AU01", "AU12"), no_face=(), seed=0):
+        detect, align = DetectConfig(), AlignConfig(size=size)
+        layout = ClipLayout(align, 68, BLENDSHAPE_NAMES, tuple(au_names))
+        rng = np.random.default_rng(seed)
+        for subject in (f"F{number + 1:03d}" for number in range(n_subjects)):
+            attrs = root_attrs("bp4d", subject, detect, align, "0")
+            parts = []
+            for clip in (f"T{number + 1}" for number in range(n_clips)):
+                part = path / "parts" / f"{subject}_{clip}.h5"
+                with write_clip(part, clip, layout, attrs) as writer:
+                    writer.append(_block(rng, n_frames, size, au_names, no_face, layout))
+                    media = {"source": f"{subject}/{clip}", "source_sha256": f"{seed}", "source_fingerprint": "f"}
+                    sizes = {"fps": 25.0, "width": 64, "height": 64, "detector": "none", "warning": ""}
+                    writer.finish(media | sizes)
+                parts.append((part, clip))
+            assemble_subject(path / "subjects" / f"{subject}.h5", parts, attrs)
+        return path
+
+    return make
