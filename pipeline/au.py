@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score
 
@@ -274,7 +274,7 @@ def write_head(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, A
     """Write a head file in one step."""
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(metadata)}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, header)
+        temporary.write_bytes(save(tensors, header))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -206,7 +206,7 @@ def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(asdict(info))}
     with replacing(path) as temporary:
-        save_file(weights, temporary, metadata)
+        temporary.write_bytes(save(weights, metadata))
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from tclr.schemas.errors import OutputError
+
+RESERVED_BYTES = 64 * 2**20
+"""Space left free; chosen by us: more than what the workers of one machine write between two checks."""
 
 
 @contextmanager
@@ -43,6 +47,24 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         remove_quietly(temporary)
+
+
+def require_space(path: Path, n_bytes: int) -> None:
+    """Check that a folder's disk has room before HDF5 writes to it.
+
+    HDF5 cannot close a file on a full disk and may take the process with it, so it must never meet one.
+
+    Raises
+    ------
+    OutputError
+        If fewer than ``n_bytes`` and ``RESERVED_BYTES`` are free.
+    """
+    free = shutil.disk_usage(path.parent).free
+    if free < n_bytes + RESERVED_BYTES:
+        raise OutputError(
+            f"Cannot write {path}: no space is left on the device ({free / 1e6:.0f} MB free, "
+            f"{(n_bytes + RESERVED_BYTES) / 1e6:.0f} MB wanted). Free some space, then run the same command again."
+        )
 
 
 def remove_quietly(path: Path) -> None:

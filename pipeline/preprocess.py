@@ -86,12 +86,16 @@ class PreprocessResult:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a task says when it ends; the reason is empty if all went well."""
+    """What a task says when it ends; the reason is empty if all went well.
+
+    ``fatal`` tells that the store cannot be written, so that every other task would fail, too.
+    """
 
     subject: str
     clip: str
     n_frames: int = 0
     reason: str = ""
+    fatal: bool = False
 
 
 @dataclass
@@ -213,7 +217,7 @@ def _extract_task(clip: Clip, part: Path, config: PreprocessConfig, tclr_version
         )
         return _Outcome(clip.subject, clip.clip, n_frames=read_clip_infos(part)[0].n_frames)
     except Exception as error:
-        return _Outcome(clip.subject, clip.clip, reason=_reason(error))
+        return _Outcome(clip.subject, clip.clip, reason=_reason(error), fatal=isinstance(error, OutputError))
 
 
 def _assemble_task(path: Path, sources: dict[str, Path], attrs: dict[str, Any]) -> _Outcome:
@@ -222,7 +226,7 @@ def _assemble_task(path: Path, sources: dict[str, Path], attrs: dict[str, Any]) 
     try:
         assemble_subject(path, [(source, clip) for clip, source in sources.items()], attrs)
     except Exception as error:
-        return _Outcome(subject, "", reason=_reason(error))
+        return _Outcome(subject, "", reason=_reason(error), fatal=isinstance(error, OutputError))
     for source in set(sources.values()) - {path}:
         remove_quietly(source)
     return _Outcome(subject, "")
@@ -308,6 +312,9 @@ class _Run:
         for future in queue:
             outcome = self._outcome(future, clips.pop(future))
             future.release()
+            if outcome.fatal:
+                self.client.cancel(list(clips))
+                raise OutputError(outcome.reason)
             if not outcome.clip:
                 continue
             plan = by_subject[outcome.subject]

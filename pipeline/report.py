@@ -87,7 +87,9 @@ def _faces(store: Store, info: ClipInfo) -> list[tuple[str, str]]:
     ]
 
 
-def _figure(traces: list[Any], title: str, x_title: str, y_title: str, height_px: int = 320) -> str:
+def _figure(
+    traces: list[Any], title: str, x_title: str, y_title: str, height_px: int = 320, *, reverse_y: bool = False
+) -> str:
     figure = go.Figure(traces)
     figure.update_layout(
         title=title,
@@ -97,6 +99,8 @@ def _figure(traces: list[Any], title: str, x_title: str, y_title: str, height_px
         margin={"l": 60, "r": 20, "t": 50, "b": 45},
         template="plotly_white",
     )
+    if reverse_y:
+        figure.update_yaxes(autorange="reversed")
     return figure.to_html(full_html=False, include_plotlyjs=False, config={"displaylogo": False})
 
 
@@ -133,7 +137,7 @@ def timeline_figure(table: pd.DataFrame, au_names: list[str]) -> str:
             rows.append(table[f"{name}_true"].to_numpy(float, na_value=np.nan))
             names.append(f"{name} label")
     heat = go.Heatmap(z=np.array(rows), x=table["timestamp"], y=names, zmin=0, zmax=1, colorscale="Viridis")
-    return _figure([heat], "Action Units", "time in s", "", 140 + 17 * len(names))
+    return _figure([heat], "Action Units", "time in s", "", 140 + 17 * len(names), reverse_y=True)
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from tclr.pipeline.files import replacing
+from tclr.pipeline.files import replacing, require_space
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import (
@@ -156,6 +156,7 @@ class ClipWriter:
             whatever the codec.
         """
         n_rows = len(block["status"])
+        require_space(Path(self.group.file.filename), sum(values.nbytes for values in block.values()))
         for name in self.layout.shapes():
             dataset = self.group[name]
             dataset.resize(self.n_frames + n_rows, axis=0)
@@ -199,6 +200,7 @@ def assemble_subject(path: Path, sources: Sequence[tuple[Path, str]], attrs: Map
         See ``root_attrs``.
     """
     with replacing(path) as temporary:
+        require_space(temporary, sum(source.stat().st_size for source in {source for source, _ in sources}))
         with h5py.File(temporary, "w", libver="v110") as target:
             target.attrs.update(dict(attrs))
             clips = target.create_group("clips")

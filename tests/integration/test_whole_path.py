@@ -1,0 +1,142 @@
+"""The whole path at a tiny size, through the command line, on clips made here; and the same on the shared data."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tclr.pipeline.parquet import read_metadata
+from tclr.schemas.action_units import BP4D_AUS, au_column
+
+SMALL_RUN = ["--epochs", "1", "--image-size", "32", "--batch-size", "4", "--anchors-per-clip", "2"]
+SMALL_RUN += ["--n-following", "3", "--embedding-dim", "16"]
+
+
+def tclr(*args, check=True):
+    command = [sys.executable, "-m", "tclr.cli.main", *map(str, args)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert "Traceback" not in result.stderr, result.stderr
+    if check:
+        assert result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """Clips, store, run, head and features of the smallest demo."""
+    root = tmp_path_factory.mktemp("work")
+    tclr("synth", root / "clips", "--subjects", 2, "--tasks", 1, "--frames", 40)
+    tclr("preprocess", root / "clips", root / "store", "--size", 64, "--workers", 2)
+    tclr("pretrain", root / "store", root / "run", *SMALL_RUN)
+    tclr("fit-au", root / "store", "--encoder", root / "run", "-o", root / "au.safetensors")
+    tclr("embed", root / "store", root / "features", "--encoder", root / "run", "--au-model", root / "au.safetensors")
+    return root
+
+
+def test_clips_become_labelled_rows_with_predictions_and_embeddings(work):
+    df = pd.read_parquet(work / "features")
+    assert len(df) == 80 and set(df["subject"]) == {path.name for path in (work / "clips/2D+3D").iterdir()}
+    assert (df["dataset"] == "bp4d").all() and (df["status"] == "ok").all()
+    for number in BP4D_AUS:
+        name = au_column(number)
+        assert df[f"{name}_true"].dtype == "Int8" and df[f"{name}_true"].notna().all()
+    predicted = [name for name in df.columns if name.startswith("AU") and name[2:].isdigit()]
+    assert len(predicted) >= 8 and df[predicted].notna().all(axis=None)
+    embedding = df[[f"emb_{i:03d}" for i in range(16)]].to_numpy()
+    np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-4)
+
+
+def test_labels_in_the_features_are_those_of_the_files(work):
+    df = pd.read_parquet(work / "features")
+    for (subject, clip), rows in df.groupby(["subject", "clip"], observed=True):
+        table = pd.read_csv(work / f"clips/AUCoding/AU_OCC/{subject}_{clip}.csv", index_col=0)
+        expected = table.loc[rows["frame"], "12"].to_numpy()
+        np.testing.assert_array_equal(rows["AU12_true"].to_numpy(int), expected)
+
+
+def test_metadata_say_where_the_aus_come_from(work):
+    tclr("embed", work / "store", work / "features-bs", "--encoder", "random")
+    (head, *_), (mapped, *_) = (sorted((work / name).rglob("*.parquet")) for name in ("features", "features-bs"))
+    assert read_metadata(head)["au_source"].startswith("head:")
+    assert read_metadata(mapped)["au_source"].startswith("blendshapes:")
+
+
+def test_inspect_shows_verifies_and_speaks_json(work):
+    summary = json.loads(tclr("inspect", work / "store", "--json").stdout)
+    assert (summary["n_subjects"], summary["n_clips"], summary["n_frames"]) == (2, 2, 80)
+    assert summary["share_face"] == 1 and summary["crop_size_px"] == 64 and summary["run_state"] == "done"
+    assert "100.0%" in tclr("inspect", work / "store").stdout
+    assert tclr("inspect", work / "store", "--verify").stdout.count("ok: ") == 2
+
+
+def test_inspect_verify_fails_on_a_damaged_file(work, tmp_path):
+    (tmp_path / "subjects").mkdir()
+    data = next((work / "store/subjects").iterdir()).read_bytes()
+    (tmp_path / "subjects" / "F001.h5").write_bytes(data[: len(data) // 2])
+    result = tclr("inspect", tmp_path, "--verify", check=False)
+    assert result.returncode == 1 and "damaged: " in result.stdout
+
+
+def test_report_is_one_page_without_outside_links(work):
+    tclr("report", work / "store", "-o", work / "r.html", "--features", work / "features", "--run", work / "run")
+    page = (work / "r.html").read_text()
+    assert page.count("data:image/jpeg;base64,") >= 8 and "Ranking accuracy" in page and "Plotly.newPlot" in page
+    assert 'src="http' not in page and 'href="http' not in page
+
+
+def test_commands_refuse_what_does_not_fit(work, tmp_path):
+    cases = [
+        (["inspect", tmp_path / "absent"], "Expected a store with subjects"),
+        (["pretrain", work / "store", tmp_path / "r", "--spacing", "50", "--n-following", "9"], "Lower --spacing"),
+        (["fit-au", work / "store", "--encoder", tmp_path / "x.pt", "-o", tmp_path / "h"], "found nothing at"),
+        (
+            ["embed", work / "store", tmp_path / "f", "--encoder", "random", "--au-model", work / "au.safetensors"],
+            "but got another one",
+        ),
+        (["report", work / "store", "-o", tmp_path / "r.html", "--run", tmp_path], "log.jsonl"),
+    ]
+    for args, message in cases:
+        result = tclr(*args, check=False)
+        assert result.returncode == 1 and result.stderr.startswith("tclr: "), args
+        assert message in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, write_video):
+    write_video(tmp_path / "in" / "smile.mp4", moving_portrait(10))
+    tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64)
+    tclr("embed", tmp_path / "store", tmp_path / "features", "--encoder", "random", "--blendshapes")
+    df = pd.read_parquet(tmp_path / "features")
+    assert len(df) == 10 and (df["AU12"] > 0.5).all() and (df["AU12_c"] == 1).all()  # the astronaut smiles
+    assert (df["bs_mouthSmileLeft"] > 0.5).all() and not any(name.endswith("_true") for name in df.columns)
+
+
+def test_failed_clip_sets_the_exit_status_and_keeps_the_rest(tmp_path, moving_portrait, write_video):
+    write_video(tmp_path / "in" / "good.mp4", moving_portrait(4))
+    (tmp_path / "in" / "bad.mp4").write_text("no video")
+    result = tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, check=False)
+    assert result.returncode == 1 and "failed: bad/bad: Expected a video" in result.stderr
+    assert json.loads(tclr("inspect", tmp_path / "store", "--json").stdout)["n_frames"] == 4
+
+
+def test_demo_runs_every_stage_and_shows_the_rows(tmp_path):
+    from tclr.cli.demo import demo_steps
+    from tclr.cli.main import COMMANDS
+
+    steps = [step[0] for step in demo_steps(tmp_path)]
+    assert set(COMMANDS) - {"demo", "bench"} == set(steps)
+
+
+def test_real_videos_of_the_shared_data(tmp_path, shared_data):
+    tclr("preprocess", shared_data / "real", tmp_path / "store", "--size", 96)
+    tclr("embed", tmp_path / "store", tmp_path / "features", "--encoder", "random")
+    df = pd.read_parquet(tmp_path / "features")
+    faces = df[df["status"].isin(["ok", "low_confidence"])].groupby("clip", observed=False).size()
+    rows = df.groupby("clip", observed=True).size()
+    assert rows["single_face.mp4"] == faces["single_face.mp4"] == 72
+    assert faces["no_face"] == 0 and rows["no_face"] == 95  # 98 packets, 3 of them before the edit list's start
+    assert rows["face_noface"] == 169 and abs(faces["face_noface"] - 72) <= 3
+    assert df.loc[df["status"] == "no_face", ["AU12", "emb_000", "score"]].isna().all(axis=None)

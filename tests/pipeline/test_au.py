@@ -1,0 +1,357 @@
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tclr.pipeline.au import (
+    assign_folds,
+    choose_threshold,
+    collect_frames,
+    cross_fit,
+    cross_threshold,
+    fit_au,
+    load_head,
+)
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder, save_encoder
+from tclr.pipeline.store import Store
+from tclr.schemas.config import FitAuConfig
+from tclr.schemas.errors import InputError, ModelError, OutputError
+
+INFO = EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=1.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tiny networks are slower on several threads than on one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return LoadedEncoder(build_encoder(8, seed=0), INFO)
+
+
+@pytest.fixture(scope="module")
+def labelled(make_store, tmp_path_factory):
+    """Six subjects; frames 0 and 5 have labels but no face."""
+    return make_store(tmp_path_factory.mktemp("labelled"), n_subjects=6, n_frames=24, no_face=(0, 5))
+
+
+@pytest.fixture(scope="module")
+def fitted(labelled, encoder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("head") / "au.safetensors"
+    return fit_au(labelled, encoder, out, FitAuConfig(folds=3))
+
+
+def relabel(store, change):
+    """Apply ``change(subject, labels)`` to every clip's (T, A) labels in place."""
+    for path in sorted((store / "subjects").glob("*.h5")):
+        with h5py.File(path, "r+") as file:
+            for clip in file["clips"].values():
+                labels = clip["au"][:]
+                change(path.stem, labels)
+                clip["au"][:] = labels
+
+
+def frames_of(store, encoder):
+    with Store(store) as opened:
+        return collect_frames(opened, encoder, 7, lambda done, total: None)
+
+
+def reference(x, y):
+    """Scikit-learn's own pipeline: standardise, then a logistic regression of strength 1."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=1000)).fit(x.astype(np.float64), y)
+
+
+# ---- which frames
+
+
+def test_collect_frames_takes_labelled_frames_with_a_face(labelled, encoder):
+    frames = frames_of(labelled, encoder)
+    assert frames.names == ["AU01", "AU12"]
+    assert frames.embeddings.shape == (6 * 22, 8) and frames.labels.shape == (6 * 22, 2)
+    with Store(labelled) as store:
+        info = store.clips[1]
+        face = store.face_mask(info)
+        mine = frames.subjects == info.subject
+        np.testing.assert_array_equal(frames.labels[mine], store.read(info, "au")[face])
+        whole = encoder.embed(store.read_frames(info)[face])
+    np.testing.assert_allclose(frames.embeddings[mine], whole, atol=1e-5)
+
+
+def test_collect_frames_skips_frames_without_any_known_label(make_store, tmp_path, encoder):
+    def change(subject, labels):
+        labels[:10] = -1
+        labels[10:, 0] = -1
+
+    store = make_store(tmp_path, n_subjects=2, n_frames=16)
+    relabel(store, change)
+    frames = frames_of(store, encoder)
+    assert len(frames.labels) == 2 * 6
+    assert (frames.labels[:, 0] == -1).all() and (frames.labels[:, 1] >= 0).all()
+
+
+def test_collect_frames_reports_progress_to_the_end(labelled, encoder):
+    seen = []
+    with Store(labelled) as store:
+        collect_frames(store, encoder, 10, lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (6 * 24, 6 * 24) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+# ---- folds
+
+
+@pytest.mark.parametrize(("n_subjects", "n_folds"), [(41, 3), (5, 5), (2, 5), (1, 2), (7, 3)])
+def test_assign_folds_never_splits_a_subject(n_subjects, n_folds):
+    rng = np.random.default_rng(0)
+    subjects = rng.permutation(np.repeat([f"S{i}" for i in range(n_subjects)], 9))
+    folds = assign_folds(subjects, n_folds, seed=3)
+    assert all(len(set(folds[subjects == name])) == 1 for name in set(subjects))
+    sizes = [len(set(subjects[folds == fold])) for fold in set(folds)]
+    assert len(sizes) == min(n_folds, n_subjects) and max(sizes) - min(sizes) <= 1
+
+
+def test_assign_folds_follows_the_seed_alone():
+    subjects = np.repeat([f"S{i}" for i in range(20)], 2)
+    assert (assign_folds(subjects, 4, 0) == assign_folds(subjects, 4, 0)).all()
+    assert (assign_folds(subjects, 4, 0) != assign_folds(subjects, 4, 1)).any()
+
+
+# ---- thresholds
+
+
+def test_choose_threshold_finds_the_best_f1_of_all_cuts():
+    rng = np.random.default_rng(1)
+    for base_rate in (0.05, 0.5, 0.9):
+        y = (rng.random(200) < base_rate).astype(np.int8)
+        p = np.clip(0.3 * y + 0.5 * rng.random(200), 0, 1).round(2)  # rounded: ties
+        best = max(f1_score(y, p >= cut) for cut in np.unique(p))
+        assert f1_score(y, p >= choose_threshold(p, y)) == pytest.approx(best)
+
+
+def test_choose_threshold_is_a_half_without_a_positive():
+    assert choose_threshold(np.array([0.1, 0.9]), np.array([0, 0])) == 0.5
+
+
+def test_cross_threshold_is_blind_to_the_fold_it_decides():
+    rng = np.random.default_rng(2)
+    y, folds = rng.integers(0, 2, 300), np.repeat([0, 1, 2], 100)
+    p = np.clip(0.4 * y + 0.6 * rng.random(300), 0, 1)
+    decision = cross_threshold(p, y, folds)
+    for fold in range(3):
+        inside = folds == fold
+        other = np.where(inside, 1 - y, y)
+        assert (cross_threshold(p, other, folds)[inside] == decision[inside]).all()
+        threshold = choose_threshold(p[~inside], y[~inside])
+        assert (decision[inside] == (p[inside] >= threshold)).all()
+
+
+# ---- out of fold
+
+
+def test_cross_fit_matches_scikit_learn_fold_by_fold():
+    rng = np.random.default_rng(3)
+    x = rng.normal(2, 5, (240, 6)).astype(np.float32)
+    y = (x[:, 0] + rng.normal(0, 5, 240) > 2).astype(np.int8)
+    folds = np.repeat(np.arange(4), 60)
+    expected = np.empty(240)
+    for fold in range(4):
+        inside = folds == fold
+        expected[inside] = reference(x[~inside], y[~inside]).predict_proba(x[inside])[:, 1]
+    np.testing.assert_allclose(cross_fit(x, y, folds, l2=1.0), expected, atol=1e-3)
+
+
+def test_cross_fit_leaves_out_folds_that_nothing_can_be_learnt_for():
+    x, folds = np.random.default_rng(4).normal(size=(30, 3)), np.repeat([0, 1, 2], 10)
+    y = np.zeros(30, np.int8)
+    y[3:7] = 1  # all positives are in fold 0
+    assert np.isfinite(cross_fit(x, y, folds, 1.0)).tolist() == [False] * 10 + [True] * 20
+
+
+def test_knowing_the_person_does_not_help():
+    """Embeddings that tell subjects apart, labels that differ by subject: frame-wise folds would score 1."""
+    rng = np.random.default_rng(5)
+    subjects = np.repeat(np.arange(40), 20)
+    x = rng.normal(size=(40, 16))[subjects] + 0.01 * rng.normal(size=(800, 16))
+    y = rng.integers(0, 2, 40)[subjects]
+    honest = cross_fit(x, y, assign_folds(subjects.astype(str), 5, 0), 1.0)
+    leaky = cross_fit(x, y, rng.integers(0, 5, 800), 1.0)
+    assert roc_auc_score(y, leaky) > 0.75
+    assert roc_auc_score(y, honest) < 0.65
+
+
+# ---- the whole fit
+
+
+def test_fit_au_scores_are_scikit_learns(fitted, labelled, encoder):
+    frames = frames_of(labelled, encoder)
+    folds = assign_folds(frames.subjects, 3, 0)
+    for column, score in enumerate(fitted.scores):
+        y = frames.labels[:, column]
+        p = cross_fit(frames.embeddings, y, folds, 1.0)
+        assert score.roc_auc == pytest.approx(roc_auc_score(y, p), abs=1e-3)
+        assert score.f1 == pytest.approx(f1_score(y, cross_threshold(p, y, folds)), abs=0.02)
+        assert score.f1_all_positive == pytest.approx(f1_score(y, np.ones_like(y)))
+        assert score.base_rate == pytest.approx(y.mean()) and score.n_frames == 132
+    assert (fitted.n_subjects, fitted.n_folds) == (6, 3)
+
+
+def test_fit_au_learns_what_the_crops_show(fitted):
+    """The squares that stand for AUs are plain to see, even for random weights."""
+    assert all(score.roc_auc > 0.8 for score in fitted.scores)
+    assert all(score.f1 > score.f1_all_positive for score in fitted.scores)
+
+
+def test_saved_head_predicts_as_scikit_learns_pipeline(fitted, labelled, encoder):
+    frames = frames_of(labelled, encoder)
+    head = load_head(fitted.path)
+    for column in range(2):
+        model = reference(frames.embeddings, frames.labels[:, column])
+        expected = model.predict_proba(frames.embeddings.astype(np.float64))[:, 1]
+        np.testing.assert_allclose(head.predict(frames.embeddings)[:, column], expected, atol=2e-3)
+    assert head.predict(frames.embeddings).dtype == np.float32
+
+
+def test_fit_au_masks_unknown_labels_per_au(make_store, tmp_path, encoder):
+    def change(subject, labels):
+        labels[::2, 0] = -1
+
+    store = make_store(tmp_path / "store", n_subjects=3, n_frames=20)
+    relabel(store, change)
+    result = fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig(folds=3))
+    assert [score.n_frames for score in result.scores] == [30, 60]
+    frames = frames_of(store, encoder)
+    known = frames.labels[:, 0] >= 0
+    expected = reference(frames.embeddings[known], frames.labels[known, 0]).predict_proba(frames.embeddings)[:, 1]
+    np.testing.assert_allclose(load_head(result.path).predict(frames.embeddings)[:, 0], expected, atol=5e-3)
+
+
+def test_fit_au_leaves_out_aus_without_both_classes(make_store, tmp_path, encoder):
+    def change(subject, labels):
+        labels[:, 0], labels[:, 2] = 0, 1
+
+    store = make_store(tmp_path / "store", n_subjects=2, n_frames=16, au_names=("AU01", "AU04", "AU12"))
+    relabel(store, change)
+    result = fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig())
+    assert [score.name for score in result.scores] == ["AU04"]
+    assert result.left_out == {"AU01": "never present", "AU12": "never absent"}
+    assert load_head(result.path).au_names == ("AU04",)
+
+
+def test_fit_au_refuses_labels_that_teach_nothing(make_store, tmp_path, encoder):
+    def change(subject, labels):
+        labels[:] = 0
+
+    store = make_store(tmp_path / "store", n_subjects=2, n_frames=8)
+    relabel(store, change)
+    with pytest.raises(InputError, match="present and absent"):
+        fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig())
+    assert not (tmp_path / "au.safetensors").exists()
+
+
+def test_fit_au_without_labels_says_what_to_do(make_store, tmp_path, encoder):
+    store = make_store(tmp_path / "store", n_subjects=1, n_frames=8, au_names=())
+    with pytest.raises(InputError, match="without --au-model"):
+        fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig())
+
+
+def test_fit_au_claims_no_score_from_one_subject(make_store, tmp_path, encoder):
+    store = make_store(tmp_path / "store", n_subjects=1, n_frames=24)
+    result = fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig())
+    assert [(score.f1, score.roc_auc, score.threshold) for score in result.scores] == [(None, None, 0.5)] * 2
+
+
+def test_fit_au_is_deterministic(labelled, encoder, fitted, tmp_path):
+    again = fit_au(labelled, encoder, tmp_path / "au.safetensors", FitAuConfig(folds=3))
+    assert again.scores == fitted.scores
+    assert load_head(again.path).digest == load_head(fitted.path).digest
+
+
+def test_fit_au_reports_an_output_that_cannot_be_written(labelled, encoder, tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError):
+        fit_au(labelled, encoder, tmp_path / "folder", FitAuConfig(folds=2))
+
+
+# ---- the file
+
+
+def test_head_file_says_how_it_came_about(fitted, encoder):
+    with safe_open(fitted.path, framework="np") as file:
+        info = json.loads(file.metadata()["info"])
+    assert info["encoder_digest"] == encoder.digest and info["au_names"] == ["AU01", "AU12"]
+    assert [score["f1"] for score in info["scores"]] == [score.f1 for score in fitted.scores]
+    assert info["settings"]["folds"] == 3
+
+
+def test_check_encoder_takes_only_the_encoder_it_was_fitted_on(fitted, encoder, tmp_path):
+    head = load_head(fitted.path)
+    save_encoder(tmp_path / "same.safetensors", build_encoder(8, seed=0), INFO)
+    head.check_encoder(load_encoder(tmp_path / "same.safetensors"))
+    with pytest.raises(ModelError, match="fitted on"):
+        head.check_encoder(LoadedEncoder(build_encoder(8, seed=1), INFO))
+
+
+def damaged(path, fitted, damage):
+    with safe_open(fitted.path, framework="np") as file:
+        header, tensors = dict(file.metadata()), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    match damage:
+        case "missing":
+            return
+        case "text":
+            path.write_text("no head")
+            return
+        case "cut":
+            path.write_bytes(fitted.path.read_bytes()[:-20])
+            return
+        case "foreign":
+            header = {"format": "tclr-encoder", "format_version": "1"}
+        case "newer":
+            header["format_version"] = "2"
+        case "narrow":
+            tensors["weight"] = tensors["weight"][:, :5].copy()
+        case "no bias":
+            del tensors["bias"]
+        case "no info":
+            del header["info"]
+        case "bad info":
+            header["info"] = '{"au_names": ["AU01"]}'
+    save_file(tensors, path, header)
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "cut", "foreign", "newer", "narrow", "no bias"])
+def test_load_head_refuses_a_damaged_or_foreign_file(fitted, tmp_path, damage):
+    path = tmp_path / "au.safetensors"
+    damaged(path, fitted, damage)
+    with pytest.raises(ModelError, match=r"au\.safetensors"):
+        load_head(path)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-4])
+def test_saved_head_survives_embeddings_that_hardly_vary(make_store, tmp_path, spread):
+    """A dead or nearly collapsed dimension must not swamp the others in rounding errors."""
+
+    class Collapsed(LoadedEncoder):
+        def embed(self, frames):
+            x = super().embed(frames)
+            x[:, 0] = 0.37
+            x[:, 1:] = 0.2 + spread * x[:, 1:] if spread else x[:, 1:]
+            return x
+
+    encoder = Collapsed(build_encoder(8, seed=0), INFO)
+    store = make_store(tmp_path / "store", n_subjects=3, n_frames=24)
+    result = fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig(folds=2))
+    frames = frames_of(store, encoder)
+    expected = reference(frames.embeddings, frames.labels[:, 0]).predict_proba(frames.embeddings)[:, 1]
+    np.testing.assert_allclose(load_head(result.path).predict(frames.embeddings)[:, 0], expected, atol=5e-3)
