@@ -136,9 +136,12 @@ def assign_folds(subjects: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
 
 
 def _fit(x: np.ndarray, y: np.ndarray, l2: float) -> tuple[np.ndarray, float]:
-    """Return weight (D,) and bias of a logistic regression on standardised columns, in terms of the raw ones."""
+    """Return weight (D,) and bias of a logistic regression on standardised columns, in terms of the raw ones.
+
+    It minimises ``mean loss + l2 / 2 |w|^2``, so that the penalty does not fade as frames are added.
+    """
     mean, std = x.mean(axis=0), x.std(axis=0) + 1e-8
-    model = LogisticRegression(C=1 / l2, max_iter=1000).fit((x - mean) / std, y)
+    model = LogisticRegression(C=1 / (l2 * len(y)), max_iter=1000).fit((x - mean) / std, y)
     weight = model.coef_[0] / std
     return weight, float(model.intercept_[0] - weight @ mean)
 

@@ -182,13 +182,11 @@ def _order_triangles(vertices: np.ndarray) -> np.ndarray:
 
 def load_triangles() -> np.ndarray:
     """Return the triangles (n, 3) of mediapipe's face mesh, with eyes and mouth filled in."""
-    from mediapipe.tasks.python.vision import FaceLandmarksConnections
+    from tclr.pipeline.faces.mediapipe import face_triangles
 
-    edges = FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
-    skin = np.array([edge.start for edge in edges]).reshape(-1, 3)
     contours = [lids for lids, _ in action_warp.EYES] + [(action_warp.INNER_UPPER, action_warp.INNER_LOWER)]
     holes = [fill_strip(*contour) for contour in contours]
-    return np.concatenate([*holes, skin])
+    return np.concatenate([*holes, face_triangles()])
 
 
 def fill_strip(first: Sequence[int], second: Sequence[int]) -> np.ndarray:

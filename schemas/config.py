@@ -87,7 +87,7 @@ class FitAuConfig(Settings):
     """Linear AU head on the frozen encoder."""
 
     batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
-    l2: float = Field(1.0, gt=0, description="Inverse strength C of the head's L2 penalty is 1 / l2.")
+    l2: float = Field(0.01, gt=0, description="L2 penalty on the head's weights, beside the mean loss a frame.")
     folds: int = Field(5, ge=2, description="Subject-exclusive folds for thresholds and the reported scores.")
     seed: int = Field(0, ge=0, description="Seed of the fold split.")
 

@@ -46,6 +46,12 @@ def _to_image(image: np.ndarray) -> mp.Image:
     return mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
 
 
+def face_triangles() -> np.ndarray:
+    """Return the triangles of the face mesh, (852, 3) landmark indices; eyes and mouth are left open."""
+    edges = vision.FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
+    return np.array([edge.start for edge in edges]).reshape(-1, 3)
+
+
 class MediapipeDetector:
     """Face landmarker in VIDEO mode (or IMAGE mode for stills) with BlazeFace as a check."""
 
