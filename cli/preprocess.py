@@ -33,8 +33,8 @@ def command(
     """Detect, align and store the faces of SOURCE in the folder STORE.
 
     SOURCE is a folder of videos and image sequences (SOURCE/<subject>/<clip>.mp4, or flat files: each its own
-    subject) or BP4D. Run the same command again to go on after an interruption or to add new clips: what is done
-    is not done again. The exit status is 1 if a clip failed; the others are stored.
+    subject), a single video, or BP4D. Run the same command again to go on after an interruption or to add new
+    clips: what is done is not done again. The exit status is 1 if a clip failed; the others are stored.
 
     \b
     Example:

@@ -158,7 +158,7 @@ def extract_clip(
     OutputError
         If the part cannot be written.
     """
-    media = probe(clip.path, clip.image_fps)
+    media = probe(clip.path, clip.image_fps or detect.image_fps)
     labels = clip.read_labels(clip.label_path) if clip.label_path and clip.read_labels else None
     with closing(open_detector(detect)) as detector:
         layout = ClipLayout(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tclr.pipeline.sources.bp4d import find_bp4d, looks_like_bp4d
-from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.pipeline.sources.clip import Clip, Labels, is_image, is_video
 from tclr.pipeline.sources.folder import find_folder
 from tclr.schemas.errors import InputError, SettingError
 
@@ -27,22 +27,23 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
     Parameters
     ----------
     source : Path
-        Folder of a dataset, or of videos and images.
+        Folder of a dataset, or of videos and images, or a single one of them.
     dataset : str
         A key of ``DATASETS``, or ``auto`` to recognise it.
 
     Raises
     ------
     InputError
-        If the folder is missing, not a folder, or holds no clip in the layout.
+        If it is missing, of another kind, or holds no clip in the layout.
     SettingError
         If the dataset's name is unknown.
     """
     if dataset not in (*DATASETS, "auto"):
         raise SettingError(f"Unknown dataset {dataset!r}. Known datasets: auto, {', '.join(sorted(DATASETS))}.")
-    if not source.is_dir():
-        what = "a file" if source.exists() else "nothing"
-        raise InputError(f"Expected a folder of videos, but found {what} at {source}. Check the path.")
+    single = source.is_file() and (is_video(source) or is_image(source))
+    if not source.is_dir() and not single:
+        what = "another file" if source.exists() else "nothing"
+        raise InputError(f"Expected a folder of videos, or a video, but found {what} at {source}. Check the path.")
     clips = DATASETS[recognise(source) if dataset == "auto" else dataset](source)
     twice = [name for name, count in Counter(clip.key for clip in clips).items() if count > 1]
     if twice:

@@ -56,8 +56,8 @@ class Clip:
         A video file, a still image, or a folder of numbered images.
     source : str
         ``path`` relative to the source folder, as the store records it.
-    image_fps : float
-        Frames a second of an image sequence; videos bring their own timestamps.
+    image_fps : float or None
+        Frames a second of an image sequence, if the dataset fixes it; videos bring their own timestamps.
     label_path : Path or None
         File of AU labels; part of the clip's fingerprint.
     read_labels : callable or None
@@ -69,7 +69,7 @@ class Clip:
     clip: str
     path: Path
     source: str
-    image_fps: float = 25.0
+    image_fps: float | None = None
     label_path: Path | None = None
     read_labels: Callable[[Path], Labels] | None = field(default=None, compare=False)
 

@@ -6,6 +6,7 @@
     SOURCE/<subject>/<clip>/0001.jpg ... a numbered image sequence of a subject
     SOURCE/<name>.mp4 or <name>.jpg      flat files: each its own subject, its clip has the same name
     SOURCE/0001.jpg ...                  numbered images only: one sequence, named after the folder
+    SOURCE                               may also be a single video or image
 
 Deeper folders are joined into the clip's name with ``_``. Flat files that share a name, as ``a.mp4`` and
 ``a.jpg``, keep their suffix.
@@ -51,14 +52,15 @@ def _parts(path: Path, source: Path) -> tuple[str, ...]:
 
 
 def find_folder(source: Path) -> list[Clip]:
-    """List the clips of a folder tree.
+    """List the clips of a folder tree, or the one of a single file.
 
     Raises
     ------
     InputError
         If there is no video or image in it.
     """
-    media = _media(source)
+    media = [source] if source.is_file() else _media(source)
+    source = source.parent if source.is_file() else source
     if not media:
         raise InputError(
             f"Expected videos or images in {source} (as SOURCE/<subject>/<clip>.mp4 or flat files), but found none."

@@ -31,7 +31,7 @@ def test_unknown_command_lists_the_known_ones():
 def test_expected_error_is_one_line_and_a_failing_exit_status(tmp_path):
     result = run_tclr("preprocess", tmp_path / "absent", tmp_path / "store")
     assert result.returncode == 1
-    assert result.stderr.startswith("tclr: Expected a folder of videos, but found nothing")
+    assert result.stderr.startswith("tclr: Expected a folder of videos, or a video, but found nothing")
     assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
 
 

@@ -76,6 +76,19 @@ def test_extract_clip_aligns_labels_by_frame_number(tmp_path, moving_portrait):
         np.testing.assert_array_equal(store.read(info, "au"), [[1, 0], [-1, -1], [0, 1]])
 
 
+def test_extract_clip_takes_the_rate_of_image_sequences_from_the_settings(tmp_path, moving_portrait):
+    import cv2
+
+    (tmp_path / "in" / "anna" / "take").mkdir(parents=True)
+    for number, image in enumerate(moving_portrait(3)):
+        cv2.imwrite(str(tmp_path / "in" / "anna" / "take" / f"{number:04d}.png"), image[..., ::-1])
+    (clip,) = find_clips(tmp_path / "in")
+    part = tmp_path / "out" / "subjects" / "anna.h5"
+    extract_clip(clip, part, DetectConfig(image_fps=50), ALIGN, "0")
+    with Store(tmp_path / "out") as store:
+        np.testing.assert_allclose(store.read(store.clips[0], "timestamp"), [0, 0.02, 0.04])
+
+
 def test_extract_clip_refuses_a_truncated_video_unless_allowed(tmp_path, moving_portrait, write_video):
     path = write_video(tmp_path / "in" / "a.mp4", moving_portrait(40), options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

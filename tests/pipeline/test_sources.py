@@ -49,14 +49,21 @@ def test_find_folder_takes_numbered_images_as_one_sequence(tmp_path):
     assert clip.name == "take/take" and len(clip.files()) == 3
 
 
+def test_find_clips_takes_a_single_video(tmp_path):
+    touch(tmp_path / "one.mp4")
+    touch(tmp_path / "two.mp4")
+    (clip,) = find_clips(tmp_path / "two.mp4")
+    assert clip.name == "two/two" and clip.source == "two.mp4"
+
+
 def test_find_clips_explains_a_missing_an_empty_and_a_wrong_source(tmp_path):
     with pytest.raises(InputError, match="found nothing at"):
         find_clips(tmp_path / "absent")
     with pytest.raises(InputError, match="but found none"):
         find_clips(tmp_path)
-    touch(tmp_path / "file.mp4")
-    with pytest.raises(InputError, match="found a file at"):
-        find_clips(tmp_path / "file.mp4")
+    touch(tmp_path / "file.txt")
+    with pytest.raises(InputError, match="found another file at"):
+        find_clips(tmp_path / "file.txt")
     with pytest.raises(SettingError, match="Unknown dataset 'bp5d'. Known datasets: auto, bp4d, folder"):
         find_clips(tmp_path, "bp5d")
     with pytest.raises(InputError, match="Expected BP4D's layout"):
