@@ -34,14 +34,18 @@ def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: P
 
     with progress_bar("Pretraining", "tuples") as progress:
         result = train(store, run, pretrain, init=init, resume=resume, progress=progress)
-    if result.resumed_at:
+    if result.resumed_at == pretrain.epochs:
+        click.echo(f"Nothing to do: {run} already has {result.resumed_at} epochs. Raise --epochs to go on.")
+    elif result.resumed_at:
         click.echo(f"Resumed after epoch {result.resumed_at}.")
     last = result.history[-1]
-    held = f"{len(result.val_subjects)} held-out subjects" if result.val_subjects else "no subject held out"
+    n_held = len(result.val_subjects)
+    held = f"{n_held} held-out subject{'s' * (n_held > 1)}" if n_held else "no subject held out"
     click.echo(f"Epoch {last['epoch']}: training loss {last['train_loss']:.4f}; {held}", nl=not result.val_subjects)
     if result.val_subjects:
         click.echo(f": loss {last['val_loss']:.4f}, ranking accuracy {last['val_accuracy']:.3f} (chance 0.5)")
     if result.collapsed:
         click.echo("warning: the embeddings have nearly collapsed to one point; lower --learning-rate.", err=True)
     click.echo(f"Encoder: {result.encoder}")
-    click.echo(f"Next: tclr fit-au {store} --encoder {run} -o au.safetensors, or tclr embed {store} features/ ...")
+    click.echo(f"Next: tclr fit-au {store} --encoder {run} -o au.safetensors")
+    click.echo(f"  or: tclr embed {store} features/ --encoder {run}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tclr.pipeline.files import replacing
-from tclr.schemas.errors import ModelError
+from tclr.schemas.errors import InputError, ModelError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -174,13 +173,23 @@ class LoadedEncoder:
         Parameters
         ----------
         frames : ndarray
-            (n, S, S, 3) uint8 RGB.
+            (n, S, S, 3) uint8 RGB; n may be 0.
 
         Returns
         -------
         ndarray
             (n, embedding_dim) float32 of unit length.
+
+        Raises
+        ------
+        InputError
+            If the array is of another shape or dtype; values in 0..1 would otherwise give wrong features silently.
         """
+        if frames.ndim != 4 or frames.shape[1] != frames.shape[2] or frames.shape[3] != 3 or frames.dtype != np.uint8:
+            raise InputError(
+                f"Expected frames of shape (n, S, S, 3) and dtype uint8, but got {frames.shape} and {frames.dtype}. "
+                "Give RGB crops as 'tclr preprocess' stores them."
+            )
         x = to_input(torch.from_numpy(frames).to(self.device), self.info)
         return self.model(normalise(centre_crop(x, self.info.image_size), self.info)).cpu().numpy()
 
@@ -209,6 +218,25 @@ def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
         temporary.write_bytes(save(weights, metadata))
 
 
+def parse_info(text: str, where: str) -> EncoderInfo:
+    """Read the info that ``save_encoder`` wrote as JSON; fields that a newer tclr added are left out.
+
+    Raises
+    ------
+    ModelError
+        If it is no such JSON.
+    """
+    known = {field.name for field in fields(EncoderInfo)}
+    try:
+        values = {name: value for name, value in json.loads(text).items() if name in known}
+        return EncoderInfo(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"Expected the info of an encoder, but cannot read it in {where}: {error!r}. "
+            "The file is damaged: write it again with 'tclr pretrain'."
+        ) from error
+
+
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -223,29 +251,35 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None
             f"Expected a file of format {FORMAT!r}, but got {metadata['format']!r}: {path}. Give an encoder, "
             "as 'tclr pretrain' writes it."
         )
-    if int(metadata["format_version"]) > FORMAT_VERSION:
+    if metadata.get("format_version") not in [str(number + 1) for number in range(FORMAT_VERSION)]:
         raise ModelError(
-            f"Expected encoder format {FORMAT_VERSION} or older, but got {metadata['format_version']}: {path}. "
+            f"Expected encoder format {FORMAT_VERSION} or older, but got {metadata.get('format_version')}: {path}. "
             "Upgrade tclr to read it."
         )
-    known = {field.name for field in fields(EncoderInfo)}
-    values = {name: value for name, value in json.loads(metadata["info"]).items() if name in known}
-    return weights, EncoderInfo(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+    return weights, parse_info(metadata.get("info", ""), str(path))
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
+def _read_pickle(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
     """Read a checkpoint of torch, weights only: code in it is never run."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"Expected a checkpoint of weights only, but cannot read {path}: {reason}") from error
+    except Exception as error:  # the unpickler fails in many ways on a damaged or foreign file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"Expected a checkpoint of weights only, but cannot read {path}: {reason} "
+            "Give a file of tensors, as torch.save writes a state dictionary."
+        ) from error
+    ours = isinstance(content, dict) and "encoder_info" in content
+    info = parse_info(content["encoder_info"], str(path)) if ours else None
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(f"Expected a dictionary of tensors, but got {type(content).__name__} in {path}.")
-    return content
+        raise ModelError(
+            f"Expected a dictionary of tensors, but got {type(content).__name__} in {path}. "
+            "Give the state dictionary of a ResNet-18 encoder."
+        )
+    return content, info
 
 
 def _plain_name(name: str) -> str:
@@ -254,8 +288,69 @@ def _plain_name(name: str) -> str:
     return name if name.startswith(("resnet18.", "fc1.")) else f"resnet18.{name}"
 
 
-def load_weights(model: TemporalEncoder, path: Path) -> EncoderInfo | None:
-    """Load weights from a file into a model: ours, the paper's, or torchvision's ImageNet ones (then without fc1).
+def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
+    """Read the tensors of a file, under our names.
+
+    Parameters
+    ----------
+    source : str or Path
+        A ``.safetensors`` file, a run folder (its encoder.safetensors), or a checkpoint of torch.
+
+    Returns
+    -------
+    (dict, EncoderInfo or None)
+        Tensors, on the CPU; and what the file says of itself, if it is ours.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or cannot be read.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / "encoder.safetensors"
+        if not path.is_file():
+            raise ModelError(
+                f"Expected a finished run with encoder.safetensors, but found none in {source}. "
+                "Run 'tclr pretrain' to its end."
+            )
+    if not path.is_file():
+        raise ModelError(f"Expected an encoder file, but found nothing at {path}. Check the path.")
+    weights, info = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return {_plain_name(name): value for name, value in weights.items()}, info
+
+
+def _has_embedding_layer(weights: dict[str, Tensor]) -> bool:
+    return any(name.startswith("fc1.") for name in weights)
+
+
+def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) -> None:
+    """Put tensors into a model; ImageNet's have no ``fc1``, which then stays as it is.
+
+    Raises
+    ------
+    ModelError
+        If a tensor is missing or of another size.
+    """
+    own = model.state_dict()
+    imagenet = not _has_embedding_layer(weights)
+    for name, value in own.items():
+        if name.startswith("fc1.") and imagenet:
+            continue
+        if name not in weights:
+            if name.endswith("num_batches_tracked"):
+                continue
+            raise ModelError(f"Expected tensor {name!r}, but it is missing in {where}. Is it a ResNet-18 encoder?")
+        if weights[name].shape != value.shape:
+            raise ModelError(
+                f"Expected {name!r} of size {tuple(value.shape)}, but got {tuple(weights[name].shape)} in {where}. "
+                "It is a checkpoint of another size: give one of this architecture and --embedding-dim."
+            )
+    model.load_state_dict({name: weights.get(name, value) for name, value in own.items()})
+
+
+def load_weights(model: TemporalEncoder, source: str | Path) -> EncoderInfo | None:
+    """Start a model from a file: ours, the paper's, or torchvision's ImageNet weights (then without fc1).
 
     Returns
     -------
@@ -267,25 +362,8 @@ def load_weights(model: TemporalEncoder, path: Path) -> EncoderInfo | None:
     ModelError
         If the file cannot be read, or a tensor is missing or of another size.
     """
-    if not path.is_file():
-        raise ModelError(f"Expected an encoder file, but found nothing at {path}. Check the path.")
-    weights, info = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickle(path), None)
-    given = {_plain_name(name): value for name, value in weights.items()}
-    own = model.state_dict()
-    imagenet = "fc1.weight" not in given
-    for name, value in own.items():
-        if name.startswith("fc1.") and imagenet:
-            continue
-        if name not in given:
-            if name.endswith("num_batches_tracked"):
-                continue
-            raise ModelError(f"Expected tensor {name!r}, but it is missing in {path}. Is it a ResNet-18 encoder?")
-        if given[name].shape != value.shape:
-            raise ModelError(
-                f"Expected {name!r} of size {tuple(value.shape)}, but got {tuple(given[name].shape)} in {path}. "
-                "It is a checkpoint of another size: give one of this architecture and --embedding-dim."
-            )
-    model.load_state_dict({name: given.get(name, value) for name, value in own.items()})
+    weights, info = read_weights(source)
+    fit_weights(model, weights, str(source))
     return info
 
 
@@ -309,8 +387,8 @@ def load_encoder(
     Parameters
     ----------
     source : str or Path
-        A ``.safetensors`` file, a run folder of ``tclr pretrain``, a ``.pt`` checkpoint with the paper's names, or
-        ``random`` for an untrained baseline.
+        A ``.safetensors`` file, a run folder of ``tclr pretrain`` or its checkpoint.pt, a ``.pt`` checkpoint with
+        the paper's names, or ``random`` for an untrained baseline.
     device : torch.device, optional
         Default: the GPU if there is one.
     seed : int
@@ -321,19 +399,18 @@ def load_encoder(
     Raises
     ------
     ModelError
-        If there is no such file or it does not fit.
+        If there is no such file, it does not fit, or it holds no trained embedding layer.
     """
     info = EncoderInfo(embedding_dim=embedding_dim, image_size=image_size, seed=seed)
     if str(source) == "random":
         return LoadedEncoder(build_encoder(embedding_dim, seed), info, device)
-    path = Path(source)
-    if path.is_dir():
-        path = path / "encoder.safetensors"
-        if not path.is_file():
-            raise ModelError(f"Expected a finished run with encoder.safetensors, but found none in {source}.")
-    if path.suffix == ".safetensors" and path.is_file():
-        stored = _read_safetensors(path)[1]
-        embedding_dim = stored.embedding_dim if stored else embedding_dim
-    model = build_encoder(embedding_dim, seed)
-    stored = load_weights(model, path)
-    return LoadedEncoder(model, stored or replace(info, recipe=path.name, embedding_dim=embedding_dim), device)
+    weights, stored = read_weights(source)
+    if not _has_embedding_layer(weights):
+        raise ModelError(
+            f"Expected an encoder with the layer 'fc1', but found none in {source}: its embeddings were never trained. "
+            "Give such weights to 'tclr pretrain --init'."
+        )
+    info = stored or replace(info, recipe=Path(source).name)
+    model = build_encoder(info.embedding_dim, seed)
+    fit_weights(model, weights, str(source))
+    return LoadedEncoder(model, info, device)

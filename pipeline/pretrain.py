@@ -11,12 +11,12 @@ anew every epoch, and a last partial batch counts by its size.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tclr.pipeline.encoder import (
     build_encoder,
     centre_crop,
     default_device,
+    encoder_digest,
     load_weights,
     normalise,
     save_encoder,
@@ -38,12 +39,10 @@ from tclr.pipeline.encoder import (
 )
 from tclr.pipeline.files import replacing, write_json
 from tclr.pipeline.losses import aggregate_ranking_loss, ranked_pairs
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.tuples import TupleDataset, split_subjects
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import ModelError, SettingError, TclrError
-
-logger = logging.getLogger(__name__)
 
 COLLAPSE_STD = 0.05
 """Spread of embeddings below which a run is warned of collapse; 1 is the spread of random directions."""
@@ -107,6 +106,22 @@ def _step_generator(seed: int, epoch: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
+def hash_data(clips: Sequence[ClipInfo]) -> str:
+    """Return the SHA-256 of what the clips of a store are made from: sources, lengths and settings."""
+    facts = [
+        (
+            clip.subject,
+            clip.clip,
+            clip.n_frames,
+            str(clip.attrs["source_sha256"]),
+            clip.root["detect_hash"],
+            clip.root["align_hash"],
+        )
+        for clip in clips
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
 class Trainer:
     """Model, optimizer and data of one run.
 
@@ -118,6 +133,13 @@ class Trainer:
         Settings.
     init : Path or None
         Weights to start from.
+
+    Raises
+    ------
+    StoreError, InputError
+        If the store has crops of several sizes, or no clip long enough for a tuple.
+    ModelError
+        If ``init`` cannot be read or does not fit.
     """
 
     def __init__(self, store: Path, config: PretrainConfig, init: Path | None) -> None:
@@ -125,13 +147,15 @@ class Trainer:
         self.device = default_device()
         with Store(store) as opened:
             self.train_subjects, self.val_subjects = split_subjects(opened.subjects, config.val_share, config.seed)
+            opened.crop_size()  # raises now if sizes differ, not in the midst of an epoch
             root = opened.clips[0].root
+            self.data_hash = hash_data(opened.clips)
+        self.store = store
         self.info = EncoderInfo(
             embedding_dim=config.embedding_dim,
             image_size=config.image_size,
             crop_ratio=config.crop_ratio,
             recipe="paper",
-            epochs=config.epochs,
             seed=config.seed,
             detect_hash=root["detect_hash"],
             align_hash=root["align_hash"],
@@ -140,6 +164,7 @@ class Trainer:
         self.model = build_encoder(config.embedding_dim, config.seed)
         if init is not None:
             load_weights(self.model, init)
+        self.start_digest = encoder_digest(self.model, self.info)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = self._make_optimizer()
         self.train_tuples = self._tuples(store, self.train_subjects, config.anchors_per_clip)
@@ -196,14 +221,24 @@ class Trainer:
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             value = loss.item()
-            if not math.isfinite(value):
-                raise TclrError(
-                    f"The loss became {value} in epoch {epoch}, step {step}. Lower --learning-rate "
-                    f"(now {self.config.learning_rate}) and start again with --no-resume."
-                )
+            self._check_finite(value, f"the loss in epoch {epoch + 1}, step {step + 1}")
             total += value * len(batch)
             tick(len(batch))
+        weights = torch.cat([value.float().flatten() for value in self.model.state_dict().values()])
+        self._check_finite(weights.abs().sum().item(), f"the size of all weights after epoch {epoch + 1}")
         return total / len(self.train_tuples)
+
+    def _check_finite(self, value: float, what: str) -> None:
+        """Stop a run that has exploded, before its weights are written anywhere."""
+        if not math.isfinite(value):
+            raise TclrError(
+                f"Expected a finite number, but {what} became {value}. Lower --learning-rate "
+                f"(now {self.config.learning_rate}) and start again with --no-resume."
+            )
+
+    def info_after(self, n_epochs: int) -> EncoderInfo:
+        """Return the info of an encoder trained so far."""
+        return replace(self.info, epochs=n_epochs)
 
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
@@ -229,9 +264,12 @@ class Trainer:
 def save_checkpoint(path: Path, trainer: Trainer, history: list[dict[str, Any]]) -> None:
     """Write everything that going on needs, in one step; it loads with ``weights_only=True``."""
     content = {
+        "epoch": len(history),
         "config": trainer.config.to_json(),
-        "align_hash": trainer.info.align_hash,
-        "subjects": json.dumps([trainer.train_subjects, trainer.val_subjects]),
+        "encoder_info": json.dumps(asdict(trainer.info_after(len(history)))),
+        "store": str(trainer.store),
+        "data_hash": trainer.data_hash,
+        "start_digest": trainer.start_digest,
         "history": json.dumps(history),
         "model": trainer.model.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
@@ -242,20 +280,30 @@ def save_checkpoint(path: Path, trainer: Trainer, history: list[dict[str, Any]])
 
 def _check_same_run(content: dict[str, Any], trainer: Trainer, path: Path) -> None:
     """Refuse to go on under other settings, which would be neither the old run nor a new one."""
+    advice = "another RUN, or --no-resume to start over."
     before, now = json.loads(content["config"]), json.loads(trainer.config.to_json())
+    if now["epochs"] < content["epoch"]:
+        raise SettingError(
+            f"Cannot resume {path}: it has {content['epoch']} epochs, more than 'epochs', now {now['epochs']}. "
+            f"Give as many epochs or more, {advice}"
+        )
     free = {"epochs", "checkpoint_every", "num_workers"}
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     for name in changed:
         if name not in free:
             raise SettingError(
                 f"Cannot resume {path}: setting {name!r} was {before.get(name)!r} and is now {now.get(name)!r}. "
-                "Use the same settings, another RUN, or --no-resume to start over."
+                f"Use the same settings, {advice}"
             )
-    subjects = json.dumps([trainer.train_subjects, trainer.val_subjects])
-    if content["align_hash"] != trainer.info.align_hash or content["subjects"] != subjects:
+    if content["data_hash"] != trainer.data_hash:
         raise SettingError(
-            f"Cannot resume {path}: the store has changed (other subjects or alignment). "
-            "Use another RUN, or --no-resume to start over."
+            f"Cannot resume {path}: it was trained on other data ({content['store']}: other clips, detection or "
+            f"alignment than {trainer.store} has now). Use {advice}"
+        )
+    if content["start_digest"] != trainer.start_digest:
+        raise SettingError(
+            f"Cannot resume {path}: it started from other weights. Give the same --init, or none if none was given, "
+            f"{advice}"
         )
 
 
@@ -308,9 +356,10 @@ def pretrain(
     config : PretrainConfig
         Settings.
     init : Path, optional
-        Weights to start from: ImageNet's in torchvision's names, the paper's, or an encoder of tclr.
+        Weights to start from: ImageNet's in torchvision's names, the paper's, or an encoder or run of tclr.
     resume : bool
-        Go on from RUN/checkpoint.pt if it is there.
+        Go on from RUN/checkpoint.pt if it is there. A finished run is not trained again: ``resumed_at`` then
+        equals ``config.epochs``.
     progress : callable
         Called with tuples done and tuples in all.
 
@@ -320,6 +369,8 @@ def pretrain(
         If no clip is long enough for a tuple.
     SettingError, ModelError
         If the checkpoint or the initial weights do not fit.
+    TclrError
+        If the loss or the weights are no longer finite.
     """
     trainer = Trainer(store, config, init)
     checkpoint = run / "checkpoint.pt"
@@ -344,5 +395,5 @@ def pretrain(
         if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.epochs:
             save_checkpoint(checkpoint, trainer, history)
     encoder = run / "encoder.safetensors"
-    save_encoder(encoder, trainer.model, trainer.info)
+    save_encoder(encoder, trainer.model, trainer.info_after(len(history)))
     return PretrainResult(run, encoder, history, resumed_at, trainer.train_subjects, trainer.val_subjects)

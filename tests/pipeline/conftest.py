@@ -45,6 +45,17 @@ def _block(rng, n_frames, size, au_names, no_face, layout):
 
 
 @pytest.fixture(scope="session")
+def one_thread():
+    """Let torch use one thread: where processes share cores, a second makes a step of these sizes 30 times slower."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
 def make_store() -> Callable[..., Path]:
     """Return a function that writes a small store and returns its path."""
 

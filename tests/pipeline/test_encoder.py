@@ -1,20 +1,26 @@
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from tclr.pipeline.encoder import (
     EncoderInfo,
+    LoadedEncoder,
     build_encoder,
     centre_crop,
+    encoder_digest,
     load_encoder,
     load_weights,
     resized_side,
     save_encoder,
     to_input,
 )
-from tclr.schemas.errors import ModelError
+from tclr.schemas.errors import InputError, ModelError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = EncoderInfo(embedding_dim=8, image_size=32, recipe="paper", epochs=3)
 
@@ -48,6 +54,33 @@ def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(frames):
     assert together.shape == (5, 8) and together.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     np.testing.assert_allclose(np.concatenate([encoder.embed(frame[None]) for frame in frames]), together, atol=1e-5)
+
+
+def test_embed_normalises_the_centre_as_imagenet_does():
+    frames = np.random.default_rng(1).integers(0, 255, (2, 40, 40, 3), np.uint8)  # as large as resized: not resized
+    encoder = LoadedEncoder(build_encoder(8, 0), EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=0.8))
+    centre = frames[:, 4:36, 4:36].astype(np.float64) / 255
+    x = (centre - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    with torch.no_grad():
+        expected = encoder.model(torch.from_numpy(x.transpose(0, 3, 1, 2)).float().to(encoder.device)).cpu().numpy()
+    np.testing.assert_allclose(encoder.embed(frames), expected, atol=1e-5)
+
+
+def test_digest_follows_what_changes_embeddings_and_nothing_else():
+    model = build_encoder(8, 0)
+    digest = encoder_digest(model, SMALL)
+    assert len(digest) == 64 and encoder_digest(build_encoder(8, 0), SMALL) == digest
+    assert encoder_digest(model, replace(SMALL, recipe="other", epochs=9, tclr_version="9")) == digest
+    for change in ({"image_size": 40}, {"crop_ratio": 1.0}, {"mean": (0.0, 0.0, 0.0)}, {"std": (1.0, 1.0, 1.0)}):
+        assert encoder_digest(model, replace(SMALL, **change)) != digest
+
+
+def test_embed_takes_no_frames_and_refuses_other_shapes_and_dtypes(frames):
+    encoder = load_encoder("random", image_size=32, embedding_dim=8)
+    assert encoder.embed(frames[:0]).shape == (0, 8)
+    for wrong in (frames / 255, frames[0], frames[:, :40], frames[..., :1]):
+        with pytest.raises(InputError, match=r"shape \(n, S, S, 3\) and dtype uint8, but got"):
+            encoder.embed(wrong)
 
 
 def test_random_encoder_follows_its_seed_and_leaves_other_draws_alone():
@@ -106,6 +139,8 @@ def test_imagenet_weights_in_torchvisions_names_load_without_the_classifier(tmp_
     assert load_weights(model, tmp_path / "resnet18.pth") is None
     torch.testing.assert_close(model.resnet18.layer4[1].conv2.weight, trained.resnet18.layer4[1].conv2.weight)
     torch.testing.assert_close(model.fc1.weight, fc1)
+    with pytest.raises(ModelError, match="layer 'fc1', but found none .*tclr pretrain --init"):
+        load_encoder(tmp_path / "resnet18.pth")
 
 
 class Evil:
@@ -126,6 +161,37 @@ def test_bad_files_are_refused_in_one_line(tmp_path, capsys):
     with pytest.raises(ModelError, match="weights only"):
         load_encoder(tmp_path / "evil.pth")
     assert "ran" not in capsys.readouterr().out
+
+
+def test_damaged_checkpoints_are_refused_whatever_the_damage(tmp_path):
+    rng = np.random.default_rng(0)
+    torch.save(build_encoder(2, 0).state_dict(), tmp_path / "good.pth")
+    good = (tmp_path / "good.pth").read_bytes()
+    pickled = pickle.dumps({"a": 1, "b": [1, (2, 3)]}, 2)
+    damaged = [b"", good[: len(good) // 2], rng.bytes(99)]  # and openings that mean something to an unpickler
+    damaged += [bytes([byte]) + rng.bytes(30) for byte in range(0, 256, 8)]
+    damaged += [pickled[:end] for end in range(1, len(pickled))]
+    for content in damaged:
+        (tmp_path / "bad.pth").write_bytes(content)
+        with pytest.raises(ModelError) as caught:
+            load_encoder(tmp_path / "bad.pth")
+        assert "bad.pth" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"format": "other"}, "format 'tclr-encoder', but got 'other'"),
+        ({"format": "tclr-encoder", "format_version": "2"}, "format 1 or older, but got 2"),
+        ({"format": "tclr-encoder", "format_version": "1"}, "cannot read it in"),
+        ({"format": "tclr-encoder", "format_version": "1", "info": "{"}, "cannot read it in"),
+        ({"format": "tclr-encoder", "format_version": "1", "info": '{"embedding_dim": 8}'}, "cannot read it in"),
+    ],
+)
+def test_encoder_file_with_foreign_or_damaged_metadata_is_refused(tmp_path, metadata, message):
+    save_file({"fc1.weight": torch.zeros(8, 512)}, tmp_path / "a.safetensors", metadata)
+    with pytest.raises(ModelError, match=message):
+        load_encoder(tmp_path / "a.safetensors")
 
 
 def test_checkpoint_of_another_size_names_the_tensor_and_both_sizes(tmp_path):

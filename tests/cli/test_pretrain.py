@@ -1,0 +1,101 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors import safe_open
+
+from tclr.cli.main import cli
+from tclr.pipeline.store import ClipLayout, assemble_subject, root_attrs, write_clip
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.errors import TclrError
+from tclr.schemas.store import CLIP_FIELDS
+
+SMALL = ("--image-size", "32", "--n-following", "3", "--embedding-dim", "8", "--epochs", "1")
+N_FRAMES = 8
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def run_tclr(*args):
+    return CliRunner().invoke(cli, [str(arg) for arg in args])
+
+
+def error_of(result):
+    """The expected error that ``main`` shows as one line (tests/cli/test_main.py)."""
+    assert isinstance(result.exception, TclrError)
+    return str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Two subjects of one clip, 8 frames of 32 pixels that grow brighter."""
+    path = tmp_path_factory.mktemp("cli") / "store"
+    detect, align = DetectConfig(), AlignConfig(size=32)
+    layout = ClipLayout(align, 68)
+    block = {
+        name: np.full((N_FRAMES, *shape), 0.5 if CLIP_FIELDS[name].missing is not None else 0, CLIP_FIELDS[name].dtype)
+        for name, shape in layout.shapes().items()
+    }
+    block["source_frame"], block["timestamp"] = np.arange(N_FRAMES), np.arange(N_FRAMES) / 25
+    block["frames"] = np.tile(np.arange(40, 40 + 20 * N_FRAMES, 20, np.uint8)[:, None, None, None], (1, 32, 32, 3))
+    media = {"source": "a", "source_sha256": "a", "source_fingerprint": "a", "fps": 25.0, "width": 64, "height": 64}
+    for subject in ("S1", "S2"):
+        attrs = root_attrs("folder", subject, detect, align, "0")
+        part = path / "parts" / f"{subject}.h5"
+        with write_clip(part, "clip", layout, attrs) as writer:
+            writer.append(block)
+            writer.finish(media | {"detector": "none", "warning": ""})
+        assemble_subject(path / "subjects" / f"{subject}.h5", [(part, "clip")], attrs)
+    return path
+
+
+def test_pretrain_writes_a_run_says_how_it_went_and_what_is_next(store, tmp_path):
+    run = tmp_path / "run"
+    first = run_tclr("pretrain", store, run, *SMALL)
+    assert (first.exit_code, first.stderr) == (0, "")
+    line = json.loads((run / "log.jsonl").read_text())
+    assert f"Epoch 1: training loss {line['train_loss']:.4f}; 1 held-out subject: loss" in first.stdout
+    assert f"ranking accuracy {line['val_accuracy']:.3f} (chance 0.5)" in first.stdout
+    assert f"Encoder: {run}/encoder.safetensors" in first.stdout
+    assert f"tclr fit-au {store} --encoder {run} -o au.safetensors" in first.stdout
+    assert f"tclr embed {store} features/ --encoder {run}" in first.stdout
+    with safe_open(run / "encoder.safetensors", framework="np") as file:
+        assert file.get_tensor("fc1.weight").shape == (8, 512)
+        assert json.loads(file.metadata()["info"])["image_size"] == 32
+
+
+def test_the_same_command_goes_on_and_says_so(store, tmp_path):
+    assert run_tclr("pretrain", store, tmp_path, *SMALL).exit_code == 0
+    again = run_tclr("pretrain", store, tmp_path, *SMALL)
+    assert again.exit_code == 0 and "Nothing to do: " in again.stdout and "Raise --epochs" in again.stdout
+    more = run_tclr("pretrain", store, tmp_path, *SMALL, "--epochs", "2")
+    assert more.exit_code == 0 and "Resumed after epoch 1." in more.stdout and "Epoch 2:" in more.stdout
+    changed = run_tclr("pretrain", store, tmp_path, *SMALL, "--epochs", "2", "--margin", "0.5")
+    assert "setting 'margin' was 0.03 and is now 0.5" in error_of(changed)
+    afresh = run_tclr("pretrain", store, tmp_path, *SMALL, "--margin", "0.5", "--no-resume")
+    assert afresh.exit_code == 0 and "Resumed" not in afresh.stdout
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_no_held_out_subject_is_said(store, tmp_path):
+    result = run_tclr("pretrain", store, tmp_path, *SMALL, "--val-share", "0")
+    assert result.exit_code == 0 and "no subject held out\n" in result.stdout and "accuracy" not in result.stdout
+
+
+def test_clips_that_are_too_short_say_what_is_needed(store, tmp_path):
+    message = error_of(run_tclr("pretrain", store, tmp_path, *SMALL, "--spacing", "4"))
+    assert "Expected clips with 14 frames with a face in a row, but the longest run of S" in message
+    assert "has 8. Lower --spacing" in message
+
+
+def test_initial_weights_that_are_absent_are_named(store, tmp_path):
+    message = error_of(run_tclr("pretrain", store, tmp_path, *SMALL, "--init", tmp_path / "absent.pth"))
+    assert f"found nothing at {tmp_path / 'absent.pth'}" in message
