@@ -331,10 +331,18 @@ def load_head(path: Path) -> AuHead:
             f"Expected a file of format {FORMAT!r} {FORMAT_VERSION}, but got {got}: {path}. "
             "Give a head that 'tclr fit-au' wrote."
         )
-    info = json.loads(header["info"])
-    n_aus = len(info["au_names"])
+    try:
+        info = json.loads(header["info"])
+        n_aus, dim, encoder_digest = (
+            len(info["au_names"]),
+            info["encoder_info"]["embedding_dim"],
+            info["encoder_digest"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"Expected the header of an AU head, but got {error!r} for {path}. Run 'tclr fit-au' again."
+        ) from error
     shapes = {name: tensors[name].shape if name in tensors else None for name in ("weight", "bias", "threshold")}
-    dim = info["encoder_info"]["embedding_dim"]
     if shapes != {"weight": (n_aus, dim), "bias": (n_aus,), "threshold": (n_aus,)}:
         raise ModelError(f"Expected tensors for {n_aus} AUs and {dim} dimensions, but got {shapes} in {path}.")
     digest = hashlib.sha256(b"".join(tensors[name].tobytes() for name in sorted(tensors))).hexdigest()
@@ -344,6 +352,6 @@ def load_head(path: Path) -> AuHead:
         tensors["weight"],
         tensors["bias"],
         tensors["threshold"],
-        info["encoder_digest"],
+        encoder_digest,
         digest,
     )

@@ -77,8 +77,13 @@ def choose_au_source(store: Store, encoder: LoadedEncoder, au_model: Path | None
     return AuSource("none", (), np.zeros(0, np.float32))
 
 
-def _masked(values: np.ndarray, missing: np.ndarray, kind: pa.DataType) -> pa.Array:
-    return pa.array(values, type=kind, mask=missing)
+def _numbers(values: np.ndarray, missing: np.ndarray) -> pa.Array:
+    """Return float32 with nulls, never NaN: Parquet readers other than pandas tell them apart."""
+    return pa.array(values, pa.float32(), mask=missing | np.isnan(values))
+
+
+def _flags(values: np.ndarray, missing: np.ndarray) -> pa.Array:
+    return pa.array(values.astype(np.int8), pa.int8(), mask=missing)
 
 
 def _category(values: Sequence[str]) -> pa.Array:
@@ -151,23 +156,22 @@ def build_table(
         "frame": store.read(info, "source_frame"),
         "timestamp": store.read(info, "timestamp"),
         "status": _category([Status(code).name for code in status.tolist()]),
-        "score": _masked(store.read(info, "score"), no_face, pa.float32()),
+        "score": _numbers(store.read(info, "score"), no_face),
     }
     for column, name in enumerate(("pitch", "yaw", "roll")):
-        values[name] = _masked(pose[:, column], no_face, pa.float32())
+        values[name] = _numbers(pose[:, column], no_face)
     for column, name in enumerate(source.au_names):
         probability = predictions[:, column]
-        decision = (probability >= source.threshold[column]).astype(np.int8)
-        values[name] = _masked(probability, no_face, pa.float32())
-        values[f"{name}_c"] = _masked(decision, no_face, pa.int8())
+        values[name] = _numbers(probability, no_face)
+        values[f"{name}_c"] = _flags(probability >= source.threshold[column], no_face | np.isnan(probability))
     for column, name in enumerate(labelled_aus):
-        values[f"{name}_true"] = _masked(labels[:, column], labels[:, column] == UNKNOWN, pa.int8())
+        values[f"{name}_true"] = _flags(labels[:, column], labels[:, column] == UNKNOWN)
     for column, name in enumerate(embedding_columns(embeddings.shape[1])):
-        values[name] = _masked(embeddings[:, column], no_face, pa.float32())
+        values[name] = _numbers(embeddings[:, column], no_face)
     if blendshape_columns()[0] in schema.names:
         shapes = store.read(info, "blendshapes")
         for column, name in enumerate(blendshape_columns()):
-            values[name] = _masked(shapes[:, column], no_face, pa.float32())
+            values[name] = _numbers(shapes[:, column], no_face)
     return pa.table([values[name] for name in schema.names], schema=schema)
 
 
@@ -212,12 +216,12 @@ def _clip_path(features: Path, info: ClipInfo) -> Path:
 
 
 def _check_others(features: Path, infos: Sequence[ClipInfo]) -> None:
-    """Refuse to write beside features of clips that the store does not have: pandas would mix them."""
+    """Refuse to write beside Parquet files of anything that the store does not have: pandas would mix them."""
     wanted = {_clip_path(features, info) for info in infos}
-    others = sorted(set(features.glob(f"{PARTITION}*/*.parquet")) - wanted)
+    others = sorted(set(features.rglob("*.parquet")) - wanted)
     if others:
         raise OutputError(
-            f"{features} holds features of clips that are not in the store, as {others[0]}. "
+            f"{features} holds Parquet files of clips that are not in the store, as {others[0]}. "
             "Use another FEATURES folder, or delete those files."
         )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -22,13 +24,14 @@ def list_files(path: Path) -> list[tuple[str, Path]]:
     Raises
     ------
     StoreError
-        If there is none, or a file is of another or a newer format.
+        If there is none, a file is of another or a newer format, or not all were made with one encoder and AU source.
     """
     files = [(file.parent.name.removeprefix(PARTITION), file) for file in path.glob(f"{PARTITION}*/*.parquet")]
     if not files:
         raise StoreError(
             f"Expected features (subject=<id>/<clip>.parquet), but found none in {path}. Run 'tclr embed' first."
         )
+    origins = {}
     for _, file in files:
         metadata = read_metadata(file)
         if metadata.get("format") != FORMAT:
@@ -38,7 +41,20 @@ def list_files(path: Path) -> list[tuple[str, Path]]:
                 f"Expected features format {FORMAT_VERSION} or older, but got {metadata['format_version']}: {file}. "
                 "Upgrade tclr to read it."
             )
+        origins[_origin(metadata)] = file
+    if len(origins) > 1:
+        first, second = sorted(origins.values())[:2]
+        raise StoreError(
+            f"Expected features of one encoder and one AU source in {path}, but {first} and {second} differ. "
+            "Run 'tclr embed' again: it was interrupted."
+        )
     return sorted(files, key=lambda item: (item[0], item[1].stem))
+
+
+def _origin(metadata: dict[str, Any]) -> str:
+    """Return what must be the same in all files of a folder, as text."""
+    encoder = metadata.get("encoder", {}).get("digest")
+    return json.dumps([encoder, metadata.get("au_source"), metadata.get("columns")])
 
 
 def _choose_columns(patterns: Iterable[str], known: Sequence[str]) -> list[str]:

@@ -130,8 +130,9 @@ def numbered_images(folder: Path) -> list[tuple[int, Path]]:
 def safe_name(text: str) -> str:
     """Return a subject or clip name that is safe as a file name and as a value in pandas.
 
-    Anything but letters, digits and ``._+#@-`` becomes ``_``. A purely numeric name gets an ``S`` in front,
+    Anything but letters, digits and ``._+#@-`` becomes ``_``; leading ``.`` and ``_`` go, since pandas passes over
+    Parquet files that begin with them. A purely numeric name gets an ``S`` in front,
     since pandas would read the folder ``subject=001`` as the number 1.
     """
-    name = re.sub(r"[^\w.+#@-]", "_", text).lstrip(".") or "_"
+    name = re.sub(r"[^\w.+#@-]", "_", text).lstrip("._") or "unnamed"
     return f"S{name}" if re.fullmatch(r"[\d._+-]+", name) else name

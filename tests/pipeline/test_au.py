@@ -340,6 +340,14 @@ def test_load_head_refuses_a_damaged_or_foreign_file(fitted, tmp_path, damage):
         load_head(path)
 
 
+@pytest.mark.parametrize("damage", ["no info", "bad info"])
+def test_load_head_refuses_a_damaged_header(fitted, tmp_path, damage):
+    path = tmp_path / "au.safetensors"
+    damaged(path, fitted, damage)
+    with pytest.raises(ModelError, match=r"au\.safetensors"):
+        load_head(path)
+
+
 @pytest.mark.parametrize("spread", [0.0, 1e-4])
 def test_saved_head_survives_embeddings_that_hardly_vary(make_store, tmp_path, spread):
     """A dead or nearly collapsed dimension must not swamp the others in rounding errors."""

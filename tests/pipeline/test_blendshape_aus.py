@@ -82,9 +82,9 @@ def test_predict_refuses_another_shape(shape):
         predict_from_blendshapes(np.zeros(shape))
 
 
-def test_the_mapping_covers_the_aus_of_the_protocols():
+def test_the_mapping_covers_nearly_all_aus_of_the_protocols():
     wanted = {au_column(number) for number in BP4D_AUS + DISFA_AUS + EMOTIONET_AUS}
-    assert wanted <= set(MAPPED_AUS)
+    assert wanted - set(MAPPED_AUS) == {"AU09", "AU14"}  # their blendshapes hardly move in this model
     assert all(int(name[2:]) in AU_NAMES and rule.reason for name, rule in RULES.items())
     assert list(MAPPED_AUS) == sorted(MAPPED_AUS)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tclr.pipeline.au import fit_au, load_head
-from tclr.pipeline.blendshape_aus import MAPPED_AUS, THRESHOLD, predict_from_blendshapes
+from tclr.pipeline.blendshape_aus import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.embed import embed
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder
 from tclr.pipeline.features import load
@@ -209,7 +209,7 @@ def test_without_a_head_aus_come_from_blendshapes(store, encoder, tmp_path):
     face = ~np.isnan(expected[:, 0])
     decisions = table[[f"{name}_c" for name in MAPPED_AUS]][face].to_numpy(np.int8)
     np.testing.assert_array_equal(decisions, expected[face] >= THRESHOLD)
-    assert result.au_source == "blendshapes:v1"
+    assert result.au_source == f"blendshapes:v{MAPPING_VERSION}"
 
 
 def test_without_head_and_blendshapes_there_are_no_au_columns(copy, encoder, tmp_path):
@@ -344,3 +344,23 @@ def test_pandas_sees_subjects_of_any_safe_name(copy, encoder, tmp_path, name):
     embed(copy, tmp_path / "features", encoder, EmbedConfig())
     assert set(pd.read_parquet(tmp_path / "features")["subject"]) == {name, "F002"}
     assert set(load(tmp_path / "features")["subject"]) == {name, "F002"}
+
+
+def test_a_number_that_is_missing_with_a_face_is_null(copy, encoder, tmp_path):
+    def forget(file):
+        file["clips/T1/score"][4] = np.nan
+        file["clips/T1/blendshapes"][4] = np.nan
+
+    edit(copy, "F001", forget)
+    embed(copy, tmp_path / "features", encoder, EmbedConfig())
+    table = pq.read_table(tmp_path / "features/subject=F001/T1.parquet", partitioning=None)
+    for name in ("score", "AU01", "AU01_c"):
+        assert table[name][4].as_py() is None, name
+    assert table["emb_000"][4].as_py() is not None
+
+
+def test_parquet_at_another_place_of_the_folder_stops_the_run(store, encoder, tmp_path):
+    (tmp_path / "features").mkdir()
+    pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "features" / "mine.parquet")
+    with pytest.raises(OutputError, match=r"mine\.parquet"):
+        embed(store, tmp_path / "features", encoder, EmbedConfig())

@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from tclr.cli.main import cli
+from tclr.pipeline.blendshape_aus import MAPPING_VERSION
 from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
 from tclr.pipeline.parquet import read_metadata
 from tclr.schemas.errors import InputError, ModelError, SettingError, StoreError
@@ -64,7 +65,7 @@ def test_embed_without_a_head_uses_blendshapes_and_settings(work, tmp_path):
     assert "bs_jawOpen" in pd.read_parquet(tmp_path / "features")
     assert "3 were done before" in run(*arguments, "--blendshapes").output
     metadata = read_metadata(tmp_path / "features" / "subject=F001" / "T1.parquet")
-    assert metadata["au_source"] == "blendshapes:v1" and metadata["settings"]["blendshapes"] is True
+    assert metadata["au_source"] == f"blendshapes:v{MAPPING_VERSION}" and metadata["settings"]["blendshapes"] is True
 
 
 def test_embed_random_gives_a_baseline_of_256_numbers(make_store, tmp_path):

@@ -119,3 +119,16 @@ def test_load_refuses_a_file_that_tclr_did_not_write(features):
     pq.write_table(pa.table({"x": [1]}), features / "subject=S2" / "mine.parquet")
     with pytest.raises(StoreError, match=r"mine\.parquet"):
         load(features)
+
+
+def test_load_refuses_files_with_different_columns(features):
+    write_features(features, "S3", "T1", dim=3, metadata={**METADATA, "columns": ["frame"]})
+    with pytest.raises(StoreError, match="tclr embed"):
+        load(features)
+
+
+def test_load_refuses_embeddings_of_different_encoders(features):
+    for subject, digest in (("S2", "a"), ("S3", "b")):
+        write_features(features, subject, "T1", metadata={**METADATA, "encoder": {"digest": digest}})
+    with pytest.raises(StoreError, match="tclr embed"):
+        load(features)

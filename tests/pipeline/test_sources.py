@@ -2,6 +2,7 @@ import os
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from tclr.pipeline.sources import find_clips
@@ -131,7 +132,15 @@ def test_fingerprint_follows_the_files_and_sha256_their_contents(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [("F001", "F001"), ("001", "S001"), ("../x", "_x"), ("a b/c", "a_b_c"), (".hidden", "hidden"), ("Zoë", "Zoë")],
+    [("F001", "F001"), ("001", "S001"), ("../x", "x"), ("a b/c", "a_b_c"), (".hidden", "hidden"), ("Zoë", "Zoë")],
 )
 def test_safe_name(text, name):
     assert safe_name(text) == name
+
+
+@pytest.mark.parametrize("text", ["_take_", "(take)", ".hidden", "__", "._x", " ", "(1)"])
+def test_safe_name_is_one_that_pandas_does_not_pass_over(text, tmp_path):
+    path = tmp_path / "subject=a" / f"{safe_name(text)}.parquet"
+    path.parent.mkdir()
+    pd.DataFrame({"x": [1]}).to_parquet(path)
+    assert len(pd.read_parquet(tmp_path)) == 1
