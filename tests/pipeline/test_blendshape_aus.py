@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,12 @@ def test_a_smiling_portrait_has_au12(portrait):
     predicted = dict(zip(MAPPED_AUS, predict_from_blendshapes(face.blendshapes[None])[0], strict=True))
     assert predicted["AU12"] >= THRESHOLD
     assert max(predicted["AU26"], predicted["AU43"], predicted["AU15"]) < THRESHOLD
+
+
+def test_the_documented_table_is_the_mapping():
+    rows = {}
+    for line in (Path(__file__).resolve().parents[2] / "docs/blendshape-aus.md").read_text().splitlines():
+        if line.startswith("| AU") and not line.startswith("| AU |"):
+            name, terms, reason, _ = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[name.split()[0]] = ({t.split()[1]: float(t.split()[0]) for t in terms.split(" + ")}, reason)
+    assert rows == {name: (rule.weights, rule.reason) for name, rule in RULES.items()}
