@@ -29,7 +29,8 @@ BLOCK_FRAMES = 4 * CHUNK_FRAMES
 class _Subject:
     """Follows the subject's face through a clip and scores it."""
 
-    def __init__(self, detector: Detector, detect: DetectConfig, align: AlignConfig) -> None:
+    def __init__(self, detector: Detector, detect: DetectConfig, align: AlignConfig, *, tracked: bool) -> None:
+        self._tracked = tracked
         self._detector = detector
         self._detect = detect
         self._align = align
@@ -42,6 +43,8 @@ class _Subject:
         row: dict[str, Any] = {"timestamp": frame.timestamp_s, "source_frame": frame.index}
         if frame.image is None:
             return {**row, "status": Status.unreadable}
+        if not self._tracked:
+            self._bbox = None
         face = choose_face(self._detector.detect(frame.image, frame.timestamp_s), self._bbox)
         if face is None:
             self._bbox = None
@@ -86,13 +89,16 @@ def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels |
         for name, value in row.items():
             if name in block and value is not None:
                 block[name][position] = value
-    if labels is not None and labels.names:
+    if labels is not None and "au" in block:
         block["au"] = labels.at(block["source_frame"])
+    if labels is not None and "au_intensity" in block:
+        block["au_intensity"] = labels.intensity_at(block["source_frame"])
     return block
 
 
 def _stream(
     media: ClipMedia,
+    fps: float,
     subject: _Subject,
     writer: ClipWriter,
     labels: Labels | None,
@@ -101,7 +107,7 @@ def _stream(
     """Write the rows of all frames, also of those before an error."""
     rows: list[dict[str, Any]] = []
     try:
-        for frame in read_frames(media):
+        for frame in read_frames(media, fps):
             rows.append(subject.row(frame))
             if len(rows) == BLOCK_FRAMES:
                 writer.append(_fill_block(rows, writer.layout, labels))
@@ -158,17 +164,29 @@ def extract_clip(
     OutputError
         If the part cannot be written.
     """
-    media = probe(clip.path, clip.image_fps or detect.image_fps)
-    labels = clip.read_labels(clip.label_path) if clip.label_path and clip.read_labels else None
-    with closing(open_detector(detect)) as detector:
+    media = probe(clip, detect.image_fps)
+    labels = clip.read_labels(clip.label_paths) if clip.label_paths and clip.read_labels else None
+    with closing(open_detector(detect, video=not clip.stills)) as detector:
+        names = labels.names if labels else ()
         layout = ClipLayout(
-            align, detector.n_landmarks, detector.blendshape_names, au_names=labels.names if labels else ()
+            align,
+            detector.n_landmarks,
+            detector.blendshape_names,
+            au_names=names,
+            au_intensity_names=names if labels and labels.intensity is not None else (),
         )
         attrs = root_attrs(clip.dataset, clip.subject, detect, align, version)
         with write_clip(part, clip.clip, layout, attrs) as writer:
             warning = ""
             try:
-                _stream(media, _Subject(detector, detect, align), writer, labels, report)
+                _stream(
+                    media,
+                    detect.fps,
+                    _Subject(detector, detect, align, tracked=not clip.stills),
+                    writer,
+                    labels,
+                    report,
+                )
             except TruncatedError as error:
                 if not allow_truncated:
                     raise

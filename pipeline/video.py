@@ -9,7 +9,7 @@ import heapq
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import av
 import cv2
 import numpy as np
 
-from tclr.pipeline.sources.clip import is_video, numbered_images
+from tclr.pipeline.sources.clip import Clip, is_video, numbered_images
 from tclr.schemas.errors import InputError, TruncatedError
 
 TRUNCATION_SLACK_FRAMES = 2
@@ -47,7 +47,7 @@ class Frame:
 class ClipMedia:
     """What the source says about a clip before it is decoded. ``n_expected`` is 0 where it does not say."""
 
-    path: Path
+    clip: Clip
     fps: float
     width: int
     height: int
@@ -74,34 +74,47 @@ def _open_video(path: Path) -> Iterator[av.container.InputContainer]:
         yield container
 
 
-def probe(path: Path, image_fps: float) -> ClipMedia:
+def _list_images(clip: Clip) -> list[tuple[int, Path]]:
+    """Return the numbered images of a clip that is no video, rising."""
+    if clip.stills:
+        return list(enumerate(clip.stills, start=clip.first))
+    return numbered_images(clip.path) if clip.path.is_dir() else [(0, clip.path)]
+
+
+def _is_video_clip(clip: Clip) -> bool:
+    return not clip.stills and is_video(clip.path) and not clip.path.is_dir()
+
+
+def probe(clip: Clip, image_fps: float) -> ClipMedia:
     """Return what is known of a clip without decoding all of it.
 
     Parameters
     ----------
-    path : Path
-        Video file, still image or folder of numbered images.
+    clip : Clip
+        A video, an image sequence, or stills.
     image_fps : float
-        Frames a second that image sequences are taken at.
+        Frames a second of image sequences of a dataset that does not fix it.
 
     Raises
     ------
     InputError
         If it is no video or image, or the folder has no numbered image.
     """
-    if path.is_dir() or not is_video(path):
-        images = numbered_images(path) if path.is_dir() else [(0, path)]
+    path = clip.path
+    if not _is_video_clip(clip):
+        images = _list_images(clip)
         if not images:
             raise InputError(f"Expected numbered images (0001.jpg), but found none in {path}.")
         first = next((image for _, file in images if (image := _read_image(file)) is not None), None)
         if first is None:
             raise InputError(f"Expected an image, but none can be decoded in {path}. Check the files.")
         height, width = first.shape[:2]
-        return ClipMedia(path, image_fps, width, height, len(images), image_fps)
+        rate = clip.image_fps or image_fps
+        return ClipMedia(clip, rate, width, height, len(images), rate)
     with _open_video(path) as container:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or stream.base_rate or 0)
-        return ClipMedia(path, rate, stream.width, stream.height, stream.frames, image_fps)
+        return ClipMedia(clip, rate, stream.width, stream.height, stream.frames, image_fps)
 
 
 def _read_image(path: Path) -> np.ndarray | None:
@@ -117,9 +130,10 @@ def _read_image(path: Path) -> np.ndarray | None:
 
 
 def _image_frames(media: ClipMedia) -> Iterator[Frame]:
-    images = numbered_images(media.path) if media.path.is_dir() else [(0, media.path)]
+    images = _list_images(media.clip)
     for number, path in images:
-        yield Frame(number, (number - images[0][0]) / media.image_fps, _read_image(path))
+        timestamp_s = 0.0 if media.clip.stills else (number - images[0][0]) / media.image_fps
+        yield Frame(number, timestamp_s, _read_image(path))
 
 
 def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
@@ -188,7 +202,7 @@ def _video_frames(media: ClipMedia) -> Iterator[Frame]:
     index, start_s, last_s = 0, 0.0, 0.0
     lost = _LostFrames()
     step_s = 1 / media.fps if media.fps else 0.0
-    with _open_video(media.path) as container:
+    with _open_video(media.clip.path) as container:
         for time_s, frame in _decode(container, lost):
             if index == 0:
                 start_s = time_s or 0.0
@@ -197,17 +211,51 @@ def _video_frames(media: ClipMedia) -> Iterator[Frame]:
             yield Frame(index, last_s, None if frame is None else _to_rgb(frame))
             index += 1
     if index == 0:
-        raise _not_a_video(media.path, "it holds no frame")
+        raise _not_a_video(media.clip.path, "it holds no frame")
     expected = media.n_expected - lost.n_discarded
     if index < expected - TRUNCATION_SLACK_FRAMES:
         raise TruncatedError(
-            f"Expected {expected} frames, but the video ends after {index}: {media.path} is truncated. "
+            f"Expected {expected} frames, but the video ends after {index}: {media.clip.path} is truncated. "
             "Copy or convert it again, or keep what is there with --allow-truncated."
         )
 
 
-def read_frames(media: ClipMedia) -> Iterator[Frame]:
+def trim(frames: Iterator[Frame], start_s: float, end_s: float) -> Iterator[Frame]:
+    """Yield the frames from ``start_s`` up to, not including, ``end_s``; time counts from ``start_s``."""
+    for frame in frames:
+        if frame.timestamp_s >= end_s:
+            return
+        if frame.timestamp_s >= start_s:
+            yield replace(frame, timestamp_s=frame.timestamp_s - start_s)
+
+
+def resample(frames: Iterator[Frame], fps: float) -> Iterator[Frame]:
+    """Yield, for each tick k / fps, the frame nearest in time; no frame twice.
+
+    Frames keep their own index and timestamp. Where the source is slower than ``fps`` all its frames are kept.
+    """
+    held: Frame | None = None
+    tick = 0
+    for frame in frames:
+        if held is not None:
+            until_s = (held.timestamp_s + frame.timestamp_s) / 2
+            if tick / fps <= until_s:
+                yield held
+                tick = math.floor(until_s * fps) + 1
+        held = frame
+    if held is not None and tick / fps <= held.timestamp_s + 0.5 / fps:
+        yield held
+
+
+def read_frames(media: ClipMedia, fps: float = 0) -> Iterator[Frame]:
     """Decode a clip once, frame by frame.
+
+    Parameters
+    ----------
+    media : ClipMedia
+        See ``probe``.
+    fps : float
+        Frames a second to take, by time; 0 takes all.
 
     Yields
     ------
@@ -221,4 +269,8 @@ def read_frames(media: ClipMedia) -> Iterator[Frame]:
     TruncatedError
         After the last frame, if the container promised more.
     """
-    return _video_frames(media) if is_video(media.path) and media.path.is_file() else _image_frames(media)
+    clip = media.clip
+    frames = _video_frames(media) if _is_video_clip(clip) else _image_frames(media)
+    if clip.start_s > 0 or clip.end_s < math.inf:
+        frames = trim(frames, clip.start_s, clip.end_s)
+    return resample(frames, fps) if fps and not clip.stills else frames

@@ -36,6 +36,7 @@ class DetectConfig(Settings):
     """How faces are found. Changing any of these means detecting again."""
 
     detector: Literal["mediapipe"] = Field("mediapipe", description="Landmark detector.")
+    fps: float = Field(0.0, ge=0, description="Frames a second to take, by time; 0 takes every frame.")
     image_fps: float = Field(25.0, gt=0, description="Frames a second of image sequences; BP4D's are always 25.")
     max_faces: int = Field(1, ge=1, le=16, description="Faces looked for in a frame; the subject's is kept.")
     min_detection_confidence: float = Field(0.5, ge=0, le=1, description="Detector's threshold for a new face.")

@@ -4,21 +4,77 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tclr.pipeline.sources.bp4d import find_bp4d, looks_like_bp4d
 from tclr.pipeline.sources.clip import Clip, Labels, is_image, is_video
+from tclr.pipeline.sources.disfa import find_disfa, looks_like_disfa
+from tclr.pipeline.sources.emotionet import find_emotionet, looks_like_emotionet
 from tclr.pipeline.sources.folder import find_folder
+from tclr.pipeline.sources.voxceleb2 import find_voxceleb2, looks_like_voxceleb2
 from tclr.schemas.errors import InputError, SettingError
 
-__all__ = ["DATASETS", "Clip", "Labels", "find_clips"]
+__all__ = ["DATASETS", "Clip", "Dataset", "Labels", "find_clips", "recognise"]
 
-DATASETS: dict[str, Callable[[Path], list[Clip]]] = {"bp4d": find_bp4d, "folder": find_folder}
+
+@dataclass(frozen=True)
+class Dataset:
+    """A kind of source.
+
+    ``find`` lists its clips, ``looks_like`` tells whether a folder has its layout, ``layout`` and ``labels`` say
+    what is expected, for people.
+    """
+
+    name: str
+    layout: str
+    labels: str
+    find: Callable[[Path], list[Clip]]
+    looks_like: Callable[[Path], bool]
+
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset(
+            "bp4d",
+            "[2D+3D/]F001/T1/0286.jpg or F001/T1.mp4, AUCoding/AU_OCC/F001_T1.csv",
+            "occurrence; 9 = unknown",
+            find_bp4d,
+            looks_like_bp4d,
+        ),
+        Dataset(
+            "disfa",
+            "Videos_LeftCamera/LeftVideoSN001_comp.avi (and Right), ActionUnit_Labels/SN001/SN001_au1.txt",
+            "intensity 0..5; present from 2 on",
+            find_disfa,
+            looks_like_disfa,
+        ),
+        Dataset(
+            "emotionet",
+            "<folder>/<image>.jpg, <table>.csv with columns 'AU 1', 'AU 2', ...",
+            "occurrence; 999 = unknown",
+            find_emotionet,
+            looks_like_emotionet,
+        ),
+        Dataset("voxceleb2", "[dev/mp4/]id00012/21Uxsk56VDQ/00001.mp4", "none", find_voxceleb2, looks_like_voxceleb2),
+        Dataset(
+            "folder",
+            "<subject>/<clip>.mp4, <subject>/<clip>/0001.jpg, flat files, or clips.csv",
+            "none",
+            find_folder,
+            lambda source: True,
+        ),
+    )
+}
+"""In the order in which ``recognise`` tries them; ``folder`` takes anything."""
 
 
 def recognise(source: Path) -> str:
     """Return the name of the dataset whose layout a folder has."""
-    return "bp4d" if looks_like_bp4d(source) else "folder"
+    if not source.is_dir():
+        return "folder"
+    return next(dataset.name for dataset in DATASETS.values() if dataset.looks_like(source))
 
 
 def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
@@ -44,7 +100,7 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
     if not source.is_dir() and not single:
         what = "another file" if source.exists() else "nothing"
         raise InputError(f"Expected a folder of videos, or a video, but found {what} at {source}. Check the path.")
-    clips = DATASETS[recognise(source) if dataset == "auto" else dataset](source)
+    clips = DATASETS[recognise(source) if dataset == "auto" else dataset].find(source)
     twice = [name for name, count in Counter(clip.key for clip in clips).items() if count > 1]
     if twice:
         raise InputError(

@@ -2,7 +2,7 @@
 
 ::
 
-    SOURCE/[Sequences(2D+3D)/|2D+3D/]F001/T1/0286.jpg
+    SOURCE/[Sequences(2D+3D)/|2D+3D/]F001/T1/0286.jpg    or F001/T1.mp4, its first frame numbered 0
     SOURCE/AUCoding/AU_OCC/F001_T1.csv      first row AU numbers (first cell 0), first column frame number
 
 9 means unknown. Source: Zhang et al., "BP4D-Spontaneous", Image and Vision Computing 2014; the layouts are
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import Clip, Labels, numbered_images
+from tclr.pipeline.sources.clip import Clip, Labels, is_video, numbered_images
 from tclr.schemas.action_units import AU_NAMES, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 
@@ -43,8 +43,8 @@ def looks_like_bp4d(source: Path) -> bool:
     return has_labels and _frame_root(source) is not None
 
 
-def read_occurrence(path: Path) -> Labels:
-    """Read one ``AU_OCC`` file.
+def read_occurrence(paths: tuple[Path, ...]) -> Labels:
+    """Read the ``AU_OCC`` file of a task.
 
     Returns
     -------
@@ -56,6 +56,7 @@ def read_occurrence(path: Path) -> Labels:
     InputError
         If a row or cell is not as the format says.
     """
+    (path,) = paths
     with path.open(newline="") as file:
         rows = [row for row in csv.reader(file) if row]
     try:
@@ -75,12 +76,12 @@ def read_occurrence(path: Path) -> Labels:
     return Labels(tuple(au_column(int(numbers[i])) for i in kept), frames[order], occurrence)
 
 
-def _label_path(source: Path, subject: str, task: str) -> Path | None:
+def _label_paths(source: Path, subject: str, task: str) -> tuple[Path, ...]:
     for folder in LABEL_FOLDERS:
         path = source / folder / f"{subject}_{task}.csv"
         if path.is_file():
-            return path
-    return None
+            return (path,)
+    return ()
 
 
 def find_bp4d(source: Path) -> list[Clip]:
@@ -93,12 +94,13 @@ def find_bp4d(source: Path) -> list[Clip]:
     """
     root = _frame_root(source)
     clips = []
-    for folder in sorted(root.glob("*/*")) if root else []:
-        subject, task = folder.parent.name, folder.name
-        if SUBJECT.fullmatch(subject) and TASK.fullmatch(task) and folder.is_dir() and numbered_images(folder):
-            relative = folder.relative_to(source).as_posix()
-            label_path = _label_path(source, subject, task)
-            clips.append(Clip("bp4d", subject, task, folder, relative, FPS, label_path, read_occurrence))
+    for path in sorted(root.glob("*/*")) if root else []:
+        subject, task = path.parent.name, path.stem if is_video(path) else path.name
+        frames = is_video(path) or (path.is_dir() and bool(numbered_images(path)))
+        if SUBJECT.fullmatch(subject) and TASK.fullmatch(task) and frames:
+            relative = path.relative_to(source).as_posix()
+            labels = _label_paths(source, subject, task)
+            clips.append(Clip("bp4d", subject, task, path, relative, FPS, labels, read_occurrence))
     if not clips:
         raise InputError(
             f"Expected BP4D's layout (2D+3D/F001/T1/0001.jpg) in {source}, but found no such frames. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,19 +29,30 @@ class Labels:
         (N,) int64, rising: the source's frame numbers.
     occurrence : ndarray
         (N, A) int8: 1 present, 0 absent, -1 unknown.
+    intensity : ndarray or None
+        (N, A) float32, 0..5, NaN unknown, where the dataset codes it.
     """
 
     names: tuple[str, ...]
     frames: np.ndarray
     occurrence: np.ndarray
+    intensity: np.ndarray | None = None
 
     def at(self, source_frames: np.ndarray) -> np.ndarray:
-        """Return (T, A) int8 labels of the given frame numbers; -1 where the file has no such frame."""
-        rows = np.full((len(source_frames), len(self.names)), UNKNOWN, np.int8)
+        """Return (T, A) int8 occurrence at the given frame numbers; -1 where the labels have no such frame."""
+        return self._look_up(source_frames, self.occurrence, UNKNOWN)
+
+    def intensity_at(self, source_frames: np.ndarray) -> np.ndarray:
+        """Return (T, A) float32 intensity at the given frame numbers; NaN where it is not known."""
+        intensity = np.full(self.occurrence.shape, np.nan, np.float32) if self.intensity is None else self.intensity
+        return self._look_up(source_frames, intensity, np.nan)
+
+    def _look_up(self, source_frames: np.ndarray, values: np.ndarray, missing: float) -> np.ndarray:
+        rows = np.full((len(source_frames), len(self.names)), missing, values.dtype)
         if len(self.frames):
             place = np.searchsorted(self.frames, source_frames).clip(max=len(self.frames) - 1)
             known = self.frames[place] == source_frames
-            rows[known] = self.occurrence[place[known]]
+            rows[known] = values[place[known]]
         return rows
 
 
@@ -58,10 +70,16 @@ class Clip:
         ``path`` relative to the source folder, as the store records it.
     image_fps : float or None
         Frames a second of an image sequence, if the dataset fixes it; videos bring their own timestamps.
-    label_path : Path or None
-        File of AU labels; part of the clip's fingerprint.
+    label_paths : tuple of Path
+        Files of AU labels; part of the clip's fingerprint.
     read_labels : callable or None
-        Returns the ``Labels`` of ``label_path``.
+        Returns the ``Labels`` of ``label_paths``.
+    stills : tuple of Path
+        Images that have nothing to do with each other, instead of a recording; numbered from ``first``.
+    first : int
+        Number of the first still.
+    start_s, end_s : float
+        Part of a video to take, in seconds of the video; the end is not included.
     """
 
     dataset: str
@@ -70,8 +88,12 @@ class Clip:
     path: Path
     source: str
     image_fps: float | None = None
-    label_path: Path | None = None
-    read_labels: Callable[[Path], Labels] | None = field(default=None, compare=False)
+    label_paths: tuple[Path, ...] = ()
+    read_labels: Callable[[tuple[Path, ...]], Labels] | None = field(default=None, compare=False)
+    stills: tuple[Path, ...] = ()
+    first: int = 0
+    start_s: float = 0.0
+    end_s: float = math.inf
 
     @property
     def key(self) -> tuple[str, str]:
@@ -85,8 +107,13 @@ class Clip:
 
     def files(self) -> list[Path]:
         """Return the files that the clip is read from, labels last."""
-        media = [path for _, path in numbered_images(self.path)] if self.path.is_dir() else [self.path]
-        return [*media, *([self.label_path] if self.label_path else [])]
+        if self.stills:
+            media = list(self.stills)
+        elif self.path.is_dir():
+            media = [path for _, path in numbered_images(self.path)]
+        else:
+            media = [self.path]
+        return [*media, *self.label_paths]
 
     def fingerprint(self) -> str:
         """Return a digest of the names, sizes and modification times of the clip's files: cheap to compare."""

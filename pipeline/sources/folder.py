@@ -7,6 +7,7 @@
     SOURCE/<name>.mp4 or <name>.jpg      flat files: each its own subject, its clip has the same name
     SOURCE/0001.jpg ...                  numbered images only: one sequence, named after the folder
     SOURCE                               may also be a single video or image
+    SOURCE/clips.csv                     names them instead: path, subject, clip and, optionally, start_s, end_s
 
 Deeper folders are joined into the clip's name with ``_``. Flat files that share a name, as ``a.mp4`` and
 ``a.jpg``, keep their suffix.
@@ -14,12 +15,15 @@ Deeper folders are joined into the clip's name with ``_``. Flat files that share
 
 from __future__ import annotations
 
+import csv
+import math
 from collections import Counter
 from pathlib import Path
 
 from tclr.pipeline.sources.clip import Clip, frame_number, is_image, is_video, safe_name
 from tclr.schemas.errors import InputError
 
+CLIPS_TABLE = "clips.csv"
 MIN_SEQUENCE = 2
 """Numbered images that make a folder an image sequence; chosen by us."""
 
@@ -51,6 +55,47 @@ def _parts(path: Path, source: Path) -> tuple[str, ...]:
     return (*relative.parts[:-1], name) if len(relative.parts) > 1 else (name, name)
 
 
+def _parse_row(row: dict[str, str], source: Path, where: str) -> Clip:
+    path = source / row["path"]
+    if not path.exists() or not path.resolve().is_relative_to(source.resolve()):
+        raise InputError(f"Expected a path below {source}, but got {row['path']!r} in {where}.")
+    if not row["subject"] or not row["clip"]:
+        raise InputError(f"Expected a subject and a clip for {row['path']!r}, but one is empty in {where}.")
+    try:
+        start_s, end_s = float(row.get("start_s") or 0), float(row.get("end_s") or math.inf)
+    except ValueError as error:
+        raise InputError(f"Expected start_s and end_s in seconds, but got {error} in {where}.") from error
+    if not 0 <= start_s < end_s:
+        raise InputError(f"Expected 0 <= start_s < end_s, but got {start_s} and {end_s} in {where}.")
+    names = safe_name(row["subject"]), safe_name(row["clip"])
+    relative = path.relative_to(source).as_posix()
+    return Clip("folder", *names, path, relative, start_s=start_s, end_s=end_s)
+
+
+def read_clips_table(source: Path) -> list[Clip]:
+    """List the clips that ``clips.csv`` names.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or unknown, or a row names no file or no span of time.
+    """
+    table = source / CLIPS_TABLE
+    needed, known = {"path", "subject", "clip"}, {"path", "subject", "clip", "start_s", "end_s"}
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, restval="")
+        header = set(reader.fieldnames or ())
+        if not needed <= header <= known:
+            raise InputError(
+                f"Expected columns path, subject, clip and, optionally, start_s, end_s, but got "
+                f"{', '.join(sorted(header)) or 'none'} in {table}."
+            )
+        clips = [_parse_row(row, source, f"{table} line {reader.line_num}") for row in reader]
+    if not clips:
+        raise InputError(f"Expected a clip a row, but {table} has none.")
+    return clips
+
+
 def find_folder(source: Path) -> list[Clip]:
     """List the clips of a folder tree, or the one of a single file.
 
@@ -59,6 +104,8 @@ def find_folder(source: Path) -> list[Clip]:
     InputError
         If there is no video or image in it.
     """
+    if (source / CLIPS_TABLE).is_file():
+        return read_clips_table(source)
     media = [source] if source.is_file() else _media(source)
     source = source.parent if source.is_file() else source
     if not media:

@@ -65,7 +65,7 @@ def test_find_clips_explains_a_missing_an_empty_and_a_wrong_source(tmp_path):
     touch(tmp_path / "file.txt")
     with pytest.raises(InputError, match="found another file at"):
         find_clips(tmp_path / "file.txt")
-    with pytest.raises(SettingError, match="Unknown dataset 'bp5d'. Known datasets: auto, bp4d, folder"):
+    with pytest.raises(SettingError, match="Known datasets: auto, bp4d, disfa, emotionet, folder, voxceleb2"):
         find_clips(tmp_path, "bp5d")
     with pytest.raises(InputError, match="Expected BP4D's layout"):
         find_clips(tmp_path, "bp4d")
@@ -86,13 +86,13 @@ def test_find_bp4d_accepts_release_layouts(tmp_path, top):
     (tmp_path / "AUCoding" / "AU_OCC" / "F001_T1.csv").write_text("0,1,2,12\n286,1,9,0\n287,0,9,1\n")
     clips = find_clips(tmp_path)
     assert keys(clips) == ["F001/T1", "M018/T8"] and {clip.dataset for clip in clips} == {"bp4d"}
-    assert clips[0].label_path is not None and clips[1].label_path is None
+    assert clips[0].label_paths and not clips[1].label_paths
 
 
 def test_read_occurrence_parses_codes_by_frame_number(tmp_path):
     path = tmp_path / "F001_T1.csv"
     path.write_text("0,1,2,12,99\n288,1,9,0,9\n286,0,9,1,9\n287,9,9,1,9\n")
-    labels = read_occurrence(path)
+    labels = read_occurrence((path,))
     assert labels.names == ("AU01", "AU12")
     np.testing.assert_array_equal(labels.frames, [286, 287, 288])
     np.testing.assert_array_equal(labels.occurrence, [[0, 1], [-1, 1], [1, 0]])
@@ -112,7 +112,7 @@ def test_read_occurrence_names_what_is_malformed(tmp_path, text, message):
     path = tmp_path / "F001_T1.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
-        read_occurrence(path)
+        read_occurrence((path,))
 
 
 def test_labels_are_looked_up_by_frame_number_never_by_position():

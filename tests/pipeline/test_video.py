@@ -5,7 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tclr.pipeline.video import probe, read_frames
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.video import Frame, probe, read_frames, resample
 from tclr.schemas.errors import InputError, TruncatedError
 
 
@@ -14,8 +15,12 @@ def flat(n_frames, height=64, width=96):
     return [np.full((height, width, 3), 20 + 4 * i, np.uint8) for i in range(n_frames)]
 
 
-def read(path, image_fps=25.0):
-    return list(read_frames(probe(path, image_fps)))
+def clip_of(path, **changes):
+    return Clip("folder", "s", "c", path, path.name, **changes)
+
+
+def read(path, fps=0, **changes):
+    return list(read_frames(probe(clip_of(path, **changes), 25), fps))
 
 
 def test_read_frames_of_a_constant_rate_video(tmp_path, write_video):
@@ -91,7 +96,7 @@ def test_probe_refuses_what_is_not_a_video(tmp_path):
     path = tmp_path / "text.mp4"
     path.write_text("this is no video")
     with pytest.raises(InputError, match=r"cannot decode .*text.mp4"):
-        probe(path, 25)
+        probe(clip_of(path), 25)
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=16000)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -99,12 +104,12 @@ def test_probe_refuses_what_is_not_a_video(tmp_path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     with pytest.raises(InputError, match="no video stream"):
-        probe(tmp_path / "sound.mp4", 25)
+        probe(clip_of(tmp_path / "sound.mp4"), 25)
 
 
 def test_probe_refuses_a_folder_without_numbered_images(tmp_path):
     with pytest.raises(InputError, match="numbered images"):
-        probe(tmp_path, 25)
+        probe(clip_of(tmp_path), 25)
 
 
 def noise(n_frames):
@@ -116,7 +121,7 @@ def test_read_frames_tells_a_truncated_video_after_giving_what_is_there(tmp_path
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     seen = []
     with pytest.raises(TruncatedError, match=r"Expected 40 frames, but the video ends after \d+"):
-        for frame in read_frames(probe(path, 25)):
+        for frame in read_frames(probe(clip_of(path), 25)):
             seen.append(frame)
     assert 10 < len(seen) < 30
 
@@ -133,3 +138,43 @@ def test_read_frames_keeps_every_row_and_time_around_damage(tmp_path, write_vide
     times = [frame.timestamp_s for frame in damaged]
     assert times == sorted(times)
     assert set(times) <= {frame.timestamp_s for frame in sound} and len(damaged) >= 38
+
+
+def test_read_frames_takes_a_part_by_time(tmp_path, write_video):
+    path = write_video(tmp_path / "a.mp4", flat(30), fps=10)
+    frames = read(path, start_s=0.95, end_s=2.0)
+    assert [frame.index for frame in frames] == list(range(10, 20))
+    np.testing.assert_allclose(frames[0].timestamp_s, 0.05, atol=1e-4)
+
+
+def slow_nearest(times, fps):
+    """The frame nearest to each tick, each frame once."""
+    ticks = np.arange(0, times[-1] + 0.5 / fps + 1e-9, 1 / fps)
+    return sorted({int(np.argmin(np.abs(times - tick))) for tick in ticks})
+
+
+@pytest.mark.parametrize("fps", [2, 7, 10, 12.5, 25, 60])
+def test_resample_picks_the_frame_nearest_to_each_tick(fps):
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        times = np.concatenate([[0], np.cumsum(rng.uniform(0.01, 0.2, 40))])
+        frames = [Frame(i, time, None) for i, time in enumerate(times)]
+        assert [frame.index for frame in resample(iter(frames), fps)] == slow_nearest(times, fps)
+
+
+def test_fps_resamples_a_variable_rate_by_time_never_by_counting(tmp_path, write_video):
+    pts_ms = [0, 10, 20, 30, 100, 200, 210, 300, 400, 405, 500]
+    path = write_video(tmp_path / "a.mkv", flat(11), pts_ms=pts_ms)
+    frames = read(path, fps=10)
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], [0, 0.1, 0.2, 0.3, 0.4, 0.5], atol=1e-6)
+    assert [frame.index for frame in frames] == [0, 4, 5, 7, 8, 10]
+    assert len(read(path, fps=0)) == 11 and len(read(path, fps=1000)) == 11
+
+
+def test_stills_are_numbered_and_have_no_time(tmp_path):
+    paths = []
+    for name in ("x.png", "y.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((8, 8, 3), np.uint8))
+        paths.append(tmp_path / name)
+    frames = read(tmp_path, stills=tuple(paths), first=1000)
+    assert [(frame.index, frame.timestamp_s) for frame in frames] == [(1000, 0), (1001, 0)]

@@ -1,0 +1,56 @@
+"""VoxCeleb2: talking faces without AU labels, 25 frames/s.
+
+::
+
+    SOURCE/[dev/|test/][mp4/]id00012/21Uxsk56VDQ/00001.mp4
+
+Source: Chung, Nagrani and Zisserman, "VoxCeleb2: Deep Speaker Recognition", Interspeech 2018.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tclr.pipeline.sources.clip import Clip, is_video, safe_name
+from tclr.schemas.errors import InputError
+
+PERSON = re.compile(r"id\d{5}")
+ROOTS = (".", "mp4", "dev", "test", "dev/mp4", "test/mp4")
+
+
+def _people(source: Path) -> list[Path]:
+    """List the folders of people, wherever the release has them."""
+    folders = [source / name for name in ROOTS if (source / name).is_dir()]
+    return sorted(path for folder in folders for path in folder.iterdir() if PERSON.fullmatch(path.name))
+
+
+def looks_like_voxceleb2(source: Path) -> bool:
+    """Tell whether a folder has VoxCeleb2's layout: people named id00012."""
+    return bool(_people(source))
+
+
+def find_voxceleb2(source: Path) -> list[Clip]:
+    """List VoxCeleb2's clips: ``<video>_<utterance>`` of each person.
+
+    Raises
+    ------
+    InputError
+        If no utterance is found.
+    """
+    clips = [
+        Clip("voxceleb2", person.name, safe_name(f"{path.parent.name}_{path.stem}"), path, _relative(path, source))
+        for person in _people(source)
+        for path in sorted(person.glob("*/*"))
+        if is_video(path)
+    ]
+    if not clips:
+        raise InputError(
+            f"Expected VoxCeleb2's layout (dev/mp4/id00012/21Uxsk56VDQ/00001.mp4) in {source}, but found no such "
+            "video. Give the folder above the people's, or choose --dataset folder."
+        )
+    return clips
+
+
+def _relative(path: Path, source: Path) -> str:
+    return path.relative_to(source).as_posix()
