@@ -4,18 +4,19 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo-out
 
-# make bp4d-features BP4D_ROOT=... OUT=... [WORKERS=...] [ENCODER=...] [PREPROCESS_FLAGS=...] [PRETRAIN_FLAGS=...]
-OUT ?= bp4d-out
+# make <dataset>-features <DATASET>_ROOT=... OUT=... [WORKERS=...] [ENCODER=...] [PREPROCESS_FLAGS=...] [PRETRAIN_FLAGS=...]
+OUT ?= features-out
+LABELS ?= yes
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 ENCODER ?= $(OUT)/run
 PREPROCESS_FLAGS ?=
 PRETRAIN_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench bp4d-features clean
+.PHONY: help install demo test lint bench bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
-	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
 install: $(VENV)/.installed ## Create .venv and install tclr in it, with the pinned versions
 
@@ -40,13 +41,29 @@ lint: install ## Check style and types
 bench: install ## Measure the stages, as ratios within one run
 	$(BIN)/tclr bench
 
-bp4d-features: install ## BP4D to Parquet: make bp4d-features BP4D_ROOT=... OUT=...
-	@test -n "$(BP4D_ROOT)" || { echo "Expected BP4D_ROOT=<folder of BP4D>, but got none. Example: make bp4d-features BP4D_ROOT=/data/BP4D OUT=bp4d-out"; exit 2; }
-	$(BIN)/tclr preprocess "$(BP4D_ROOT)" "$(OUT)/store" --dataset bp4d --workers $(WORKERS) $(PREPROCESS_FLAGS)
+bp4d-features: ## BP4D to Parquet: make bp4d-features BP4D_ROOT=... OUT=...
+	@$(MAKE) --no-print-directory features DATASET=bp4d SOURCE="$(BP4D_ROOT)" ROOT_NAME=BP4D_ROOT OUT="$(OUT)"
+
+disfa-features: ## DISFA to Parquet: make disfa-features DISFA_ROOT=... OUT=...
+	@$(MAKE) --no-print-directory features DATASET=disfa SOURCE="$(DISFA_ROOT)" ROOT_NAME=DISFA_ROOT OUT="$(OUT)"
+
+emotionet-features: ## EmotioNet (stills, so a given ENCODER) to Parquet: EMOTIONET_ROOT=... OUT=... ENCODER=...
+	@$(MAKE) --no-print-directory features DATASET=emotionet SOURCE="$(EMOTIONET_ROOT)" ROOT_NAME=EMOTIONET_ROOT \
+	  OUT="$(OUT)" ENCODER="$(or $(filter-out $(OUT)/run,$(ENCODER)),random)"
+
+voxceleb2-features: ## VoxCeleb2 (no labels; AUs from blendshapes) to Parquet: VOXCELEB2_ROOT=... OUT=...
+	@$(MAKE) --no-print-directory features DATASET=voxceleb2 SOURCE="$(VOXCELEB2_ROOT)" ROOT_NAME=VOXCELEB2_ROOT \
+	  OUT="$(OUT)" LABELS=no PREPROCESS_FLAGS="--codec jpeg $(PREPROCESS_FLAGS)"
+
+features: install
+	@test -n "$(SOURCE)" || { echo "Expected $(ROOT_NAME)=<folder>, but got none. Example: make $(DATASET)-features $(ROOT_NAME)=/data/$(DATASET) OUT=out"; exit 2; }
+	$(BIN)/tclr preprocess "$(SOURCE)" "$(OUT)/store" --dataset $(DATASET) --workers $(WORKERS) $(PREPROCESS_FLAGS)
 	if [ "$(ENCODER)" = "$(OUT)/run" ]; then $(BIN)/tclr pretrain "$(OUT)/store" "$(OUT)/run" $(PRETRAIN_FLAGS); fi
-	$(BIN)/tclr fit-au "$(OUT)/store" --encoder "$(ENCODER)" -o "$(OUT)/au.safetensors"
-	$(BIN)/tclr embed "$(OUT)/store" "$(OUT)/features" --encoder "$(ENCODER)" --au-model "$(OUT)/au.safetensors"
-	$(BIN)/tclr report "$(OUT)/store" -o "$(OUT)/report.html" --features "$(OUT)/features" $$(test -d "$(OUT)/run" && echo --run "$(OUT)/run")
+	if [ "$(LABELS)" = yes ]; then $(BIN)/tclr fit-au "$(OUT)/store" --encoder "$(ENCODER)" -o "$(OUT)/au.safetensors"; fi
+	$(BIN)/tclr embed "$(OUT)/store" "$(OUT)/features" --encoder "$(ENCODER)" \
+	  $$(test "$(LABELS)" = yes && echo --au-model "$(OUT)/au.safetensors")
+	$(BIN)/tclr report "$(OUT)/store" -o "$(OUT)/report.html" --features "$(OUT)/features" \
+	  $$(test -d "$(OUT)/run" && echo --run "$(OUT)/run")
 	@echo "Features: $(OUT)/features    Report: $(OUT)/report.html"
 
 clean: ## Delete .venv, caches and demo output

@@ -14,6 +14,7 @@ from tclr.schemas.errors import TclrError
 COMMANDS = {
     "demo": "Run every stage on demo clips and show the features.",
     "synth": "Write labelled demo clips: two animated portraits in BP4D's layout.",
+    "datasets": "List the datasets that preprocess knows, with their layout.",
     "preprocess": "Detect, align and store the faces of a folder of videos or a dataset.",
     "inspect": "Show or verify what a store holds.",
     "pretrain": "Train an encoder without labels by temporal consistency.",

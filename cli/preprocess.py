@@ -15,7 +15,7 @@ from tclr.schemas.config import AlignConfig, DetectConfig
 @click.command("preprocess")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--dataset", default="auto", show_default=True, help="Layout of SOURCE: auto, bp4d or folder.")
+@click.option("--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of a local Dask cluster  [default: one a core]")
 @click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
 @click.option("--allow-truncated", is_flag=True, help="Keep what decodes of truncated videos, with a warning.")
@@ -60,6 +60,8 @@ def command(
         click.echo(f"warning: {warning.name}: {warning.reason}", err=True)
     for failure in result.failures:
         click.echo(f"failed: {failure.name}: {failure.reason}", err=True)
+    if dataset == "auto":
+        click.echo(f"{source} was taken as: {result.dataset}")
     click.echo(
         f"{store}: {result.n_subjects} subjects, {result.n_clips} clips; this run {result.n_frames} frames in "
         f"{time.monotonic() - started_s:.1f} s, {result.n_skipped} clips were done before, "

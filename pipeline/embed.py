@@ -158,6 +158,9 @@ def build_table(
         "status": _category([Status(code).name for code in status.tolist()]),
         "score": _numbers(store.read(info, "score"), no_face),
     }
+    if "file" in schema.names:
+        named = "source_name" in store.fields(info)
+        values["file"] = pa.array(store.read(info, "source_name") if named else [None] * info.n_frames, pa.string())
     for column, name in enumerate(("pitch", "yaw", "roll")):
         values[name] = _numbers(pose[:, column], no_face)
     for column, name in enumerate(source.au_names):
@@ -261,7 +264,11 @@ def embed(
         source = choose_au_source(store, encoder, au_model)
         labelled_aus = sorted({name for info in store.clips for name in store.names(info, "au")})
         schema = features_schema(
-            source.au_names, labelled_aus, encoder.embedding_dim, blendshapes=_wants_blendshapes(store, config)
+            source.au_names,
+            labelled_aus,
+            encoder.embedding_dim,
+            blendshapes=_wants_blendshapes(store, config),
+            files=any("source_name" in store.fields(info) for info in store.clips),
         )
         schema = with_pandas_types(schema)
         _check_others(features, store.clips)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tclr.pipeline.align import align_transform, warp_crop
+from tclr.pipeline.align import align_transform, compute_sharpness, warp_crop
 from tclr.pipeline.faces import Detector, Face, open_detector
 from tclr.pipeline.sources import Clip, Labels
 from tclr.pipeline.store import ClipLayout, ClipWriter, root_attrs, write_clip
@@ -20,10 +20,29 @@ from tclr.pipeline.tracking import choose_face
 from tclr.pipeline.video import ClipMedia, Frame, probe, read_frames
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import TruncatedError
-from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, Status
+from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, QUALITY_ATTRS, Status
 
 BLOCK_FRAMES = 4 * CHUNK_FRAMES
 """Frames written at once; a multiple of the chunk, so that each chunk is compressed once."""
+
+
+class _Quality:
+    """Collects the few numbers a frame that a clip's summary is made of."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[float, float, float, float]] = []
+        self._last_s = 0.0
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Note one row."""
+        self._last_s = row["timestamp"]
+        if "face_px" in row:
+            self._rows.append((row["score"], row["sharpness"], row["face_px"], abs(float(row["pose"][1]))))
+
+    def attrs(self) -> dict[str, float]:
+        """Return the clip's ``QUALITY_ATTRS``."""
+        medians = np.median(self._rows, axis=0) if self._rows else np.full(4, np.nan)
+        return dict(zip(QUALITY_ATTRS, (self._last_s, *map(float, medians)), strict=True))
 
 
 class _Subject:
@@ -40,7 +59,7 @@ class _Subject:
 
     def row(self, frame: Frame) -> dict[str, Any]:
         """Return the row of one frame; what is missing is left out."""
-        row: dict[str, Any] = {"timestamp": frame.timestamp_s, "source_frame": frame.index}
+        row: dict[str, Any] = {"timestamp": frame.timestamp_s, "source_frame": frame.index, "source_name": frame.name}
         if frame.image is None:
             return {**row, "status": Status.unreadable}
         if not self._tracked:
@@ -59,11 +78,13 @@ class _Subject:
             self._since_check = 0
         self._since_check += 1
         self._bbox = face.bbox
-        low = self._score < self._detect.min_score
+        low = self._score < self._detect.min_score or face.size_px < self._detect.min_face_px
         return {
             "status": Status.low_confidence if low else Status.ok,
             "score": self._score,
+            "sharpness": compute_sharpness(crop),
             "bbox": face.bbox,
+            "face_px": face.size_px,
             "landmarks": face.landmarks,
             "transform": transform,
             "pose": face.pose,
@@ -72,12 +93,16 @@ class _Subject:
         }
 
 
+def _array_dtype(name: str) -> str:
+    return "object" if CLIP_FIELDS[name].dtype.startswith("vlen") else CLIP_FIELDS[name].dtype
+
+
 def _empty_block(layout: ClipLayout, n_rows: int) -> dict[str, np.ndarray]:
     """Return arrays for ``n_rows`` frames without a face."""
     shapes = {**layout.shapes(), "frames": (layout.align.size, layout.align.size, 3)}
     shapes.pop("frames_jpeg", None)
     return {
-        name: np.full((n_rows, *shape), CLIP_FIELDS[name].missing or 0, CLIP_FIELDS[name].dtype)
+        name: np.full((n_rows, *shape), CLIP_FIELDS[name].missing or 0, _array_dtype(name))
         for name, shape in shapes.items()
     }
 
@@ -101,6 +126,7 @@ def _stream(
     fps: float,
     subject: _Subject,
     writer: ClipWriter,
+    quality: _Quality,
     labels: Labels | None,
     report: Callable[[int, int], None],
 ) -> None:
@@ -109,6 +135,7 @@ def _stream(
     try:
         for frame in read_frames(media, fps):
             rows.append(subject.row(frame))
+            quality.add(rows[-1])
             if len(rows) == BLOCK_FRAMES:
                 writer.append(_fill_block(rows, writer.layout, labels))
                 rows.clear()
@@ -173,24 +200,19 @@ def extract_clip(
             detector.n_landmarks,
             detector.blendshape_names,
             au_names=names,
+            has_source_names=bool(clip.stills),
             au_intensity_names=names if labels and labels.intensity is not None else (),
         )
         attrs = root_attrs(clip.dataset, clip.subject, detect, align, version)
         with write_clip(part, clip.clip, layout, attrs) as writer:
-            warning = ""
+            warning, quality = "", _Quality()
+            subject = _Subject(detector, detect, align, tracked=not clip.stills)
             try:
-                _stream(
-                    media,
-                    detect.fps,
-                    _Subject(detector, detect, align, tracked=not clip.stills),
-                    writer,
-                    labels,
-                    report,
-                )
+                _stream(media, detect.fps, subject, writer, quality, labels, report)
             except TruncatedError as error:
                 if not allow_truncated:
                     raise
                 warning = f"truncated: {writer.n_frames} frames could be decoded ({error})"
             if not warning and writer.n_faces == 0:
                 warning = f"no face in any of {writer.n_frames} frames"
-            writer.finish({**_clip_attrs(clip, media, detector), "warning": warning})
+            writer.finish({**_clip_attrs(clip, media, detector), **quality.attrs(), "warning": warning})

@@ -31,6 +31,7 @@ from tclr.pipeline.store import ClipInfo, assemble_subject, read_clip_infos, roo
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import InputError, OutputError, StoreError, TclrError
 from tclr.schemas.manifest import MANIFEST_SCHEMA
+from tclr.schemas.store import QUALITY_ATTRS
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ class PreprocessResult:
     """What a run did."""
 
     store: Path
+    dataset: str
     n_subjects: int
     n_clips: int
     n_skipped: int
@@ -378,6 +380,7 @@ def write_manifest(store: Path, clips: list[Clip], failures: list[Failure]) -> l
             "reason": info.attrs["warning"] or None,
             **{key: info.attrs[key] for key in ("source", "source_sha256", "fps", "width", "height", "n_ok")},
             "n_frames": info.n_frames,
+            **{name: info.attrs[name] for name in QUALITY_ATTRS},
             "share_ok": info.attrs["n_ok"] / max(info.n_frames, 1),
         }
         for info in infos
@@ -459,6 +462,7 @@ def preprocess(
     warnings = tuple(Failure(info.name, info.attrs["warning"]) for info in infos if info.attrs["warning"])
     return PreprocessResult(
         store,
+        clips[0].dataset,
         len({info.subject for info in infos}),
         len(infos),
         progress.n_skipped,

@@ -60,6 +60,7 @@ class ClipLayout:
     blendshape_names: tuple[str, ...] = ()
     au_names: tuple[str, ...] = ()
     au_intensity_names: tuple[str, ...] = ()
+    has_source_names: bool = False
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of one row of each dataset."""
@@ -69,6 +70,7 @@ class ClipLayout:
             "source_frame": (),
             "status": (),
             "score": (),
+            "sharpness": (),
             "bbox": (4,),
             "landmarks": (self.n_landmarks, 3),
             "transform": (2, 3),
@@ -78,6 +80,8 @@ class ClipLayout:
             shapes["frames_jpeg"] = ()
         else:
             shapes["frames"] = (size, size, 3)
+        if self.has_source_names:
+            shapes["source_name"] = ()
         for name, names in (
             ("blendshapes", self.blendshape_names),
             ("au", self.au_names),
@@ -133,7 +137,8 @@ class ClipWriter:
             options = {"chunks": (CHUNK_FRAMES, *shape), **_filters(self.layout.align.codec)}
         elif name == "landmarks":
             options.update(_filters("zstd"), shuffle=True)
-        dtype = h5py.vlen_dtype(np.uint8) if spec.dtype.startswith("vlen") else np.dtype(spec.dtype)
+        special = {"vlen uint8": h5py.vlen_dtype(np.uint8), "vlen str": h5py.string_dtype()}
+        dtype = special.get(spec.dtype) or np.dtype(spec.dtype)
         dataset = self.group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), **options)
         dataset.attrs["dims"] = list(spec.dims)
         dataset.attrs["units"] = spec.units
@@ -337,8 +342,9 @@ class Store:
         if field_name not in group:
             known = ", ".join(sorted(group))
             raise StoreError(f"Clip {info.name} has no dataset {field_name!r} in {self.root}. It has: {known}.")
+        dataset = group[field_name]
         with self._read_errors(info, field_name):
-            return group[field_name][start:stop]
+            return (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[start:stop]
 
     def read_frames(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read crops ``start:stop``, whatever the codec.

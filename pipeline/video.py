@@ -36,11 +36,14 @@ class Frame:
         Seconds from the clip's start.
     image : ndarray or None
         (H, W, 3) uint8 RGB; ``None`` if the frame cannot be decoded.
+    name : str
+        File name of a still.
     """
 
     index: int
     timestamp_s: float
     image: np.ndarray | None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def _image_frames(media: ClipMedia) -> Iterator[Frame]:
     images = _list_images(media.clip)
     for number, path in images:
         timestamp_s = 0.0 if media.clip.stills else (number - images[0][0]) / media.image_fps
-        yield Frame(number, timestamp_s, _read_image(path))
+        yield Frame(number, timestamp_s, _read_image(path), path.name)
 
 
 def _to_rgb(frame: av.VideoFrame) -> np.ndarray:

@@ -44,6 +44,7 @@ class DetectConfig(Settings):
     min_tracking_confidence: float = Field(0.5, ge=0, le=1, description="Threshold to go on tracking a face.")
     score_every: int = Field(8, ge=1, description="Check the tracked face with the face detector every N frames.")
     min_score: float = Field(0.4, ge=0, le=1, description="Score below which a frame is marked low_confidence.")
+    min_face_px: float = Field(0.0, ge=0, description="Face size below which a frame is marked low_confidence.")
 
 
 class AlignConfig(Settings):

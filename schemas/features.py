@@ -42,7 +42,12 @@ def _field(name: str, kind: pa.DataType, units: str, description: str) -> pa.Fie
 
 
 def features_schema(
-    au_names: Sequence[str], labelled_aus: Sequence[str], embedding_dim: int, *, blendshapes: bool
+    au_names: Sequence[str],
+    labelled_aus: Sequence[str],
+    embedding_dim: int,
+    *,
+    blendshapes: bool,
+    files: bool = False,
 ) -> pa.Schema:
     """Return the columns of a features file.
 
@@ -56,6 +61,8 @@ def features_schema(
         Length of the embedding.
     blendshapes : bool
         Add the 52 blendshape columns.
+    files : bool
+        Add the file name, for sources of still images.
 
     Returns
     -------
@@ -74,6 +81,8 @@ def features_schema(
         _field("yaw", single, "rad", "Head turned to the right (+) or left (-) of the picture"),
         _field("roll", single, "rad", "Head tilted anticlockwise (+) or clockwise (-) in the picture"),
     ]
+    if files:
+        fields.append(_field("file", pa.string(), "", "File name of a still image"))
     fields += [_field(name, single, "0..1", f"Probability of {name}") for name in au_names]
     fields += [_field(f"{name}_c", pa.int8(), "0/1", f"{name} at the threshold of its source") for name in au_names]
     fields += [_field(f"{name}_true", pa.int8(), "0/1", f"Label of {name}") for name in labelled_aus]

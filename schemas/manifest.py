@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from tclr.schemas.store import QUALITY_ATTRS
+
 MANIFEST_SCHEMA = pa.schema(
     [
         ("dataset", pa.string()),
@@ -22,8 +24,9 @@ MANIFEST_SCHEMA = pa.schema(
         ("n_frames", pa.int64()),
         ("n_ok", pa.int64()),
         ("share_ok", pa.float64()),
+        *((name, pa.float64()) for name in QUALITY_ATTRS),
     ]
 )
 """``state`` is ``done`` or ``failed``; ``reason`` holds the error of a failed clip or the warning of one that is
 done (null if there is none); ``fps`` in frames/s, ``width`` and ``height`` in source pixels, ``share_ok`` is
-``n_ok / n_frames``."""
+``n_ok / n_frames``; the last columns are the clip's ``QUALITY_ATTRS``."""

@@ -69,7 +69,7 @@ class Field:
     dims: tuple[str, ...]
     dtype: str
     units: str
-    missing: float | int | None
+    missing: float | int | str | None
     required: bool = True
 
 
@@ -80,8 +80,10 @@ CLIP_FIELDS: dict[str, Field] = {
         Field("frames_jpeg", ("frame",), "vlen uint8", "JPEG file, empty = no face", None, required=False),
         Field("timestamp", ("frame",), "float64", "s from the clip's start", None),
         Field("source_frame", ("frame",), "int64", "index in the source", None),
+        Field("source_name", ("frame",), "vlen str", "file name below the clip's folder", "", required=False),
         Field("status", ("frame",), "uint8", "enum", None),
         Field("score", ("frame",), "float32", "0..1", np.nan),
+        Field("sharpness", ("frame",), "float32", "variance of the crop's Laplacian", np.nan),
         Field("bbox", ("frame", "x0 y0 x1 y1"), "float32", "source px", np.nan),
         Field("landmarks", ("frame", "landmark", "x y z"), "float32", "source px", np.nan),
         Field("transform", ("frame", "row", "column"), "float64", "source px -> crop px", np.nan),
@@ -92,7 +94,10 @@ CLIP_FIELDS: dict[str, Field] = {
     )
 }
 
+QUALITY_ATTRS = ("duration_s", "median_score", "median_sharpness", "median_face_px", "median_abs_yaw")
+"""Of the frames with a face: the larger side of the box in source pixels, the yaw in radians; NaN without any."""
 CLIP_ATTRS = (
+    *QUALITY_ATTRS,
     "source",
     "source_sha256",
     "source_fingerprint",

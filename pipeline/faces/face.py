@@ -31,6 +31,11 @@ class Face:
         points = self.landmarks[:, :2]
         return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
 
+    @property
+    def size_px(self) -> float:
+        """The larger side of the box in source pixels."""
+        return float((self.bbox[2:] - self.bbox[:2]).max())
+
 
 def pose_from_rotation(rotation: np.ndarray) -> np.ndarray:
     """Return pitch, yaw and roll of a face rotation.

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tclr.pipeline.parquet import read_metadata
+from tclr.pipeline.sources import DATASETS
 from tclr.schemas.action_units import BP4D_AUS, au_column
 
 SMALL_RUN = ["--epochs", "1", "--image-size", "32", "--batch-size", "4", "--anchors-per-clip", "2"]
@@ -123,12 +124,19 @@ def test_failed_clip_sets_the_exit_status_and_keeps_the_rest(tmp_path, moving_po
     assert json.loads(tclr("inspect", tmp_path / "store", "--json").stdout)["n_frames"] == 4
 
 
+def test_datasets_lists_all_and_says_what_a_folder_is(work):
+    listed = tclr("datasets").stdout
+    assert all(name in listed for name in DATASETS) and "[2D+3D/]F001" in listed
+    found = tclr("datasets", work / "clips").stdout
+    assert "looks like bp4d: 2 subjects, 2 clips, 2 labelled" in found
+
+
 def test_demo_runs_every_stage_and_shows_the_rows(tmp_path):
     from tclr.cli.demo import demo_steps
     from tclr.cli.main import COMMANDS
 
     steps = [step[0] for step in demo_steps(tmp_path)]
-    assert set(COMMANDS) - {"demo", "bench"} == set(steps)
+    assert set(COMMANDS) - {"demo", "bench", "datasets"} == set(steps)
 
 
 def test_real_videos_of_the_shared_data(tmp_path, shared_data):

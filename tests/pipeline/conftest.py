@@ -11,7 +11,7 @@ import pytest
 from tclr.pipeline.store import ClipLayout, assemble_subject, root_attrs, write_clip
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import AlignConfig, DetectConfig
-from tclr.schemas.store import CLIP_FIELDS, Status
+from tclr.schemas.store import CLIP_FIELDS, QUALITY_ATTRS, Status
 
 
 def _block(rng, n_frames, size, au_names, no_face, layout):
@@ -30,7 +30,7 @@ def _block(rng, n_frames, size, au_names, no_face, layout):
         frames[square] += 90
     block["frames"] = frames.clip(1, 255).astype(np.uint8)
     block["timestamp"], block["source_frame"] = time / 25, time + 100
-    block["score"][:], block["bbox"][:] = 0.9, (1, 2, 3, 4)
+    block["score"][:], block["sharpness"][:], block["bbox"][:] = 0.9, 50, (1, 2, 3, 4)
     block["landmarks"][:] = rng.random(block["landmarks"].shape)
     block["transform"][:], block["pose"][:] = np.eye(2, 3), (0.1, 0.2, 0.3)
     block["blendshapes"][:] = rng.random(block["blendshapes"].shape)
@@ -38,7 +38,7 @@ def _block(rng, n_frames, size, au_names, no_face, layout):
         block["au"][:] = labels
     for row in no_face:
         block["status"][row] = Status.no_face
-        for name in ("score", "bbox", "landmarks", "transform", "pose", "blendshapes"):
+        for name in ("score", "sharpness", "bbox", "landmarks", "transform", "pose", "blendshapes"):
             block[name][row] = np.nan
         block["frames"][row] = 0
     return block
@@ -72,6 +72,7 @@ def make_store() -> Callable[..., Path]:
                     writer.append(_block(rng, n_frames, size, au_names, no_face, layout))
                     media = {"source": f"{subject}/{clip}", "source_sha256": f"{seed}", "source_fingerprint": "f"}
                     sizes = {"fps": 25.0, "width": 64, "height": 64, "detector": "none", "warning": ""}
+                    sizes |= dict.fromkeys(QUALITY_ATTRS, 1.0)
                     writer.finish(media | sizes)
                 parts.append((part, clip))
             assemble_subject(path / "subjects" / f"{subject}.h5", parts, attrs)

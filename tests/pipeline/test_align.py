@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from skimage.transform import SimilarityTransform
 
-from tclr.pipeline.align import TEMPLATE, align_transform, anchor_points, fit_similarity, warp_crop
+from tclr.pipeline.align import TEMPLATE, align_transform, anchor_points, compute_sharpness, fit_similarity, warp_crop
 from tclr.schemas.errors import InputError
 
 
@@ -69,3 +69,10 @@ def test_warp_crop_downscales_without_aliasing_or_shift(scale):
     ys, xs = np.indices(crop.shape)
     centre = (xs * crop).sum() / crop.sum(), (ys * crop).sum() / crop.sum()
     np.testing.assert_allclose(centre, transform @ (390, 410, 1), atol=0.15)
+
+
+def test_compute_sharpness_falls_with_blur_and_is_0_on_a_flat_crop():
+    crop = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    values = [compute_sharpness(cv2.GaussianBlur(crop, (0, 0), sigma)) for sigma in (0.5, 1, 2, 4)]
+    assert values == sorted(values, reverse=True) and values[0] > 10 * values[-1]
+    assert compute_sharpness(np.full((64, 64, 3), 80, np.uint8)) == 0

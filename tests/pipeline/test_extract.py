@@ -122,3 +122,48 @@ def test_extract_clip_memory_does_not_grow_with_length(tmp_path, moving_portrait
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
+
+
+def test_stills_are_each_looked_at_alone_and_keep_their_names(tmp_path, portrait):
+    import cv2
+
+    left, right = portrait[:240, 40:340], portrait[:240, 160:400]
+    for name, picture in (("a.png", left), ("b.png", np.full((240, 300, 3), 128, np.uint8)), ("c.png", right)):
+        (tmp_path / "in" / "batch").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(tmp_path / "in" / "batch" / name), picture[..., ::-1])
+    (tmp_path / "in" / "labels.csv").write_text("file,AU 1,AU 12\na.png,0,1\nc.png,999,1\n")
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        store.verify_clip(info)
+        assert store.read(info, "source_name").tolist() == ["a.png", "b.png", "c.png"]
+        assert store.read(info, "status").tolist() == [Status.ok, Status.no_face, Status.ok]
+        np.testing.assert_array_equal(store.read(info, "au"), [[0, 1], [-1, -1], [-1, 1]])
+        assert store.read(info, "score")[[0, 2]].min() > 0.5
+
+
+def test_disfa_intensity_and_occurrence_are_stored_by_frame(tmp_path, moving_portrait, write_video):
+    write_video(tmp_path / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi", moving_portrait(3), codec="mpeg4", fps=20)
+    (tmp_path / "ActionUnit_Labels" / "SN001").mkdir(parents=True)
+    (tmp_path / "ActionUnit_Labels" / "SN001" / "SN001_au12.txt").write_text("1,1\n2,2\n")
+    with extract(tmp_path, tmp_path / "out") as store:
+        (info,) = store.clips
+        store.verify_clip(info)
+        np.testing.assert_array_equal(store.read(info, "au")[:, 0], [0, 1, -1])
+        np.testing.assert_array_equal(store.read(info, "au_intensity")[:, 0], [1, 2, np.nan])
+        assert info.attrs["fps"] == 20
+
+
+def test_clip_carries_its_quality_and_small_faces_can_be_marked(tmp_path, moving_portrait, write_video):
+    write_video(tmp_path / "in" / "a.mp4", moving_portrait(6))
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        boxes = store.read(info, "bbox")
+        sizes = (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
+        assert info.attrs["median_face_px"] == pytest.approx(np.median(sizes))
+        assert info.attrs["median_sharpness"] == pytest.approx(np.median(store.read(info, "sharpness")))
+        assert info.attrs["duration_s"] == pytest.approx(5 / 25, abs=1e-4)
+    (clip,) = find_clips(tmp_path / "in")
+    picky = DetectConfig(min_face_px=float(sizes.max()) + 1)
+    extract_clip(clip, tmp_path / "picky" / "subjects" / "a.h5", picky, ALIGN, "0")
+    with Store(tmp_path / "picky") as store:
+        assert (store.read(store.clips[0], "status") == Status.low_confidence).all()

@@ -15,7 +15,7 @@ from tclr.pipeline.store import (
 )
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import OutputError, StoreError
-from tclr.schemas.store import Status
+from tclr.schemas.store import QUALITY_ATTRS, Status
 
 SIZE = 16
 
@@ -28,6 +28,7 @@ def make_block(n_rows, start=0, seed=0):
         "source_frame": start + np.arange(n_rows),
         "status": np.zeros(n_rows, np.uint8),
         "score": np.full(n_rows, 0.9, np.float32),
+        "sharpness": np.full(n_rows, 50, np.float32),
         "bbox": rng.random((n_rows, 4), np.float32),
         "landmarks": rng.random((n_rows, 68, 3), np.float32),
         "transform": rng.random((n_rows, 2, 3)),
@@ -53,7 +54,9 @@ def write_part(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=Fal
             writer.append(rows[-1])
             start += n_rows
         clip_attrs = {"source": "a", "source_sha256": "b", "source_fingerprint": "c", "fps": 25.0}
-        writer.finish(clip_attrs | {"width": 9, "height": 9, "detector": "d", "warning": ""})
+        writer.finish(
+            clip_attrs | {"width": 9, "height": 9, "detector": "d", "warning": ""} | dict.fromkeys(QUALITY_ATTRS, 1.0)
+        )
     return {name: np.concatenate([block[name] for block in rows]) for name in rows[0]}, attrs
 
 

@@ -1,0 +1,37 @@
+"""``tclr datasets``: what preprocess can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("datasets")
+@click.argument("source", type=click.Path(path_type=Path), required=False)
+def command(source: Path | None) -> None:
+    """List the datasets that preprocess knows, with the layout that it expects.
+
+    With SOURCE, also count what it would find there: a look before a long run.
+
+    \b
+    Example:
+      tclr datasets
+      tclr datasets /data/DISFA
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from tclr.pipeline.sources import DATASETS, find_clips
+
+    table = Table("dataset", "layout", "AU labels", show_lines=True)
+    for dataset in DATASETS.values():
+        table.add_row(dataset.name, dataset.layout.replace("[", "\\["), dataset.labels)
+    Console(width=120).print(table)
+    if source is not None:
+        clips = find_clips(source.resolve())
+        labelled = sum(bool(clip.label_paths) for clip in clips)
+        subjects = len({clip.subject for clip in clips})
+        click.echo(
+            f"{source} looks like {clips[0].dataset}: {subjects} subjects, {len(clips)} clips, {labelled} labelled"
+        )
