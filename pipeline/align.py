@@ -1,55 +1,85 @@
 """Similarity transform from landmarks to the template, and the warp that cuts the crop.
 
 The transform is the least-squares similarity of Umeyama, "Least-squares estimation of transformation parameters
-between two point patterns", IEEE PAMI 1991, from four points that facial action hardly moves: the two eyes, the
-tip of the nose and the centre of the mouth.
+between two point patterns", IEEE PAMI 1991, from points that facial action hardly moves: eyes, nose and mouth.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from tclr.schemas.errors import InputError
 
-TEMPLATE = np.array([[0.335, 0.40], [0.665, 0.40], [0.50, 0.575], [0.50, 0.725]])
-"""Left eye, right eye (as seen in the picture), nose tip, mouth centre, as shares of the crop's side; chosen by
-us so that the crop shows brows to chin, also with the jaw dropped, with a little room around."""
+EYES_NOSE = {478: ((33, 133), (362, 263), (1,)), 68: ((36, 39), (42, 45), (30,))}
+"""Landmark indices, by number of landmarks, whose means are the left eye, the right eye (as seen in the picture) and
+the tip of the nose: the corners of an eye are averaged, so that a blink does not move the crop."""
+MOUTH = {478: (61, 291), 68: (48, 54)}
+"""Left and right corner of the mouth."""
 
-ANCHORS: dict[int, tuple[tuple[int, ...], ...]] = {
-    478: ((33, 133), (362, 263), (1,), (61, 291)),
-    68: ((36, 39), (42, 45), (30,), (48, 54)),
+
+@dataclass(frozen=True)
+class Template:
+    """Where a crop's alignment points lie.
+
+    Attributes
+    ----------
+    points : ndarray
+        (n, 2) shares of the crop's side, x and y.
+    groups : dict
+        For each number of landmarks, the indices whose mean is each point.
+    """
+
+    points: np.ndarray
+    groups: dict[int, tuple[tuple[int, ...], ...]]
+
+
+TEMPLATES = {
+    "tclr": Template(
+        # chosen by us: brows to chin, also with the jaw dropped, and a little room around; the corners of the mouth
+        # are averaged, so that a smile does not move the crop
+        np.array([[0.335, 0.40], [0.665, 0.40], [0.50, 0.575], [0.50, 0.725]]),
+        {number: (*EYES_NOSE[number], MOUTH[number]) for number in EYES_NOSE},
+    ),
+    "arcface": Template(
+        # InsightFace's template of 112 pixels, as ArcFace uses it (Deng et al., CVPR 2019)
+        np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
+        / 112,
+        {number: (*EYES_NOSE[number], *((corner,) for corner in MOUTH[number])) for number in EYES_NOSE},
+    ),
 }
-"""Landmark indices whose mean gives each template point, by number of landmarks: eye corners, nose tip, mouth
-corners. The corners of eyes and mouth are averaged, so that neither a blink nor a smile moves the crop."""
 
 COARSE = 0.5
 """Downscaling beyond this factor is done in two steps, averaging first, so that the crop does not alias."""
 
 
-def anchor_points(landmarks: np.ndarray) -> np.ndarray:
-    """Return the four alignment points of one face.
+def anchor_points(landmarks: np.ndarray, template: Template) -> np.ndarray:
+    """Return the alignment points of one face.
 
     Parameters
     ----------
     landmarks : ndarray
         (K, 2 or 3), K = 478 (mediapipe) or 68 (face-alignment).
+    template : Template
+        Which points.
 
     Returns
     -------
     ndarray
-        (4, 2) float64, source pixels, in the order of ``TEMPLATE``.
+        (n, 2) float64, source pixels, in the template's order.
 
     Raises
     ------
     InputError
         If K is neither.
     """
-    if len(landmarks) not in ANCHORS:
-        known = " or ".join(str(number) for number in sorted(ANCHORS))
+    if len(landmarks) not in template.groups:
+        known = " or ".join(str(number) for number in sorted(template.groups))
         raise InputError(f"Expected {known} landmarks a face, but got {len(landmarks)}.")
     points = landmarks[:, :2].astype(np.float64)
-    return np.stack([points[list(group)].mean(axis=0) for group in ANCHORS[len(landmarks)]])
+    return np.stack([points[list(group)].mean(axis=0) for group in template.groups[len(landmarks)]])
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -75,13 +105,15 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.column_stack([matrix, target_mean - matrix @ source_mean])
 
 
-def align_transform(landmarks: np.ndarray, size: int, margin: float) -> np.ndarray:
-    """Return the transform from source pixels to crop pixels of one face.
+def points_transform(points: np.ndarray, template: Template, size: int, margin: float) -> np.ndarray:
+    """Return the transform from source pixels to crop pixels that takes alignment points nearest to the template.
 
     Parameters
     ----------
-    landmarks : ndarray
-        (K, 2 or 3) source pixels.
+    points : ndarray
+        (n, 2) source pixels, see ``anchor_points``.
+    template : Template
+        Where they shall lie.
     size : int
         Crop side in pixels.
     margin : float
@@ -92,8 +124,46 @@ def align_transform(landmarks: np.ndarray, size: int, margin: float) -> np.ndarr
     ndarray
         (2, 3) float64.
     """
-    target = ((TEMPLATE - 0.5) / margin + 0.5) * size
-    return fit_similarity(anchor_points(landmarks), target)
+    # pixel centres lie at whole numbers, so a crop of S pixels reaches from -0.5 to S - 0.5
+    target = ((template.points - 0.5) / margin + 0.5) * size - 0.5
+    return fit_similarity(points, target)
+
+
+def align_transform(landmarks: np.ndarray, template: Template, size: int, margin: float) -> np.ndarray:
+    """Return the transform from source pixels to crop pixels of one face alone; see ``points_transform``."""
+    return points_transform(anchor_points(landmarks, template), template, size, margin)
+
+
+def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s: float) -> np.ndarray:
+    """Return where points are at a time, from a line fitted to them with Gaussian weights around that time.
+
+    The fit is local-linear (Cleveland, "Robust locally weighted regression", JASA 1979): it has no lag, keeps a
+    constant speed exactly, also at the ends of a track, and averages jitter away.
+
+    Parameters
+    ----------
+    times_s : ndarray
+        (m,) seconds; one of them is ``at_s``.
+    points : ndarray
+        (m, n, 2).
+    at_s : float
+        The time.
+    sigma_s : float
+        Width of the Gaussian, above 0.
+
+    Returns
+    -------
+    ndarray
+        (n, 2).
+    """
+    offset = (times_s - at_s) / sigma_s
+    weight = np.exp(-0.5 * offset**2)
+    s0, s1, s2 = weight.sum(), weight @ offset, weight @ offset**2
+    determinant = s0 * s2 - s1**2
+    if determinant < 1e-9:
+        return points[int(np.argmin(np.abs(times_s - at_s)))]
+    kernel = weight * (s2 - s1 * offset) / determinant
+    return np.tensordot(kernel, points, axes=1)
 
 
 def warp_crop(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:

@@ -1,26 +1,27 @@
 """One clip: decode once, find the landmarks, follow the subject's face, cut crops, stream them to a part file.
 
-Memory is one block of frames, whatever the clip's length.
+Frames flow through generators, one at a time; memory is one block of frames, whatever the clip's length. Detection
+does not depend on alignment: where the landmarks are stored already, only the crops are cut anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tclr.pipeline.align import align_transform, compute_sharpness, warp_crop
-from tclr.pipeline.faces import Detector, Face, open_detector
+from tclr.pipeline.crops import CroppedFrame, cut_crops
+from tclr.pipeline.faces import Face, open_detector
 from tclr.pipeline.sources import Clip, Labels
-from tclr.pipeline.store import ClipLayout, ClipWriter, root_attrs, write_clip
-from tclr.pipeline.tracking import choose_face
+from tclr.pipeline.store import ClipInfo, ClipLayout, ClipWriter, Store, root_attrs, write_clip
+from tclr.pipeline.tracking import SubjectTracker, TrackedFrame, fill_gaps
 from tclr.pipeline.video import ClipMedia, Frame, probe, read_frames
 from tclr.schemas.config import AlignConfig, DetectConfig
-from tclr.schemas.errors import TruncatedError
-from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, QUALITY_ATTRS, Status
+from tclr.schemas.errors import InputError, TruncatedError
+from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, FACE_STATUSES, QUALITY_ATTRS, Status
 
 BLOCK_FRAMES = 4 * CHUNK_FRAMES
 """Frames written at once; a multiple of the chunk, so that each chunk is compressed once."""
@@ -33,11 +34,13 @@ class _Quality:
         self._rows: list[tuple[float, float, float, float]] = []
         self._last_s = 0.0
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Note one row."""
-        self._last_s = row["timestamp"]
-        if "face_px" in row:
-            self._rows.append((row["score"], row["sharpness"], row["face_px"], abs(float(row["pose"][1]))))
+    def add(self, cropped: CroppedFrame) -> None:
+        """Note one frame."""
+        tracked = cropped.tracked
+        self._last_s = tracked.frame.timestamp_s
+        if tracked.face is not None:
+            yaw = abs(float(tracked.face.pose[1]))
+            self._rows.append((tracked.score, cropped.sharpness, tracked.face.size_px, yaw))
 
     def attrs(self) -> dict[str, float]:
         """Return the clip's ``QUALITY_ATTRS``."""
@@ -45,52 +48,65 @@ class _Quality:
         return dict(zip(QUALITY_ATTRS, (self._last_s, *map(float, medians)), strict=True))
 
 
-class _Subject:
-    """Follows the subject's face through a clip and scores it."""
+class _Frames:
+    """The frames of a clip, up to where it may be truncated: what came before is kept."""
 
-    def __init__(self, detector: Detector, detect: DetectConfig, align: AlignConfig, *, tracked: bool) -> None:
-        self._tracked = tracked
-        self._detector = detector
-        self._detect = detect
-        self._align = align
-        self._bbox: np.ndarray | None = None
-        self._score = 0.0
-        self._since_check = 0
+    def __init__(self, media: ClipMedia, fps: float) -> None:
+        self._media = media
+        self._fps = fps
+        self.error: TruncatedError | None = None
 
-    def row(self, frame: Frame) -> dict[str, Any]:
-        """Return the row of one frame; what is missing is left out."""
-        row: dict[str, Any] = {"timestamp": frame.timestamp_s, "source_frame": frame.index, "source_name": frame.name}
-        if frame.image is None:
-            return {**row, "status": Status.unreadable}
-        if not self._tracked:
-            self._bbox = None
-        face = choose_face(self._detector.detect(frame.image, frame.timestamp_s), self._bbox)
-        if face is None:
-            self._bbox = None
-            return {**row, "status": Status.no_face}
-        return {**row, **self._face_row(frame.image, face)}
+    def __iter__(self) -> Iterator[Frame]:
+        try:
+            yield from read_frames(self._media, self._fps)
+        except TruncatedError as error:
+            self.error = error
 
-    def _face_row(self, image: np.ndarray, face: Face) -> dict[str, Any]:
-        transform = align_transform(face.landmarks, self._align.size, self._align.margin)
-        crop = warp_crop(image, transform, self._align.size)
-        if self._bbox is None or self._since_check >= self._detect.score_every:
-            self._score = self._detector.score_crop(crop)
-            self._since_check = 0
-        self._since_check += 1
-        self._bbox = face.bbox
-        low = self._score < self._detect.min_score or face.size_px < self._detect.min_face_px
-        return {
-            "status": Status.low_confidence if low else Status.ok,
-            "score": self._score,
-            "sharpness": compute_sharpness(crop),
-            "bbox": face.bbox,
-            "face_px": face.size_px,
-            "landmarks": face.landmarks,
-            "transform": transform,
-            "pose": face.pose,
-            "blendshapes": face.blendshapes,
-            "frames": crop,
-        }
+
+def replay_track(frames: Iterable[Frame], store: Store, info: ClipInfo) -> Iterator[TrackedFrame]:
+    """Yield decoded frames with the faces that a store already has of them.
+
+    Raises
+    ------
+    InputError
+        If the source has other frames than the store.
+    """
+    row = 0
+    fields = ("source_frame", "status", "score", "landmarks", "pose")
+    block: dict[str, np.ndarray] = {}
+    has_blendshapes = bool(store.names(info, "blendshapes"))
+    for row, frame in enumerate(frames):
+        place = row % BLOCK_FRAMES
+        if place == 0:
+            block = {name: store.read(info, name, row, row + BLOCK_FRAMES) for name in fields}
+            if has_blendshapes:
+                block["blendshapes"] = store.read(info, "blendshapes", row, row + BLOCK_FRAMES)
+        if place >= len(block["status"]) or block["source_frame"][place] != frame.index:
+            raise InputError(f"The source of clip {info.name} has changed while it was aligned again. Run again.")
+        status = Status(int(block["status"][place]))
+        if status not in FACE_STATUSES:
+            yield TrackedFrame(frame, status)
+            continue
+        shapes = block["blendshapes"][place] if has_blendshapes else None
+        face = Face(block["landmarks"][place], block["pose"][place], shapes)
+        yield TrackedFrame(frame, status, float(block["score"][place]), face)
+
+
+def _to_row(cropped: CroppedFrame) -> dict[str, Any]:
+    """Return the values of one row; what is missing is left out."""
+    tracked = cropped.tracked
+    frame, face = tracked.frame, tracked.face
+    row: dict[str, Any] = {
+        "timestamp": frame.timestamp_s,
+        "source_frame": frame.index,
+        "source_name": frame.name,
+        "status": tracked.status,
+    }
+    if face is not None:
+        row |= {"score": tracked.score, "bbox": face.bbox, "landmarks": face.landmarks, "pose": face.pose}
+        row |= {"blendshapes": face.blendshapes, "transform": cropped.transform, "frames": cropped.crop}
+        row["sharpness"] = cropped.sharpness
+    return row
 
 
 def _array_dtype(name: str) -> str:
@@ -121,31 +137,31 @@ def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels |
     return block
 
 
-def _stream(
-    media: ClipMedia,
-    fps: float,
-    subject: _Subject,
-    writer: ClipWriter,
-    quality: _Quality,
-    labels: Labels | None,
-    report: Callable[[int, int], None],
-) -> None:
-    """Write the rows of all frames, also of those before an error."""
+def _write_rows(
+    cropped: Iterable[CroppedFrame], writer: ClipWriter, labels: Labels | None, report: Callable[[int], None]
+) -> _Quality:
+    """Write all frames, block by block; return what they are like."""
+    quality = _Quality()
     rows: list[dict[str, Any]] = []
-    try:
-        for frame in read_frames(media, fps):
-            rows.append(subject.row(frame))
-            quality.add(rows[-1])
-            if len(rows) == BLOCK_FRAMES:
-                writer.append(_fill_block(rows, writer.layout, labels))
-                rows.clear()
-                report(writer.n_frames, media.n_expected)
-    finally:
-        if rows:
+    for item in cropped:
+        quality.add(item)
+        rows.append(_to_row(item))
+        if len(rows) == BLOCK_FRAMES:
             writer.append(_fill_block(rows, writer.layout, labels))
+            rows.clear()
+            report(writer.n_frames)
+    if rows:
+        writer.append(_fill_block(rows, writer.layout, labels))
+    return quality
 
 
-def _clip_attrs(clip: Clip, media: ClipMedia, detector: Detector) -> dict[str, Any]:
+def _warning(writer: ClipWriter, truncated: TruncatedError | None) -> str:
+    if truncated is not None:
+        return f"truncated: {writer.n_frames} frames could be decoded ({truncated})"
+    return "" if writer.n_faces else f"no face in any of {writer.n_frames} frames"
+
+
+def _clip_attrs(clip: Clip, media: ClipMedia) -> dict[str, Any]:
     return {
         "source": clip.source,
         "source_sha256": clip.sha256(),
@@ -153,8 +169,52 @@ def _clip_attrs(clip: Clip, media: ClipMedia, detector: Detector) -> dict[str, A
         "fps": media.fps,
         "width": media.width,
         "height": media.height,
-        "detector": detector.name,
     }
+
+
+class _ClipJob:
+    """One clip on its way to a part file."""
+
+    def __init__(self, clip: Clip, part: Path, detect: DetectConfig, align: AlignConfig, version: str) -> None:
+        self.clip = clip
+        self.part = part
+        self.detect = detect
+        self.align = align if not clip.stills else align.model_copy(update={"smooth_s": 0.0})
+        self.stored_align = align
+        self.version = version
+        self.media = probe(clip, detect.image_fps)
+        self.labels = clip.read_labels(clip.label_paths) if clip.label_paths and clip.read_labels else None
+        self.frames = _Frames(self.media, detect.fps)
+
+    def write(
+        self,
+        tracked: Iterable[TrackedFrame],
+        detector_name: str,
+        n_landmarks: int,
+        blendshape_names: tuple[str, ...],
+        report: Callable[[int, int], None],
+        *,
+        allow_truncated: bool,
+    ) -> None:
+        """Cut and write the crops of tracked frames."""
+        names = self.labels.names if self.labels else ()
+        layout = ClipLayout(
+            self.stored_align,
+            n_landmarks,
+            blendshape_names,
+            au_names=names,
+            au_intensity_names=names if self.labels and self.labels.intensity is not None else (),
+            has_source_names=bool(self.clip.stills),
+        )
+        attrs = root_attrs(self.clip.dataset, self.clip.subject, self.detect, self.stored_align, self.version)
+        with write_clip(self.part, self.clip.clip, layout, attrs) as writer:
+            cropped = cut_crops(tracked, self.align)
+            quality = _write_rows(cropped, writer, self.labels, lambda n: report(n, self.media.n_expected))
+            if self.frames.error is not None and not allow_truncated:
+                raise self.frames.error
+            warning = {"warning": _warning(writer, self.frames.error)}
+            facts = _clip_attrs(self.clip, self.media)
+            writer.finish({**facts, **quality.attrs(), **warning, "detector": detector_name})
 
 
 def extract_clip(
@@ -164,6 +224,7 @@ def extract_clip(
     align: AlignConfig,
     version: str,
     *,
+    detected: Path | None = None,
     allow_truncated: bool = False,
     report: Callable[[int, int], None] = lambda n_frames, n_expected: None,
 ) -> None:
@@ -179,6 +240,8 @@ def extract_clip(
         Settings.
     version : str
         Version of tclr, recorded in the file.
+    detected : Path, optional
+        A store file with this clip's landmarks, found under the same ``detect``: they are not looked for again.
     allow_truncated : bool
         Keep what decodes of a truncated video, with a warning, instead of an error.
     report : callable
@@ -191,28 +254,19 @@ def extract_clip(
     OutputError
         If the part cannot be written.
     """
-    media = probe(clip, detect.image_fps)
-    labels = clip.read_labels(clip.label_paths) if clip.label_paths and clip.read_labels else None
+    job = _ClipJob(clip, part, detect, align, version)
+    if detected is not None:
+        with Store(detected) as store:
+            info = next(info for info in store.clips if info.clip == clip.clip)
+            replayed = replay_track(job.frames, store, info)
+            n_landmarks = store.read(info, "landmarks", 0, 1).shape[1]
+            shapes = tuple(store.names(info, "blendshapes"))
+            name = info.attrs["detector"]
+            job.write(replayed, name, n_landmarks, shapes, report, allow_truncated=allow_truncated)
+        return
     with closing(open_detector(detect, video=not clip.stills)) as detector:
-        names = labels.names if labels else ()
-        layout = ClipLayout(
-            align,
-            detector.n_landmarks,
-            detector.blendshape_names,
-            au_names=names,
-            has_source_names=bool(clip.stills),
-            au_intensity_names=names if labels and labels.intensity is not None else (),
-        )
-        attrs = root_attrs(clip.dataset, clip.subject, detect, align, version)
-        with write_clip(part, clip.clip, layout, attrs) as writer:
-            warning, quality = "", _Quality()
-            subject = _Subject(detector, detect, align, tracked=not clip.stills)
-            try:
-                _stream(media, detect.fps, subject, writer, quality, labels, report)
-            except TruncatedError as error:
-                if not allow_truncated:
-                    raise
-                warning = f"truncated: {writer.n_frames} frames could be decoded ({error})"
-            if not warning and writer.n_faces == 0:
-                warning = f"no face in any of {writer.n_frames} frames"
-            writer.finish({**_clip_attrs(clip, media, detector), **quality.attrs(), "warning": warning})
+        tracked = SubjectTracker(detector, detect, tracked=not clip.stills).track(job.frames)
+        if not clip.stills:
+            tracked = fill_gaps(tracked, detect.max_gap_s)
+        names = detector.blendshape_names
+        job.write(tracked, detector.name, detector.n_landmarks, names, report, allow_truncated=allow_truncated)

@@ -102,12 +102,13 @@ class _Outcome:
 
 @dataclass
 class _SubjectPlan:
-    """The clips of one subject: which are done, where, and which are to be extracted."""
+    """The clips of one subject: which are done, where, which are to be extracted, and where landmarks are."""
 
     subject: str
     dataset: str
     sources: dict[str, Path] = field(default_factory=dict)
     todo: list[Clip] = field(default_factory=list)
+    detected: dict[str, Path] = field(default_factory=dict)
     changed: bool = False
 
 
@@ -138,13 +139,18 @@ def _same_settings(info: ClipInfo, config: PreprocessConfig) -> bool:
     return hashes == (config.detect.digest(), config.align.digest())
 
 
-def _is_done(info: ClipInfo | None, clip: Clip, config: PreprocessConfig) -> bool:
-    """Tell whether a stored clip has the same settings and source; contents are compared only if dates differ."""
-    if info is None or not _same_settings(info, config):
+def _is_detected(info: ClipInfo | None, clip: Clip, config: PreprocessConfig) -> bool:
+    """Tell whether a stored clip's landmarks hold; contents of the source are compared only if dates differ."""
+    if info is None or info.root["detect_hash"] != config.detect.digest():
         return False
     if info.attrs["warning"].startswith("truncated") and not config.allow_truncated:
         return False
     return info.attrs["source_fingerprint"] == clip.fingerprint() or info.attrs["source_sha256"] == clip.sha256()
+
+
+def _is_done(info: ClipInfo | None, clip: Clip, config: PreprocessConfig) -> bool:
+    """Tell whether a stored clip has the same settings and source."""
+    return info is not None and _same_settings(info, config) and _is_detected(info, clip, config)
 
 
 def _plan_subject(store: Path, subject: str, clips: list[Clip], config: PreprocessConfig) -> _SubjectPlan:
@@ -162,6 +168,9 @@ def _plan_subject(store: Path, subject: str, clips: list[Clip], config: Preproce
         else:
             plan.todo.append(clip)
             plan.changed = True
+            for place, infos in ((path, stored), (part, parts)):
+                if _is_detected(infos.get(clip.clip), clip, config):
+                    plan.detected[clip.clip] = place
     for name in stored.keys() - {clip.clip for clip in clips}:
         plan.sources[name] = path
     return plan
@@ -202,7 +211,9 @@ def _reason(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {error}"
 
 
-def _extract_task(clip: Clip, part: Path, config: PreprocessConfig, tclr_version: str) -> _Outcome:
+def _extract_task(
+    clip: Clip, part: Path, config: PreprocessConfig, tclr_version: str, detected: Path | None
+) -> _Outcome:
     """Extract one clip, on a worker."""
     import cv2
 
@@ -214,6 +225,7 @@ def _extract_task(clip: Clip, part: Path, config: PreprocessConfig, tclr_version
             config.detect,
             config.align,
             tclr_version,
+            detected=detected,
             allow_truncated=config.allow_truncated,
             report=_reporter(clip),
         )
@@ -305,7 +317,9 @@ class _Run:
         for plan in plans:
             for clip in plan.todo:
                 part = _part_path(self.store, clip)
-                future = self.client.submit(_extract_task, clip, part, self.config, self.version, pure=False)
+                future = self.client.submit(
+                    _extract_task, clip, part, self.config, self.version, plan.detected.get(clip.clip), pure=False
+                )
                 clips[future] = clip
         queue = as_completed(clips)
         for plan in plans:

@@ -270,7 +270,7 @@ class Store:
     Parameters
     ----------
     root : Path
-        A folder that ``tclr preprocess`` wrote.
+        A folder that ``tclr preprocess`` wrote, or one of its files.
     subjects : iterable of str, optional
         Open only these; default all.
 
@@ -280,8 +280,16 @@ class Store:
         If there is no subject file in it, or one is damaged or of a newer format.
     """
 
+    paths: dict[str, Path]
+    clips: list[ClipInfo]
+
     def __init__(self, root: Path, subjects: Iterable[str] | None = None) -> None:
         self.root = Path(root)
+        self._files: OrderedDict[str, h5py.File] = OrderedDict()
+        if self.root.is_file():
+            self.clips = read_clip_infos(self.root)
+            self.paths = {info.subject: self.root for info in self.clips}
+            return
         paths = sorted((self.root / "subjects").glob("*.h5"))
         wanted = None if subjects is None else set(subjects)
         self.paths = {path.stem: path for path in paths if wanted is None or path.stem in wanted}
@@ -290,8 +298,7 @@ class Store:
                 f"Expected a store with subjects/*.h5, but found none in {self.root}. "
                 "Run 'tclr preprocess SOURCE STORE' first."
             )
-        self.clips: list[ClipInfo] = [info for path in self.paths.values() for info in read_clip_infos(path)]
-        self._files: OrderedDict[str, h5py.File] = OrderedDict()
+        self.clips = [info for path in self.paths.values() for info in read_clip_infos(path)]
 
     @property
     def subjects(self) -> list[str]:

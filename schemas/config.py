@@ -44,6 +44,7 @@ class DetectConfig(Settings):
     min_tracking_confidence: float = Field(0.5, ge=0, le=1, description="Threshold to go on tracking a face.")
     score_every: int = Field(8, ge=1, description="Check the tracked face with the face detector every N frames.")
     min_score: float = Field(0.4, ge=0, le=1, description="Score below which a frame is marked low_confidence.")
+    max_gap_s: float = Field(0.2, ge=0, description="Longest gap in seconds that the face is interpolated through.")
     min_face_px: float = Field(0.0, ge=0, description="Face size below which a frame is marked low_confidence.")
 
 
@@ -51,6 +52,10 @@ class AlignConfig(Settings):
     """How crops are cut and stored. Changing these does not change the landmarks."""
 
     size: int = Field(224, ge=16, le=2048, description="Side of the square crop in pixels.")
+    template: Literal["tclr", "arcface"] = Field("tclr", description="Where eyes, nose and mouth lie in the crop.")
+    smooth_s: float = Field(
+        0.08, ge=0, le=1, description="Width in seconds of the zero-lag smoothing of the crop's motion; 0 for none."
+    )
     margin: float = Field(
         1.0, gt=0.2, le=4, description="Zoom out: 1 is the template as it is, 1.2 shows 20% more around it."
     )

@@ -153,3 +153,15 @@ def test_kill_9_and_resume_give_the_same_arrays(tmp_path, source, store):
     assert result.n_clips == 3 and result.n_skipped >= 1
     assert_equal_stores(root, store)
     assert not list(root.rglob("*.tmp"))
+
+
+def test_changed_alignment_settings_give_the_store_of_a_new_run(tmp_path, source, store):
+    import shutil
+
+    root = tmp_path / "store"
+    shutil.copytree(store, root)
+    config = PreprocessConfig(align=AlignConfig(size=64, margin=1.2))
+    result = preprocess(source, root, config, workers=1)
+    assert (result.n_skipped, result.n_frames, result.failures) == (0, 140, ())
+    preprocess(source, tmp_path / "whole", config, workers=1)
+    assert_equal_stores(root, tmp_path / "whole")

@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 from skimage.transform import SimilarityTransform
 
-from tclr.pipeline.align import TEMPLATE, align_transform, anchor_points, compute_sharpness, fit_similarity, warp_crop
+from tclr.pipeline.align import (
+    TEMPLATES,
+    align_transform,
+    anchor_points,
+    compute_sharpness,
+    fit_similarity,
+    smooth_points,
+    warp_crop,
+)
 from tclr.schemas.errors import InputError
 
 
@@ -24,25 +32,55 @@ def test_fit_similarity_recovers_a_known_transform():
     np.testing.assert_allclose(fit_similarity(source, target), expected, atol=1e-12)
 
 
-def test_align_transform_takes_a_template_shaped_face_onto_the_template():
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_align_transform_takes_a_template_shaped_face_onto_the_template(name):
+    template = TEMPLATES[name]
     landmarks = np.zeros((68, 3))
-    for group, point in zip(((36, 39), (42, 45), (30,), (48, 54)), TEMPLATE, strict=True):
+    for group, point in zip(template.groups[68], template.points, strict=True):
         landmarks[list(group), :2] = point * 300 + (40, 90)
-    transform = align_transform(landmarks, size=100, margin=1.0)
-    aligned = anchor_points(landmarks) @ transform[:, :2].T + transform[:, 2]
-    np.testing.assert_allclose(aligned, TEMPLATE * 100, atol=1e-9)
+    transform = align_transform(landmarks, template, size=100, margin=1.0)
+    aligned = anchor_points(landmarks, template) @ transform[:, :2].T + transform[:, 2]
+    np.testing.assert_allclose(aligned, template.points * 100 - 0.5, atol=1e-9)
+
+
+def test_arcface_template_is_insightfaces():
+    # the five points of insightface's arcface_dst at 112 pixels
+    expected = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+    np.testing.assert_allclose(TEMPLATES["arcface"].points * 112, expected)
 
 
 def test_align_transform_margin_zooms_out_around_the_centre():
     landmarks = np.random.default_rng(0).normal(size=(478, 3)) * 50 + 200
-    near, far = (align_transform(landmarks, 100, margin) for margin in (1.0, 2.0))
+    near, far = (align_transform(landmarks, TEMPLATES["tclr"], 100, margin) for margin in (1.0, 2.0))
     scale = [np.sqrt(np.linalg.det(matrix[:, :2])) for matrix in (near, far)]
     assert scale[0] == pytest.approx(2 * scale[1])
 
 
 def test_align_transform_refuses_another_number_of_landmarks():
     with pytest.raises(InputError, match="68 or 478 landmarks a face, but got 5"):
-        align_transform(np.zeros((5, 3)), 100, 1.0)
+        align_transform(np.zeros((5, 3)), TEMPLATES["tclr"], 100, 1.0)
+
+
+def moving(times_s, speed):
+    """One point that moves at a constant speed, (m, 1, 2)."""
+    return (np.array([3.0, 5.0]) + np.outer(times_s, speed))[:, None, :]
+
+
+def test_smooth_points_keeps_constant_speed_exactly_also_at_the_ends_and_at_uneven_times():
+    times_s = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.07, 12))
+    points = moving(times_s, (40.0, -7.0))
+    for i, at_s in enumerate(times_s):
+        np.testing.assert_allclose(smooth_points(times_s, points, at_s, 0.08), points[i], atol=1e-9)
+
+
+def test_smooth_points_equals_a_weighted_least_squares_line():
+    rng = np.random.default_rng(1)
+    times_s, values = np.sort(rng.random(9)), rng.normal(size=(9, 2, 2))
+    at_s, sigma_s = times_s[4], 0.2
+    root = np.sqrt(np.exp(-0.5 * ((times_s - at_s) / sigma_s) ** 2))
+    design = np.column_stack([np.ones(9), times_s - at_s]) * root[:, None]
+    fitted = np.linalg.lstsq(design, values.reshape(9, 4) * root[:, None], rcond=None)[0][0]
+    np.testing.assert_allclose(smooth_points(times_s, values, at_s, sigma_s).ravel(), fitted, atol=1e-9)
 
 
 def test_warp_crop_moves_a_known_point_where_the_transform_says():

@@ -167,3 +167,39 @@ def test_clip_carries_its_quality_and_small_faces_can_be_marked(tmp_path, moving
     extract_clip(clip, tmp_path / "picky" / "subjects" / "a.h5", picky, ALIGN, "0")
     with Store(tmp_path / "picky") as store:
         assert (store.read(store.clips[0], "status") == Status.low_confidence).all()
+
+
+def test_aligning_again_from_stored_landmarks_equals_detecting_again(
+    tmp_path, moving_portrait, write_video, monkeypatch
+):
+    images = moving_portrait(BLOCK_FRAMES + 7)
+    images[10][:] = 128
+    write_video(tmp_path / "in" / "a.mp4", images)
+    extract(tmp_path / "in", tmp_path / "first").close()
+    (clip,) = find_clips(tmp_path / "in")
+    other = AlignConfig(size=48, margin=1.3, template="arcface", smooth_s=0.05)
+    whole, again = (tmp_path / name / "subjects" / "a.h5" for name in ("whole", "again"))
+    extract_clip(clip, whole, DetectConfig(), other, "0")
+    monkeypatch.setattr("tclr.pipeline.extract.open_detector", lambda *a, **k: pytest.fail("detected again"))
+    extract_clip(clip, again, DetectConfig(), other, "0", detected=tmp_path / "first" / "subjects" / "a.h5")
+    with Store(whole) as expected, Store(again) as store:
+        (info,), (same,) = expected.clips, store.clips
+        store.verify_clip(same)
+        for name in expected.fields(info):
+            if name != "frames":
+                np.testing.assert_array_equal(store.read(same, name), expected.read(info, name), err_msg=name)
+        np.testing.assert_array_equal(store.read_frames(same), expected.read_frames(info))
+        assert {k: same.attrs[k] for k in info.attrs} == dict(info.attrs)
+
+
+def test_short_gap_is_interpolated_and_long_one_is_not(tmp_path, moving_portrait, write_video):
+    images = moving_portrait(40)
+    for i in (10, 11, *range(20, 32)):
+        images[i][:] = 128
+    write_video(tmp_path / "in" / "a.mp4", images)
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        status = store.read(info, "status")
+        store.verify_clip(info)
+    assert set(status[10:12]) <= {Status.interpolated, Status.ok} and Status.interpolated in status
+    assert (status[22:31] == Status.no_face).all()
