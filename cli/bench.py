@@ -7,24 +7,39 @@ from pathlib import Path
 
 import click
 
+SMOOTHINGS_S = (0.0, 0.02, 0.04, 0.08, 0.2)
+
 
 @click.command("bench")
 @click.option("--source", type=click.Path(path_type=Path), help="Folder of videos  [default: a demo clip made here]")
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
-def command(source: Path | None, runs: int) -> None:
+@click.option("--alignment", is_flag=True, help="Measure how well crops stay in place instead.")
+def command(source: Path | None, runs: int, alignment: bool) -> None:
     """Measure preprocessing and reading against what bounds them, and print the ratios.
+
+    With --alignment, a portrait is moved in a known way and the crops' jitter, error and lag are printed for several
+    widths of smoothing.
 
     \b
     Example:
       tclr bench
       tclr bench --source videos/ --runs 9
+      tclr bench --alignment
     """
     from rich.console import Console
     from rich.table import Table
 
+    from tclr.pipeline.alignment_check import check_alignment
     from tclr.pipeline.benchmark import run_benchmark
     from tclr.pipeline.synth import write_demo
 
+    if alignment:
+        table = Table("smooth_s", "jitter, still (crop px)", "error, moving (crop px)", "lag (ms)")
+        for figures in check_alignment(SMOOTHINGS_S):
+            values = (figures.jitter_px, figures.error_px, figures.lag_ms)
+            table.add_row(f"{figures.smooth_s:g}", *(f"{value:.2f}" for value in values))
+        Console().print(table)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         if source is None:
             source = Path(scratch)
