@@ -6,11 +6,14 @@ import errno
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tclr.schemas.errors import OutputError
 
@@ -39,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
     OutputError
         If the folder cannot be written or is full.
     """
-    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.tmp")
+    temporary = path.with_name(f".{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex[:12]}.tmp")
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,6 +50,14 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
     finally:
         remove_quietly(temporary)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Delete temporary files that processes of this machine left behind when they were killed."""
+    for path in folder.rglob(f".{socket.gethostname()}~*.tmp"):
+        process = path.name.split("~")[1]
+        if not process.isdigit() or not psutil.pid_exists(int(process)):
+            remove_quietly(path)
 
 
 def require_space(path: Path, n_bytes: int) -> None:

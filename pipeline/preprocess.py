@@ -23,7 +23,7 @@ import pyarrow as pa
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
 
 from tclr.pipeline.extract import extract_clip
-from tclr.pipeline.files import remove_quietly, write_json
+from tclr.pipeline.files import remove_abandoned, remove_quietly, write_json
 from tclr.pipeline.models import find_model
 from tclr.pipeline.parquet import write_table
 from tclr.pipeline.sources import Clip, find_clips
@@ -279,7 +279,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
             n_workers=n_workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=logging.ERROR,
         ) as cluster,
         Client(cluster) as client,
@@ -305,6 +305,7 @@ class _Run:
         self.progress = progress
         self.notify = notify
         self.running: dict[str, dict[str, Any]] = {}
+        self.ended: set[str] = set()
         self.finished_frames = 0
         self.finished_clips = 0
 
@@ -358,7 +359,9 @@ class _Run:
         if outcome.clip:
             self.finished_clips += 1
             self.finished_frames += outcome.n_frames
-            self.running.pop(f"{outcome.subject}/{outcome.clip}", None)
+            name = f"{outcome.subject}/{outcome.clip}"
+            self.ended.add(name)
+            self.running.pop(name, None)
         if outcome.reason:
             name = f"{outcome.subject}/{outcome.clip}" if outcome.clip else outcome.subject
             self.progress.failures.append(Failure(name, outcome.reason))
@@ -366,8 +369,9 @@ class _Run:
         return outcome
 
     def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
-        self.running[event[1]["clip"]] = event[1]
-        self._notify()
+        if event[1]["clip"] not in self.ended:
+            self.running[event[1]["clip"]] = event[1]
+            self._notify()
 
     def _notify(self) -> None:
         running = list(self.running.values())
@@ -458,11 +462,12 @@ def preprocess(
     source, store = source.resolve(), store.resolve()
     clips = find_clips(source, dataset)
     find_model()
-    write_json(store / "run.json", _run_record(source, clips[0].dataset, config, "running"))
     subjects: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         subjects[clip.subject].append(clip)
     _check_others(store, subjects, config)
+    write_json(store / "run.json", _run_record(source, clips[0].dataset, config, "running"))
+    remove_abandoned(store)
     plans = [_plan_subject(store, subject, its_clips, config) for subject, its_clips in subjects.items()]
     n_todo = sum(len(plan.todo) for plan in plans)
     progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)

@@ -97,7 +97,7 @@ class FitAuConfig(Settings):
     batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
     l2: float = Field(0.01, gt=0, description="L2 penalty on the head's weights, beside the mean loss a frame.")
     folds: int = Field(5, ge=2, description="Subject-exclusive folds for thresholds and the reported scores.")
-    seed: int = Field(0, ge=0, description="Seed of the fold split.")
+    seed: int = Field(0, ge=0, description="Seed of the folds and of the random encoder (the same as in embed).")
 
 
 class EmbedConfig(Settings):
@@ -105,7 +105,7 @@ class EmbedConfig(Settings):
 
     batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
     blendshapes: bool = Field(False, description="Add the 52 blendshape columns bs_<name>.")
-    seed: int = Field(0, ge=0, description="Seed of the random encoder.")
+    seed: int = Field(0, ge=0, description="Seed of the random encoder (the same as in fit-au).")
 
 
 def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:

@@ -100,7 +100,10 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
     if not source.is_dir() and not single:
         what = "another file" if source.exists() else "nothing"
         raise InputError(f"Expected a folder of videos, or a video, but found {what} at {source}. Check the path.")
-    clips = DATASETS[recognise(source) if dataset == "auto" else dataset].find(source)
+    try:
+        clips = DATASETS[recognise(source) if dataset == "auto" else dataset].find(source)
+    except OSError as error:
+        raise InputError(f"Cannot read {error.filename or source}: {error.strerror}. Check its permissions.") from error
     twice = [name for name, count in Counter(clip.key for clip in clips).items() if count > 1]
     if twice:
         raise InputError(

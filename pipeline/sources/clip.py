@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from tclr.schemas.action_units import UNKNOWN
+from tclr.schemas.errors import InputError
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts"})
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .flv .mts .m2ts .ts .3gp .ogv .vob .mxf".split()
+)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
@@ -119,6 +122,9 @@ class Clip:
         """Return a digest of the names, sizes and modification times of the clip's files: cheap to compare."""
         digest = hashlib.sha256()
         for path in self.files():
+            if not path.exists():
+                digest.update(f"{path.name}\0missing\n".encode())
+                continue
             status = path.stat()
             digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:32]
@@ -127,8 +133,11 @@ class Clip:
         """Return the SHA-256 of the contents of the clip's files, in order: the same wherever they lie."""
         digest = hashlib.sha256()
         for path in self.files():
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+            try:
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise InputError(f"Cannot read {path}: {error.strerror}. Check the file, then run again.") from error
         return digest.hexdigest()
 
 

@@ -114,10 +114,17 @@ def find_folder(source: Path) -> list[Clip]:
         )
     names = {path: _parts(path, source) for path in media}
     shared = Counter(names.values())
-    clips = []
+    clips: list[Clip] = []
+    owners: dict[str, str] = {}
     for path, parts in names.items():
         if shared[parts] > 1 and not path.is_dir():
             parts = (path.name, path.name) if path.parent == source else (*parts[:-1], path.name)
+        subject = safe_name(parts[0])
+        if owners.setdefault(subject, parts[0]) != parts[0]:
+            raise InputError(
+                f"Two subjects of {source}, {owners[subject]!r} and {parts[0]!r}, would both be called {subject!r}. "
+                "Rename one of them."
+            )
         relative = path.relative_to(source).as_posix()
-        clips.append(Clip("folder", safe_name(parts[0]), safe_name("_".join(parts[1:])), path, relative))
+        clips.append(Clip("folder", subject, safe_name("_".join(parts[1:])), path, relative))
     return clips

@@ -109,6 +109,29 @@ def test_store_of_another_source_and_other_settings_is_not_mixed(tmp_path, store
         preprocess(tmp_path / "in", store, PreprocessConfig(align=AlignConfig(size=96)))
 
 
+def test_refused_run_leaves_the_record_of_the_last_one(tmp_path, store, moving_portrait, write_video):
+    before = (store / "run.json").read_text()
+    write_video(tmp_path / "in" / "cleo.mp4", moving_portrait(4))
+    with pytest.raises(OutputError):
+        preprocess(tmp_path / "in", store, PreprocessConfig(align=AlignConfig(size=96)))
+    assert (store / "run.json").read_text() == before
+
+
+def test_temporary_files_of_killed_runs_go_and_those_of_living_ones_stay(tmp_path, moving_portrait, write_video):
+    import socket
+
+    write_video(tmp_path / "in" / "a.mp4", moving_portrait(3))
+    folder = tmp_path / "store" / "parts" / "a"
+    folder.mkdir(parents=True)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead, alive = (folder / f".{socket.gethostname()}~{pid}~x.tmp" for pid in (ended.pid, os.getpid()))
+    for path in (dead, alive):
+        path.write_text("x")
+    preprocess(tmp_path / "in", tmp_path / "store", SMALL, workers=1)
+    assert alive.exists() and not dead.exists()
+
+
 def test_newer_store_is_left_alone(tmp_path, source):
     import h5py
 
@@ -134,7 +157,7 @@ def test_unreachable_scheduler_is_one_clear_error(tmp_path, source):
 def test_joins_a_running_scheduler(tmp_path, source, store):
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster:
         preprocess(source, tmp_path / "store", SMALL, scheduler=cluster.scheduler_address)
     assert_equal_stores(tmp_path / "store", store)
 

@@ -78,6 +78,25 @@ def test_find_clips_refuses_names_that_become_the_same(tmp_path):
         find_clips(tmp_path)
 
 
+def test_find_folder_refuses_subjects_that_would_be_mixed(tmp_path):
+    touch(tmp_path / "a b" / "x.mp4")
+    touch(tmp_path / "a_b" / "y.mp4")
+    with pytest.raises(InputError, match="'a b' and 'a_b', would both be called 'a_b'"):
+        find_clips(tmp_path)
+
+
+def test_broken_link_is_no_crash_and_changes_the_fingerprint(tmp_path):
+    write_images(tmp_path / "s" / "c", [1, 2])
+    (tmp_path / "s" / "c" / "0003.jpg").symlink_to(tmp_path / "gone.jpg")
+    (clip,) = find_clips(tmp_path)
+    before = clip.fingerprint()
+    touch(tmp_path / "gone.jpg")
+    assert clip.fingerprint() != before
+    (tmp_path / "gone.jpg").unlink()
+    with pytest.raises(InputError, match="Cannot read .*0003.jpg"):
+        clip.sha256()
+
+
 @pytest.mark.parametrize("top", ["2D+3D", "Sequences(2D+3D)", "."])
 def test_find_bp4d_accepts_release_layouts(tmp_path, top):
     write_images(tmp_path / top / "F001" / "T1", [286, 287])
