@@ -63,4 +63,5 @@ def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> None:
     for name, reason in result.left_out.items():
         click.echo(f"warning: {name} is left out: {reason} in the labels", err=True)
     click.echo(f"AU head: {out}")
-    click.echo(f"Next: tclr embed {store} features/ --encoder {encoder} --au-model {out}")
+    seed = f" --seed {fit_au.seed}" if encoder == "random" and fit_au.seed else ""
+    click.echo(f"Next: tclr embed {store} features/ --encoder {encoder}{seed} --au-model {out}")

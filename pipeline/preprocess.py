@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -20,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from distributed import Client, Future, KilledWorker, LocalCluster, as_completed, get_worker
+from dask.system import CPU_COUNT
+from distributed import Client, Future, LocalCluster, as_completed, get_worker
 
 from tclr.pipeline.extract import extract_clip
 from tclr.pipeline.files import remove_abandoned, remove_quietly, write_json
@@ -29,7 +28,7 @@ from tclr.pipeline.parquet import write_table
 from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.store import ClipInfo, assemble_subject, read_clip_infos, root_attrs
 from tclr.schemas.config import AlignConfig, DetectConfig
-from tclr.schemas.errors import InputError, OutputError, StoreError, TclrError
+from tclr.schemas.errors import InputError, NewerFormatError, OutputError, StoreError, TclrError
 from tclr.schemas.manifest import MANIFEST_SCHEMA
 from tclr.schemas.store import QUALITY_ATTRS
 
@@ -102,13 +101,17 @@ class _Outcome:
 
 @dataclass
 class _SubjectPlan:
-    """The clips of one subject: which are done, where, which are to be extracted, and where landmarks are."""
+    """The clips of one subject: which are done, where, which are to be extracted, where landmarks are.
+
+    ``kept`` are stored clips to extract again whose old version stays if that fails.
+    """
 
     subject: str
     dataset: str
     sources: dict[str, Path] = field(default_factory=dict)
     todo: list[Clip] = field(default_factory=list)
     detected: dict[str, Path] = field(default_factory=dict)
+    kept: dict[str, Path] = field(default_factory=dict)
     changed: bool = False
 
 
@@ -127,9 +130,9 @@ def _read_infos(path: Path) -> list[ClipInfo]:
         return []
     try:
         return read_clip_infos(path)
+    except NewerFormatError:
+        raise
     except StoreError as error:
-        if "Upgrade" in str(error):
-            raise
         logger.warning("%s It is made again.", error)
         return []
 
@@ -145,7 +148,12 @@ def _is_detected(info: ClipInfo | None, clip: Clip, config: PreprocessConfig) ->
         return False
     if info.attrs["warning"].startswith("truncated") and not config.allow_truncated:
         return False
-    return info.attrs["source_fingerprint"] == clip.fingerprint() or info.attrs["source_sha256"] == clip.sha256()
+    if info.attrs["source_fingerprint"] == clip.fingerprint():
+        return True
+    try:
+        return info.attrs["source_sha256"] == clip.sha256()
+    except InputError:  # the clip then fails on its worker, with this reason, and the others go on
+        return False
 
 
 def _is_done(info: ClipInfo | None, clip: Clip, config: PreprocessConfig) -> bool:
@@ -162,6 +170,7 @@ def _plan_subject(store: Path, subject: str, clips: list[Clip], config: Preproce
         parts = {info.clip: info for info in _read_infos(part)}
         if _is_done(stored.get(clip.clip), clip, config):
             plan.sources[clip.clip] = path
+            remove_quietly(part)  # left by a run that was killed just after it assembled the subject
         elif _is_done(parts.get(clip.clip), clip, config):
             plan.sources[clip.clip] = part
             plan.changed = True
@@ -171,6 +180,8 @@ def _plan_subject(store: Path, subject: str, clips: list[Clip], config: Preproce
             for place, infos in ((path, stored), (part, parts)):
                 if _is_detected(infos.get(clip.clip), clip, config):
                     plan.detected[clip.clip] = place
+            if clip.clip in stored and _same_settings(stored[clip.clip], config):
+                plan.kept[clip.clip] = path
     for name in stored.keys() - {clip.clip for clip in clips}:
         plan.sources[name] = path
     return plan
@@ -273,7 +284,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         with client:
             yield client
         return
-    n_workers = workers or len(os.sched_getaffinity(0))
+    n_workers = workers or CPU_COUNT
     with (
         LocalCluster(
             n_workers=n_workers,
@@ -325,7 +336,7 @@ class _Run:
         queue = as_completed(clips)
         for plan in plans:
             if plan.changed and not plan.todo:
-                self._assemble(plan, clips, queue)
+                self._finish(plan, clips, queue)
         for future in queue:
             outcome = self._outcome(future, clips.pop(future))
             future.release()
@@ -337,25 +348,40 @@ class _Run:
             plan = by_subject[outcome.subject]
             if not outcome.reason:
                 plan.sources[outcome.clip] = self.store / "parts" / outcome.subject / f"{outcome.clip}.h5"
+            elif outcome.clip in plan.kept:
+                plan.sources[outcome.clip] = plan.kept[outcome.clip]
             waiting[outcome.subject] -= 1
-            if not waiting[outcome.subject] and plan.sources:
-                self._assemble(plan, clips, queue)
+            if not waiting[outcome.subject]:
+                self._finish(plan, clips, queue)
         self.client.unsubscribe_topic(PROGRESS_TOPIC)
+
+    def _finish(self, plan: _SubjectPlan, clips: dict[Future, Clip | None], queue: as_completed) -> None:
+        """Assemble a subject if anything of it is new; put aside a file that no setting of this run made."""
+        path = subject_path(self.store, plan.subject)
+        if any(source != path for source in plan.sources.values()):
+            self._assemble(plan, clips, queue)
+        elif not plan.sources and path.is_file():
+            old = self.store / "old" / path.name
+            old.parent.mkdir(exist_ok=True)
+            path.replace(old)
+            logger.warning("%s was made with other settings and could not be made again: moved to %s.", path, old)
 
     def _assemble(self, plan: _SubjectPlan, clips: dict[Future, Clip | None], queue: as_completed) -> None:
         attrs = root_attrs(plan.dataset, plan.subject, self.config.detect, self.config.align, self.version)
         path = subject_path(self.store, plan.subject)
-        future = self.client.submit(_assemble_task, path, plan.sources, attrs, pure=False)
+        future = self.client.submit(_assemble_task, path, plan.sources, attrs, pure=False, priority=10)
         clips[future] = None
         queue.add(future)
 
     def _outcome(self, future: Future, clip: Clip | None) -> _Outcome:
         try:
             outcome = future.result()
-        except (KilledWorker, CancelledError) as error:
+        except Exception as error:  # tasks catch their own: this is a dead worker or scheduler
             if clip is None:
                 raise StoreError(f"A Dask worker died while it assembled a subject: {error}. Run again.") from error
-            outcome = _Outcome(clip.subject, clip.clip, reason="its Dask worker died repeatedly (out of memory?)")
+            outcome = _Outcome(
+                clip.subject, clip.clip, reason=f"its Dask worker was lost ({type(error).__name__}; out of memory?)"
+            )
         if outcome.clip:
             self.finished_clips += 1
             self.finished_frames += outcome.n_frames
@@ -381,7 +407,7 @@ class _Run:
 
 
 def write_manifest(store: Path, clips: list[Clip], failures: list[Failure]) -> list[ClipInfo]:
-    """Index the store: one row a clip of its subject files, and one a clip that failed.
+    """Index the store: one row a clip of its subject files, and one a clip that failed and is not in them.
 
     Returns
     -------
@@ -389,13 +415,15 @@ def write_manifest(store: Path, clips: list[Clip], failures: list[Failure]) -> l
         The clips that the store holds.
     """
     infos = [info for path in sorted((store / "subjects").glob("*.h5")) for info in _read_infos(path)]
+    reasons = {failure.name: failure.reason for failure in failures}
+    stored = {info.name for info in infos}
     rows = [
         {
             "dataset": info.dataset,
             "subject": info.subject,
             "clip": info.clip,
             "state": "done",
-            "reason": info.attrs["warning"] or None,
+            "reason": reasons.get(info.name) or info.attrs["warning"] or None,
             **{key: info.attrs[key] for key in ("source", "source_sha256", "fps", "width", "height", "n_ok")},
             "n_frames": info.n_frames,
             **{name: info.attrs[name] for name in QUALITY_ATTRS},
@@ -403,12 +431,11 @@ def write_manifest(store: Path, clips: list[Clip], failures: list[Failure]) -> l
         }
         for info in infos
     ]
-    reasons = {failure.name: failure.reason for failure in failures}
     rows += [
         {"dataset": c.dataset, "subject": c.subject, "clip": c.clip, "state": "failed", "reason": reasons[c.name]}
         | {"source": c.source}
         for c in clips
-        if c.name in reasons
+        if c.name in reasons and c.name not in stored
     ]
     rows.sort(key=lambda row: (row["subject"], row["clip"], row["state"]))
     write_table(store / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST_SCHEMA), {"format": "tclr-manifest"})
@@ -455,7 +482,7 @@ def preprocess(
     Raises
     ------
     InputError
-        If the source has no clip, or none of them could be read.
+        If the source has no clip.
     OutputError
         If the store cannot be written, or holds other subjects made with other settings.
     """

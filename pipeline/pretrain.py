@@ -12,6 +12,7 @@ anew every epoch, and a last partial batch counts by its size.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import time
@@ -37,10 +38,10 @@ from tclr.pipeline.encoder import (
     save_encoder,
     to_input,
 )
-from tclr.pipeline.files import replacing, write_json
+from tclr.pipeline.files import remove_quietly, replacing, write_json
 from tclr.pipeline.losses import aggregate_ranking_loss, ranked_pairs
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.tuples import TupleDataset, split_subjects
+from tclr.pipeline.tuples import TupleDataset, index_clips, split_subjects, tuple_offsets
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import ModelError, SettingError, TclrError
 
@@ -146,7 +147,9 @@ class Trainer:
         self.config = config
         self.device = default_device()
         with Store(store) as opened:
-            self.train_subjects, self.val_subjects = split_subjects(opened.subjects, config.val_share, config.seed)
+            span = int(tuple_offsets(config.spacing, config.n_following)[-1])
+            usable = sorted({clip.info.subject for clip in index_clips(opened, opened.subjects, span)})
+            self.train_subjects, self.val_subjects = split_subjects(usable, config.val_share, config.seed)
             opened.crop_size()  # raises now if sizes differ, not in the midst of an epoch
             root = opened.clips[0].root
             self.data_hash = hash_data(opened.clips)
@@ -275,7 +278,9 @@ def save_checkpoint(path: Path, trainer: Trainer, history: list[dict[str, Any]])
         "optimizer": trainer.optimizer.state_dict(),
     }
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        buffer = io.BytesIO()  # torch writes no OSError when a disk is full
+        torch.save(content, buffer)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def _check_same_run(content: dict[str, Any], trainer: Trainer, path: Path) -> None:
@@ -376,6 +381,8 @@ def pretrain(
     checkpoint = run / "checkpoint.pt"
     history = load_checkpoint(checkpoint, trainer) if resume and checkpoint.is_file() else []
     resumed_at = len(history)
+    if not history:
+        remove_quietly(run / "encoder.safetensors")  # of an earlier run, which this one is not
     write_json(run / "config.json", {"store": str(store), "init": str(init or ""), **config.model_dump(mode="json")})
     n_tuples = len(trainer.train_tuples)
     done = resumed_at * n_tuples

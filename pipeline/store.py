@@ -236,13 +236,23 @@ def _plain(attrs: h5py.AttributeManager) -> dict[str, Any]:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
 
 
-def _open(path: Path) -> h5py.File:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the many errors that HDF5 has for a damaged file into one."""
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        yield
+    except StoreError:
+        raise
+    except (OSError, RuntimeError, KeyError, AttributeError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StoreError(
-            f"Cannot read {path} as HDF5: {str(error).splitlines()[0]}. Run 'tclr preprocess' again."
+            f"Cannot read {path} as HDF5 of a store: {reason}. Run 'tclr preprocess' again: it makes the file anew."
         ) from error
+
+
+def _open(path: Path) -> h5py.File:
+    with _reading(path):
+        return h5py.File(path, "r")
 
 
 def read_clip_infos(path: Path) -> list[ClipInfo]:
@@ -253,7 +263,7 @@ def read_clip_infos(path: Path) -> list[ClipInfo]:
     StoreError
         If the file is not a complete tclr store file of a format known here.
     """
-    with _open(path) as file:
+    with _reading(path), _open(path) as file:
         root = _plain(file.attrs)
         check_root(root, str(path))
         infos = []
@@ -315,7 +325,8 @@ class Store:
             while len(self._files) >= MAX_OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
         self._files[info.subject] = file
-        return file[f"clips/{info.clip}"]
+        with _reading(self.paths[info.subject]):
+            return file[f"clips/{info.clip}"]
 
     def close(self) -> None:
         """Close all open files."""
@@ -330,12 +341,14 @@ class Store:
 
     def fields(self, info: ClipInfo) -> list[str]:
         """Return the names of the clip's datasets, sorted."""
-        return sorted(self._group(info))
+        with _reading(self.paths[info.subject]):
+            return sorted(self._group(info))
 
     def names(self, info: ClipInfo, field_name: str) -> list[str]:
         """Return the column names of ``au``, ``au_intensity`` or ``blendshapes``; empty if the clip has none."""
         group = self._group(info)
-        return [str(name) for name in group[field_name].attrs["names"]] if field_name in group else []
+        with _reading(self.paths[info.subject]):
+            return [str(name) for name in group[field_name].attrs["names"]] if field_name in group else []
 
     def read(self, info: ClipInfo, field_name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read rows ``start:stop`` of a small dataset, shape and dtype as in the layout.
@@ -349,8 +362,8 @@ class Store:
         if field_name not in group:
             known = ", ".join(sorted(group))
             raise StoreError(f"Clip {info.name} has no dataset {field_name!r} in {self.root}. It has: {known}.")
-        dataset = group[field_name]
-        with self._read_errors(info, field_name):
+        with _reading(self.paths[info.subject]):
+            dataset = group[field_name]
             return (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[start:stop]
 
     def read_frames(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -362,7 +375,7 @@ class Store:
             (n, S, S, 3) uint8 RGB; zeros where there is no face.
         """
         group = self._group(info)
-        with self._read_errors(info, "frames"):
+        with _reading(self.paths[info.subject]):
             if "frames" in group:
                 return group["frames"][start:stop]
             size = AlignConfig.model_validate_json(info.root["align_config"]).size
@@ -372,16 +385,6 @@ class Store:
                 if len(file):
                     crop[:] = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB))
             return crops
-
-    @contextmanager
-    def _read_errors(self, info: ClipInfo, field_name: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(
-                f"Cannot read {field_name!r} of clip {info.name} in {self.paths[info.subject]}: "
-                f"{str(error).splitlines()[0]}. Delete the file and run 'tclr preprocess' again."
-            ) from error
 
     def face_mask(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return (n,) bool for rows ``start:stop``: frames that have landmarks and a crop."""
@@ -413,8 +416,12 @@ class Store:
         """
         where = f"{self.paths[info.subject]} clip {info.clip}"
         group = self._group(info)
-        shapes = {name: dataset.shape for name, dataset in group.items()}
-        check_clip(shapes, {name: str(dataset.dtype) for name, dataset in group.items()}, info.attrs, where)
+        with _reading(self.paths[info.subject]):
+            shapes = {name: dataset.shape for name, dataset in group.items()}
+            dtypes = {name: str(dataset.dtype) for name, dataset in group.items()}
+        check_clip(shapes, dtypes, info.attrs, where)
+        for name in ("timestamp", "source_frame"):
+            check_values(name, self.read(info, name), where)
         for start in range(0, info.n_frames, block):
             stop = min(start + block, info.n_frames)
             for name in set(shapes) - {"frames", "frames_jpeg"}:
@@ -438,7 +445,10 @@ def find_damage(root: Path) -> Iterator[tuple[Path, str | None]]:
     (Path, str or None)
         The file, and what is wrong with it or ``None``.
     """
-    for path in sorted((Path(root) / "subjects").glob("*.h5")):
+    paths = sorted((Path(root) / "subjects").glob("*.h5"))
+    if not paths:
+        raise StoreError(f"Expected a store with subjects/*.h5, but found none in {root}. Run 'tclr preprocess' first.")
+    for path in paths:
         try:
             with Store(root, subjects=[path.stem]) as store:
                 for info in store.clips:

@@ -142,7 +142,7 @@ def _fill(gap: list[TrackedFrame], before: TrackedFrame, after: TrackedFrame) ->
         if item.status != Status.no_face:
             yield item
             continue
-        share = (item.frame.timestamp_s - start_s) / (end_s - start_s)
+        share = (item.frame.timestamp_s - start_s) / (end_s - start_s) if end_s > start_s else 0.5
         face = interpolate_face(before.face, after.face, share)
         yield replace(item, status=Status.interpolated, score=min(before.score, after.score), face=face)
 

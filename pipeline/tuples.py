@@ -20,6 +20,8 @@ from torch.utils.data import Dataset
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.errors import InputError
 
+GAP_STEPS = 1.5
+"""A longer step than this many usual ones is a gap; chosen by us: one missing frame makes it 2."""
 VALIDATION_TUPLES_PER_CLIP = 8
 """Fixed anchors a held-out clip, spread evenly; chosen by us: enough pairs to see 1% at a few clips."""
 
@@ -35,13 +37,33 @@ def tuple_offsets(spacing: int, n_following: int) -> np.ndarray:
     return np.concatenate([[0], 1 + spacing * np.arange(n_following + 1)])
 
 
-def find_anchors(source_frame: np.ndarray, face: np.ndarray, span: int) -> np.ndarray:
-    """Return the rows from which every frame up to ``span`` frames later is there and has a face.
+def follows_on(timestamp: np.ndarray) -> np.ndarray:
+    """Tell for each frame whether it follows the one before without a gap in time.
 
     Parameters
     ----------
-    source_frame : ndarray
-        (T,) int64, rising.
+    timestamp : ndarray
+        (T,) seconds, rising.
+
+    Returns
+    -------
+    ndarray
+        (T,) bool: the step is at most ``GAP_STEPS`` of the clip's usual (median) one; the first frame follows none.
+        So clips that were resampled count as whole, and missing images of a sequence as gaps.
+    """
+    steps = np.diff(timestamp)
+    if not len(steps):
+        return np.zeros(len(timestamp), bool)
+    return np.concatenate([[False], steps <= GAP_STEPS * np.median(steps)])
+
+
+def find_anchors(follows: np.ndarray, face: np.ndarray, span: int) -> np.ndarray:
+    """Return the rows from which the next ``span`` rows follow without a gap, all with a face.
+
+    Parameters
+    ----------
+    follows : ndarray
+        (T,) bool, see ``follows_on``.
     face : ndarray
         (T,) bool.
     span : int
@@ -56,16 +78,16 @@ def find_anchors(source_frame: np.ndarray, face: np.ndarray, span: int) -> np.nd
         return np.zeros(0, np.int64)
     faces_before = np.concatenate([[0], np.cumsum(face)])
     all_faces = faces_before[span + 1 :] - faces_before[: -span - 1] == span + 1
-    unbroken = source_frame[span:] - source_frame[: len(source_frame) - span] == span
+    followers_before = np.concatenate([[0], np.cumsum(follows)])
+    unbroken = followers_before[span + 1 :] - followers_before[1 : len(follows) - span + 1] == span
     return np.flatnonzero(all_faces & unbroken)
 
 
-def longest_run(source_frame: np.ndarray, face: np.ndarray) -> int:
-    """Return the length of the longest run of consecutive frames with a face."""
+def longest_run(follows: np.ndarray, face: np.ndarray) -> int:
+    """Return the length of the longest run of frames with a face that follow each other."""
     longest = length = 0
-    for row, has_face in enumerate(face):
-        follows = row > 0 and source_frame[row] == source_frame[row - 1] + 1
-        length = (length + 1 if follows else 1) if has_face else 0
+    for follow, has_face in zip(follows, face, strict=True):
+        length = (length + 1 if follow else 1) if has_face else 0
         longest = max(longest, length)
     return longest
 
@@ -113,9 +135,9 @@ def index_clips(store: Store, subjects: Sequence[str], span: int) -> list[Anchor
     for info in store.clips:
         if info.subject not in wanted:
             continue
-        source_frame, face = store.read(info, "source_frame"), store.face_mask(info)
-        anchors = find_anchors(source_frame, face, span)
-        longest = max(longest, longest_run(source_frame, face))
+        follows, face = follows_on(store.read(info, "timestamp")), store.face_mask(info)
+        anchors = find_anchors(follows, face, span)
+        longest = max(longest, longest_run(follows, face))
         if len(anchors):
             indexed.append(AnchoredClip(info, anchors))
     if not indexed:

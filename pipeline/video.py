@@ -201,11 +201,22 @@ def _decode(container: av.container.InputContainer, lost: _LostFrames) -> Iterat
         yield time_s, None
 
 
+def _duration_s(container: av.container.InputContainer) -> float:
+    """Return how long the video says it is, 0 if it does not: of formats without a frame count, Matroska does."""
+    text = container.streams.video[0].metadata.get("DURATION", "")
+    try:
+        hours, minutes, seconds = text.split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return 0.0
+
+
 def _video_frames(media: ClipMedia) -> Iterator[Frame]:
     index, start_s, last_s = 0, 0.0, 0.0
     lost = _LostFrames()
-    step_s = 1 / media.fps if media.fps else 0.0
+    step_s = 1 / (media.fps or media.image_fps)
     with _open_video(media.clip.path) as container:
+        duration_s = _duration_s(container)
         for time_s, frame in _decode(container, lost):
             if index == 0:
                 start_s = time_s or 0.0
@@ -215,21 +226,29 @@ def _video_frames(media: ClipMedia) -> Iterator[Frame]:
             index += 1
     if index == 0:
         raise _not_a_video(media.clip.path, "it holds no frame")
-    expected = media.n_expected - lost.n_discarded
-    if index < expected - TRUNCATION_SLACK_FRAMES:
+    expected = media.n_expected - lost.n_discarded if media.n_expected else round(duration_s / step_s)
+    slack = TRUNCATION_SLACK_FRAMES if media.n_expected else max(TRUNCATION_SLACK_FRAMES, round(0.5 / step_s))
+    if index < expected - slack and (media.n_expected or last_s + step_s < duration_s - 0.5):
         raise TruncatedError(
-            f"Expected {expected} frames, but the video ends after {index}: {media.clip.path} is truncated. "
+            f"Expected {expected} frames, but the video ends after {index}: {media.clip.path} is damaged or truncated. "
             "Copy or convert it again, or keep what is there with --allow-truncated."
         )
 
 
 def trim(frames: Iterator[Frame], start_s: float, end_s: float) -> Iterator[Frame]:
     """Yield the frames from ``start_s`` up to, not including, ``end_s``; time counts from ``start_s``."""
+    found, last_s = False, 0.0
     for frame in frames:
-        if frame.timestamp_s >= end_s:
-            return
-        if frame.timestamp_s >= start_s:
+        last_s = frame.timestamp_s
+        if last_s >= end_s:
+            break
+        if last_s >= start_s:
+            found = True
             yield replace(frame, timestamp_s=frame.timestamp_s - start_s)
+    if not found:
+        raise InputError(
+            f"Expected frames from {start_s} to {end_s} s, but the video has none; it ends at {last_s:g} s."
+        )
 
 
 def resample(frames: Iterator[Frame], fps: float) -> Iterator[Frame]:

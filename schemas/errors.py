@@ -34,3 +34,7 @@ class ModelError(TclrError):
 
 class StoreError(TclrError):
     """A store or features folder that is missing, damaged, or of another format."""
+
+
+class NewerFormatError(StoreError):
+    """A store or features folder that a newer tclr wrote."""

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from tclr.schemas.errors import StoreError
+from tclr.schemas.errors import NewerFormatError, StoreError
 
 FORMAT = "tclr-store"
 FORMAT_VERSION = 1
@@ -142,7 +142,7 @@ def check_root(attrs: Mapping[str, Any], where: str) -> None:
         )
     version = int(attrs.get("format_version", 0))
     if version > FORMAT_VERSION:
-        raise StoreError(
+        raise NewerFormatError(
             f"Expected store format {FORMAT_VERSION} or older, but got {version}: {where}. Upgrade tclr to read it."
         )
     absent = [name for name in ROOT_ATTRS if name not in attrs]

@@ -57,7 +57,7 @@ def read_occurrence(paths: tuple[Path, ...]) -> Labels:
         If a row or cell is not as the format says.
     """
     (path,) = paths
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     try:
         table = np.array([[int(cell) for cell in row] for row in rows], np.int64)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import numpy as np
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.errors import InputError
 
+MAX_NAME_BYTES = 100
+"""Longer names are cut and get a digest; chosen by us: file systems allow 255 bytes, suffixes included."""
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .flv .mts .m2ts .ts .3gp .ogv .vob .mxf".split()
 )
@@ -118,9 +122,14 @@ class Clip:
             media = [self.path]
         return [*media, *self.label_paths]
 
+    def _span(self) -> bytes:
+        """Return the part of the video that is taken, as bytes; nothing for the whole."""
+        whole = self.start_s == 0 and self.end_s == math.inf
+        return b"" if whole else f"{self.start_s}\0{self.end_s}\0".encode()
+
     def fingerprint(self) -> str:
-        """Return a digest of the names, sizes and modification times of the clip's files: cheap to compare."""
-        digest = hashlib.sha256()
+        """Return a digest of the span and the files' names, sizes and modification times: cheap to compare."""
+        digest = hashlib.sha256(self._span())
         for path in self.files():
             if not path.exists():
                 digest.update(f"{path.name}\0missing\n".encode())
@@ -131,7 +140,7 @@ class Clip:
 
     def sha256(self) -> str:
         """Return the SHA-256 of the contents of the clip's files, in order: the same wherever they lie."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(self._span())
         for path in self.files():
             try:
                 with path.open("rb") as file:
@@ -158,9 +167,21 @@ def is_video(path: Path) -> bool:
 
 
 def numbered_images(folder: Path) -> list[tuple[int, Path]]:
-    """Return the numbered images of a folder with their numbers, rising."""
-    images = [(frame_number(path), path) for path in folder.iterdir() if is_image(path)]
-    return sorted((number, path) for number, path in images if number is not None)
+    """Return the image sequence of a folder: numbers and files, rising.
+
+    It is the largest group of numbered images whose names begin alike; a cover picture beside it is no frame.
+    """
+    return largest_sequence([path for path in folder.iterdir() if is_image(path)])
+
+
+def largest_sequence(images: list[Path]) -> list[tuple[int, Path]]:
+    """Return the largest group of numbered images that share a prefix and a suffix, by number."""
+    groups: dict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
+    for path in images:
+        number = frame_number(path)
+        if number is not None:
+            groups[path.stem.rstrip("0123456789"), path.suffix.lower()].append((number, path))
+    return sorted(groups[max(sorted(groups), key=lambda key: len(groups[key]))]) if groups else []
 
 
 def safe_name(text: str) -> str:
@@ -171,4 +192,44 @@ def safe_name(text: str) -> str:
     since pandas would read the folder ``subject=001`` as the number 1.
     """
     name = re.sub(r"[^\w.+#@-]", "_", text).lstrip("._") or "unnamed"
-    return f"S{name}" if re.fullmatch(r"[\d._+-]+", name) else name
+    name = f"S{name}" if re.fullmatch(r"[\d._+-]+", name) else name
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return name
+    short = name.encode()[: MAX_NAME_BYTES - 9].decode(errors="ignore")
+    return f"{short}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+class SubjectNames:
+    """Gives each subject its safe name, and refuses two subjects that would get the same one."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, str] = {}
+
+    def name(self, raw: str, where: object) -> str:
+        """Return the safe name of a subject.
+
+        Raises
+        ------
+        InputError
+            If another subject already has it: their data would be mixed.
+        """
+        safe = safe_name(raw)
+        owner = self._owners.setdefault(safe, raw)
+        if owner != raw:
+            raise InputError(
+                f"Two subjects of {where}, {owner!r} and {raw!r}, would both be called {safe!r}. Rename one of them."
+            )
+        return safe
+
+
+def walk_folders(source: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield each folder below a source with its files, sorted; links are followed once, hidden ones passed over."""
+    seen: set[tuple[int, int]] = set()
+    for name, folders, files in os.walk(source, followlinks=True):
+        status = os.stat(name)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        yield Path(name), [Path(name) / file for file in sorted(files) if (Path(name) / file).is_file()]

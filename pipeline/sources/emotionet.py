@@ -15,11 +15,12 @@ from __future__ import annotations
 import csv
 import functools
 import re
-from pathlib import Path
+from collections import Counter
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import Clip, Labels, is_image, safe_name
+from tclr.pipeline.sources.clip import Clip, Labels, SubjectNames, is_image, walk_folders
 from tclr.schemas.action_units import AU_NAMES, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 
@@ -47,19 +48,13 @@ def find_table(source: Path) -> Path | None:
     return next((path for path in tables if _header(path)), None)
 
 
-def looks_like_emotionet(source: Path) -> bool:
-    """Tell whether a folder has a table of AUs and images somewhere below."""
-    return find_table(source) is not None and any(is_image(path) for path in source.rglob("*"))
-
-
-@functools.lru_cache(maxsize=2)
-def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, list[tuple[tuple[str, ...], np.ndarray]]]]:
     """Read the table.
 
     Returns
     -------
     (tuple of str, dict)
-        AU column names; (A,) int8 occurrence by the image's file name.
+        AU column names; for each file name the rows that name it: the parts of its path, and (A,) int8 occurrence.
 
     Raises
     ------
@@ -72,26 +67,60 @@ def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
     cells, delimiter = header
     columns = [(place, int(found.group(1))) for place, cell in enumerate(cells) if (found := AU_HEADER.fullmatch(cell))]
     columns = sorted(((place, number) for place, number in columns if number in AU_NAMES), key=lambda item: item[1])
-    known: dict[str, np.ndarray] = {}
+    known: dict[str, list[tuple[tuple[str, ...], np.ndarray]]] = {}
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         for row in list(csv.reader(file, delimiter=delimiter))[1:]:
-            names = [Path(cell.strip().strip("'\"")).name for cell in row if is_image(Path(cell.strip().strip("'\"")))]
             try:
-                codes = [CODES[row[place].strip()] for place, _ in columns]
+                codes = np.array([CODES[row[place].strip()] for place, _ in columns], np.int8)
             except (KeyError, IndexError) as error:
-                raise InputError(
-                    f"Expected 0, 1 or 999 in every AU column, but got {error} in {path}: {row}."
-                ) from error
-            known |= {name: np.array(codes, np.int8) for name in names}
+                raise InputError(f"Expected 0, 1 or 999 in every AU column, but got {error} in {path}.") from error
+            for cell in row:
+                parts = PurePosixPath(cell.strip().strip("'\"").replace("\\", "/")).parts
+                if parts and is_image(Path(parts[-1])):
+                    known.setdefault(parts[-1], []).append((parts, codes))
     return tuple(au_column(number) for _, number in columns), known
 
 
-def read_occurrence(paths: tuple[Path, ...], images: tuple[Path, ...], first: int) -> Labels:
-    """Return the labels of some images, numbered from ``first``; unknown where the table has no row."""
-    names, known = read_table(paths[0])
-    rows = [known.get(image.name, np.full(len(names), UNKNOWN, np.int8)) for image in images]
-    frames = np.arange(first, first + len(images))
-    return Labels(names, frames, np.array(rows, np.int8).reshape(len(images), len(names)))
+def _shared_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:
+    """Return how many parts two paths share at their end."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(reversed(first), reversed(second), strict=False)) if a != b),
+        min(len(first), len(second)),
+    )
+
+
+def _codes_of(image: Path, rows: list[tuple[tuple[str, ...], np.ndarray]], unique: bool, n_aus: int) -> np.ndarray:
+    """Return an image's codes: those of the row whose path agrees with its own the furthest.
+
+    Raises
+    ------
+    InputError
+        If rows that agree equally far differ, or a bare file name fits several images.
+    """
+    if not rows:
+        return np.full(n_aus, UNKNOWN, np.int8)
+    agreed = [_shared_end(parts, image.parts) for parts, _ in rows]
+    best = [codes for (_, codes), n in zip(rows, agreed, strict=True) if n == max(agreed)]
+    if any((codes != best[0]).any() for codes in best) or (max(agreed) == 1 and not unique):
+        raise InputError(
+            f"Expected one row of labels for {image}, but its name fits several rows or images. "
+            "Give paths with folders in the table."
+        )
+    return best[0]
+
+
+def look_up(paths: tuple[Path, ...], labels: Labels) -> Labels:
+    """Return labels that were looked up when the clips were listed; ``paths`` are theirs."""
+    return labels
+
+
+def looks_like_emotionet(source: Path) -> bool:
+    """Tell whether a folder has a table of AUs that names images below it."""
+    table = find_table(source)
+    if table is None:
+        return False
+    images = {path.name for _, files in walk_folders(source) for path in files if is_image(path)}
+    return bool(images) and not images.isdisjoint(read_table(table)[1])
 
 
 def find_emotionet(source: Path) -> list[Clip]:
@@ -100,24 +129,29 @@ def find_emotionet(source: Path) -> list[Clip]:
     Raises
     ------
     InputError
-        If there is no table of AUs or no image.
+        If there is no table of AUs or no image, or an image's labels are ambiguous.
     """
     table = find_table(source)
-    folders: dict[Path, list[Path]] = {}
-    for path in sorted(path for path in source.rglob("*") if is_image(path)):
-        folders.setdefault(path.parent, []).append(path)
+    folders = {folder: [path for path in files if is_image(path)] for folder, files in walk_folders(source)}
+    folders = {folder: images for folder, images in folders.items() if images}
     if table is None or not folders:
         what = "no table with AU columns" if table is None else "no image"
         raise InputError(
             f"Expected EmotioNet's layout (images, and a table with columns 'AU 1', ...) in {source}, but found {what}."
         )
-    clips = []
-    for folder, images in folders.items():
+    names, known = read_table(table)
+    counts = Counter(image.name for images in folders.values() for image in images)
+    subjects, clips = SubjectNames(), []
+    for folder, images in sorted(folders.items()):
         relative = folder.relative_to(source).as_posix()
-        subject = safe_name(source.resolve().name if folder == source else relative)
+        subject = subjects.name(source.resolve().name if folder == source else relative, source)
         for first in range(0, len(images), SHARD_IMAGES):
             shard = tuple(images[first : first + SHARD_IMAGES])
-            reader = functools.partial(read_occurrence, images=shard, first=first)
+            codes = [
+                _codes_of(image, known.get(image.name, []), counts[image.name] == 1, len(names)) for image in shard
+            ]
+            frames = np.arange(first, first + len(shard))
+            reader = functools.partial(look_up, labels=Labels(names, frames, np.array(codes, np.int8)))
             name = f"shard{first // SHARD_IMAGES:04d}"
             clips.append(
                 Clip("emotionet", subject, name, folder, relative, None, (table,), reader, stills=shard, first=first)

@@ -16,33 +16,42 @@ Deeper folders are joined into the clip's name with ``_``. Flat files that share
 from __future__ import annotations
 
 import csv
+import logging
 import math
 from collections import Counter
 from pathlib import Path
 
-from tclr.pipeline.sources.clip import Clip, frame_number, is_image, is_video, safe_name
+from tclr.pipeline.sources.clip import Clip, SubjectNames, is_image, is_video, largest_sequence, safe_name, walk_folders
 from tclr.schemas.errors import InputError
 
 CLIPS_TABLE = "clips.csv"
 MIN_SEQUENCE = 2
 """Numbered images that make a folder an image sequence; chosen by us."""
+FRAMES_PER_STRAY = 3
+"""Frames for each other picture in the folder of a sequence, at least; chosen by us: a cover, a thumbnail."""
+
+logger = logging.getLogger(__name__)
 
 
-def _is_sequence(images: list[Path]) -> bool:
-    """Tell whether all images are numbered behind one common prefix, each number once."""
-    numbers = [frame_number(path) for path in images]
-    prefixes = {path.stem.rstrip("0123456789") for path in images}
-    return len(images) >= MIN_SEQUENCE and None not in numbers and len(prefixes) == 1 == max(Counter(numbers).values())
+def _is_sequence(images: list[Path], folder: Path) -> bool:
+    """Tell whether a folder's images are frames: numbered alike, each number once, with few others among them."""
+    frames = largest_sequence(images)
+    strays = sorted(set(images) - {path for _, path in frames})
+    unique = len({number for number, _ in frames}) == len(frames) >= MIN_SEQUENCE
+    if not unique or len(frames) < FRAMES_PER_STRAY * len(strays):
+        return False
+    if strays:
+        logger.warning("%s is taken as an image sequence without %s.", folder, strays[0].name)
+    return True
 
 
 def _media(source: Path) -> list[Path]:
     """List videos, stills and folders that are image sequences."""
     media: list[Path] = []
-    for folder in sorted({source, *(path for path in source.rglob("*") if path.is_dir())}):
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+    for folder, files in walk_folders(source):
         media += [path for path in files if is_video(path)]
         images = [path for path in files if is_image(path)]
-        media += [folder] if _is_sequence(images) else images
+        media += [folder] if _is_sequence(images, folder) else images
     return media
 
 
@@ -55,7 +64,7 @@ def _parts(path: Path, source: Path) -> tuple[str, ...]:
     return (*relative.parts[:-1], name) if len(relative.parts) > 1 else (name, name)
 
 
-def _parse_row(row: dict[str, str], source: Path, where: str) -> Clip:
+def _parse_row(row: dict[str, str], source: Path, where: str, subjects: SubjectNames) -> Clip:
     path = source / row["path"]
     if not path.exists() or not path.resolve().is_relative_to(source.resolve()):
         raise InputError(f"Expected a path below {source}, but got {row['path']!r} in {where}.")
@@ -67,7 +76,7 @@ def _parse_row(row: dict[str, str], source: Path, where: str) -> Clip:
         raise InputError(f"Expected start_s and end_s in seconds, but got {error} in {where}.") from error
     if not 0 <= start_s < end_s:
         raise InputError(f"Expected 0 <= start_s < end_s, but got {start_s} and {end_s} in {where}.")
-    names = safe_name(row["subject"]), safe_name(row["clip"])
+    names = subjects.name(row["subject"], source), safe_name(row["clip"])
     relative = path.relative_to(source).as_posix()
     return Clip("folder", *names, path, relative, start_s=start_s, end_s=end_s)
 
@@ -90,7 +99,12 @@ def read_clips_table(source: Path) -> list[Clip]:
                 f"Expected columns path, subject, clip and, optionally, start_s, end_s, but got "
                 f"{', '.join(sorted(header)) or 'none'} in {table}."
             )
-        clips = [_parse_row(row, source, f"{table} line {reader.line_num}") for row in reader]
+        subjects, clips = SubjectNames(), []
+        for row in reader:
+            where = f"{table} line {reader.line_num}"
+            if None in row:
+                raise InputError(f"Expected {len(header)} cells, but got more in {where}.")
+            clips.append(_parse_row(row, source, where, subjects))
     if not clips:
         raise InputError(f"Expected a clip a row, but {table} has none.")
     return clips
@@ -115,16 +129,11 @@ def find_folder(source: Path) -> list[Clip]:
     names = {path: _parts(path, source) for path in media}
     shared = Counter(names.values())
     clips: list[Clip] = []
-    owners: dict[str, str] = {}
+    subjects = SubjectNames()
     for path, parts in names.items():
         if shared[parts] > 1 and not path.is_dir():
             parts = (path.name, path.name) if path.parent == source else (*parts[:-1], path.name)
-        subject = safe_name(parts[0])
-        if owners.setdefault(subject, parts[0]) != parts[0]:
-            raise InputError(
-                f"Two subjects of {source}, {owners[subject]!r} and {parts[0]!r}, would both be called {subject!r}. "
-                "Rename one of them."
-            )
+        subject = subjects.name(parts[0], source)
         relative = path.relative_to(source).as_posix()
         clips.append(Clip("folder", subject, safe_name("_".join(parts[1:])), path, relative))
     return clips

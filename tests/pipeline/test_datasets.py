@@ -87,11 +87,28 @@ def test_emotionet_cuts_folders_into_shards_that_number_on(tmp_path, monkeypatch
     np.testing.assert_array_equal(second.at(np.array([0, 1])), [[-1, -1], [0, 1]])
 
 
+def test_emotionet_tells_apart_images_of_one_name_by_their_folders(tmp_path):
+    for name in ("a/0001.jpg", "b/0001.jpg"):
+        image(tmp_path / name)
+    touch(tmp_path / "t.csv", "file,AU1,AU2\nhttp://h/x/a/0001.jpg,1,1\nb/0001.jpg,0,0\n")
+    codes = [clip.read_labels(clip.label_paths).at(np.array([0])).tolist() for clip in find_clips(tmp_path)]
+    assert codes == [[[1, 1]], [[0, 0]]]
+    for table in ("file,AU1,AU2\n0001.jpg,1,1\n", "file,AU1,AU2\na/0001.jpg,1,1\na/0001.jpg,0,0\nb/0001.jpg,0,0\n"):
+        touch(tmp_path / "t.csv", table)
+        with pytest.raises(InputError, match="fits several"):
+            find_clips(tmp_path, "emotionet")
+
+
+def test_a_table_that_names_no_image_is_no_emotionet(tmp_path):
+    image(tmp_path / "cover.jpg")
+    touch(tmp_path / "features.csv", "frame,AU01,AU02\n1,0,1\n")
+    assert recognise(tmp_path) == "folder"
+
+
 def test_emotionet_names_a_wrong_code(tmp_path):
     root = emotionet(tmp_path, "file,AU1,AU2\n2.jpg,1,7\n")
-    clip = find_clips(root)[0]
     with pytest.raises(InputError, match="0, 1 or 999.*'7'.*table.csv"):
-        clip.read_labels(clip.label_paths)
+        find_clips(root, "emotionet")
 
 
 @pytest.mark.parametrize("top", ["dev/mp4", "test/mp4", "mp4", "."])
@@ -125,6 +142,8 @@ def test_clips_table_names_subjects_clips_and_parts(tmp_path):
         ("path,subject,clip,start_s,end_s\nraw/v1.mp4,a,x,5,5\n", "0 <= start_s < end_s"),
         ("path,subject,clip,start_s,end_s\nraw/v1.mp4,a,x,five,6\n", "in seconds"),
         ("path,subject,clip\n", "has none"),
+        ("path,subject,clip\nraw/v1.mp4,a,x,9\n", "Expected 3 cells"),
+        ("path,subject,clip\nraw/v1.mp4,1,x\nraw/v1.mp4,S1,y\n", "would both be called 'S1'"),
     ],
 )
 def test_clips_table_names_what_is_wrong(tmp_path, table, message):

@@ -50,6 +50,44 @@ def test_find_folder_takes_numbered_images_as_one_sequence(tmp_path):
     assert clip.name == "take/take" and len(clip.files()) == 3
 
 
+def test_find_folder_follows_links_once_and_passes_over_hidden_folders(tmp_path):
+    write_images(tmp_path / "data" / "anna" / "seq1", [1, 2])
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "anna").symlink_to(tmp_path / "data" / "anna")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    touch(tmp_path / "in" / ".thumbs" / "x.png")
+    assert keys(find_clips(tmp_path / "in")) == ["anna/seq1"]
+
+
+def test_find_folder_keeps_a_sequence_whole_beside_a_stray_picture(tmp_path):
+    write_images(tmp_path / "anna" / "seq", [0, 1, 2, 3])
+    touch(tmp_path / "anna" / "seq" / "cover.png")
+    (clip,) = find_clips(tmp_path)
+    assert clip.name == "anna/seq" and len(clip.files()) == 4
+
+
+def test_safe_name_cuts_long_names_and_keeps_them_apart():
+    first, second = (safe_name("x" * 400 + end) for end in "ab")
+    assert len(first) == len(second) == 100 and first != second
+
+
+def test_fingerprint_and_sha256_know_the_span(tmp_path):
+    touch(tmp_path / "v.mp4")
+    digests = set()
+    for span in ("0,1", "1,2", ","):
+        (tmp_path / "clips.csv").write_text(f"path,subject,clip,start_s,end_s\nv.mp4,a,x,{span}\n")
+        (clip,) = find_clips(tmp_path)
+        digests |= {clip.fingerprint(), clip.sha256()}
+    assert len(digests) == 6
+
+
+def test_a_table_in_another_encoding_is_one_clear_error(tmp_path):
+    touch(tmp_path / "v.mp4")
+    (tmp_path / "clips.csv").write_bytes("path,subject,clip\nv.mp4,Zoë,x\n".encode("latin-1"))
+    with pytest.raises(InputError, match="UTF-8"):
+        find_clips(tmp_path)
+
+
 def test_find_clips_takes_a_single_video(tmp_path):
     touch(tmp_path / "one.mp4")
     touch(tmp_path / "two.mp4")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from tclr.pipeline.store import Store
-from tclr.pipeline.tuples import TupleDataset, find_anchors, longest_run, split_subjects, tuple_offsets
+from tclr.pipeline.tuples import TupleDataset, find_anchors, follows_on, longest_run, split_subjects, tuple_offsets
 from tclr.schemas.errors import InputError
 
 
@@ -12,27 +12,34 @@ def test_tuple_offsets_are_anchor_sibling_and_the_following():
     np.testing.assert_array_equal(tuple_offsets(3, 3), [0, 1, 4, 7, 10])
 
 
-def slow_anchors(source_frame, face, span):
-    rows = {int(number): row for row, number in enumerate(source_frame)}
+def slow_anchors(follows, face, span):
     return [
         row
-        for row, number in enumerate(source_frame)
-        if all(face[rows[number + step]] if number + step in rows else False for step in range(span + 1))
+        for row in range(len(face) - span)
+        if all(face[row : row + span + 1]) and all(follows[row + 1 : row + span + 1])
     ]
 
 
 def test_find_anchors_equals_a_slow_search_and_never_bridges_a_gap():
     rng = np.random.default_rng(0)
     for _ in range(50):
-        source_frame = np.flatnonzero(rng.random(60) < 0.95) + 10
-        face = rng.random(len(source_frame)) < 0.93
+        number = np.flatnonzero(rng.random(60) < 0.95) + 10
+        face = rng.random(len(number)) < 0.93
+        follows = follows_on(number / 25)
+        np.testing.assert_array_equal(follows[1:], np.diff(number) == 1)
         for span in (1, 3, 9):
-            assert find_anchors(source_frame, face, span).tolist() == slow_anchors(source_frame, face, span)
+            assert find_anchors(follows, face, span).tolist() == slow_anchors(follows, face, span)
+
+
+def test_resampled_clips_count_as_whole():
+    assert follows_on(np.arange(20) * 2 / 25)[1:].all()  # every second frame of 25/s
+    assert len(find_anchors(follows_on(np.arange(20) / 12.5), np.ones(20, bool), 11)) == 9
+    assert follows_on(np.zeros(1)).tolist() == [False] and follows_on(np.zeros(0)).tolist() == []
 
 
 def test_longest_run_counts_frames_in_a_row():
-    assert longest_run(np.array([1, 2, 3, 5, 6]), np.array([1, 1, 1, 1, 1], bool)) == 3
-    assert longest_run(np.array([1, 2, 3, 4]), np.array([1, 0, 1, 1], bool)) == 2
+    assert longest_run(follows_on(np.array([1, 2, 3, 5, 6])), np.ones(5, bool)) == 3
+    assert longest_run(follows_on(np.arange(4)), np.array([1, 0, 1, 1], bool)) == 2
 
 
 def test_split_subjects_keeps_sides_apart_and_follows_the_seed():
