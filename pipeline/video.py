@@ -23,6 +23,9 @@ from tclr.schemas.errors import InputError, TruncatedError
 TRUNCATION_SLACK_FRAMES = 2
 """Frames that a container may promise beyond what decodes: counts of some writers are off by one or two."""
 
+TRUNCATION_SLACK_S = 0.5
+"""The same in time, for formats that state a duration and no count of frames."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -226,13 +229,19 @@ def _video_frames(media: ClipMedia) -> Iterator[Frame]:
             index += 1
     if index == 0:
         raise _not_a_video(media.clip.path, "it holds no frame")
-    expected = media.n_expected - lost.n_discarded if media.n_expected else round(duration_s / step_s)
-    slack = TRUNCATION_SLACK_FRAMES if media.n_expected else max(TRUNCATION_SLACK_FRAMES, round(0.5 / step_s))
-    if index < expected - slack and (media.n_expected or last_s + step_s < duration_s - 0.5):
-        raise TruncatedError(
-            f"Expected {expected} frames, but the video ends after {index}: {media.clip.path} is damaged or truncated. "
-            "Copy or convert it again, or keep what is there with --allow-truncated."
-        )
+    expected = media.n_expected - lost.n_discarded
+    if media.n_expected and index < expected - TRUNCATION_SLACK_FRAMES:
+        raise _truncated(media, f"{expected} frames", f"ends after {index}")
+    end_s = start_s + last_s + step_s
+    if end_s < duration_s - TRUNCATION_SLACK_S:
+        raise _truncated(media, f"{duration_s:.2f} s", f"ends after {end_s:.2f} s")
+
+
+def _truncated(media: ClipMedia, expected: str, got: str) -> TruncatedError:
+    return TruncatedError(
+        f"Expected {expected}, but the video {got}: {media.clip.path} is damaged or truncated. "
+        "Copy or convert it again, or keep what is there with --allow-truncated."
+    )
 
 
 def trim(frames: Iterator[Frame], start_s: float, end_s: float) -> Iterator[Frame]:
@@ -246,9 +255,7 @@ def trim(frames: Iterator[Frame], start_s: float, end_s: float) -> Iterator[Fram
             found = True
             yield replace(frame, timestamp_s=frame.timestamp_s - start_s)
     if not found:
-        raise InputError(
-            f"Expected frames from {start_s} to {end_s} s, but the video has none; it ends at {last_s:g} s."
-        )
+        raise InputError(f"Expected frames from {start_s} to {end_s} s, but the video ends at {last_s:g} s.")
 
 
 def resample(frames: Iterator[Frame], fps: float) -> Iterator[Frame]:

@@ -12,6 +12,7 @@ Layout
     STORE/manifest.parquet          one row a clip (``schemas/manifest.py``)
     STORE/run.json                  settings and versions of the last run
     STORE/parts/<subject>/<clip>.h5 clips that are extracted but not yet assembled (gone after a complete run)
+    STORE/old/<subject>.h5          a subject made with other settings that could not be made again; not read
 
 A subject file::
 

@@ -188,3 +188,62 @@ def test_changed_alignment_settings_give_the_store_of_a_new_run(tmp_path, source
     assert (result.n_skipped, result.n_frames, result.failures) == (0, 140, ())
     preprocess(source, tmp_path / "whole", config, workers=1)
     assert_equal_stores(root, tmp_path / "whole")
+
+
+def test_clip_that_now_fails_keeps_its_old_version_under_the_same_settings(tmp_path, moving_portrait, write_video):
+    for name in ("good", "bad"):
+        write_video(tmp_path / "in" / "anna" / f"{name}.mp4", moving_portrait(6))
+    root = tmp_path / "store"
+    preprocess(tmp_path / "in", root, SMALL, workers=1)
+    (tmp_path / "in" / "anna" / "bad.mp4").write_text("broken")
+    before = (root / "subjects" / "anna.h5").stat().st_ino
+    result = preprocess(tmp_path / "in", root, SMALL, workers=1)
+    assert [failure.name for failure in result.failures] == ["anna/bad"] and result.n_clips == 2
+    assert (root / "subjects" / "anna.h5").stat().st_ino == before  # nothing new: not written again
+    manifest = pd.read_parquet(root / "manifest.parquet").set_index("clip")
+    assert list(manifest.index) == ["bad", "good"] and "cannot decode" in manifest.loc["bad", "reason"]
+
+
+def test_subject_that_fails_under_new_settings_is_put_aside(tmp_path, moving_portrait, write_video):
+    for name in ("a", "b"):
+        write_video(tmp_path / "in" / f"{name}.mp4", moving_portrait(6))
+    root = tmp_path / "store"
+    preprocess(tmp_path / "in", root, SMALL, workers=1)
+    (tmp_path / "in" / "b.mp4").write_text("broken")
+    preprocess(tmp_path / "in", root, PreprocessConfig(align=AlignConfig(size=64)), workers=1)
+    with Store(root) as store:
+        assert store.subjects == ["a"] and store.crop_size() == 64
+    assert (root / "old" / "b.h5").is_file()
+
+
+def test_unreadable_file_of_a_stored_clip_does_not_stop_the_others(tmp_path, moving_portrait, write_video):
+    import cv2
+
+    folder = tmp_path / "in" / "anna" / "seq"
+    folder.mkdir(parents=True)
+    for number, image in enumerate(moving_portrait(3)):
+        cv2.imwrite(str(folder / f"{number}.png"), image[..., ::-1])
+    preprocess(tmp_path / "in", tmp_path / "store", SMALL, workers=1)
+    (folder / "1.png").unlink()
+    (folder / "1.png").symlink_to(tmp_path / "gone.png")
+    write_video(tmp_path / "in" / "ben.mp4", moving_portrait(4))
+    result = preprocess(tmp_path / "in", tmp_path / "store", SMALL, workers=1)
+    assert [failure.name for failure in result.failures] == ["anna/seq"]
+    with Store(tmp_path / "store") as store:
+        assert store.subjects == ["anna", "ben"]
+
+
+def test_changed_span_and_resampling_reach_the_store_and_its_tuples(tmp_path, moving_portrait, write_video):
+    from tclr.pipeline.tuples import index_clips
+
+    write_video(tmp_path / "in" / "v.mp4", moving_portrait(60))
+    table = tmp_path / "in" / "clips.csv"
+    config = PreprocessConfig(DetectConfig(fps=12.5), AlignConfig(size=48))
+    for start_s, first in ((0, 0), (0.8, 20)):
+        table.write_text(f"path,subject,clip,start_s,end_s\nv.mp4,a,x,{start_s},{start_s + 1.2}\n")
+        preprocess(tmp_path / "in", tmp_path / "store", config, workers=1)
+        with Store(tmp_path / "store") as store:
+            (info,) = store.clips
+            numbers = store.read(info, "source_frame")
+            assert numbers[0] == first and 14 <= len(numbers) <= 16
+            assert len(index_clips(store, ["a"], 11)[0].anchors) == len(numbers) - 11

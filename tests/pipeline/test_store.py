@@ -172,3 +172,22 @@ def test_read_clip_infos_lists_names_and_settings(store):
     infos = read_clip_infos(root / "subjects" / "s.h5")
     assert [info.clip for info in infos] == ["T1", "T2"]
     assert AlignConfig.model_validate_json(infos[0].root["align_config"]).size == SIZE
+
+
+def test_damaged_files_are_store_errors_whatever_the_damage(store):
+    root, _ = store
+    path = root / "subjects" / "s.h5"
+    sound, rng = path.read_bytes(), np.random.default_rng(0)
+    found = 0
+    for _ in range(40):
+        data = bytearray(sound)
+        for place in rng.integers(0, len(data), 30):
+            data[place] = rng.integers(256)
+        path.write_bytes(data if rng.random() < 0.7 else data[: rng.integers(1, len(data))])
+        found += sum(damage is not None for _, damage in find_damage(root))  # raises nothing else
+    assert found > 20
+
+
+def test_find_damage_refuses_a_folder_that_is_no_store(tmp_path):
+    with pytest.raises(StoreError, match="found none in"):
+        list(find_damage(tmp_path))
