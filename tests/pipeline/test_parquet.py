@@ -1,6 +1,6 @@
-import resource
+import subprocess
+import sys
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -9,14 +9,6 @@ from tclr.pipeline.parquet import read_metadata, read_schema, read_table, write_
 from tclr.schemas.errors import OutputError, StoreError
 
 TABLE = pa.table({"clip": pa.array(["a", "b"]).dictionary_encode(), "x": pa.array([1.5, None], pa.float32())})
-
-
-@pytest.fixture
-def disk_with_room_for():
-    """Return a function that lets no file of this process grow beyond some bytes, as a full disk does."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda n_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_write_table_round_trips_types_nulls_and_metadata(tmp_path):
@@ -31,14 +23,30 @@ def test_write_table_compresses_with_zstd_and_keeps_other_metadata(tmp_path):
     assert read_schema(tmp_path / "t.parquet").metadata[b"other"] == b"kept"
 
 
-def test_write_table_leaves_the_old_file_when_the_disk_is_full(tmp_path, disk_with_room_for):
-    write_table(tmp_path / "t.parquet", TABLE, {"old": True})
-    large = pa.table({"x": np.random.default_rng(0).random(100_000)})
-    disk_with_room_for(10_000)
-    with pytest.raises(OutputError, match=r"t\.parquet"):
-        write_table(tmp_path / "t.parquet", large, {})
-    assert read_metadata(tmp_path / "t.parquet") == {"old": True}
-    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+WRITE_ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np, pyarrow as pa
+from tclr.pipeline.parquet import write_table
+from tclr.schemas.errors import OutputError
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # no file may grow beyond, as on a full disk
+try:
+    write_table(Path(sys.argv[1]), pa.table({"x": np.random.default_rng(0).random(100_000)}), {})
+except OutputError as error:
+    sys.exit(7 if "t.parquet" in str(error) else 8)
+"""
+
+
+def test_write_table_leaves_the_old_file_when_the_disk_is_full(tmp_path):
+    path = tmp_path / "t.parquet"
+    write_table(path, TABLE, {"old": True})
+    # in a process of its own: the limit would also stop what the test runner writes
+    result = subprocess.run([sys.executable, "-c", WRITE_ON_A_FULL_DISK, str(path)])
+    assert result.returncode == 7
+    assert read_metadata(path) == {"old": True}
+    assert [item.name for item in tmp_path.iterdir()] == ["t.parquet"]
 
 
 def test_write_table_names_a_folder_that_cannot_be_made(tmp_path):
