@@ -71,16 +71,13 @@ def replay_track(frames: Iterable[Frame], store: Store, info: ClipInfo) -> Itera
     InputError
         If the source has other frames than the store.
     """
-    row = 0
-    fields = ("source_frame", "status", "score", "landmarks", "pose")
-    block: dict[str, np.ndarray] = {}
     has_blendshapes = bool(store.names(info, "blendshapes"))
+    fields = ["source_frame", "status", "score", "landmarks", "pose", *(["blendshapes"] * has_blendshapes)]
+    block: dict[str, np.ndarray] = {}
     for row, frame in enumerate(frames):
         place = row % BLOCK_FRAMES
         if place == 0:
             block = {name: store.read(info, name, row, row + BLOCK_FRAMES) for name in fields}
-            if has_blendshapes:
-                block["blendshapes"] = store.read(info, "blendshapes", row, row + BLOCK_FRAMES)
         if place >= len(block["status"]) or block["source_frame"][place] != frame.index:
             raise InputError(f"The source of clip {info.name} has changed while it was aligned again. Run again.")
         status = Status(int(block["status"][place]))

@@ -108,11 +108,16 @@ class _SubjectPlan:
 
     subject: str
     dataset: str
+    path: Path
     sources: dict[str, Path] = field(default_factory=dict)
     todo: list[Clip] = field(default_factory=list)
     detected: dict[str, Path] = field(default_factory=dict)
     kept: dict[str, Path] = field(default_factory=dict)
-    changed: bool = False
+
+    @property
+    def has_new(self) -> bool:
+        """Whether a clip comes from elsewhere than the subject's present file."""
+        return any(source != self.path for source in self.sources.values())
 
 
 def _part_path(store: Path, clip: Clip) -> Path:
@@ -164,7 +169,7 @@ def _is_done(info: ClipInfo | None, clip: Clip, config: PreprocessConfig) -> boo
 def _plan_subject(store: Path, subject: str, clips: list[Clip], config: PreprocessConfig) -> _SubjectPlan:
     path = subject_path(store, subject)
     stored = {info.clip: info for info in _read_infos(path)}
-    plan = _SubjectPlan(subject, clips[0].dataset)
+    plan = _SubjectPlan(subject, clips[0].dataset, path)
     for clip in clips:
         part = _part_path(store, clip)
         parts = {info.clip: info for info in _read_infos(part)}
@@ -173,10 +178,8 @@ def _plan_subject(store: Path, subject: str, clips: list[Clip], config: Preproce
             remove_quietly(part)  # left by a run that was killed just after it assembled the subject
         elif _is_done(parts.get(clip.clip), clip, config):
             plan.sources[clip.clip] = part
-            plan.changed = True
         else:
             plan.todo.append(clip)
-            plan.changed = True
             for place, infos in ((path, stored), (part, parts)):
                 if _is_detected(infos.get(clip.clip), clip, config):
                     plan.detected[clip.clip] = place
@@ -335,19 +338,20 @@ class _Run:
                 clips[future] = clip
         queue = as_completed(clips)
         for plan in plans:
-            if plan.changed and not plan.todo:
+            if plan.has_new and not plan.todo:
                 self._finish(plan, clips, queue)
         for future in queue:
-            outcome = self._outcome(future, clips.pop(future))
+            ended = clips.pop(future)
+            outcome = self._outcome(future, ended)
             future.release()
             if outcome.fatal:
                 self.client.cancel(list(clips))
                 raise OutputError(outcome.reason)
-            if not outcome.clip:
+            if ended is None:
                 continue
             plan = by_subject[outcome.subject]
             if not outcome.reason:
-                plan.sources[outcome.clip] = self.store / "parts" / outcome.subject / f"{outcome.clip}.h5"
+                plan.sources[outcome.clip] = _part_path(self.store, ended)
             elif outcome.clip in plan.kept:
                 plan.sources[outcome.clip] = plan.kept[outcome.clip]
             waiting[outcome.subject] -= 1
@@ -357,19 +361,17 @@ class _Run:
 
     def _finish(self, plan: _SubjectPlan, clips: dict[Future, Clip | None], queue: as_completed) -> None:
         """Assemble a subject if anything of it is new; put aside a file that no setting of this run made."""
-        path = subject_path(self.store, plan.subject)
-        if any(source != path for source in plan.sources.values()):
+        if plan.has_new:
             self._assemble(plan, clips, queue)
-        elif not plan.sources and path.is_file():
-            old = self.store / "old" / path.name
+        elif not plan.sources and plan.path.is_file():
+            old = self.store / "old" / plan.path.name
             old.parent.mkdir(exist_ok=True)
-            path.replace(old)
-            logger.warning("%s was made with other settings and could not be made again: moved to %s.", path, old)
+            plan.path.replace(old)
+            logger.warning("%s was made with other settings and could not be made again: moved to %s.", plan.path, old)
 
     def _assemble(self, plan: _SubjectPlan, clips: dict[Future, Clip | None], queue: as_completed) -> None:
         attrs = root_attrs(plan.dataset, plan.subject, self.config.detect, self.config.align, self.version)
-        path = subject_path(self.store, plan.subject)
-        future = self.client.submit(_assemble_task, path, plan.sources, attrs, pure=False, priority=10)
+        future = self.client.submit(_assemble_task, plan.path, plan.sources, attrs, pure=False, priority=10)
         clips[future] = None
         queue.add(future)
 
@@ -497,7 +499,7 @@ def preprocess(
     plans = [_plan_subject(store, subject, its_clips, config) for subject, its_clips in subjects.items()]
     n_todo = sum(len(plan.todo) for plan in plans)
     progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
-    if any(plan.changed for plan in plans):
+    if any(plan.todo or plan.has_new for plan in plans):
         with connect(workers, scheduler) as client:
             _Run(client, store, config, progress, notify).walk(plans)
     _remove_empty_parts(store)
