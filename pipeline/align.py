@@ -13,10 +13,10 @@ import numpy as np
 
 from tclr.schemas.errors import InputError
 
-EYES_NOSE = {478: ((33, 133), (362, 263), (1,)), 68: ((36, 39), (42, 45), (30,))}
+EYES_NOSE = {478: ((33, 133), (362, 263), (1,)), 68: ((36, 39), (42, 45), (30,)), 5: ((0,), (1,), (2,))}
 """Landmark indices, by number of landmarks, whose means are the left eye, the right eye (as seen in the picture) and
 the tip of the nose: the corners of an eye are averaged, so that a blink does not move the crop."""
-MOUTH = {478: (61, 291), 68: (48, 54)}
+MOUTH = {478: (61, 291), 68: (48, 54), 5: (3, 4)}
 """Left and right corner of the mouth."""
 
 
@@ -61,7 +61,7 @@ def anchor_points(landmarks: np.ndarray, template: Template) -> np.ndarray:
     Parameters
     ----------
     landmarks : ndarray
-        (K, 2 or 3), K = 478 (mediapipe) or 68 (face-alignment).
+        (K, 2 or 3), K = 478 (mediapipe), 68 (face-alignment) or 5 (eyes, nose, corners of the mouth).
     template : Template
         Which points.
 
@@ -73,7 +73,7 @@ def anchor_points(landmarks: np.ndarray, template: Template) -> np.ndarray:
     Raises
     ------
     InputError
-        If K is neither.
+        If K is none of them.
     """
     if len(landmarks) not in template.groups:
         known = " or ".join(str(number) for number in sorted(template.groups))

@@ -52,7 +52,7 @@ def _bare_landmarks(clip: Clip, detect: DetectConfig) -> None:
     with closing(open_detector(detect)) as detector:
         for frame in read_frames(probe(clip, detect.image_fps)):
             if frame.image is not None:
-                detector.detect(frame.image, frame.timestamp_s)
+                detector.detect([frame.image], [frame.timestamp_s])
 
 
 def bench_preprocess(clip: Clip, folder: Path, runs: int) -> BenchRow:

@@ -99,7 +99,7 @@ class SubjectTracker:
                 yield TrackedFrame(frame, Status.unreadable)
                 continue
             last_bbox = self._bbox if self._tracked else None
-            face = choose_face(self._detector.detect(frame.image, frame.timestamp_s), last_bbox)
+            face = choose_face(self._detector.detect([frame.image], [frame.timestamp_s])[0], last_bbox)
             if face is None:
                 self._bbox = None
                 yield TrackedFrame(frame, Status.no_face)

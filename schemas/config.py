@@ -35,7 +35,7 @@ class Settings(BaseModel):
 class DetectConfig(Settings):
     """How faces are found. Changing any of these means detecting again."""
 
-    detector: Literal["mediapipe"] = Field("mediapipe", description="Landmark detector.")
+    detector: str = Field("mediapipe", description="Landmark detector: mediapipe, face-alignment, or an installed one.")
     fps: float = Field(0.0, ge=0, description="Frames a second to take, by time; 0 takes every frame.")
     image_fps: float = Field(25.0, gt=0, description="Frames a second of image sequences; BP4D's are always 25.")
     max_faces: int = Field(1, ge=1, le=16, description="Faces looked for in a frame; the subject's is kept.")

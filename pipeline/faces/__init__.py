@@ -1,34 +1,69 @@
 """Detector backends behind one small protocol.
 
-A backend takes RGB frames in order and returns the faces of each; ``open_detector`` makes one from settings.
+A backend takes RGB frames in order and returns the faces of each; ``open_detector`` makes one from settings. Backends
+register in the entry-point group ``tclr.detectors``; ours are ``mediapipe`` and ``face-alignment`` (``setup.cfg``),
+anyone's may stand beside them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from importlib.metadata import entry_points
 from typing import Protocol
 
 import numpy as np
 
 from tclr.pipeline.faces.face import Face
 from tclr.schemas.config import DetectConfig
+from tclr.schemas.errors import SettingError
 
-__all__ = ["Detector", "Face", "detect_image", "open_detector"]
+__all__ = ["Detector", "Face", "detect_image", "known_detectors", "open_detector"]
+
+GROUP = "tclr.detectors"
 
 
 class Detector(Protocol):
-    """Finds faces in the frames of one clip; holds the state of tracking, so each clip opens its own."""
+    """Finds faces in the frames of one clip; may hold the state of tracking, so each clip opens its own.
+
+    Attributes
+    ----------
+    name : str
+        As the store records it, with what made the model tell apart.
+    n_landmarks : int
+        478, 68 or 5, in the order of mediapipe, iBUG or eyes, nose, corners of the mouth (``align.TEMPLATES``).
+    blendshape_names : tuple of str
+        Names of ``Face.blendshapes``; empty if there are none.
+    batch_size : int
+        Frames that ``detect`` likes to get at once.
+    """
 
     name: str
     n_landmarks: int
     blendshape_names: tuple[str, ...]
+    batch_size: int
 
-    def detect(self, image: np.ndarray, timestamp_s: float) -> list[Face]:
-        """Return the faces of the next frame, (H, W, 3) uint8 RGB; timestamps must not fall."""
+    def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
+        """Return the faces of each of the next frames, (H, W, 3) uint8 RGB; timestamps must not fall."""
+        ...
+
+    def look(self, image: np.ndarray) -> list[Face]:
+        """Return the faces of one image, whatever the frames before it and whatever their number.
+
+        Cheaper than ``detect`` where the backend can: landmarks may then be the 5 of the docstring above. Every face
+        has a ``score``.
+        """
         ...
 
     def score_crop(self, crop: np.ndarray) -> float:
-        """Return how sure an independent face detector is, 0..1, that a crop (S, S, 3) uint8 shows a face."""
+        """Return how sure a face detector is, 0..1, that a crop (S, S, 3) uint8 shows a face.
+
+        Asked only for faces that have no ``score`` of their own.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget the frames so far: the next one has nothing to do with them."""
         ...
 
     def close(self) -> None:
@@ -36,7 +71,16 @@ class Detector(Protocol):
         ...
 
 
-def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
+DetectorFactory = Callable[..., Detector]
+"""What an entry point names: called as ``factory(config, video=..., n_faces=...)``, see ``open_detector``."""
+
+
+def known_detectors() -> list[str]:
+    """Return the names of all installed backends, sorted."""
+    return sorted(point.name for point in entry_points(group=GROUP))
+
+
+def open_detector(config: DetectConfig, *, video: bool = True, n_faces: int | None = None) -> Detector:
     """Open the detector that the settings name.
 
     Parameters
@@ -45,18 +89,24 @@ def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
         Detection settings.
     video : bool
         Track from frame to frame; ``False`` treats each image on its own.
+    n_faces : int, optional
+        Faces to look for in a frame, at most ``config.max_faces``, which is the default.
 
     Raises
     ------
+    SettingError
+        If no installed backend has that name.
     ModelError
         If a model file is missing or damaged.
     """
-    from tclr.pipeline.faces.mediapipe import MediapipeDetector
-
-    return MediapipeDetector(config, video=video)
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if config.detector not in points:
+        raise SettingError(f"Unknown detector {config.detector!r}. Known detectors: {', '.join(known_detectors())}.")
+    factory: DetectorFactory = points[config.detector].load()
+    return factory(config, video=video, n_faces=min(n_faces or config.max_faces, config.max_faces))
 
 
 def detect_image(image: np.ndarray, config: DetectConfig | None = None) -> list[Face]:
     """Return the faces of one still image, (H, W, 3) uint8 RGB."""
     with closing(open_detector(config or DetectConfig(), video=False)) as detector:
-        return detector.detect(image, 0.0)
+        return detector.detect([image], [0.0])[0]

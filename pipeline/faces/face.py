@@ -19,11 +19,14 @@ class Face:
         (3,) float32: pitch, yaw, roll in radians; see ``pose_from_rotation``.
     blendshapes : ndarray or None
         (52,) float32, 0..1.
+    score : float or None
+        How sure the detector is, 0..1, if it says so itself.
     """
 
     landmarks: np.ndarray
     pose: np.ndarray
     blendshapes: np.ndarray | None
+    score: float | None = None
 
     @property
     def bbox(self) -> np.ndarray:

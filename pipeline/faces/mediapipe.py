@@ -1,7 +1,8 @@
 """The mediapipe backend: 478 landmarks, 52 blendshapes and pose from the face landmarker bundle.
 
 The face landmarker reports no confidence of its own, so ``score_crop`` asks the BlazeFace detector of the same
-bundle, independently, whether the crop shows a face.
+bundle, independently, whether the crop shows a face. With one face to look for mediapipe filters landmarks over time;
+with several it does not.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import mediapipe as mp
@@ -53,27 +54,31 @@ def face_triangles() -> np.ndarray:
 
 
 class MediapipeDetector:
-    """Face landmarker in VIDEO mode (or IMAGE mode for stills) with BlazeFace as a check."""
+    """Face landmarker in VIDEO mode (or IMAGE mode for stills) with BlazeFace as a check; see ``Detector``."""
 
     name = "mediapipe"
     n_landmarks = 478
     blendshape_names: tuple[str, ...] = BLENDSHAPE_NAMES
+    batch_size = 1
 
-    def __init__(self, config: DetectConfig, *, video: bool) -> None:
-        model = find_model()
+    def __init__(self, config: DetectConfig, *, video: bool, n_faces: int) -> None:
+        self._config = config
+        self._n_faces = n_faces
         self._video = video
-        self._last_ms = -1
+        self._model = str(find_model())
         self._started: set[str] = set()
         with _quiet():
-            self._open(config, str(model))
+            self._landmarker = self._open_landmarker()
+            self._checker = self._open_checker()
 
-    def _open(self, config: DetectConfig, model: str) -> None:
-        mode = vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE
-        self._landmarker = vision.FaceLandmarker.create_from_options(
+    def _open_landmarker(self) -> vision.FaceLandmarker:
+        self._last_ms = -1
+        config = self._config
+        return vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_path=model),
-                running_mode=mode,
-                num_faces=config.max_faces,
+                base_options=BaseOptions(model_asset_path=self._model),
+                running_mode=vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE,
+                num_faces=self._n_faces,
                 min_face_detection_confidence=config.min_detection_confidence,
                 min_face_presence_confidence=config.min_presence_confidence,
                 min_tracking_confidence=config.min_tracking_confidence,
@@ -81,16 +86,21 @@ class MediapipeDetector:
                 output_facial_transformation_matrixes=True,
             )
         )
-        with zipfile.ZipFile(model) as bundle:
+
+    def _open_checker(self) -> vision.FaceDetector:
+        with zipfile.ZipFile(self._model) as bundle:
             blazeface = bundle.read("face_detector.tflite")
-        self._checker = vision.FaceDetector.create_from_options(
+        return vision.FaceDetector.create_from_options(
             vision.FaceDetectorOptions(
                 base_options=BaseOptions(model_asset_buffer=blazeface), min_detection_confidence=SCORE_FLOOR
             )
         )
 
-    def detect(self, image: np.ndarray, timestamp_s: float) -> list[Face]:
-        """Return the faces of the next frame; see ``Detector.detect``."""
+    def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
+        """Return the faces of the next frames."""
+        return [self._detect_frame(image, time_s) for image, time_s in zip(images, timestamps_s, strict=True)]
+
+    def _detect_frame(self, image: np.ndarray, timestamp_s: float) -> list[Face]:
         with self._quiet_at_first("landmarker"):
             result = self._landmark(_to_image(image), timestamp_s)
         height, width = image.shape[:2]
@@ -109,6 +119,23 @@ class MediapipeDetector:
             )
         ]
 
+    def look(self, image: np.ndarray) -> list[Face]:
+        """Return the faces that BlazeFace finds, with 5 landmarks, no pose and no blendshapes."""
+        height, width = image.shape[:2]
+        faces = []
+        for detection in self._detections(image):
+            score = float(detection.categories[0].score)
+            if score >= self._config.min_detection_confidence:
+                # right eye, left eye, nose, mouth, ears; BlazeFace knows one point of the mouth
+                x = [(key.x * width, key.y * height, 0.0) for key in detection.keypoints]
+                landmarks = np.array([x[0], x[1], x[2], x[3], x[3]], np.float32)
+                faces.append(Face(landmarks, np.full(3, np.nan, np.float32), None, score))
+        return faces
+
+    def _detections(self, image: np.ndarray) -> list[vision.FaceDetectorResult]:
+        with self._quiet_at_first("checker"):
+            return self._checker.detect(_to_image(image)).detections
+
     def _quiet_at_first(self, model: str) -> AbstractContextManager[None]:
         if model in self._started:
             return nullcontext()
@@ -124,9 +151,16 @@ class MediapipeDetector:
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return BlazeFace's best score on a crop, 0 where it finds nothing."""
-        with self._quiet_at_first("checker"):
-            found = self._checker.detect(_to_image(crop)).detections
-        return max((float(detection.categories[0].score) for detection in found), default=0.0)
+        scores = (float(detection.categories[0].score) for detection in self._detections(crop))
+        return max(scores, default=0.0)
+
+    def reset(self) -> None:
+        """Open the landmarker anew (some 20 ms): it has no other way to forget the last frame's faces."""
+        if not self._video:
+            return
+        with _quiet():
+            self._landmarker.close()
+            self._landmarker = self._open_landmarker()
 
     def close(self) -> None:
         """Free the models."""

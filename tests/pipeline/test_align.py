@@ -57,8 +57,8 @@ def test_align_transform_margin_zooms_out_around_the_centre():
 
 
 def test_align_transform_refuses_another_number_of_landmarks():
-    with pytest.raises(InputError, match="68 or 478 landmarks a face, but got 5"):
-        align_transform(np.zeros((5, 3)), TEMPLATES["tclr"], 100, 1.0)
+    with pytest.raises(InputError, match="5 or 68 or 478 landmarks a face, but got 7"):
+        align_transform(np.zeros((7, 3)), TEMPLATES["tclr"], 100, 1.0)
 
 
 def moving(times_s, speed):
