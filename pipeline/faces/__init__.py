@@ -18,7 +18,7 @@ from tclr.pipeline.faces.face import Face
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.errors import SettingError
 
-__all__ = ["Detector", "Face", "detect_image", "known_detectors", "open_detector"]
+__all__ = ["Detector", "Face", "check_models", "detect_image", "known_detectors", "open_detector"]
 
 GROUP = "tclr.detectors"
 
@@ -36,12 +36,15 @@ class Detector(Protocol):
         Names of ``Face.blendshapes``; empty if there are none.
     batch_size : int
         Frames that ``detect`` likes to get at once.
+    n_faces : int
+        Most faces that ``detect`` looks for in a frame; may be set before its first call.
     """
 
     name: str
     n_landmarks: int
     blendshape_names: tuple[str, ...]
     batch_size: int
+    n_faces: int
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of each of the next frames, (H, W, 3) uint8 RGB; timestamps must not fall."""
@@ -80,7 +83,20 @@ def known_detectors() -> list[str]:
     return sorted(point.name for point in entry_points(group=GROUP))
 
 
-def open_detector(config: DetectConfig, *, video: bool = True, n_faces: int | None = None) -> Detector:
+def check_models(config: DetectConfig) -> None:
+    """Find, or fetch, the model files of the detector that the settings name, before any work begins.
+
+    Raises
+    ------
+    SettingError
+        If no installed backend has that name.
+    ModelError
+        If a model file is missing or damaged.
+    """
+    open_detector(config).close()
+
+
+def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
     """Open the detector that the settings name.
 
     Parameters
@@ -89,8 +105,6 @@ def open_detector(config: DetectConfig, *, video: bool = True, n_faces: int | No
         Detection settings.
     video : bool
         Track from frame to frame; ``False`` treats each image on its own.
-    n_faces : int, optional
-        Faces to look for in a frame, at most ``config.max_faces``, which is the default.
 
     Raises
     ------
@@ -103,7 +117,7 @@ def open_detector(config: DetectConfig, *, video: bool = True, n_faces: int | No
     if config.detector not in points:
         raise SettingError(f"Unknown detector {config.detector!r}. Known detectors: {', '.join(known_detectors())}.")
     factory: DetectorFactory = points[config.detector].load()
-    return factory(config, video=video, n_faces=min(n_faces or config.max_faces, config.max_faces))
+    return factory(config, video=video, n_faces=config.max_faces)
 
 
 def detect_image(image: np.ndarray, config: DetectConfig | None = None) -> list[Face]:
