@@ -7,6 +7,7 @@ that another has; interlaced frames, which need their neighbours; truncated file
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,6 +44,9 @@ PROGRESSIVE_ORDERS = frozenset({0, 1})
 
 UNKNOWN_INDEX = -1
 """``index`` of a frame that was jumped to."""
+
+SEEK_BACK_S = (0.0, 2.0, 10.0, math.inf)
+"""How far before a time to seek, one after the other, in formats that may land after it; chosen by us."""
 
 SEEK_TRIES = 3
 """Keyframes to seek to, one before the other: formats that seek by the time of decoding may land too late."""
@@ -257,6 +261,8 @@ def sample_frames(media: ClipMedia, n: int, *, reduction: int = 1) -> Iterator[F
         In order of time. ``index`` is -1 for keyframes of a video, whose position is not known; ``image`` is
         ``None`` for an image file that cannot be decoded. A video that cannot be decoded gives nothing.
     """
+    if n < 1:
+        raise ValueError(f"Expected 'n' to be at least 1, but got {n}.")
     if is_video_clip(media.clip):
         yield from _sample_video(media, n)
         return
@@ -288,19 +294,31 @@ class _Sampler:
 
     def first(self) -> Frame | None:
         """Return the first frame of the clip that can be decoded."""
-        decoded = deinterlace(decode(self._container))
-        start = next(decoded, (None, None))
+        start, decoded = self._decode()
         self._start_s = to_seconds(start[0] or 0, self._stream.time_base)
         index = 0
         if self._clip.start_s > 0:
             index = UNKNOWN_INDEX
-            with suppress(av.error.FFmpegError):
-                self._seek(0)
-                decoded = deinterlace(decode(self._container))
+            start, decoded = self._decode_to_start(start, decoded)
         for found in chain([start], decoded):
             if found[1] is not None and self._time_s(found[0]) >= 0:
                 return self._frame(found, index)
         return None
+
+    def _decode(self) -> tuple[Decoded, Iterator[Decoded]]:
+        """Return the next frame and those that follow."""
+        decoded = deinterlace(decode(self._container))
+        return next(decoded, (None, None)), decoded
+
+    def _decode_to_start(self, start: Decoded, decoded: Iterator[Decoded]) -> tuple[Decoded, Iterator[Decoded]]:
+        """Return the same from before the clip's start on; some formats need to be sent further back."""
+        for back_s in SEEK_BACK_S:
+            with suppress(av.error.FFmpegError):
+                self._seek(-min(back_s, self._clip.start_s))
+                start, decoded = self._decode()
+            if start[0] is not None and self._time_s(start[0]) <= 0:
+                break
+        return start, decoded
 
     def keyframe_near(self, time_s: float) -> Frame | None:
         """Return the keyframe at or before a time, or in some formats the next one; ``None`` if it cannot be had."""
@@ -317,13 +335,15 @@ class _Sampler:
 def _sample_video(media: ClipMedia, n: int) -> Iterator[Frame]:
     with suppress(InputError), open_video(media.clip.path) as container:
         sampler = _Sampler(media, container)
-        frame = last = sampler.first()
-        for k in range(n):
-            if k > 0 and last is not None:
-                frame = sampler.keyframe_near(k * sampler.end_s / n)
-            if frame is not None and (k == 0 or last.timestamp_s < frame.timestamp_s < sampler.end_s):
-                last = frame
+        last = sampler.first()
+        if last is None:
+            return
+        yield last
+        for k in range(1, n):
+            frame = sampler.keyframe_near(k * sampler.end_s / n)
+            if frame is not None and last.timestamp_s < frame.timestamp_s < sampler.end_s:
                 yield frame
+                last = frame
 
 
 def _duration_s(container: av.container.InputContainer) -> float:

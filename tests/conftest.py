@@ -43,16 +43,21 @@ def write_video() -> Callable[..., Path]:
         codec: str = "libx264",
         pts_ms: Sequence[int] | None = None,
         options: dict[str, str] | None = None,
+        codec_options: dict[str, str] | None = None,
+        pix_fmt: str = "yuv420p",
+        source_fmt: str = "rgb24",
+        tune: Callable[[av.VideoStream], object] = lambda stream: None,
     ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(path), "w", options=options or {}) as container:
-            stream = container.add_stream(codec, rate=fps)
+            stream = container.add_stream(codec, rate=fps, options=codec_options or {})
             stream.height, stream.width = images[0].shape[:2]
-            stream.pix_fmt = "yuv420p"
+            stream.pix_fmt = pix_fmt
+            tune(stream)
             if pts_ms is not None:
                 stream.codec_context.time_base = Fraction(1, 1000)
             for i, image in enumerate(images):
-                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame = av.VideoFrame.from_ndarray(image, format=source_fmt)
                 frame.pts = i if pts_ms is None else pts_ms[i]
                 frame.time_base = Fraction(1, fps) if pts_ms is None else Fraction(1, 1000)
                 container.mux(stream.encode(frame))
