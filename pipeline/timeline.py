@@ -144,13 +144,14 @@ def _scan(container: av.container.InputContainer) -> tuple[np.ndarray, np.ndarra
     pts, keys = [], []
     try:
         for packet in container.demux(stream):
-            if packet.is_discard or not packet.size:
+            if not packet.size:
                 continue
             if packet.pts is None or packet.is_corrupt or (is_vp8 and not memoryview(packet)[0] & VP8_SHOWN):
                 return None
-            pts.append(packet.pts)
             if packet.is_keyframe:
-                keys.append(packet.pts)
+                keys.append(packet.pts)  # an edit list may hide it and show what depends on it
+            if not packet.is_discard:
+                pts.append(packet.pts)
     except av.error.FFmpegError:
         return None
     rising = np.unique(np.array(pts, np.int64))
