@@ -5,7 +5,6 @@ Images are (H, W, 3) uint8 RGB. Turned and mirrored as the container or the EXIF
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +83,12 @@ class FrameConverter:
 
     def __init__(self, stream: av.VideoStream, path: Path) -> None:
         self._path = path
-        self._pixel_aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+        self._pixel_aspect = float(aspect or 1)
         if not 1 / MAX_PIXEL_ASPECT <= self._pixel_aspect <= MAX_PIXEL_ASPECT:
             raise InputError(
                 f"Expected pixels at most {MAX_PIXEL_ASPECT} times as wide as high, or the reverse, but {path} says "
-                f"{self._pixel_aspect}. Correct it, for instance with ffmpeg -i IN -c copy -aspect 4:3 OUT."
+                f"{self._pixel_aspect:g}. Correct it, for instance with ffmpeg -i IN -c copy -aspect 4:3 OUT."
             )
         self._scaler = VideoReformatter()
 
@@ -105,10 +105,10 @@ class FrameConverter:
         InputError
             If it turns by something else than a multiple of 90 degrees.
         """
-        side = frame.side_data.get("DISPLAYMATRIX")
+        side: Any = frame.side_data.get("DISPLAYMATRIX")
         if side is None:
             return UPRIGHT
-        matrix = np.frombuffer(bytes(side), np.int32)[[0, 1, 3, 4]] / 0x10000
+        matrix = np.frombuffer(memoryview(side), np.int32)[[0, 1, 3, 4]] / 0x10000
         matrix /= np.abs(matrix).max() or 1
         a, b, c, d = (int(value) for value in np.rint(matrix))
         if abs(a * d - b * c) != 1 or np.abs(matrix - (a, b, c, d)).max() > 0.01:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -66,13 +66,21 @@ class Frame(Moment):
 
 
 @dataclass(frozen=True)
-class _Undecoded(Moment):
-    """A frame before it is made an image: only those that are taken are."""
+class DecodedFrame(Moment):
+    """A frame of a video before it is made an image: only those that are taken are."""
 
-    picture: av.VideoFrame | Path | None
+    picture: av.VideoFrame | None
+
+
+@dataclass(frozen=True)
+class ImageFile(Moment):
+    """A frame that is an image file, not yet opened."""
+
+    path: Path
 
 
 Moments = TypeVar("Moments", bound=Moment)
+Pts = TypeVar("Pts", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,11 @@ class ClipMedia:
     height: int
     n_expected: int
     image_fps: float
+
+    @property
+    def step_s(self) -> float:
+        """Seconds from one frame to the next at the nominal rate."""
+        return 1 / (self.fps or self.image_fps)
 
 
 def _not_a_video(path: Path, reason: object) -> InputError:
@@ -169,8 +182,8 @@ def probe(clip: Clip, image_fps: float) -> ClipMedia:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or stream.base_rate or 0)
         n_expected = count_frames(container)
-        first = next((frame for _, frame in decode(container) if frame is not None), None)
-        size = (stream.width, stream.height) if first is None else FrameConverter(stream, path).size(first)
+        shown = next((frame for _, frame in decode(container) if frame is not None), None)
+        size = (stream.width, stream.height) if shown is None else FrameConverter(stream, path).size(shown)
         return ClipMedia(clip, rate, *size, n_expected, image_fps)
 
 
@@ -253,8 +266,9 @@ def decode(container: av.container.InputContainer) -> Iterator[Decoded]:
         yield pts, None
 
 
-def to_seconds(pts: np.ndarray | int, time_base: Fraction) -> np.ndarray | float:
-    """Return timestamps in seconds."""
+def to_seconds(pts: Pts, stream: av.VideoStream) -> Pts:
+    """Return timestamps of a stream in seconds."""
+    time_base = stream.time_base or Fraction(1)
     return pts * time_base.numerator / time_base.denominator
 
 
@@ -293,7 +307,7 @@ def _tagged_duration_s(stream: av.VideoStream) -> float:
         return 0.0
 
 
-def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None, step_s: float) -> float:
+def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None) -> float:
     """Return the time of a frame that follows one at ``last_s``: never before it.
 
     Raises
@@ -304,8 +318,8 @@ def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None, s
     if last_s is None:
         return 0.0
     if time_s is None:  # a frame without a timestamp follows the last one at the nominal rate
-        return last_s + step_s
-    if time_s < last_s - step_s / 2:
+        return last_s + media.step_s
+    if time_s < last_s - media.step_s / 2:
         raise InputError(
             f"Expected frames in order of time, but {media.clip.path} goes back from {last_s:g} to {time_s:g} s. "
             "Give it new timestamps, for instance with ffmpeg -fflags +igndts -i IN -fps_mode vfr OUT."
@@ -313,19 +327,18 @@ def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None, s
     return max(last_s, time_s)
 
 
-def _decode_all(media: ClipMedia, container: av.container.InputContainer) -> Iterator[_Undecoded]:
-    time_base = container.streams.video[0].time_base
-    step_s = 1 / (media.fps or media.image_fps)
+def _decode_all(media: ClipMedia, container: av.container.InputContainer) -> Iterator[DecodedFrame]:
+    stream = container.streams.video[0]
     start_s, last_s, n_frames = 0.0, None, 0
     for n_frames, (pts, frame) in enumerate(deinterlace(decode(container)), start=1):
-        time_s = None if pts is None else to_seconds(pts, time_base)
+        time_s = None if pts is None else to_seconds(pts, stream)
         if last_s is None:
             start_s = time_s or 0.0
-        last_s = _next_time_s(media, None if time_s is None else time_s - start_s, last_s, step_s)
-        yield _Undecoded(n_frames - 1, last_s, frame)
+        last_s = _next_time_s(media, None if time_s is None else time_s - start_s, last_s)
+        yield DecodedFrame(n_frames - 1, last_s, frame)
     if last_s is None:
         raise _not_a_video(media.clip.path, "it holds no frame")
-    check_whole(container, media, n_frames, start_s + last_s + step_s)
+    check_whole(container, media, n_frames, start_s + last_s + media.step_s)
 
 
 def _read_video(media: ClipMedia, fps: float) -> Iterator[Frame]:
@@ -335,19 +348,19 @@ def _read_video(media: ClipMedia, fps: float) -> Iterator[Frame]:
             yield Frame(row.index, row.timestamp_s, None if row.picture is None else convert(row.picture))
 
 
-def image_moments(media: ClipMedia) -> Iterator[_Undecoded]:
-    """Yield the images of a clip that is no video, not yet read."""
+def list_image_files(media: ClipMedia) -> Iterator[ImageFile]:
+    """Yield the images of a clip that is no video, with their times."""
     images = list_images(media.clip)
     for number, path in images:
         timestamp_s = 0.0 if media.clip.stills else (number - images[0][0]) / media.image_fps
-        yield _Undecoded(number, timestamp_s, path)
+        yield ImageFile(number, timestamp_s, path)
 
 
-def load_images(rows: Iterator[_Undecoded], reduction: int) -> Iterator[Frame]:
+def load_images(files: Iterable[ImageFile], reduction: int) -> Iterator[Frame]:
     """Read image files, one at a time."""
-    for row in rows:
-        image, applied = read_image(row.picture, reduction)
-        yield Frame(row.index, row.timestamp_s, image, row.picture.name, applied)
+    for file in files:
+        image, applied = read_image(file.path, reduction)
+        yield Frame(file.index, file.timestamp_s, image, file.path.name, applied)
 
 
 def trim(frames: Iterator[Moments], start_s: float, end_s: float) -> Iterator[Moments]:
@@ -415,4 +428,4 @@ def read_frames(media: ClipMedia, fps: float = 0, *, reduction: int = 1) -> Iter
     """
     if is_video_clip(media.clip):
         return _read_video(media, fps)
-    return load_images(select(image_moments(media), media.clip, fps), reduction)
+    return load_images(select(list_image_files(media), media.clip, fps), reduction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,3 +82,25 @@ def make_store() -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def cut_by_edit_list() -> Callable[[Path, int, int], None]:
+    """Return a function that has an MP4 of 25 frames/s with B-frames show frames start to stop, as phones trim."""
+
+    def cut(path: Path, start: int, stop: int) -> None:
+        data = bytearray(path.read_bytes())
+        entry = data.index(b"elst") + 12
+        (media_time,) = struct.unpack_from(">i", data, entry + 4)
+        struct.pack_into(">ii", data, entry, 40 * (stop - start), media_time + 512 * start)
+        path.write_bytes(data)
+
+    return cut
+
+
+@pytest.fixture(scope="session")
+def moving_blocks() -> Callable[[int], list[np.ndarray]]:
+    """Return a function that gives n frames, 96 x 64, of blocks that drift, so that frames need their references."""
+    blocks = np.random.default_rng(0).integers(0, 255, (8, 12, 3), np.uint8)
+    image = blocks.repeat(8, axis=0).repeat(8, axis=1)
+    return lambda n_frames: [np.roll(image, 3 * i, axis=1) for i in range(n_frames)]
