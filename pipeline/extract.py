@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from tclr.pipeline.crops import RADIUS_SIGMAS
 from tclr.pipeline.faces import Detector, Face, open_detector
 from tclr.pipeline.gaps import GapFiller
 from tclr.pipeline.people import Scouted, count_samples, scout_people
+from tclr.pipeline.sampling import sample_frames
 from tclr.pipeline.sink import BLOCK_FRAMES, PeopleSinks, PersonSink
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo, ClipLayout, PartWriter, Store, root_attrs, write_part
-from tclr.pipeline.timeline import Timeline, read_rows, read_timeline, sample_frames
+from tclr.pipeline.timeline import Timeline, read_rows, read_timeline
 from tclr.pipeline.tracking import PeopleTracker, TrackedFrame, rank_faces
 from tclr.pipeline.video import ClipMedia, Frame, probe, read_frames
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import InputError, TimelineError, TruncatedError
-from tclr.schemas.store import FACE_STATUSES, TABLE_CHUNK, Status
+from tclr.schemas.store import FACE_STATUSES, NO_TRACK, TABLE_CHUNK, Status
 
 LEAD_S = 2.0
 """How much earlier a segment is read, for the tracker to settle; docs/long-videos.md has what differs at the seams."""
@@ -41,6 +41,8 @@ looks at 256 pixels."""
 
 Report = Callable[[int, int], None]
 """Called with the number of frames done so far and the number expected (0 if the source does not say)."""
+Rows = tuple[int, int]
+"""First row of a segment, and the one behind its last."""
 Tracked = Iterator[tuple[Frame, Mapping[int, TrackedFrame]]]
 """Each frame with the faces in it, by person; the subject is 0."""
 
@@ -61,7 +63,7 @@ class _Span:
         return range(self.start - self.lead, self.stop - self.lead)
 
 
-def plan_segments(clip: Clip, detect: DetectConfig) -> list[tuple[int, int]]:
+def plan_segments(clip: Clip, detect: DetectConfig) -> list[Rows]:
     """Return the rows ``(start, stop)`` of the segments that a clip is to be extracted in.
 
     They follow from the clip and the settings alone, so the arrays do not depend on the workers. Empty where the clip
@@ -84,16 +86,17 @@ def plan_segments(clip: Clip, detect: DetectConfig) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], n_rows], strict=True)) if len(starts) > 1 else []
 
 
-def _read_span(media: ClipMedia, detect: DetectConfig, align: AlignConfig, rows: tuple[int, int]) -> _Span:
-    """Return a segment with the rows around it that tracking, gaps and smoothing need."""
+def _read_span(media: ClipMedia, detect: DetectConfig, rows: Rows, *, around: bool) -> _Span:
+    """Return a segment, with the rows around it that tracking and gaps need."""
     timeline = read_timeline(media, detect.fps)
     if timeline is None or rows[1] > len(timeline):
         raise TimelineError(f"{media.clip.path} has changed while it was read. Run the same command again.")
+    if not around:
+        return _Span(timeline, *rows, *rows)
     times_s = timeline.times_s
-    behind_s = detect.max_gap_s + RADIUS_SIGMAS * align.smooth_s
-    lead = int(np.searchsorted(times_s, times_s[rows[0]] - LEAD_S - behind_s))
-    tail = int(np.searchsorted(times_s, times_s[rows[1] - 1] + behind_s, side="right")) + 1
-    return _Span(timeline, *rows, lead, min(tail, len(timeline)))
+    lead = int(np.searchsorted(times_s, times_s[rows[0]] - LEAD_S))
+    tail = int(np.searchsorted(times_s, times_s[rows[1] - 1] + detect.max_gap_s, side="right"))
+    return _Span(timeline, *rows, lead, tail)
 
 
 class _Frames:
@@ -168,7 +171,7 @@ class _ClipJob:
         detect: DetectConfig,
         align: AlignConfig,
         version: str,
-        rows: tuple[int, int] | None,
+        rows: Rows | None,
         report: Report,
         allow_truncated: bool,
     ) -> None:
@@ -183,11 +186,14 @@ class _ClipJob:
         self.everyone = detect.faces == "all"
         self.media = probe(clip, detect.image_fps)
         self.is_jpeg = clip.files()[0].suffix.lower() in (".jpg", ".jpeg")
-        self.span = _read_span(self.media, detect, align, rows) if rows else None
+        self.rows = rows
+        self.span: _Span | None = None
         self.labels = clip.read_labels(clip.label_paths) if clip.label_paths and clip.read_labels else None
 
     def detect_and_align(self) -> None:
         """Find the faces, follow them and cut their crops."""
+        if self.rows is not None:
+            self.span = _read_span(self.media, self.detect, self.rows, around=True)
         with closing(open_detector(self.detect, video=not self.clip.stills)) as detector:
             scouted = self._scout(detector)
             frames = self._read(scouted)
@@ -199,6 +205,8 @@ class _ClipJob:
 
         They do not if images are to be reduced otherwise than when they were found.
         """
+        if self.rows is not None:
+            self.span = _read_span(self.media, self.detect, self.rows, around=False)
         scouted = Scouted()
         if self.is_jpeg:
             with closing(open_detector(self.detect, video=False)) as detector:
@@ -212,7 +220,9 @@ class _ClipJob:
             tracked = replay_tracks(frames, store, infos, self.span.lead if self.span else 0)
             n_landmarks = store.read(infos[0], "landmarks", 0, 1).shape[1]
             shapes = tuple(store.names(infos[0], "blendshapes"))
-            self._write(tracked, frames, n_landmarks, shapes, infos[0].attrs["detector"], fill=False)
+            before = store.read(infos[0], "track", 0, self.span.start).max(initial=NO_TRACK) if self.span else NO_TRACK
+            name = infos[0].attrs["detector"]
+            self._write(tracked, frames, n_landmarks, shapes, name, fill=False, track_before=int(before))
         return True
 
     def _scout(self, detector: Detector) -> Scouted:
@@ -249,6 +259,7 @@ class _ClipJob:
         detector_name: str,
         *,
         fill: bool,
+        track_before: int = NO_TRACK,
     ) -> None:
         """Cut and write the crops of tracked frames, one clip a person."""
         attrs = root_attrs(self.clip.dataset, self.clip.subject, self.detect, self.stored_align, self.version)
@@ -268,7 +279,7 @@ class _ClipJob:
                 writer = part.add_clip(self._name(person), layout)
                 gaps = GapFiller(self.detect.max_gap_s) if fill and not self.clip.stills else None
                 kept = self.span.kept if self.span else None
-                return PersonSink(writer, self.align, gaps=gaps, labels=labels, kept=kept)
+                return PersonSink(writer, self.align, gaps=gaps, labels=labels, kept=kept, track_before=track_before)
 
             people = PeopleSinks(open_sink, everyone=self.everyone)
             n_expected = self.span.tail - self.span.lead if self.span else self.media.n_expected
@@ -320,7 +331,7 @@ def extract_clip(
     version: str,
     *,
     detected: Path | None = None,
-    rows: tuple[int, int] | None = None,
+    rows: Rows | None = None,
     allow_truncated: bool = False,
     report: Report = lambda n_frames, n_expected: None,
 ) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tclr.pipeline.extract import Rows
 from tclr.pipeline.files import remove_quietly
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo, read_clip_infos
@@ -18,9 +19,6 @@ from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import InputError, NewerFormatError, OutputError, StoreError
 
 logger = logging.getLogger(__name__)
-
-Rows = tuple[int, int]
-"""First row of a segment, and the one behind its last."""
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,12 @@ from typing import Any
 from distributed import Client, Future, as_completed, get_worker
 
 from tclr.pipeline.cluster import connect
-from tclr.pipeline.extract import extract_clip, plan_segments
+from tclr.pipeline.extract import Rows, extract_clip, plan_segments
 from tclr.pipeline.faces import check_models
 from tclr.pipeline.files import remove_abandoned, remove_quietly, write_json
 from tclr.pipeline.manifest import write_manifest
 from tclr.pipeline.plan import (
     PreprocessConfig,
-    Rows,
     SubjectPlan,
     check_others,
     is_done,

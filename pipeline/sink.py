@@ -84,11 +84,8 @@ class PersonSink:
         The person's AU labels.
     kept : range or None
         Which of the frames given, counted from 0, are written; ``None`` for all.
-
-    Attributes
-    ----------
-    goes_on : bool
-        Whether the first track that is written began before what is kept.
+    track_before : int
+        The last track before the frames given.
     """
 
     def __init__(
@@ -99,39 +96,47 @@ class PersonSink:
         gaps: GapFiller | None = None,
         labels: Labels | None = None,
         kept: range | None = None,
+        track_before: int = NO_TRACK,
     ) -> None:
         self.writer = writer
-        self.goes_on = False
         self._gaps = gaps
         self._cutter = CropCutter(align)
         self._labels = labels
         self._kept = kept
-        self._n_cut = 0
-        self._track_before = NO_TRACK
+        self._n_settled = 0
+        self._track_before = track_before
+        self._first_track = NO_TRACK
         self._rows: list[dict[str, Any]] = []
 
     def add(self, item: TrackedFrame) -> None:
         """Take the next frame."""
         for settled in self._gaps.add(item) if self._gaps is not None else (item,):
-            self._write(self._cutter.add(settled))
+            self._cut(settled)
 
     def close(self) -> None:
         """Write what is still held: no frame follows."""
         for settled in self._gaps.flush() if self._gaps is not None else ():
-            self._write(self._cutter.add(settled))
+            self._cut(settled)
         self._write(self._cutter.flush())
         self._flush()
 
+    def _cut(self, item: TrackedFrame) -> None:
+        """Cut a frame that is kept: smoothing sees no other, so that aligning again from what is stored is the same."""
+        position, self._n_settled = self._n_settled, self._n_settled + 1
+        if self._kept is None or position in self._kept:
+            if item.track != NO_TRACK and self._first_track == NO_TRACK:
+                self._first_track = item.track
+            self._write(self._cutter.add(item))
+        elif position < self._kept.start and item.track != NO_TRACK:
+            self._track_before = item.track
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the first track that is written began before what is kept."""
+        return self._first_track == self._track_before != NO_TRACK
+
     def _write(self, cropped: Iterable[CroppedFrame]) -> None:
         for item in cropped:
-            position, self._n_cut = self._n_cut, self._n_cut + 1
-            track = item.tracked.track
-            if self._kept is not None and position not in self._kept:
-                if position < self._kept.start and track != NO_TRACK:
-                    self._track_before = track
-                continue
-            if not self.writer.n_faces and track != NO_TRACK:
-                self.goes_on = self.goes_on or track == self._track_before
             self._rows.append(_to_row(item))
             if len(self._rows) == BLOCK_FRAMES:
                 self._flush()

@@ -258,9 +258,10 @@ def _join_segments(clips: h5py.Group, clip: str, segments: Sequence[Path]) -> No
         starts = np.concatenate([[0], np.cumsum(lengths)])
         target = clips.create_group(clip)
         for name, first in groups[0].items():
-            options = {} if first.chunks is None else {"dcpl": first.id.get_create_plist()}
-            shape = (int(starts[-1]), *first.shape[1:])
-            joined = target.create_dataset(name, shape, first.dtype, maxshape=first.maxshape, **options)
+            shape, filters = (int(starts[-1]), *first.shape[1:]), first.id.get_create_plist()
+            joined = target.create_dataset(
+                name, shape, first.dtype, maxshape=first.maxshape, chunks=first.chunks, dcpl=filters
+            )
             joined.attrs.update(dict(first.attrs))
             for group, start in zip(groups, starts, strict=False):
                 _copy_rows(group[name], joined, int(start))
