@@ -124,7 +124,13 @@ class FrameConverter:
         return (width, height) if self._orientation(frame)[0] else (height, width)
 
     def convert(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return the image of a frame, (H, W, 3) uint8 RGB."""
+        """Return the image of a frame, (H, W, 3) uint8 RGB.
+
+        Raises
+        ------
+        InputError
+            If its colours are of a kind that cannot be converted.
+        """
         width, height = self._square_size(frame)
         stretched = (width, height) != (frame.width, frame.height)
         how: dict[str, Any] = {"interpolation": Interpolation.BICUBIC} if stretched else {}
@@ -132,5 +138,12 @@ class FrameConverter:
             how["src_colorspace"] = Colorspace.ITU709  # what players take for HD; the scaler takes BT.601 for all
         if frame.color_trc in HDR_TRANSFERS:
             how |= {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
-        rgb = self._scaler.reformat(frame, width, height, "rgb24", threads=1, **how)
+        try:
+            rgb = self._scaler.reformat(frame, width, height, "rgb24", threads=1, **how)
+        except (av.error.FFmpegError, OSError) as error:
+            raise InputError(
+                f"Expected colours that can be made RGB, but {self._path} has {frame.format.name} with matrix "
+                f"{frame.colorspace}, transfer {frame.color_trc} and primaries {frame.color_primaries} (numbers of "
+                "ITU-T H.273). Convert it, for instance with ffmpeg -i IN -vf colorspace=bt709 OUT."
+            ) from error
         return _turn(rgb.to_ndarray(), self._orientation(frame))

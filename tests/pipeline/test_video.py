@@ -199,17 +199,31 @@ def test_truncated_avi_is_told(tmp_path, write_video):
         read(path)
 
 
-def test_frames_that_go_back_in_time_are_refused(tmp_path, write_video):
-    ordered = write_video(tmp_path / "a.mkv", flat(8), codec="mjpeg", pix_fmt="yuvj420p")
-    with av.open(str(ordered)) as source, av.open(str(tmp_path / "b.mkv"), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        packets = source.demux(video=0)
-        for i, pts in enumerate([0, 40, 120, 80, 160, 200, 280, 240]):
-            packet = next(packets)
-            packet.pts, packet.dts, packet.stream = pts, i - 8, stream
-            target.mux(packet)
+@pytest.fixture
+def mux_out_of_order(tmp_path, write_video):
+    """Return a function that writes a video of frames that stand alone, packets at given ms in the order given."""
+
+    def mux(pts_ms):
+        ordered = write_video(tmp_path / "a.mkv", flat(len(pts_ms)), codec="mjpeg", pix_fmt="yuvj420p")
+        with av.open(str(ordered)) as source, av.open(str(tmp_path / "b.mkv"), "w") as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for i, (pts, packet) in enumerate(zip(pts_ms, source.demux(video=0), strict=False)):
+                packet.pts, packet.dts, packet.stream = pts, i - len(pts_ms), stream
+                target.mux(packet)
+        return tmp_path / "b.mkv"
+
+    return mux
+
+
+def test_frames_that_go_back_in_time_are_refused(mux_out_of_order):
+    path = mux_out_of_order([0, 40, 120, 80, 160, 200, 280, 240])
     with pytest.raises(InputError, match=r"in order of time, but .*b.mkv goes back from 0.12 to 0.08 s"):
-        read(tmp_path / "b.mkv")
+        read(path)
+
+
+def test_a_clock_that_trembles_stands_still(mux_out_of_order):
+    frames = read(mux_out_of_order([0, 40, 80, 75, 160, 200]))
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], [0, 0.04, 0.08, 0.08, 0.16, 0.2], atol=1e-6)
 
 
 def test_an_edit_list_decides_what_is_shown(tmp_path, write_video, cut_by_edit_list):
@@ -363,6 +377,15 @@ def test_untagged_video_has_the_matrix_of_its_size(tmp_path, write_video, size, 
     pixels = in_colours(*size, ORANGE, "yuv420p", dst_colorspace=matrix)
     path = write_video(tmp_path / "a.mp4", [pixels] * 2, source_fmt="yuv420p", size=size)
     np.testing.assert_allclose(mean_colour(path), ORANGE, atol=4)
+
+
+def test_colours_that_cannot_be_converted_are_refused(tmp_path, write_video):
+    def tune(stream):
+        stream.codec_context.colorspace = 10  # BT.2020 with constant luminance
+
+    path = write_video(tmp_path / "a.mp4", flat(2), tune=tune)
+    with pytest.raises(InputError, match=r"made RGB, but .*a.mp4 has yuv420p with matrix 10"):
+        read(path)
 
 
 @pytest.mark.parametrize(
