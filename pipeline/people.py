@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tclr.pipeline.align import compute_side
-from tclr.pipeline.appearance import SAME_PERSON, compare_looks, describe_face
+from tclr.pipeline.appearance import OTHER_PERSON, SAME_PERSON, compare_looks, describe_face
 from tclr.pipeline.faces import Detector
 from tclr.pipeline.video import Frame
 
@@ -20,13 +20,15 @@ FRAMES_PER_SAMPLE = 50
 """One frame of this many is looked at, so that it costs next to nothing; chosen by us."""
 MAX_SAMPLES = 24
 """At most; chosen by us: a person who is in a tenth of the clip is then missed in 8 clips of 100."""
+JOIN = (SAME_PERSON + OTHER_PERSON) / 2
+"""Faces that differ less are one person; chosen by us: a person who counts as two could lose the subject's name."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Person:
     """One person of a clip.
 
-    ``look`` is what the face looks like (``appearance.describe_face``), ``sides_px`` how many source pixels the side
+    ``look`` is what the face looks like on average (``appearance.describe_face``), ``sides_px`` how many source pixels the side
     of an aligned crop spans, for each sampled frame that shows the person.
     """
 
@@ -58,7 +60,8 @@ def count_samples(n_frames: int) -> int:
 def scout_people(frames: Iterable[Frame], detector: Detector) -> Scouted:
     """Look at sampled frames and tell who is there.
 
-    Faces are joined into people by their looks, greedily, in the order in which they come.
+    Faces are joined into people by their looks, greedily, in the order in which they come; two faces of one frame are
+    two people.
     """
     people: list[Person] = []
     n_faces = 0
@@ -67,11 +70,15 @@ def scout_people(frames: Iterable[Frame], detector: Detector) -> Scouted:
             continue
         faces = detector.look(frame.image)
         n_faces = max(n_faces, len(faces))
-        for face in faces:
-            look = describe_face(frame.image, face.landmarks)
-            near = min(people, key=lambda person: compare_looks(person.look, look), default=None)
-            if near is None or compare_looks(near.look, look) >= SAME_PERSON:
-                people.append(near := Person(look))
+        looks = [describe_face(frame.image, face.landmarks) for face in faces]
+        others = list(people)
+        for face, look in zip(faces, looks, strict=True):
+            near = min(others, key=lambda person: compare_looks(person.look, look), default=None)
+            if near is None or compare_looks(near.look, look) >= JOIN:
+                people.append(Person(look, [compute_side(face.landmarks) * frame.reduction]))
+                continue
+            others.remove(near)
             near.sides_px.append(compute_side(face.landmarks) * frame.reduction)
+            near.look += (look - near.look) / len(near.sides_px)  # the mean of all
     people.sort(key=lambda person: -sum(person.sides_px))
     return Scouted(tuple(people), n_faces)

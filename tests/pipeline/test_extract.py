@@ -203,3 +203,48 @@ def test_short_gap_is_interpolated_and_long_one_is_not(tmp_path, moving_portrait
         store.verify_clip(info)
     assert set(status[10:12]) <= {Status.interpolated, Status.ok} and Status.interpolated in status
     assert (status[22:31] == Status.no_face).all()
+
+
+@pytest.fixture
+def large_jpegs(tmp_path, portrait):
+    """A sequence of JPEG images in which the face is far larger than a crop: 1200 x 1200, a pixel a frame."""
+    import cv2
+
+    folder = tmp_path / "in" / "anna" / "take"
+    folder.mkdir(parents=True)
+    for number in range(6):
+        head = cv2.resize(portrait[:240, 100 + number : 340 + number], (1200, 1200), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number:04d}.jpg"), head[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
+    (clip,) = find_clips(tmp_path / "in")
+    return clip
+
+
+def test_large_jpeg_is_read_at_reduced_scale_and_gives_the_same_crops(tmp_path, large_jpegs, monkeypatch):
+    align = AlignConfig(size=224, smooth_s=0)
+    reduced, full = (tmp_path / name / "subjects" / "anna.h5" for name in ("reduced", "full"))
+    extract_clip(large_jpegs, reduced, DetectConfig(), align, "0")
+    monkeypatch.setattr("tclr.pipeline.extract.REDUCTIONS", (1,))
+    extract_clip(large_jpegs, full, DetectConfig(), align, "0")
+    with Store(reduced) as store, Store(full) as expected:
+        (info,), (same,) = store.clips, expected.clips
+        store.verify_clip(info)
+        assert (info.attrs["reduction"], same.attrs["reduction"]) == (2, 1)
+        assert (info.attrs["width"], info.attrs["height"]) == (1200, 1200)
+        face_px = same.attrs["median_face_px"]
+        distance = store.read(info, "landmarks") - expected.read(same, "landmarks")
+        assert np.abs(distance[..., :2].mean(axis=(0, 1))).max() < 0.002 * face_px  # no shift of half a pixel
+        crops, wanted = store.read_frames(info).astype(int), expected.read_frames(same).astype(int)
+        assert np.abs(crops - wanted).mean() < 3
+
+
+def test_images_that_are_to_be_reduced_otherwise_are_looked_at_again(tmp_path, large_jpegs):
+    first, again, new = (tmp_path / name / "subjects" / "anna.h5" for name in ("first", "again", "new"))
+    extract_clip(large_jpegs, first, DetectConfig(), AlignConfig(size=224), "0")
+    larger = AlignConfig(size=640)
+    extract_clip(large_jpegs, again, DetectConfig(), larger, "0", detected=first)
+    extract_clip(large_jpegs, new, DetectConfig(), larger, "0")
+    with Store(again) as store, Store(new) as expected:
+        (info,), (same,) = store.clips, expected.clips
+        assert info.attrs["reduction"] == same.attrs["reduction"] == 1
+        np.testing.assert_array_equal(store.read(info, "landmarks"), expected.read(same, "landmarks"))
+        np.testing.assert_array_equal(store.read_frames(info), expected.read_frames(same))
