@@ -28,8 +28,8 @@ JOIN = (SAME_PERSON + OTHER_PERSON) / 2
 class Person:
     """One person of a clip.
 
-    ``look`` is what the face looks like on average (``appearance.describe_face``), ``sides_px`` how many source pixels the side
-    of an aligned crop spans, for each sampled frame that shows the person.
+    ``look`` is what the face looks like on average (``appearance.describe_face``), ``sides_px`` how many source pixels
+    the side of an aligned crop spans, for each sampled frame that shows the person.
     """
 
     look: np.ndarray

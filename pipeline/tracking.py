@@ -196,11 +196,11 @@ class PeopleTracker:
         Light and pose change looks, too: such frames are marked, not lost.
         """
         for j in [j for j, owner in enumerate(owners) if owner is None]:
-            free = [i for i in np.flatnonzero(goes_on[:, j]) if i not in owners]
+            free = [i for i in np.flatnonzero(goes_on[:, j]).tolist() if i not in owners]
             if not free and not self._everyone and len(owners) == len(self._people) == 1:
                 free = [0]
             if free:
-                owners[j] = int(free[0])
+                owners[j] = free[0]
 
     def _note(self, scene: _Scene, owner: int, face: Face, look: np.ndarray | None) -> TrackedFrame:
         """Record a person's face and return its row."""
