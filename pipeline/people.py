@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tclr.pipeline.align import compute_side
-from tclr.pipeline.appearance import OTHER_PERSON, SAME_PERSON, compare_looks, describe_face
+from tclr.pipeline.appearance import SAME_PERSON, compare_looks, describe_face
 from tclr.pipeline.faces import Detector
 from tclr.pipeline.video import Frame
 
@@ -20,8 +20,6 @@ FRAMES_PER_SAMPLE = 50
 """One frame of this many is looked at, so that it costs next to nothing; chosen by us."""
 MAX_SAMPLES = 24
 """At most; chosen by us: a person who is in a tenth of the clip is then missed in 8 clips of 100."""
-JOIN = (SAME_PERSON + OTHER_PERSON) / 2
-"""Faces that differ less are one person; chosen by us: a person who counts as two could lose the subject's name."""
 
 
 @dataclass(eq=False)
@@ -74,7 +72,7 @@ def scout_people(frames: Iterable[Frame], detector: Detector) -> Scouted:
         others = list(people)
         for face, look in zip(faces, looks, strict=True):
             near = min(others, key=lambda person: compare_looks(person.look, look), default=None)
-            if near is None or compare_looks(near.look, look) >= JOIN:
+            if near is None or compare_looks(near.look, look) >= SAME_PERSON:
                 people.append(Person(look, [compute_side(face.landmarks) * frame.reduction]))
                 continue
             others.remove(near)
