@@ -71,6 +71,11 @@ class MediapipeDetector:
             self._landmarker = self._open_landmarker()
             self._checker = self._open_checker()
 
+    @staticmethod
+    def prepare(config: DetectConfig) -> None:
+        """Find or fetch the bundle."""
+        find_model()
+
     def _open_landmarker(self) -> vision.FaceLandmarker:
         self._last_ms = -1
         config = self._config
