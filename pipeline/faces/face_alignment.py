@@ -59,7 +59,8 @@ POSE_POINTS = {
 }
 """Where the corners of the eyes and the middle of the nose lie in the canonical face: landmark index -> x to the right
 of the picture, y up, z towards the camera, in cm. Vertices 33, 133, 362, 263, 168, 197, 5, 4 and 2 of mediapipe's
-canonical face model (Apache-2.0). Facial action hardly moves them; 2-D FAN's jaw line slides as the head turns."""
+canonical face model (Apache-2.0). Facial action hardly moves them; 2-D FAN's jaw line slides as the head turns. A
+longer nose than the model's reads as a head that looks further down: pitch has an offset of some degrees a person."""
 VERTICAL_FOV = np.radians(63)
 """Field of view of the assumed camera: mediapipe's, so that poses of the two backends compare."""
 
@@ -86,7 +87,7 @@ def _load(network: torch.nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
             f"Expected weights of {type(network).__name__} in {path}, but cannot load them: {reason}. "
             "Delete that file (it is damaged or another network's) and run the same command again."
@@ -179,13 +180,23 @@ class _BlazeFace:
             square[top : top + small[1], left : left + small[0]] = cv2.resize(
                 image, small, interpolation=cv2.INTER_AREA
             )
-        found = [faces.double().numpy() for faces in self.network.predict_on_batch(squares)]
         # y0 x0 y1 x1 in shares of the square, keypoints, score
-        boxes = [np.column_stack([faces[:, [1, 0, 3, 2]], faces[:, 16]]) for faces in found]
+        boxes = [np.column_stack([faces[:, [1, 0, 3, 2]], faces[:, 16]]) for faces in self._predict(squares, device)]
         to_pixels = np.array([width / small[0], height / small[1]] * 2)
         for rows in boxes:
             rows[:, :4] = (rows[:, :4] * BLAZEFACE_SIDE_PX - [left, top, left, top]) * to_pixels
         return [rows[np.argsort(-rows[:, 4], kind="stable")] for rows in boxes]
+
+    def _predict(self, squares: np.ndarray, device: torch.device) -> list[np.ndarray]:
+        """Return (n, 17) of each square; as the package does, but its suppression never ends at a box of no size."""
+        pixels = torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        found = self.network._tensors_to_detections(*self.network(pixels), self.network.anchors)
+        faces = []
+        for boxes in found:
+            sized = boxes[((boxes[:, 2:4] - boxes[:, :2]) > 0).all(dim=1)]
+            kept = self.network._weighted_non_max_suppression(sized)
+            faces.append(torch.stack(kept).double().numpy() if kept else np.zeros((0, 17)))
+        return faces
 
 
 FINDERS: dict[str, tuple[TorchWeights, Callable[[Path, float], _Finder]]] = {

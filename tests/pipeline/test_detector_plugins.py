@@ -1,0 +1,115 @@
+"""A detector that another package brings, found by its entry point."""
+
+import sys
+from contextlib import closing
+
+import cv2
+import numpy as np
+import pytest
+
+from tclr.pipeline.extract import extract_clip
+from tclr.pipeline.faces import check_models, known_detectors, open_detector
+from tclr.pipeline.sources import find_clips
+from tclr.pipeline.store import Store
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.errors import ModelError, SettingError
+
+MODULE = '''
+import numpy as np
+from tclr.pipeline.faces import Face
+from tclr.schemas.errors import ModelError
+
+
+class BrightPatch:
+    """The brightest rectangle is a face."""
+
+    name = "bright-patch 1.0"
+    n_landmarks = 5
+    blendshape_names = ()
+    batch_size = 8
+
+    def __init__(self, config, *, video, n_faces):
+        self.n_faces = n_faces
+
+    @staticmethod
+    def prepare(config):
+        if config.min_detection_confidence == 1:
+            raise ModelError("no model is that sure")
+
+    def detect(self, images, timestamps_s):
+        return [self.look(image)[: self.n_faces] for image in images]
+
+    def look(self, image):
+        rows, columns = np.nonzero(image.min(axis=2) > 200)
+        if not len(rows):
+            return []
+        x0, y0, x1, y1 = columns.min(), rows.min(), columns.max(), rows.max()
+        shares = np.array([[0.2, 0.3], [0.8, 0.3], [0.5, 0.55], [0.3, 0.8], [0.7, 0.8]])
+        landmarks = np.column_stack([[x0, y0] + shares * [x1 - x0, y1 - y0], np.zeros(5)])
+        return [Face(landmarks.astype(np.float32), np.zeros(3, np.float32), None, 0.8)]
+
+    def score_crop(self, crop):
+        return 0.8
+
+    def reset(self):
+        pass
+
+    def close(self):
+        pass
+'''
+
+
+@pytest.fixture
+def bright_patch(tmp_path, monkeypatch):
+    """An installed package with one module and one entry point."""
+    site = tmp_path / "site"
+    (site / "bright_patch-1.0.dist-info").mkdir(parents=True)
+    (site / "bright_patch.py").write_text(MODULE)
+    (site / "bright_patch-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: bright-patch\nVersion: 1.0\n"
+    )
+    points = "[tclr.detectors]\nbright-patch = bright_patch:BrightPatch\n"
+    (site / "bright_patch-1.0.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(site))
+    yield
+    sys.modules.pop("bright_patch", None)
+
+
+def test_open_detector_finds_another_packages_backend(bright_patch):
+    assert known_detectors() == ["bright-patch", "face-alignment", "mediapipe"]
+    with closing(open_detector(DetectConfig(detector="bright-patch"))) as detector:
+        assert detector.name == "bright-patch 1.0"
+
+
+def test_check_models_calls_its_prepare(bright_patch):
+    check_models(DetectConfig(detector="bright-patch"))
+    with pytest.raises(ModelError, match="that sure"):
+        check_models(DetectConfig(detector="bright-patch", min_detection_confidence=1))
+
+
+def test_clip_with_five_landmarks_becomes_a_store(bright_patch, tmp_path):
+    (tmp_path / "in" / "anna" / "a").mkdir(parents=True)
+    for number in range(6):
+        image = np.full((120, 160, 3), 20, np.uint8)
+        image[30:100, 40 + number : 110 + number] = 250
+        cv2.imwrite(str(tmp_path / "in" / "anna" / "a" / f"{number:04d}.png"), image)
+    (clip,) = find_clips(tmp_path / "in")
+    for template in ("tclr", "arcface"):
+        part = tmp_path / template / "subjects" / "anna.h5"
+        align = AlignConfig(size=32, template=template, smooth_s=0)
+        extract_clip(clip, part, DetectConfig(detector="bright-patch"), align, "0")
+        with Store(tmp_path / template) as store:
+            (info,) = store.clips
+            store.verify_clip(info)
+            assert info.attrs["detector"] == "bright-patch 1.0" and info.attrs["n_ok"] == 6
+            landmarks, transform = store.read(info, "landmarks"), store.read(info, "transform")
+            assert landmarks.shape == (6, 5, 3) and "blendshapes" not in store.fields(info)
+            np.testing.assert_allclose(np.diff(landmarks[:, 2, 0]), 1)
+            nose = np.einsum("tij,tj->ti", transform[:, :, :2], landmarks[:, 2, :2]) + transform[:, :, 2]
+            np.testing.assert_allclose(nose, np.broadcast_to(nose[0], nose.shape), atol=1e-4)
+
+
+@pytest.mark.parametrize("call", [open_detector, check_models])
+def test_unknown_detector_is_refused_with_those_known(call):
+    with pytest.raises(SettingError, match="'nobodys'. Known detectors: face-alignment, mediapipe"):
+        call(DetectConfig(detector="nobodys"))
