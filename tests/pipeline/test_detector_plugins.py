@@ -1,7 +1,9 @@
-"""A detector that another package brings, found by its entry point."""
+"""A detector that another package brings, found by its entry point: the example of docs/detectors.md."""
 
+import re
 import sys
 from contextlib import closing
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,49 +16,7 @@ from tclr.pipeline.store import Store
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import ModelError, SettingError
 
-MODULE = '''
-import numpy as np
-from tclr.pipeline.faces import Face
-from tclr.schemas.errors import ModelError
-
-
-class BrightPatch:
-    """The brightest rectangle is a face."""
-
-    name = "bright-patch 1.0"
-    n_landmarks = 5
-    blendshape_names = ()
-    batch_size = 8
-
-    def __init__(self, config, *, video, n_faces):
-        self.n_faces = n_faces
-
-    @staticmethod
-    def prepare(config):
-        if config.min_detection_confidence == 1:
-            raise ModelError("no model is that sure")
-
-    def detect(self, images, timestamps_s):
-        return [self.look(image)[: self.n_faces] for image in images]
-
-    def look(self, image):
-        rows, columns = np.nonzero(image.min(axis=2) > 200)
-        if not len(rows):
-            return []
-        x0, y0, x1, y1 = columns.min(), rows.min(), columns.max(), rows.max()
-        shares = np.array([[0.2, 0.3], [0.8, 0.3], [0.5, 0.55], [0.3, 0.8], [0.7, 0.8]])
-        landmarks = np.column_stack([[x0, y0] + shares * [x1 - x0, y1 - y0], np.zeros(5)])
-        return [Face(landmarks.astype(np.float32), np.zeros(3, np.float32), None, 0.8)]
-
-    def score_crop(self, crop):
-        return 0.8
-
-    def reset(self):
-        pass
-
-    def close(self):
-        pass
-'''
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "detectors.md"
 
 
 @pytest.fixture
@@ -64,7 +24,7 @@ def bright_patch(tmp_path, monkeypatch):
     """An installed package with one module and one entry point."""
     site = tmp_path / "site"
     (site / "bright_patch-1.0.dist-info").mkdir(parents=True)
-    (site / "bright_patch.py").write_text(MODULE)
+    (site / "bright_patch.py").write_text(re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)[1])
     (site / "bright_patch-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: bright-patch\nVersion: 1.0\n"
     )
@@ -81,10 +41,17 @@ def test_open_detector_finds_another_packages_backend(bright_patch):
         assert detector.name == "bright-patch 1.0"
 
 
-def test_check_models_calls_its_prepare(bright_patch):
-    check_models(DetectConfig(detector="bright-patch"))
-    with pytest.raises(ModelError, match="that sure"):
-        check_models(DetectConfig(detector="bright-patch", min_detection_confidence=1))
+def test_check_models_calls_its_prepare(bright_patch, monkeypatch):
+    import bright_patch as module
+
+    def refuse(config):
+        raise ModelError(f"no model for {config.detector}")
+
+    monkeypatch.setattr(module.BrightPatch, "prepare", staticmethod(refuse))
+    with pytest.raises(ModelError, match="no model for bright-patch"):
+        check_models(DetectConfig(detector="bright-patch"))
+    monkeypatch.delattr(module.BrightPatch, "prepare")
+    assert check_models(DetectConfig(detector="bright-patch")) is None
 
 
 def test_clip_with_five_landmarks_becomes_a_store(bright_patch, tmp_path):
