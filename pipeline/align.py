@@ -134,6 +134,12 @@ def align_transform(landmarks: np.ndarray, template: Template, size: int, margin
     return points_transform(anchor_points(landmarks, template), template, size, margin)
 
 
+def compute_side(landmarks: np.ndarray) -> float:
+    """Return how many source pixels the side of a crop with margin 1 spans on one face."""
+    unit = align_transform(landmarks, TEMPLATES["tclr"], 1, 1.0)
+    return float(1 / np.hypot(*unit[:, 0]))
+
+
 def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s: float) -> np.ndarray:
     """Return where points are at a time, from a line fitted to them with Gaussian weights around that time.
 
@@ -166,7 +172,7 @@ def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s:
     return np.tensordot(kernel, points, axes=1)
 
 
-def warp_crop(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+def warp_crop(image: np.ndarray, transform: np.ndarray, size: int, reduction: int = 1) -> np.ndarray:
     """Cut the crop.
 
     Parameters
@@ -177,12 +183,17 @@ def warp_crop(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray
         (2, 3) source pixel to crop pixel.
     size : int
         Crop side in pixels.
+    reduction : int
+        Source pixels a pixel of the image: 2 if it was decoded at half its size.
 
     Returns
     -------
     ndarray
         (size, size, 3) uint8, black outside the image.
     """
+    if reduction > 1:  # pixel centres: source = (pixel + 0.5) * reduction - 0.5
+        shift = transform[:, :2] @ np.full(2, 0.5 * reduction - 0.5) + transform[:, 2]
+        transform = np.column_stack([transform[:, :2] * reduction, shift])
     scale = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
     if scale < COARSE:
         image, transform = _shrink(image, transform, size, int(1 / scale))

@@ -15,7 +15,7 @@ import numpy as np
 
 from tclr.pipeline.crops import cut_crops
 from tclr.pipeline.faces import open_detector
-from tclr.pipeline.tracking import SubjectTracker, TrackedFrame
+from tclr.pipeline.tracking import PeopleTracker, TrackedFrame, without_face
 from tclr.pipeline.video import Frame
 from tclr.schemas.config import AlignConfig, DetectConfig
 
@@ -73,7 +73,9 @@ def _frames(transforms: np.ndarray) -> Iterator[Frame]:
 def _track(transforms: np.ndarray) -> list[TrackedFrame]:
     detect = DetectConfig()
     with closing(open_detector(detect)) as detector:
-        return list(SubjectTracker(detector, detect, tracked=True).track(_frames(transforms)))
+        detector.n_faces = 1
+        tracked = PeopleTracker(detector, detect).track(_frames(transforms))
+        return [found.get(0, without_face(frame)) for frame, found in tracked]
 
 
 def _places(tracked: Sequence[TrackedFrame], transforms: np.ndarray, align: AlignConfig) -> np.ndarray:

@@ -50,6 +50,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def _bare_landmarks(clip: Clip, detect: DetectConfig) -> None:
     """Decode and find landmarks, and nothing else."""
     with closing(open_detector(detect)) as detector:
+        detector.n_faces = 1
         for frame in read_frames(probe(clip, detect.image_fps)):
             if frame.image is not None:
                 detector.detect([frame.image], [frame.timestamp_s])

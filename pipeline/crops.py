@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tclr.pipeline.align import TEMPLATES, anchor_points, compute_sharpness, points_transform, smooth_points, warp_crop
-from tclr.pipeline.faces import Face
-from tclr.pipeline.tracking import TrackedFrame, is_same_track
+from tclr.pipeline.tracking import TrackedFrame
 from tclr.schemas.config import AlignConfig
 
 RADIUS_SIGMAS = 3.0
@@ -71,7 +70,7 @@ class _Track:
             self._steady_points(at_s) if self._align.smooth_s else anchor_points(item.face.landmarks, self._template)
         )
         transform = points_transform(steady, self._template, self._align.size, self._align.margin)
-        crop = warp_crop(image, transform, self._align.size)
+        crop = warp_crop(image, transform, self._align.size, item.frame.reduction)
         return CroppedFrame(item, transform, crop, compute_sharpness(crop))
 
     def _steady_points(self, at_s: float) -> np.ndarray:
@@ -82,23 +81,39 @@ class _Track:
         return smooth_points(times_s, points, at_s, self._align.smooth_s)
 
 
-def _goes_on(before: Face | None, after: Face | None) -> bool:
+def _goes_on(before: TrackedFrame, after: TrackedFrame) -> bool:
     """Tell whether smoothing may reach from one frame's face to the next one's."""
-    if before is None or after is None or not is_same_track(before, after):
+    if before.face is None or after.face is None or before.track != after.track:
         return False
-    centres = [face.bbox.reshape(2, 2).mean(axis=0) for face in (before, after)]
-    return float(np.abs(centres[1] - centres[0]).max()) <= JUMP_SHARE * before.size_px
+    centres = [face.bbox.reshape(2, 2).mean(axis=0) for face in (before.face, after.face)]
+    return float(np.abs(centres[1] - centres[0]).max()) <= JUMP_SHARE * before.face.size_px
+
+
+class CropCutter:
+    """Cuts the crops of one person's frames, in order.
+
+    Smoothing never reaches across a frame without a face, a new track (a cut, a loss), or a jump.
+    """
+
+    def __init__(self, align: AlignConfig) -> None:
+        self._align = align
+        self._track = _Track(align)
+
+    def add(self, item: TrackedFrame) -> Iterator[CroppedFrame]:
+        """Take the next frame; yield those whose crop is settled."""
+        if self._track.last is not None and not _goes_on(self._track.last, item):
+            yield from self.flush()
+        yield from self._track.add(item)
+
+    def flush(self) -> Iterator[CroppedFrame]:
+        """Yield the frames that still wait: the next one begins anew."""
+        yield from self._track.flush()
+        self._track = _Track(self._align)
 
 
 def cut_crops(tracked: Iterable[TrackedFrame], align: AlignConfig) -> Iterator[CroppedFrame]:
-    """Yield each frame with its crop, in order.
-
-    Smoothing never reaches across a frame without a face, a cut, a swap of faces, or a jump.
-    """
-    track = _Track(align)
+    """Yield each frame with its crop; see ``CropCutter``."""
+    cutter = CropCutter(align)
     for item in tracked:
-        if track.last is not None and not _goes_on(track.last.face, item.face):
-            yield from track.flush()
-            track = _Track(align)
-        yield from track.add(item)
-    yield from track.flush()
+        yield from cutter.add(item)
+    yield from cutter.flush()

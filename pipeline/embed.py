@@ -148,7 +148,7 @@ def build_table(
     pyarrow.Table
         T rows; numbers of frames without a face are null.
     """
-    status, pose = store.read(info, "status"), store.read(info, "pose")
+    status, pose, bbox = (store.read(info, name) for name in ("status", "pose", "bbox"))
     no_face = ~store.face_mask(info)
     labels = _labels(store, info, labelled_aus)
     values: dict[str, Any] = {
@@ -158,6 +158,9 @@ def build_table(
         "timestamp": store.read(info, "timestamp"),
         "status": _category([Status(code).name for code in status.tolist()]),
         "score": _numbers(store.read(info, "score"), no_face),
+        "sharpness": _numbers(store.read(info, "sharpness"), no_face),
+        "face_px": _numbers((bbox[:, 2:] - bbox[:, :2]).max(axis=1), no_face),
+        "track": pa.array(store.read(info, "track"), mask=no_face),
     }
     if "file" in schema.names:
         named = "source_name" in store.fields(info)
@@ -180,9 +183,10 @@ def build_table(
 
 
 def with_pandas_types(schema: pa.Schema) -> pa.Schema:
-    """Tell pandas to read the 0/1 columns as ``Int8``, which has a missing value, not as floats."""
+    """Tell pandas to read whole numbers as ``Int8`` or ``Int32``, which have a missing value, not as floats."""
     empty = schema.empty_table().to_pandas()
-    nullable = {field.name: "Int8" for field in schema if field.type == pa.int8()}
+    pandas_types = {pa.int8(): "Int8", pa.int32(): "Int32"}
+    nullable = {field.name: pandas_types[field.type] for field in schema if field.type in pandas_types}
     metadata = pa.Schema.from_pandas(empty.astype(nullable), preserve_index=False).metadata
     return schema.with_metadata({b"pandas": metadata[b"pandas"]})
 

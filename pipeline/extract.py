@@ -1,217 +1,326 @@
-"""One clip: decode once, find the landmarks, follow the subject's face, cut crops, stream them to a part file.
+"""One clip: look who is in it, decode once, find the landmarks, follow the faces, cut crops, stream them to a file.
 
-Frames flow through generators, one at a time; memory is one block of frames, whatever the clip's length. Detection
-does not depend on alignment: where the landmarks are stored already, only the crops are cut anew.
+Frames flow one at a time; memory does not grow with the clip's length. Detection does not depend on alignment: where
+the landmarks are stored already, only the crops are cut anew. A long clip can be done in segments: each is read from
+a little before, so that the tracker has settled where the segment's rows begin, to a little behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tclr.pipeline.crops import CroppedFrame, cut_crops
-from tclr.pipeline.faces import Face, open_detector
-from tclr.pipeline.sources import Clip, Labels
-from tclr.pipeline.store import ClipInfo, ClipLayout, ClipWriter, Store, root_attrs, write_clip
-from tclr.pipeline.tracking import SubjectTracker, TrackedFrame, fill_gaps
+from tclr.pipeline.faces import Detector, Face, open_detector
+from tclr.pipeline.gaps import GapFiller
+from tclr.pipeline.people import Scouted, count_samples, scout_people
+from tclr.pipeline.sampling import sample_frames
+from tclr.pipeline.sink import BLOCK_FRAMES, PeopleSinks, PersonSink
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.store import ClipInfo, ClipLayout, PartWriter, Store, root_attrs, write_part
+from tclr.pipeline.timeline import Timeline, read_rows, read_timeline
+from tclr.pipeline.tracking import PeopleTracker, TrackedFrame, rank_faces
 from tclr.pipeline.video import ClipMedia, Frame, probe, read_frames
 from tclr.schemas.config import AlignConfig, DetectConfig
-from tclr.schemas.errors import InputError, TruncatedError
-from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, FACE_STATUSES, QUALITY_ATTRS, Status
+from tclr.schemas.errors import InputError, TimelineError, TruncatedError
+from tclr.schemas.store import FACE_STATUSES, NO_TRACK, TABLE_CHUNK, Status
 
-BLOCK_FRAMES = 4 * CHUNK_FRAMES
-"""Frames written at once; a multiple of the chunk, so that each chunk is compressed once."""
+LEAD_S = 2.0
+"""How much earlier a segment is read, for the tracker to settle; docs/long-videos.md has what differs at the seams."""
+MIN_PERSON_S = 0.5
+"""People seen for less than this get no clip of their own; chosen by us: a passer-by, a false find."""
+REDUCTIONS = (8, 4, 2, 1)
+"""What JPEG can be reduced by while it is decoded."""
+MIN_SIDE_PX = 224
+"""Images are not reduced so far that an aligned face spans less than this, however small the crops: the landmark model
+looks at 256 pixels."""
+
+Report = Callable[[int, int], None]
+"""Called with the number of frames done so far and the number expected (0 if the source does not say)."""
+Rows = tuple[int, int]
+"""First row of a segment, and the one behind its last."""
+Tracked = Iterator[tuple[Frame, Mapping[int, TrackedFrame]]]
+"""Each frame with the faces in it, by person; the subject is 0."""
 
 
-class _Quality:
-    """Collects the few numbers a frame that a clip's summary is made of."""
+@dataclass(frozen=True)
+class _Span:
+    """Rows ``start:stop`` of a clip's timeline, for which ``lead:tail`` are read."""
 
-    def __init__(self) -> None:
-        self._rows: list[tuple[float, float, float, float]] = []
-        self._last_s = 0.0
+    timeline: Timeline
+    start: int
+    stop: int
+    lead: int
+    tail: int
 
-    def add(self, cropped: CroppedFrame) -> None:
-        """Note one frame."""
-        tracked = cropped.tracked
-        self._last_s = tracked.frame.timestamp_s
-        if tracked.face is not None:
-            yaw = abs(float(tracked.face.pose[1]))
-            self._rows.append((tracked.score, cropped.sharpness, tracked.face.size_px, yaw))
+    @property
+    def kept(self) -> range:
+        """Which of the rows read are written."""
+        return range(self.start - self.lead, self.stop - self.lead)
 
-    def attrs(self) -> dict[str, float]:
-        """Return the clip's ``QUALITY_ATTRS``."""
-        medians = np.median(self._rows, axis=0) if self._rows else np.full(4, np.nan)
-        return dict(zip(QUALITY_ATTRS, (self._last_s, *map(float, medians)), strict=True))
+
+def plan_segments(clip: Clip, detect: DetectConfig) -> list[Rows]:
+    """Return the rows ``(start, stop)`` of the segments that a clip is to be extracted in.
+
+    They follow from the clip and the settings alone, so the arrays do not depend on the workers. Empty where the clip
+    is done in one piece: if it is short, if everybody in it is followed, or if its frames cannot be told without
+    decoding.
+    """
+    if not detect.segment_s or detect.faces == "all" or clip.stills:
+        return []
+    media = probe(clip, detect.image_fps)
+    if media.fps and 0 < media.n_expected / media.fps < detect.segment_s:
+        return []
+    timeline = read_timeline(media, detect.fps)
+    if timeline is None or len(timeline) < 2:
+        return []
+    n_rows = len(timeline)
+    rate = (n_rows - 1) / max(float(timeline.times_s[-1]), 1e-9)
+    # whole chunks, so that they are joined as they are
+    step = max(round(detect.segment_s * rate / TABLE_CHUNK), 1) * TABLE_CHUNK
+    starts = [step * i for i in range(max(round(n_rows / step), 1))]
+    return list(zip(starts, [*starts[1:], n_rows], strict=True)) if len(starts) > 1 else []
+
+
+def _read_span(media: ClipMedia, detect: DetectConfig, rows: Rows, *, around: bool) -> _Span:
+    """Return a segment, with the rows around it that tracking and gaps need."""
+    timeline = read_timeline(media, detect.fps)
+    if timeline is None or rows[1] > len(timeline):
+        raise TimelineError(f"{media.clip.path} has changed while it was read. Run the same command again.")
+    if not around:
+        return _Span(timeline, *rows, *rows)
+    times_s = timeline.times_s
+    lead = int(np.searchsorted(times_s, times_s[rows[0]] - LEAD_S))
+    tail = int(np.searchsorted(times_s, times_s[rows[1] - 1] + detect.max_gap_s, side="right"))
+    return _Span(timeline, *rows, lead, tail)
 
 
 class _Frames:
     """The frames of a clip, up to where it may be truncated: what came before is kept."""
 
-    def __init__(self, media: ClipMedia, fps: float) -> None:
+    def __init__(self, media: ClipMedia, fps: float, reduction: int, span: _Span | None) -> None:
         self._media = media
         self._fps = fps
+        self._span = span
+        self.reduction = reduction
         self.error: TruncatedError | None = None
 
     def __iter__(self) -> Iterator[Frame]:
+        if self._span is not None:
+            span = self._span
+            yield from read_rows(self._media, span.timeline, span.lead, span.tail, reduction=self.reduction)
+            return
         try:
-            yield from read_frames(self._media, self._fps)
+            yield from read_frames(self._media, self._fps, reduction=self.reduction)
         except TruncatedError as error:
             self.error = error
 
 
-def replay_track(frames: Iterable[Frame], store: Store, info: ClipInfo) -> Iterator[TrackedFrame]:
+def replay_tracks(frames: Iterable[Frame], store: Store, infos: Sequence[ClipInfo], first_row: int = 0) -> Tracked:
     """Yield decoded frames with the faces that a store already has of them.
+
+    Parameters
+    ----------
+    frames : iterable of Frame
+        The clip's frames from ``first_row`` on.
+    store : Store
+        Where the landmarks are.
+    infos : sequence of ClipInfo
+        The clips of the people in it.
+    first_row : int
+        Row of the first frame.
 
     Raises
     ------
     InputError
         If the source has other frames than the store.
     """
-    has_blendshapes = bool(store.names(info, "blendshapes"))
-    fields = ["source_frame", "status", "score", "landmarks", "pose", *(["blendshapes"] * has_blendshapes)]
-    block: dict[str, np.ndarray] = {}
-    for row, frame in enumerate(frames):
-        place = row % BLOCK_FRAMES
+    fields = ["source_frame", "status", "track", "score", "landmarks", "pose"]
+    fields += ["blendshapes"] * bool(store.names(infos[0], "blendshapes"))
+    blocks: list[dict[str, np.ndarray]] = []
+    for position, frame in enumerate(frames):
+        place = position % BLOCK_FRAMES
         if place == 0:
-            block = {name: store.read(info, name, row, row + BLOCK_FRAMES) for name in fields}
-        if place >= len(block["status"]) or block["source_frame"][place] != frame.index:
-            raise InputError(f"The source of clip {info.name} has changed while it was aligned again. Run again.")
-        status = Status(int(block["status"][place]))
-        if status not in FACE_STATUSES:
-            yield TrackedFrame(frame, status)
-            continue
-        shapes = block["blendshapes"][place] if has_blendshapes else None
-        face = Face(block["landmarks"][place], block["pose"][place], shapes)
-        yield TrackedFrame(frame, status, float(block["score"][place]), face)
+            row = first_row + position
+            blocks = [{name: store.read(info, name, row, row + BLOCK_FRAMES) for name in fields} for info in infos]
+        if place >= len(blocks[0]["status"]) or blocks[0]["source_frame"][place] != frame.index:
+            raise InputError(f"The source of clip {infos[0].name} has changed while it was aligned again. Run again.")
+        yield frame, {person: _replay_row(frame, block, place) for person, block in enumerate(blocks)}
 
 
-def _to_row(cropped: CroppedFrame) -> dict[str, Any]:
-    """Return the values of one row; what is missing is left out."""
-    tracked = cropped.tracked
-    frame, face = tracked.frame, tracked.face
-    row: dict[str, Any] = {
-        "timestamp": frame.timestamp_s,
-        "source_frame": frame.index,
-        "source_name": frame.name,
-        "status": tracked.status,
-    }
-    if face is not None:
-        row |= {"score": tracked.score, "bbox": face.bbox, "landmarks": face.landmarks, "pose": face.pose}
-        row |= {"blendshapes": face.blendshapes, "transform": cropped.transform, "frames": cropped.crop}
-        row["sharpness"] = cropped.sharpness
-    return row
-
-
-def _array_dtype(name: str) -> str:
-    return "object" if CLIP_FIELDS[name].dtype.startswith("vlen") else CLIP_FIELDS[name].dtype
-
-
-def _empty_block(layout: ClipLayout, n_rows: int) -> dict[str, np.ndarray]:
-    """Return arrays for ``n_rows`` frames without a face."""
-    shapes = {**layout.shapes(), "frames": (layout.align.size, layout.align.size, 3)}
-    shapes.pop("frames_jpeg", None)
-    return {
-        name: np.full((n_rows, *shape), CLIP_FIELDS[name].missing or 0, _array_dtype(name))
-        for name, shape in shapes.items()
-    }
-
-
-def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels | None) -> dict[str, np.ndarray]:
-    """Turn rows into a block of arrays, labels looked up by frame number."""
-    block = _empty_block(layout, len(rows))
-    for position, row in enumerate(rows):
-        for name, value in row.items():
-            if name in block and value is not None:
-                block[name][position] = value
-    if labels is not None and "au" in block:
-        block["au"] = labels.at(block["source_frame"])
-    if labels is not None and "au_intensity" in block:
-        block["au_intensity"] = labels.intensity_at(block["source_frame"])
-    return block
-
-
-def _write_rows(
-    cropped: Iterable[CroppedFrame], writer: ClipWriter, labels: Labels | None, report: Callable[[int], None]
-) -> _Quality:
-    """Write all frames, block by block; return what they are like."""
-    quality = _Quality()
-    rows: list[dict[str, Any]] = []
-    for item in cropped:
-        quality.add(item)
-        rows.append(_to_row(item))
-        if len(rows) == BLOCK_FRAMES:
-            writer.append(_fill_block(rows, writer.layout, labels))
-            rows.clear()
-            report(writer.n_frames)
-    if rows:
-        writer.append(_fill_block(rows, writer.layout, labels))
-    return quality
-
-
-def _warning(writer: ClipWriter, truncated: TruncatedError | None) -> str:
-    if truncated is not None:
-        return f"truncated: {writer.n_frames} frames could be decoded ({truncated})"
-    return "" if writer.n_faces else f"no face in any of {writer.n_frames} frames"
-
-
-def _clip_attrs(clip: Clip, media: ClipMedia) -> dict[str, Any]:
-    return {
-        "source": clip.source,
-        "source_sha256": clip.sha256(),
-        "source_fingerprint": clip.fingerprint(),
-        "fps": media.fps,
-        "width": media.width,
-        "height": media.height,
-    }
+def _replay_row(frame: Frame, block: dict[str, np.ndarray], place: int) -> TrackedFrame:
+    status = Status(int(block["status"][place]))
+    if status not in FACE_STATUSES:
+        return TrackedFrame(frame, status)
+    shapes = block["blendshapes"][place] if "blendshapes" in block else None
+    face = Face(block["landmarks"][place], block["pose"][place], shapes)
+    return TrackedFrame(frame, status, float(block["score"][place]), face, int(block["track"][place]))
 
 
 class _ClipJob:
     """One clip on its way to a part file."""
 
-    def __init__(self, clip: Clip, part: Path, detect: DetectConfig, align: AlignConfig, version: str) -> None:
+    def __init__(
+        self,
+        clip: Clip,
+        part: Path,
+        detect: DetectConfig,
+        align: AlignConfig,
+        version: str,
+        rows: Rows | None,
+        report: Report,
+        allow_truncated: bool,
+    ) -> None:
+        self.allow_truncated = allow_truncated
         self.clip = clip
         self.part = part
         self.detect = detect
         self.align = align if not clip.stills else align.model_copy(update={"smooth_s": 0.0})
         self.stored_align = align
         self.version = version
+        self.report = report
+        self.everyone = detect.faces == "all"
         self.media = probe(clip, detect.image_fps)
+        self.is_jpeg = clip.files()[0].suffix.lower() in (".jpg", ".jpeg")
+        self.rows = rows
+        self.span: _Span | None = None
         self.labels = clip.read_labels(clip.label_paths) if clip.label_paths and clip.read_labels else None
-        self.frames = _Frames(self.media, detect.fps)
 
-    def write(
+    def detect_and_align(self) -> None:
+        """Find the faces, follow them and cut their crops."""
+        if self.rows is not None:
+            self.span = _read_span(self.media, self.detect, self.rows, around=True)
+        with closing(open_detector(self.detect, video=not self.clip.stills)) as detector:
+            scouted = self._scout(detector)
+            frames = self._read(scouted)
+            tracked = self._follow(frames, detector, scouted)
+            self._write(tracked, frames, detector.n_landmarks, detector.blendshape_names, detector.name, fill=True)
+
+    def align_again(self, detected: Path) -> bool:
+        """Cut crops anew from stored landmarks; return whether they hold.
+
+        They do not if images are to be reduced otherwise than when they were found.
+        """
+        if self.rows is not None:
+            self.span = _read_span(self.media, self.detect, self.rows, around=False)
+        scouted = Scouted()
+        if self.is_jpeg:
+            with closing(open_detector(self.detect, video=False)) as detector:
+                scouted = self._scout(detector)
+        frames = self._read(scouted)
+        with Store(detected) as store:
+            infos = [info for info in store.clips if info.attrs["source_clip"] == self.clip.clip]
+            infos.sort(key=lambda info: (len(info.clip), info.clip))  # #2 before #10
+            if not infos or any(info.attrs["reduction"] != frames.reduction for info in infos):
+                return False
+            tracked = replay_tracks(frames, store, infos, self.span.lead if self.span else 0)
+            n_landmarks = store.read(infos[0], "landmarks", 0, 1).shape[1]
+            shapes = tuple(store.names(infos[0], "blendshapes"))
+            before = store.read(infos[0], "track", 0, self.span.start).max(initial=NO_TRACK) if self.span else NO_TRACK
+            name = infos[0].attrs["detector"]
+            self._write(tracked, frames, n_landmarks, shapes, name, fill=False, track_before=int(before))
+        return True
+
+    def _scout(self, detector: Detector) -> Scouted:
+        """Look who is in the clip, where there can be several people or images to reduce."""
+        if self.clip.stills or (self.detect.max_faces == 1 and not self.is_jpeg):
+            return Scouted()
+        return scout_people(sample_frames(self.media, count_samples(self.media.n_expected)), detector)
+
+    def _read(self, scouted: Scouted) -> _Frames:
+        """Return the frames; JPEG images reduced as far as crops of the smallest face seen stay as sharp."""
+        people = scouted.people if self.everyone else scouted.people[:1]
+        sides = [side for person in people for side in person.sides_px]
+        reduction = 1
+        if sides and self.is_jpeg:
+            room = min(sides) * self.align.margin / max(self.align.size, MIN_SIDE_PX)
+            reduction = next(factor for factor in REDUCTIONS if factor <= max(room, 1))
+        return _Frames(self.media, self.detect.fps, reduction, self.span)
+
+    def _follow(self, frames: _Frames, detector: Detector, scouted: Scouted) -> Tracked:
+        """Detect and track."""
+        if self.clip.stills:
+            return rank_faces(frames, detector, self.detect)
+        # with several faces mediapipe is slower and less steady, so only where there are several
+        n_faces = scouted.n_faces + 1 if scouted.n_faces > 1 else 1
+        detector.n_faces = self.detect.max_faces if self.everyone else min(n_faces, self.detect.max_faces)
+        return PeopleTracker(detector, self.detect, scouted, everyone=self.everyone).track(frames)
+
+    def _write(
         self,
-        tracked: Iterable[TrackedFrame],
-        detector_name: str,
+        tracked: Tracked,
+        frames: _Frames,
         n_landmarks: int,
         blendshape_names: tuple[str, ...],
-        report: Callable[[int, int], None],
+        detector_name: str,
         *,
-        allow_truncated: bool,
+        fill: bool,
+        track_before: int = NO_TRACK,
     ) -> None:
-        """Cut and write the crops of tracked frames."""
-        names = self.labels.names if self.labels else ()
-        layout = ClipLayout(
-            self.stored_align,
-            n_landmarks,
-            blendshape_names,
-            au_names=names,
-            au_intensity_names=names if self.labels and self.labels.intensity is not None else (),
-            has_source_names=bool(self.clip.stills),
-        )
+        """Cut and write the crops of tracked frames, one clip a person."""
         attrs = root_attrs(self.clip.dataset, self.clip.subject, self.detect, self.stored_align, self.version)
-        with write_clip(self.part, self.clip.clip, layout, attrs) as writer:
-            cropped = cut_crops(tracked, self.align)
-            quality = _write_rows(cropped, writer, self.labels, lambda n: report(n, self.media.n_expected))
-            if self.frames.error is not None and not allow_truncated:
-                raise self.frames.error
-            warning = {"warning": _warning(writer, self.frames.error)}
-            facts = _clip_attrs(self.clip, self.media)
-            writer.finish({**facts, **quality.attrs(), **warning, "detector": detector_name})
+        with write_part(self.part, attrs) as part:
+
+            def open_sink(person: int) -> PersonSink:
+                labels = self.labels if person == 0 else None
+                names = labels.names if labels else ()
+                layout = ClipLayout(
+                    self.stored_align,
+                    n_landmarks,
+                    blendshape_names,
+                    au_names=names,
+                    au_intensity_names=names if labels and labels.intensity is not None else (),
+                    has_source_names=bool(self.clip.stills),
+                )
+                writer = part.add_clip(self._name(person), layout)
+                gaps = GapFiller(self.detect.max_gap_s) if fill and not self.clip.stills else None
+                kept = self.span.kept if self.span else None
+                return PersonSink(writer, self.align, gaps=gaps, labels=labels, kept=kept, track_before=track_before)
+
+            people = PeopleSinks(open_sink, everyone=self.everyone)
+            n_expected = self.span.tail - self.span.lead if self.span else self.media.n_expected
+            for frame, found in tracked:
+                people.add(frame, found)
+                if people.n_frames % BLOCK_FRAMES == 0:
+                    self.report(people.n_frames, n_expected)
+            people.close()
+            if frames.error is not None and not self.allow_truncated:
+                raise frames.error
+            self._finish(part, people.sinks, frames, detector_name)
+
+    def _name(self, person: int) -> str:
+        return f"{self.clip.clip}#{person + 1}" if self.everyone else self.clip.clip
+
+    def _finish(self, part: PartWriter, sinks: Mapping[int, PersonSink], frames: _Frames, detector_name: str) -> None:
+        """Write the clips' attributes; people hardly seen are dropped, and the others counted from 1."""
+        least = 1 if self.clip.stills else MIN_PERSON_S * (self.media.fps or self.media.image_fps)
+        seen = [person for person, sink in sinks.items() if sink.writer.n_faces >= least] or [0]
+        if not self.everyone:
+            seen = [0]
+        n_frames = sinks[0].writer.n_frames
+        warning = f"truncated: {n_frames} frames could be decoded ({frames.error})" if frames.error else ""
+        attrs: dict[str, Any] = {
+            "source": self.clip.source,
+            "source_sha256": self.clip.sha256(),
+            "source_fingerprint": self.clip.fingerprint(),
+            "source_clip": self.clip.clip,
+            "n_people": len(seen),
+            "reduction": frames.reduction,
+            "fps": self.media.fps,
+            "width": self.media.width,
+            "height": self.media.height,
+            "detector": detector_name,
+            "warning": warning,
+        }
+        for person in seen:
+            if self.span is not None:
+                attrs |= {"segment": f"{self.span.start}:{self.span.stop}", "goes_on": sinks[person].goes_on}
+            sinks[person].writer.finish(attrs)
+        part.keep({self._name(person): self._name(place) for place, person in enumerate(sorted(seen))})
 
 
 def extract_clip(
@@ -222,8 +331,9 @@ def extract_clip(
     version: str,
     *,
     detected: Path | None = None,
+    rows: Rows | None = None,
     allow_truncated: bool = False,
-    report: Callable[[int, int], None] = lambda n_frames, n_expected: None,
+    report: Report = lambda n_frames, n_expected: None,
 ) -> None:
     """Extract one clip into a part file of the store.
 
@@ -239,31 +349,22 @@ def extract_clip(
         Version of tclr, recorded in the file.
     detected : Path, optional
         A store file with this clip's landmarks, found under the same ``detect``: they are not looked for again.
+    rows : (int, int), optional
+        Only this segment, one of ``plan_segments``.
     allow_truncated : bool
         Keep what decodes of a truncated video, with a warning, instead of an error.
     report : callable
-        Called with the number of frames written so far and the number expected (0 if the source does not say).
+        Called with the number of frames done so far and the number expected (0 if the source does not say).
 
     Raises
     ------
     InputError
         If the clip or its labels cannot be read.
+    TimelineError
+        If a segment's frames are not where they should be: the clip is then to be done in one piece.
     OutputError
         If the part cannot be written.
     """
-    job = _ClipJob(clip, part, detect, align, version)
-    if detected is not None:
-        with Store(detected) as store:
-            info = next(info for info in store.clips if info.clip == clip.clip)
-            replayed = replay_track(job.frames, store, info)
-            n_landmarks = store.read(info, "landmarks", 0, 1).shape[1]
-            shapes = tuple(store.names(info, "blendshapes"))
-            name = info.attrs["detector"]
-            job.write(replayed, name, n_landmarks, shapes, report, allow_truncated=allow_truncated)
-        return
-    with closing(open_detector(detect, video=not clip.stills)) as detector:
-        tracked = SubjectTracker(detector, detect, tracked=not clip.stills).track(job.frames)
-        if not clip.stills:
-            tracked = fill_gaps(tracked, detect.max_gap_s)
-        names = detector.blendshape_names
-        job.write(tracked, detector.name, detector.n_landmarks, names, report, allow_truncated=allow_truncated)
+    job = _ClipJob(clip, part, detect, align, version, rows, report, allow_truncated)
+    if detected is None or not job.align_again(detected):
+        job.detect_and_align()

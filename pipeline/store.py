@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ import hdf5plugin
 import numpy as np
 
 from tclr.pipeline.files import replacing, require_space
+from tclr.pipeline.quality import summarise_clip
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import (
@@ -28,6 +29,8 @@ from tclr.schemas.store import (
     FACE_STATUSES,
     FORMAT,
     FORMAT_VERSION,
+    NO_TRACK,
+    SEGMENT_ATTRS,
     TABLE_CHUNK,
     Status,
     check_clip,
@@ -69,6 +72,7 @@ class ClipLayout:
             "timestamp": (),
             "source_frame": (),
             "status": (),
+            "track": (),
             "score": (),
             "sharpness": (),
             "bbox": (4,),
@@ -125,7 +129,6 @@ class ClipWriter:
         self.layout = layout
         self.group = file.create_group(f"clips/{clip}")
         self.n_frames = 0
-        self.n_ok = 0
         self.n_faces = 0
         for name, shape in layout.shapes().items():
             self._create(name, shape)
@@ -172,25 +175,53 @@ class ClipWriter:
             else:
                 dataset[self.n_frames :] = block[name]
         self.n_frames += n_rows
-        self.n_ok += int((block["status"] == Status.ok).sum())
         self.n_faces += int(np.isin(block["status"], FACE_STATUSES).sum())
 
     def finish(self, attrs: Mapping[str, Any]) -> None:
-        """Write the clip's attributes; ``n_frames`` and ``n_ok`` are added."""
-        self.group.attrs.update({**attrs, "n_frames": self.n_frames, "n_ok": self.n_ok})
+        """Write the clip's attributes; counts and quality are added, and a warning if no frame has a face."""
+        _write_attrs(self.group, attrs)
+
+
+def _write_attrs(group: h5py.Group, attrs: Mapping[str, Any]) -> None:
+    columns = ("timestamp", "status", "track", "score", "sharpness", "bbox", "pose")
+    summary = summarise_clip(**{name: group[name][:] for name in columns})
+    n_frames = len(group["status"])
+    seen = sum(summary[f"n_{status.name}"] for status in FACE_STATUSES)
+    warning = attrs["warning"] or ("" if seen else f"no face in any of {n_frames} frames")
+    group.attrs.update({**attrs, **summary, "n_frames": n_frames, "warning": warning})
+
+
+class PartWriter:
+    """An open part file: one clip, or one for each person of a recording."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    def add_clip(self, clip: str, layout: ClipLayout) -> ClipWriter:
+        """Begin a clip."""
+        return ClipWriter(self._file, clip, layout)
+
+    def keep(self, names: Mapping[str, str]) -> None:
+        """Keep these clips under new names, and drop the others."""
+        clips = self._file["clips"]
+        for clip in set(clips) - set(names):
+            del clips[clip]
+        for clip, name in names.items():
+            if clip != name:
+                clips.move(clip, name)
 
 
 @contextmanager
-def write_clip(path: Path, clip: str, layout: ClipLayout, attrs: Mapping[str, Any]) -> Iterator[ClipWriter]:
-    """Write a file of one clip; it appears under its name only when the block ends without an error."""
+def write_part(path: Path, attrs: Mapping[str, Any]) -> Iterator[PartWriter]:
+    """Write a part file; it appears under its name only when the block ends without an error."""
     with replacing(path) as temporary:
         with h5py.File(temporary, "w", libver="v110") as file:
             file.attrs.update(dict(attrs))
-            yield ClipWriter(file, clip, layout)
+            yield PartWriter(file)
             file.attrs["complete"] = True
 
 
-def assemble_subject(path: Path, sources: Sequence[tuple[Path, str]], attrs: Mapping[str, Any]) -> None:
+def assemble_subject(path: Path, sources: Mapping[str, Sequence[Path]], attrs: Mapping[str, Any]) -> None:
     """Join clips from several files into one subject file.
 
     Compressed chunks are copied as they are.
@@ -199,20 +230,74 @@ def assemble_subject(path: Path, sources: Sequence[tuple[Path, str]], attrs: Map
     ----------
     path : Path
         The subject's file, replaced in one step.
-    sources : sequence of (Path, str)
-        Which file each clip comes from; may include the old ``path``.
+    sources : mapping of str to sequence of Path
+        Which file each clip comes from, which may be the old ``path``, or its segments' files in order.
     attrs : mapping
         See ``root_attrs``.
     """
     with replacing(path) as temporary:
-        require_space(temporary, sum(source.stat().st_size for source in {source for source, _ in sources}))
+        files = {file for segments in sources.values() for file in segments}
+        require_space(temporary, sum(file.stat().st_size for file in files))
         with h5py.File(temporary, "w", libver="v110") as target:
             target.attrs.update(dict(attrs))
             clips = target.create_group("clips")
-            for source, clip in sorted(sources, key=lambda item: item[1]):
-                with h5py.File(source, "r") as part:
-                    part.copy(f"clips/{clip}", clips, name=clip)
+            for clip, segments in sorted(sources.items()):
+                if len(segments) == 1:
+                    with h5py.File(segments[0], "r") as part:
+                        part.copy(f"clips/{clip}", clips, name=clip)
+                else:
+                    _join_segments(clips, clip, segments)
             target.attrs["complete"] = True
+
+
+def _join_segments(clips: h5py.Group, clip: str, segments: Sequence[Path]) -> None:
+    """Put the segments of a long clip one behind the other; tracks are counted on."""
+    with ExitStack() as stack:
+        groups = [stack.enter_context(h5py.File(path, "r"))[f"clips/{clip}"] for path in segments]
+        lengths = [len(group["status"]) for group in groups]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        target = clips.create_group(clip)
+        for name, first in groups[0].items():
+            shape, filters = (int(starts[-1]), *first.shape[1:]), first.id.get_create_plist()
+            joined = target.create_dataset(
+                name, shape, first.dtype, maxshape=first.maxshape, chunks=first.chunks, dcpl=filters
+            )
+            joined.attrs.update(dict(first.attrs))
+            for group, start in zip(groups, starts, strict=False):
+                _copy_rows(group[name], joined, int(start))
+        target["track"][:] = _count_on(groups)
+        attrs = {name: value for name, value in groups[0].attrs.items() if name not in SEGMENT_ATTRS}
+        _write_attrs(target, attrs | {"warning": ""})
+
+
+def _copy_rows(source: h5py.Dataset, target: h5py.Dataset, start: int) -> None:
+    """Copy a segment's rows to their place: chunks as they are, variable-length values one by one."""
+    rows_a_chunk = source.chunks[0]
+    if h5py.check_vlen_dtype(source.dtype) is not None:
+        for row in range(0, len(source), rows_a_chunk):
+            block = source[row : row + rows_a_chunk]
+            target[start + row : start + row + len(block)] = block
+        return
+    if start % rows_a_chunk:
+        raise StoreError(f"Expected a segment to begin at a multiple of {rows_a_chunk} rows, but got {start}.")
+    for i in range(source.id.get_num_chunks()):
+        offset = source.id.get_chunk_info(i).chunk_offset
+        mask, data = source.id.read_direct_chunk(offset)
+        target.id.write_direct_chunk((start + offset[0], *offset[1:]), data, mask)
+
+
+def _count_on(groups: Sequence[h5py.Group]) -> np.ndarray:
+    """Return the track of each row over all segments: a track that goes on across a seam keeps its number."""
+    joined, n_tracks = [], 0
+    for group in groups:
+        track = group["track"][:]
+        if (track != NO_TRACK).any():
+            first = track[track != NO_TRACK][0]
+            shift = n_tracks - first - (bool(group.attrs["goes_on"]) and n_tracks > 0)
+            track = np.where(track == NO_TRACK, NO_TRACK, track + shift)
+            n_tracks = int(track.max()) + 1
+        joined.append(track)
+    return np.concatenate(joined)
 
 
 @dataclass(frozen=True)

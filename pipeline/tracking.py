@@ -1,35 +1,52 @@
-"""Which face is the subject's, and what becomes of each frame: the track of one face through a clip.
+"""Which face is whose: the tracks of the people of a clip, frame by frame.
 
-Frames come in as they are decoded and go out in the same order as ``TrackedFrame``; at most a short gap is held.
+A face goes on where it overlaps with its last place and looks as it did; after a cut or a longer loss its looks alone
+tell whose it is, and a new track begins. Frames come in as they are decoded and go out at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from tclr.pipeline.align import TEMPLATES, align_transform, warp_crop
+from tclr.pipeline.appearance import OTHER_PERSON, SAME_PERSON, compare_looks, describe_face
+from tclr.pipeline.cuts import ShotCounter
 from tclr.pipeline.faces import Detector, Face
+from tclr.pipeline.people import Scouted
 from tclr.pipeline.video import Frame
 from tclr.schemas.config import DetectConfig
-from tclr.schemas.store import Status
+from tclr.schemas.store import NO_TRACK, Status
 
 MIN_OVERLAP = 0.3
 """Overlap with the last box that continues a track; chosen by us: heads move far less in one frame."""
 CHECK_SIZE_PX = 128
 """Side of the crop that the face detector scores: BlazeFace's input, whatever the size of the stored crops."""
+MAX_PEOPLE = 32
+"""Faces of further people are passed over; chosen by us: nobody studies a crowd face by face in one clip."""
 
 
 @dataclass(frozen=True)
 class TrackedFrame:
-    """A frame and the subject's face in it; without a face ``face`` is ``None`` and ``score`` NaN."""
+    """A frame and one person's face in it.
+
+    Without a face ``face`` is ``None``, ``score`` NaN and ``track`` ``NO_TRACK``; tracks of a person count from 0.
+    """
 
     frame: Frame
     status: Status
     score: float = np.nan
     face: Face | None = None
+    track: int = NO_TRACK
+
+
+def without_face(frame: Frame) -> TrackedFrame:
+    """Return the row of a frame in which a person is not seen."""
+    return TrackedFrame(frame, Status.unreadable if frame.image is None else Status.no_face)
 
 
 def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
@@ -42,37 +59,45 @@ def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def is_same_track(before: Face | None, after: Face | None) -> bool:
-    """Tell whether two faces of neighbouring frames are one track: none across a gap, a cut or a swap."""
-    return before is not None and after is not None and compute_overlap(before.bbox, after.bbox) >= MIN_OVERLAP
+class _Person:
+    """One person on the way through a clip: looks, last place, and what was last measured of the face."""
+
+    def __init__(self, look: np.ndarray | None) -> None:
+        self.looks = [look] if look is not None else []
+        self.bbox: np.ndarray | None = None
+        self.last_s = -np.inf
+        self.shot = 0
+        self.is_absent = False
+        self.is_here = False
+        self.track = NO_TRACK
+        self.score = np.nan
+        self.is_like = True
+        self.checked = -1
+
+    def compare(self, look: np.ndarray) -> float:
+        """Return how far a look is from this person's: at first and when last checked; 0 before the first."""
+        return min((compare_looks(own, look) for own in self.looks), default=0.0)
+
+    def remember(self, look: np.ndarray) -> None:
+        """Keep the first look and the last one."""
+        self.looks = [*self.looks[:1], look]
+
+    def overlap(self, face: Face) -> float:
+        """Return the overlap of a face with this person's last place, 0 after a cut or a longer loss."""
+        return compute_overlap(face.bbox, self.bbox) if self.is_here and self.bbox is not None else 0.0
 
 
-def choose_face(faces: Sequence[Face], last_bbox: np.ndarray | None) -> Face | None:
-    """Return the subject's face.
+@dataclass(frozen=True)
+class _Scene:
+    """A frame that can be seen, and the number of its shot."""
 
-    Parameters
-    ----------
-    faces : sequence of Face
-        All faces of the frame.
-    last_bbox : ndarray or None
-        (4,) box of the subject's face in the last frame that had one.
-
-    Returns
-    -------
-    Face or None
-        The face that overlaps most with the last box; without such a face the largest; ``None`` without a face.
-    """
-    if not faces:
-        return None
-    if last_bbox is not None:
-        overlaps = [compute_overlap(face.bbox, last_bbox) for face in faces]
-        if max(overlaps) >= MIN_OVERLAP:
-            return faces[int(np.argmax(overlaps))]
-    return max(faces, key=lambda face: float(np.prod(face.bbox[2:] - face.bbox[:2])))
+    frame: Frame
+    image: np.ndarray
+    shot: int
 
 
-class SubjectTracker:
-    """Follows the subject's face through a clip and scores it.
+class PeopleTracker:
+    """Follows the people of a clip.
 
     Parameters
     ----------
@@ -80,92 +105,145 @@ class SubjectTracker:
         Opened for this clip.
     detect : DetectConfig
         Settings.
-    tracked : bool
-        ``False`` for stills: each is looked at alone.
+    scouted : Scouted
+        Who is in the clip, the subject first. If nobody was seen, the largest of the first faces is the subject.
+    everyone : bool
+        Follow all; else faces of others matter only so far as they are not the subject's.
     """
 
-    def __init__(self, detector: Detector, detect: DetectConfig, *, tracked: bool) -> None:
+    def __init__(
+        self, detector: Detector, detect: DetectConfig, scouted: Scouted | None = None, *, everyone: bool = False
+    ) -> None:
         self._detector = detector
         self._detect = detect
-        self._tracked = tracked
-        self._bbox: np.ndarray | None = None
-        self._score = 0.0
-        self._since_check = 0
+        self._everyone = everyone
+        known = scouted.people[:MAX_PEOPLE] if scouted is not None else ()
+        self._people = [_Person(person.look) for person in known]
+        self._shots = ShotCounter()
+        self._shot = 0
 
-    def track(self, frames: Iterable[Frame]) -> Iterator[TrackedFrame]:
-        """Yield each frame with the subject's face in it."""
-        for frame in frames:
-            if frame.image is None:
-                yield TrackedFrame(frame, Status.unreadable)
-                continue
-            last_bbox = self._bbox if self._tracked else None
-            face = choose_face(self._detector.detect([frame.image], [frame.timestamp_s])[0], last_bbox)
-            if face is None:
-                self._bbox = None
-                yield TrackedFrame(frame, Status.no_face)
-                continue
-            score = self._check(frame.image, face, last_bbox)
-            low = score < self._detect.min_score or face.size_px < self._detect.min_face_px
-            yield TrackedFrame(frame, Status.low_confidence if low else Status.ok, score, face)
+    def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, dict[int, TrackedFrame]]]:
+        """Yield each frame with the faces in it, by person; the subject is 0."""
+        waiting = iter(frames)
+        while batch := list(islice(waiting, self._detector.batch_size)):
+            scenes = [_Scene(f, f.image, self._shots.count(f.image)) for f in batch if f.image is not None]
+            if any(scene.shot != self._shot for scene in scenes):
+                self._detector.reset()
+                self._shot = scenes[-1].shot
+            images, times_s = [scene.image for scene in scenes], [scene.frame.timestamp_s for scene in scenes]
+            found = iter(zip(scenes, self._detector.detect(images, times_s) if scenes else [], strict=True))
+            for frame in batch:
+                tracked = {} if frame.image is None else self._follow(*next(found))
+                for i, person in enumerate(self._people):
+                    person.is_absent = i not in tracked
+                yield frame, tracked
 
-    def _check(self, image: np.ndarray, face: Face, last_bbox: np.ndarray | None) -> float:
-        """Return the score of a face: measured when the track begins or jumps, and every few frames."""
-        jumped = last_bbox is None or compute_overlap(face.bbox, last_bbox) < MIN_OVERLAP
-        if jumped or self._since_check >= self._detect.score_every:
+    def _follow(self, scene: _Scene, faces: list[Face]) -> dict[int, TrackedFrame]:
+        frame = scene.frame
+        for person in self._people:
+            person.is_here = person.shot == scene.shot and (
+                not person.is_absent or frame.timestamp_s - person.last_s <= self._detect.max_gap_s
+            )
+        faces = [_to_source(face, frame.reduction) for face in faces]
+        obvious = self._obvious(frame, faces)
+        if obvious is not None:
+            return {obvious: self._note(scene, obvious, faces[0], None)}
+        looks = [describe_face(scene.image, face.landmarks, frame.reduction) for face in faces]
+        owners = self._assign(faces, looks)
+        return {
+            owner: self._note(scene, owner, face, look)
+            for owner, face, look in zip(owners, faces, looks, strict=True)
+            if owner is not None
+        }
+
+    def _is_due(self, frame: Frame, person: _Person) -> bool:
+        """Tell whether score and looks are to be checked: by the frame's number, so that every start agrees."""
+        return frame.index // self._detect.score_every != person.checked
+
+    def _obvious(self, frame: Frame, faces: list[Face]) -> int | None:
+        """Return whose the only face is where place alone tells and no check is due."""
+        if len(faces) != 1:
+            return None
+        near = [i for i, person in enumerate(self._people) if person.overlap(faces[0]) >= MIN_OVERLAP]
+        return near[0] if len(near) == 1 and not self._is_due(frame, self._people[near[0]]) else None
+
+    def _assign(self, faces: list[Face], looks: list[np.ndarray]) -> list[int | None]:
+        """Return whose each face is, ``None`` for nobody's; people not seen before are added."""
+        owners: list[int | None] = [None] * len(faces)
+        if not faces:
+            return owners
+        if not self._people:
+            first = max(range(len(faces)), key=lambda i: faces[i].size_px)
+            self._people.append(_Person(looks[first]))
+        overlap = np.array([[person.overlap(face) for face in faces] for person in self._people])
+        apart = np.array([[person.compare(look) for look in looks] for person in self._people])
+        goes_on = overlap >= MIN_OVERLAP
+        allowed = (apart < SAME_PERSON) | (goes_on & (apart < OTHER_PERSON))
+        cost = np.where(allowed, apart - overlap, 1e3)
+        for i, j in zip(*linear_sum_assignment(cost), strict=True):
+            if allowed[i, j]:
+                owners[j] = int(i)
+        self._assign_unlike(owners, goes_on)
+        for j, look in enumerate(looks):
+            if owners[j] is None and len(self._people) < MAX_PEOPLE and not _hides(faces, owners, j):
+                self._people.append(_Person(look))
+                owners[j] = len(self._people) - 1
+        return owners
+
+    def _assign_unlike(self, owners: list[int | None], goes_on: np.ndarray) -> None:
+        """Give faces that look like nobody to who was in their place, or to the only person there is.
+
+        Light and pose change looks, too: such frames are marked, not lost.
+        """
+        for j in [j for j, owner in enumerate(owners) if owner is None]:
+            free = [i for i in np.flatnonzero(goes_on[:, j]) if i not in owners]
+            if not free and not self._everyone and len(owners) == len(self._people) == 1:
+                free = [0]
+            if free:
+                owners[j] = int(free[0])
+
+    def _note(self, scene: _Scene, owner: int, face: Face, look: np.ndarray | None) -> TrackedFrame:
+        """Record a person's face and return its row."""
+        frame, image = scene.frame, scene.image
+        person = self._people[owner]
+        starts = person.overlap(face) < MIN_OVERLAP
+        person.track += starts
+        due = self._is_due(frame, person)
+        if look is not None and (starts or due):
+            person.is_like = person.compare(look) < (SAME_PERSON if starts else OTHER_PERSON)
+            if person.is_like:
+                person.remember(look)
+        if face.score is not None:
+            person.score = face.score
+        elif starts or due:
             transform = align_transform(face.landmarks, TEMPLATES["tclr"], CHECK_SIZE_PX, 1.0)
-            self._score = self._detector.score_crop(warp_crop(image, transform, CHECK_SIZE_PX))
-            self._since_check = 0
-        self._since_check += 1
-        self._bbox = face.bbox
-        return self._score
+            person.score = self._detector.score_crop(warp_crop(image, transform, CHECK_SIZE_PX, frame.reduction))
+        person.checked = frame.index // self._detect.score_every
+        person.bbox, person.last_s, person.shot = face.bbox, frame.timestamp_s, scene.shot
+        low = person.score < self._detect.min_score or face.size_px < self._detect.min_face_px or not person.is_like
+        status = Status.low_confidence if low else Status.ok
+        return TrackedFrame(frame, status, person.score, face, person.track)
 
 
-def interpolate_face(before: Face, after: Face, share: float) -> Face:
-    """Return the face a share of the way (0..1) from one face to another."""
-
-    def between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        return ((1 - share) * first + share * second).astype(np.float32)
-
-    shapes = None
-    if before.blendshapes is not None and after.blendshapes is not None:
-        shapes = between(before.blendshapes, after.blendshapes)
-    return Face(between(before.landmarks, after.landmarks), between(before.pose, after.pose), shapes)
+def _to_source(face: Face, reduction: int) -> Face:
+    """Return a face in source pixels, found in an image of 1/reduction of the source."""
+    return face if reduction == 1 else replace(face, landmarks=face.landmarks * np.float32(reduction))
 
 
-def _fill(gap: list[TrackedFrame], before: TrackedFrame, after: TrackedFrame) -> Iterator[TrackedFrame]:
-    """Yield the frames of a gap, with faces between those around it; unreadable frames have no picture to cut."""
-    if before.face is None or after.face is None or not is_same_track(before.face, after.face):
-        yield from gap
-        return
-    start_s, end_s = before.frame.timestamp_s, after.frame.timestamp_s
-    for item in gap:
-        if item.status != Status.no_face:
-            yield item
-            continue
-        share = (item.frame.timestamp_s - start_s) / (end_s - start_s) if end_s > start_s else 0.5
-        face = interpolate_face(before.face, after.face, share)
-        yield replace(item, status=Status.interpolated, score=min(before.score, after.score), face=face)
+def _hides(faces: Sequence[Face], owners: Sequence[int | None], j: int) -> bool:
+    """Tell whether a face that nobody owns is a second find of one that somebody does."""
+    return any(
+        owner is not None and compute_overlap(faces[i].bbox, faces[j].bbox) >= MIN_OVERLAP
+        for i, owner in enumerate(owners)
+    )
 
 
-def fill_gaps(tracked: Iterable[TrackedFrame], max_gap_s: float) -> Iterator[TrackedFrame]:
-    """Interpolate the face through gaps up to ``max_gap_s`` between two frames that have it, and mark them so.
-
-    Only within one track: the boxes around the gap must overlap. Longer gaps stay as they are.
-    """
-    last: TrackedFrame | None = None
-    gap: list[TrackedFrame] = []
-    for item in tracked:
-        if last is not None and item.frame.timestamp_s - last.frame.timestamp_s > max_gap_s and gap:
-            yield from gap
-            gap, last = [], None
-        if item.face is not None:
-            if gap and last is not None:
-                yield from _fill(gap, last, item)
-                gap = []
-            last = item
-            yield item
-        elif last is None:
-            yield item
-        else:
-            gap.append(item)
-    yield from gap
+def rank_faces(
+    frames: Iterable[Frame], detector: Detector, detect: DetectConfig
+) -> Iterator[tuple[Frame, dict[int, TrackedFrame]]]:
+    """Yield stills with the faces in each, the largest first: they have nothing to do with one another."""
+    for frame in frames:
+        tracker = PeopleTracker(detector, detect, everyone=True)
+        ((_, found),) = tracker.track([frame])
+        ranked = sorted(found.values(), key=lambda item: -item.face.size_px if item.face is not None else 0.0)
+        yield frame, {rank: replace(item, track=frame.index) for rank, item in enumerate(ranked)}

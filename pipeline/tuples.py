@@ -1,7 +1,7 @@
 """Temporal tuples from a store, for training: anchor, sibling and the frames that follow.
 
 A tuple at anchor t with spacing k has the source frames t, t + 1, t + 1 + k, ..., t + 1 + N k (section 5 of the
-design, as the paper's repository trains it). It never bridges a frame that is missing or has no face.
+design, as the paper's repository trains it). It never bridges a frame that is missing or has no face, nor a cut.
 
 Sampling has no state: the tuples of an epoch follow from seed and epoch alone, so training resumes exactly and
 loader processes do not matter.
@@ -37,13 +37,15 @@ def tuple_offsets(spacing: int, n_following: int) -> np.ndarray:
     return np.concatenate([[0], 1 + spacing * np.arange(n_following + 1)])
 
 
-def follows_on(timestamp: np.ndarray) -> np.ndarray:
-    """Tell for each frame whether it follows the one before without a gap in time.
+def follows_on(timestamp: np.ndarray, track: np.ndarray) -> np.ndarray:
+    """Tell for each frame whether it follows the one before without a gap in time or a cut.
 
     Parameters
     ----------
     timestamp : ndarray
         (T,) seconds, rising.
+    track : ndarray
+        (T,) number of the face's track: a cut begins a new one.
 
     Returns
     -------
@@ -54,7 +56,7 @@ def follows_on(timestamp: np.ndarray) -> np.ndarray:
     steps = np.diff(timestamp)
     if not len(steps):
         return np.zeros(len(timestamp), bool)
-    return np.concatenate([[False], steps <= GAP_STEPS * np.median(steps)])
+    return np.concatenate([[False], (steps <= GAP_STEPS * np.median(steps)) & (np.diff(track) == 0)])
 
 
 def find_anchors(follows: np.ndarray, face: np.ndarray, span: int) -> np.ndarray:
@@ -135,7 +137,8 @@ def index_clips(store: Store, subjects: Sequence[str], span: int) -> list[Anchor
     for info in store.clips:
         if info.subject not in wanted:
             continue
-        follows, face = follows_on(store.read(info, "timestamp")), store.face_mask(info)
+        follows = follows_on(store.read(info, "timestamp"), store.read(info, "track"))
+        face = store.face_mask(info)
         anchors = find_anchors(follows, face, span)
         longest = max(longest, longest_run(follows, face))
         if len(anchors):

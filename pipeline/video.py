@@ -1,22 +1,25 @@
 """The only decoder: frames with exact timestamps, from a video, an image sequence or a still image.
 
 Frames stream one at a time; nothing is held. A frame that cannot be decoded keeps its place, with no image.
+What becomes of each kind of video is told in docs/time.md.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import av
-import cv2
 import numpy as np
 
+from tclr.pipeline.deinterlace import Decoded, deinterlace
+from tclr.pipeline.images import FrameConverter, read_image
 from tclr.pipeline.sources.clip import Clip, is_video, numbered_images
 from tclr.schemas.errors import InputError, TruncatedError
 
@@ -28,8 +31,8 @@ TRUNCATION_SLACK_S = 0.5
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One source frame.
+class Moment:
+    """When a frame is shown.
 
     Attributes
     ----------
@@ -37,21 +40,66 @@ class Frame:
         Position in a video from 0; the number in the file name for image sequences.
     timestamp_s : float
         Seconds from the clip's start.
-    image : ndarray or None
-        (H, W, 3) uint8 RGB; ``None`` if the frame cannot be decoded.
-    name : str
-        File name of a still.
     """
 
     index: int
     timestamp_s: float
+
+
+@dataclass(frozen=True)
+class Frame(Moment):
+    """One source frame.
+
+    Attributes
+    ----------
+    image : ndarray or None
+        (H, W, 3) uint8 RGB; ``None`` if the frame cannot be decoded.
+    name : str
+        File name of a still.
+    reduction : int
+        ``image`` is 1 / reduction of the source in width and height, rounded up.
+    """
+
     image: np.ndarray | None
     name: str = ""
+    reduction: int = 1
+
+
+@dataclass(frozen=True)
+class DecodedFrame(Moment):
+    """A frame of a video before it is made an image: only those that are taken are."""
+
+    picture: av.VideoFrame | None
+
+
+@dataclass(frozen=True)
+class ImageFile(Moment):
+    """A frame that is an image file, not yet opened."""
+
+    path: Path
+
+
+Moments = TypeVar("Moments", bound=Moment)
+Pts = TypeVar("Pts", float, np.ndarray)
 
 
 @dataclass(frozen=True)
 class ClipMedia:
-    """What the source says about a clip before it is decoded. ``n_expected`` is 0 where it does not say."""
+    """What the source says about a clip before it is decoded.
+
+    Attributes
+    ----------
+    clip : Clip
+        The clip.
+    fps : float
+        Its nominal rate.
+    width, height : int
+        Size of its images in pixels as they are shown: upright, with square pixels.
+    n_expected : int
+        Number of frames; 0 where the source does not say.
+    image_fps : float
+        Frames a second of an image sequence.
+    """
 
     clip: Clip
     fps: float
@@ -59,6 +107,11 @@ class ClipMedia:
     height: int
     n_expected: int
     image_fps: float
+
+    @property
+    def step_s(self) -> float:
+        """Seconds from one frame to the next at the nominal rate."""
+        return 1 / (self.fps or self.image_fps)
 
 
 def _not_a_video(path: Path, reason: object) -> InputError:
@@ -68,7 +121,14 @@ def _not_a_video(path: Path, reason: object) -> InputError:
 
 
 @contextmanager
-def _open_video(path: Path) -> Iterator[av.container.InputContainer]:
+def open_video(path: Path) -> Iterator[av.container.InputContainer]:
+    """Open a video, its first video stream ready to be decoded by all cores.
+
+    Raises
+    ------
+    InputError
+        If it is no video.
+    """
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
@@ -80,19 +140,20 @@ def _open_video(path: Path) -> Iterator[av.container.InputContainer]:
         yield container
 
 
-def _list_images(clip: Clip) -> list[tuple[int, Path]]:
+def list_images(clip: Clip) -> list[tuple[int, Path]]:
     """Return the numbered images of a clip that is no video, rising."""
     if clip.stills:
         return list(enumerate(clip.stills, start=clip.first))
     return numbered_images(clip.path) if clip.path.is_dir() else [(0, clip.path)]
 
 
-def _is_video_clip(clip: Clip) -> bool:
+def is_video_clip(clip: Clip) -> bool:
+    """Tell whether a clip is a video, not images."""
     return not clip.stills and is_video(clip.path) and not clip.path.is_dir()
 
 
 def probe(clip: Clip, image_fps: float) -> ClipMedia:
-    """Return what is known of a clip without decoding all of it.
+    """Return what is known of a clip without decoding more than its first image.
 
     Parameters
     ----------
@@ -104,137 +165,130 @@ def probe(clip: Clip, image_fps: float) -> ClipMedia:
     Raises
     ------
     InputError
-        If it is no video or image, or the folder has no numbered image.
+        If it is no video or image, the folder has no numbered image, or its frames cannot be shown upright.
     """
     path = clip.path
-    if not _is_video_clip(clip):
-        images = _list_images(clip)
+    if not is_video_clip(clip):
+        images = list_images(clip)
         if not images:
             raise InputError(f"Expected numbered images (0001.jpg), but found none in {path}.")
-        first = next((image for _, file in images if (image := _read_image(file)) is not None), None)
+        first = next((image for _, file in images if (image := read_image(file)[0]) is not None), None)
         if first is None:
             raise InputError(f"Expected an image, but none can be decoded in {path}. Check the files.")
         height, width = first.shape[:2]
         rate = clip.image_fps or image_fps
         return ClipMedia(clip, rate, width, height, len(images), rate)
-    with _open_video(path) as container:
+    with open_video(path) as container:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or stream.base_rate or 0)
-        return ClipMedia(clip, rate, stream.width, stream.height, stream.frames, image_fps)
+        n_expected = count_frames(container)
+        shown = next((frame for _, frame in decode(container) if frame is not None), None)
+        size = (stream.width, stream.height) if shown is None else FrameConverter(stream, path).size(shown)
+        return ClipMedia(clip, rate, *size, n_expected, image_fps)
 
 
-def _read_image(path: Path) -> np.ndarray | None:
-    """Return an image as 8-bit RGB, turned as its EXIF says; ``None`` if it cannot be decoded."""
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError:
-        return None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH) if data.size else None
-    if image is not None and image.dtype == np.uint16:
-        image = (image // 256).astype(np.uint8)
-    return image
+def count_frames(container: av.container.InputContainer) -> int:
+    """Return the number of frames that a video shows by its header; 0 if it does not say."""
+    stream = container.streams.video[0]
+    if stream.frames and "mp4" in container.format.name:  # the edit list may show fewer than there are
+        return sum(not entry.is_discard for entry in stream.index_entries)
+    return stream.frames
 
 
-def _image_frames(media: ClipMedia) -> Iterator[Frame]:
-    images = _list_images(media.clip)
-    for number, path in images:
-        timestamp_s = 0.0 if media.clip.stills else (number - images[0][0]) / media.image_fps
-        yield Frame(number, timestamp_s, _read_image(path), path.name)
-
-
-def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """Return a decoded frame as (H, W, 3) uint8 RGB, upright: the display rotation is applied."""
-    image = frame.to_ndarray(format="rgb24")
-    return np.rot90(image, frame.rotation // 90) if frame.rotation else image
-
-
-class _LostFrames:
-    """Finds the timestamps of frames that the decoder failed on, so that their rows keep their place.
+class _SentTimes:
+    """The timestamps given to the decoder, to find those that did not come out: their rows keep their place.
 
     Decoders give frames in order of time, late and from several packets at once, so a failing packet does not
     tell which frame is lost. A timestamp that was sent, is older than a frame that came out, and has not come
     out itself, is lost; but only as many as there were errors, since some formats hold packets that show nothing.
+
+    AVI stores no time of display, only the order of decoding at a fixed rate: there the n-th frame that comes out
+    is shown at the n-th time, whichever its packet was.
     """
 
-    def __init__(self) -> None:
-        self._sent: list[float] = []
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self._sent: list[int] = []
         self._errors = 0
-        self.n_discarded = 0
+        self._in_turn = container.format.name == "avi" and container.streams.video[0].codec_context.has_b_frames
 
-    def sent(self, packet: av.Packet) -> None:
-        """Note a packet given to the decoder; those outside the edit list are only counted."""
-        self.n_discarded += packet.is_discard
+    def add(self, packet: av.Packet) -> None:
+        """Note a packet given to the decoder; those outside the edit list show nothing."""
         if packet.pts is not None and not packet.is_discard:
-            heapq.heappush(self._sent, float(packet.pts * packet.time_base))
+            heapq.heappush(self._sent, packet.pts)
 
     def failed(self) -> None:
         """Note that the decoder raised an error."""
         self._errors += 1
 
-    def before(self, time_s: float) -> list[float]:
-        """Return the timestamps lost before a frame that came out at ``time_s``; forget them."""
-        lost = []
-        while self._sent and self._sent[0] <= time_s:
-            oldest = heapq.heappop(self._sent)
-            if oldest < time_s and self._errors:
+    def place(self, pts: int | None) -> Iterator[tuple[int | None, bool]]:
+        """Yield the timestamps up to the frame that came out as ``pts``, and whether there is a frame; forget them."""
+        if self._in_turn and self._sent:
+            while self._errors and len(self._sent) > 1:
                 self._errors -= 1
-                lost.append(oldest)
-        return lost
+                yield heapq.heappop(self._sent), False
+            yield heapq.heappop(self._sent), True
+            return
+        if pts is not None:
+            yield from self._lost(pts)
+        yield pts, True
+
+    def rest(self) -> Iterator[tuple[int | None, bool]]:
+        """Yield the timestamps lost after the last frame."""
+        yield from self._lost(math.inf)
+
+    def _lost(self, pts: float) -> Iterator[tuple[int, bool]]:
+        while self._sent and self._sent[0] <= pts:
+            oldest = heapq.heappop(self._sent)
+            if oldest < pts and self._errors:
+                self._errors -= 1
+                yield oldest, False
 
 
-def _decode(container: av.container.InputContainer, lost: _LostFrames) -> Iterator[tuple[float | None, Any]]:
-    """Yield the container's time in s and the frame, or None if it is lost."""
+def decode(container: av.container.InputContainer) -> Iterator[Decoded]:
+    """Yield the frames from where a container stands, with their timestamps; ``None`` for those that are lost."""
+    sent = _SentTimes(container)
     packets = container.demux(container.streams.video[0])
     while True:
         try:
             packet = next(packets)
         except (StopIteration, av.error.FFmpegError):
             break
-        lost.sent(packet)
+        sent.add(packet)
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
-            lost.failed()
+            sent.failed()
             continue
         for frame in frames:
-            for time_s in lost.before(frame.time) if frame.time is not None else ():
-                yield time_s, None
-            yield frame.time, None if frame.is_corrupt else frame
-    for time_s in lost.before(math.inf):
-        yield time_s, None
+            for pts, is_there in sent.place(frame.pts):
+                yield pts, frame if is_there and not frame.is_corrupt else None
+    for pts, _ in sent.rest():
+        yield pts, None
 
 
-def _duration_s(container: av.container.InputContainer) -> float:
-    """Return how long the video says it is, 0 if it does not: of formats without a frame count, Matroska does."""
-    text = container.streams.video[0].metadata.get("DURATION", "")
-    try:
-        hours, minutes, seconds = text.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    except ValueError:
-        return 0.0
+def to_seconds(pts: Pts, stream: av.VideoStream) -> Pts:
+    """Return timestamps of a stream in seconds."""
+    time_base = stream.time_base or Fraction(1)
+    return pts * time_base.numerator / time_base.denominator
 
 
-def _video_frames(media: ClipMedia) -> Iterator[Frame]:
-    index, start_s, last_s = 0, 0.0, 0.0
-    lost = _LostFrames()
-    step_s = 1 / (media.fps or media.image_fps)
-    with _open_video(media.clip.path) as container:
-        duration_s = _duration_s(container)
-        for time_s, frame in _decode(container, lost):
-            if index == 0:
-                start_s = time_s or 0.0
-            # a frame without a timestamp follows the last one at the nominal rate
-            last_s = max(last_s, time_s - start_s) if time_s is not None else last_s + step_s * bool(index)
-            yield Frame(index, last_s, None if frame is None else _to_rgb(frame))
-            index += 1
-    if index == 0:
-        raise _not_a_video(media.clip.path, "it holds no frame")
-    expected = media.n_expected - lost.n_discarded
-    if media.n_expected and index < expected - TRUNCATION_SLACK_FRAMES:
-        raise _truncated(media, f"{expected} frames", f"ends after {index}")
-    end_s = start_s + last_s + step_s
-    if end_s < duration_s - TRUNCATION_SLACK_S:
-        raise _truncated(media, f"{duration_s:.2f} s", f"ends after {end_s:.2f} s")
+def check_whole(container: av.container.InputContainer, media: ClipMedia, n_frames: int, end_s: float) -> None:
+    """Compare what a video gave with what it promised: a count of frames, or of some formats only a duration.
+
+    Raises
+    ------
+    TruncatedError
+        If it gave less.
+    """
+    stream = container.streams.video[0]
+    slack_s = TRUNCATION_SLACK_S
+    promised_s = _tagged_duration_s(stream)
+    if container.format.name == "avi" and media.fps:  # its count has frames that were dropped and take no packet
+        promised_s, slack_s = media.n_expected / media.fps, TRUNCATION_SLACK_FRAMES / media.fps
+    elif n_frames < media.n_expected - TRUNCATION_SLACK_FRAMES:
+        raise _truncated(media, f"{media.n_expected} frames", f"ends after {n_frames}")
+    if end_s < promised_s - slack_s:
+        raise _truncated(media, f"{promised_s:.2f} s", f"ends after {end_s:.2f} s")
 
 
 def _truncated(media: ClipMedia, expected: str, got: str) -> TruncatedError:
@@ -244,7 +298,72 @@ def _truncated(media: ClipMedia, expected: str, got: str) -> TruncatedError:
     )
 
 
-def trim(frames: Iterator[Frame], start_s: float, end_s: float) -> Iterator[Frame]:
+def _tagged_duration_s(stream: av.VideoStream) -> float:
+    """Return how long the video says it is, 0 if it does not: of formats without a frame count, Matroska does."""
+    try:
+        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return 0.0
+
+
+def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None) -> float:
+    """Return the time of a frame that follows one at ``last_s``: never before it.
+
+    Raises
+    ------
+    InputError
+        If the video goes back in time by more than its clock may tremble.
+    """
+    if last_s is None:
+        return 0.0
+    if time_s is None:  # a frame without a timestamp follows the last one at the nominal rate
+        return last_s + media.step_s
+    if time_s < last_s - media.step_s / 2:
+        raise InputError(
+            f"Expected frames in order of time, but {media.clip.path} goes back from {last_s:g} to {time_s:g} s. "
+            "Give it new timestamps, for instance with ffmpeg -fflags +igndts -i IN -fps_mode vfr OUT."
+        )
+    return max(last_s, time_s)
+
+
+def _decode_all(media: ClipMedia, container: av.container.InputContainer) -> Iterator[DecodedFrame]:
+    stream = container.streams.video[0]
+    start_s, last_s, n_frames = 0.0, None, 0
+    for n_frames, (pts, frame) in enumerate(deinterlace(decode(container)), start=1):
+        time_s = None if pts is None else to_seconds(pts, stream)
+        if last_s is None:
+            start_s = time_s or 0.0
+        last_s = _next_time_s(media, None if time_s is None else time_s - start_s, last_s)
+        yield DecodedFrame(n_frames - 1, last_s, frame)
+    if last_s is None:
+        raise _not_a_video(media.clip.path, "it holds no frame")
+    check_whole(container, media, n_frames, start_s + last_s + media.step_s)
+
+
+def _read_video(media: ClipMedia, fps: float) -> Iterator[Frame]:
+    with open_video(media.clip.path) as container:
+        convert = FrameConverter(container.streams.video[0], media.clip.path).convert
+        for row in select(_decode_all(media, container), media.clip, fps):
+            yield Frame(row.index, row.timestamp_s, None if row.picture is None else convert(row.picture))
+
+
+def list_image_files(media: ClipMedia) -> Iterator[ImageFile]:
+    """Yield the images of a clip that is no video, with their times."""
+    images = list_images(media.clip)
+    for number, path in images:
+        timestamp_s = 0.0 if media.clip.stills else (number - images[0][0]) / media.image_fps
+        yield ImageFile(number, timestamp_s, path)
+
+
+def load_images(files: Iterable[ImageFile], reduction: int) -> Iterator[Frame]:
+    """Read image files, one at a time."""
+    for file in files:
+        image, applied = read_image(file.path, reduction)
+        yield Frame(file.index, file.timestamp_s, image, file.path.name, applied)
+
+
+def trim(frames: Iterator[Moments], start_s: float, end_s: float) -> Iterator[Moments]:
     """Yield the frames from ``start_s`` up to, not including, ``end_s``; time counts from ``start_s``."""
     found, last_s = False, 0.0
     for frame in frames:
@@ -258,12 +377,12 @@ def trim(frames: Iterator[Frame], start_s: float, end_s: float) -> Iterator[Fram
         raise InputError(f"Expected frames from {start_s} to {end_s} s, but the video ends at {last_s:g} s.")
 
 
-def resample(frames: Iterator[Frame], fps: float) -> Iterator[Frame]:
+def resample(frames: Iterator[Moments], fps: float) -> Iterator[Moments]:
     """Yield, for each tick k / fps, the frame nearest in time; no frame twice.
 
     Frames keep their own index and timestamp. Where the source is slower than ``fps`` all its frames are kept.
     """
-    held: Frame | None = None
+    held: Moments | None = None
     tick = 0
     for frame in frames:
         if held is not None:
@@ -276,7 +395,14 @@ def resample(frames: Iterator[Frame], fps: float) -> Iterator[Frame]:
         yield held
 
 
-def read_frames(media: ClipMedia, fps: float = 0) -> Iterator[Frame]:
+def select(frames: Iterator[Moments], clip: Clip, fps: float) -> Iterator[Moments]:
+    """Yield the frames of a source that a clip takes: its part by time, then ``fps`` frames a second of it."""
+    if clip.start_s > 0 or clip.end_s < math.inf:
+        frames = trim(frames, clip.start_s, clip.end_s)
+    return resample(frames, fps) if fps and not clip.stills else frames
+
+
+def read_frames(media: ClipMedia, fps: float = 0, *, reduction: int = 1) -> Iterator[Frame]:
     """Decode a clip once, frame by frame.
 
     Parameters
@@ -285,6 +411,8 @@ def read_frames(media: ClipMedia, fps: float = 0) -> Iterator[Frame]:
         See ``probe``.
     fps : float
         Frames a second to take, by time; 0 takes all.
+    reduction : int
+        1, 2, 4 or 8: decode JPEG images at that fraction of their size. Other images and videos keep theirs.
 
     Yields
     ------
@@ -294,12 +422,10 @@ def read_frames(media: ClipMedia, fps: float = 0) -> Iterator[Frame]:
     Raises
     ------
     InputError
-        If nothing can be decoded.
+        If nothing can be decoded, or the frames cannot be put in order of time.
     TruncatedError
         After the last frame, if the container promised more.
     """
-    clip = media.clip
-    frames = _video_frames(media) if _is_video_clip(clip) else _image_frames(media)
-    if clip.start_s > 0 or clip.end_s < math.inf:
-        frames = trim(frames, clip.start_s, clip.end_s)
-    return resample(frames, fps) if fps and not clip.stills else frames
+    if is_video_clip(media.clip):
+        return _read_video(media, fps)
+    return load_images(select(list_image_files(media), media.clip, fps), reduction)

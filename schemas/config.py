@@ -41,7 +41,12 @@ class DetectConfig(Settings):
     )
     fps: float = Field(0.0, ge=0, description="Frames a second to take, by time; 0 takes every frame.")
     image_fps: float = Field(25.0, gt=0, description="Frames a second of image sequences; BP4D's are always 25.")
-    max_faces: int = Field(1, ge=1, le=16, description="Faces looked for in a frame; the subject's is kept.")
+    faces: Literal["subject", "all"] = Field(
+        "subject", description="Follow the subject, or write each person's track as a clip of its own (<clip>#1)."
+    )
+    max_faces: int = Field(
+        4, ge=1, le=16, description="Faces looked for in a frame, where a look at the clip shows several."
+    )
     min_detection_confidence: float = Field(0.5, ge=0, le=1, description="Detector's threshold for a new face.")
     min_presence_confidence: float = Field(0.5, ge=0, le=1, description="Landmark model's threshold for a face.")
     min_tracking_confidence: float = Field(0.5, ge=0, le=1, description="Threshold to go on tracking a face.")
@@ -49,6 +54,9 @@ class DetectConfig(Settings):
     min_score: float = Field(0.4, ge=0, le=1, description="Score below which a frame is marked low_confidence.")
     max_gap_s: float = Field(0.2, ge=0, description="Longest gap in seconds that the face is interpolated through.")
     min_face_px: float = Field(0.0, ge=0, description="Face size below which a frame is marked low_confidence.")
+    segment_s: float = Field(
+        300.0, ge=0, description="Longer clips are done in segments of about this many seconds, in parallel; 0 never."
+    )
 
 
 class AlignConfig(Settings):

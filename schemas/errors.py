@@ -20,6 +20,10 @@ class TruncatedError(InputError):
     """A video that ends before its container says it should."""
 
 
+class TimelineError(InputError):
+    """A video that does not decode to the frames that its packets announce."""
+
+
 class OutputError(TclrError):
     """An output that cannot be written, is full, or holds something else."""
 

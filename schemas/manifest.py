@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from tclr.schemas.store import QUALITY_ATTRS
+from tclr.schemas.store import COUNT_ATTRS, QUALITY_ATTRS
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -22,11 +22,11 @@ MANIFEST_SCHEMA = pa.schema(
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("n_frames", pa.int64()),
-        ("n_ok", pa.int64()),
+        *((name, pa.int64()) for name in COUNT_ATTRS),
         ("share_ok", pa.float64()),
         *((name, pa.float64()) for name in QUALITY_ATTRS),
     ]
 )
 """``state`` is ``done`` or ``failed``; ``reason`` holds the error of a failed clip or the warning of one that is
 done (null if there is none); ``fps`` in frames/s, ``width`` and ``height`` in source pixels, ``share_ok`` is
-``n_ok / n_frames``; the last columns are the clip's ``QUALITY_ATTRS``."""
+``n_ok / n_frames``; the counts are the clip's ``COUNT_ATTRS``, the last columns its ``QUALITY_ATTRS``."""

@@ -11,7 +11,8 @@ Layout
     STORE/subjects/<subject>.h5     one file a subject, written under another name and renamed
     STORE/manifest.parquet          one row a clip (``schemas/manifest.py``)
     STORE/run.json                  settings and versions of the last run
-    STORE/parts/<subject>/<clip>.h5 clips that are extracted but not yet assembled (gone after a complete run)
+    STORE/parts/<subject>/<clip>.h5 clips that are extracted but not yet assembled (gone after a complete run);
+                                    <clip>~<row>.h5 a segment of a long one
     STORE/old/<subject>.h5          a subject made with other settings that could not be made again; not read
 
 A subject file::
@@ -58,6 +59,10 @@ FACE_STATUSES = (Status.ok, Status.interpolated, Status.low_confidence)
 """Frames that have landmarks and a crop."""
 
 
+NO_TRACK = -1
+"""``track`` of a frame without a face."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One dataset of a clip.
@@ -83,6 +88,7 @@ CLIP_FIELDS: dict[str, Field] = {
         Field("source_frame", ("frame",), "int64", "index in the source", None),
         Field("source_name", ("frame",), "vlen str", "file name below the clip's folder", "", required=False),
         Field("status", ("frame",), "uint8", "enum", None),
+        Field("track", ("frame",), "int32", "count from 0; new after a cut or a loss", NO_TRACK),
         Field("score", ("frame",), "float32", "0..1", np.nan),
         Field("sharpness", ("frame",), "float32", "variance of the crop's Laplacian", np.nan),
         Field("bbox", ("frame", "x0 y0 x1 y1"), "float32", "source px", np.nan),
@@ -95,21 +101,30 @@ CLIP_FIELDS: dict[str, Field] = {
     )
 }
 
+COUNT_ATTRS = (*(f"n_{status.name}" for status in Status), "n_tracks")
+"""Frames of each status, and tracks: one more than there are cuts and losses."""
 QUALITY_ATTRS = ("duration_s", "median_score", "median_sharpness", "median_face_px", "median_abs_yaw")
 """Of the frames with a face: the larger side of the box in source pixels, the yaw in radians; NaN without any."""
 CLIP_ATTRS = (
+    *COUNT_ATTRS,
     *QUALITY_ATTRS,
     "source",
     "source_sha256",
     "source_fingerprint",
+    "source_clip",
+    "n_people",
+    "reduction",
     "fps",
     "width",
     "height",
     "n_frames",
-    "n_ok",
     "detector",
     "warning",
 )
+"""``source_clip`` is the name of the clip in the source, which differs from the group's where one recording gives the
+clips of ``n_people`` people (``talk#1``, ``talk#2``); ``reduction`` is 2 where images were decoded at half size."""
+SEGMENT_ATTRS = ("segment", "goes_on")
+"""Of a segment's part file alone: its rows as ``start:stop``, and whether its first track began before it."""
 ROOT_ATTRS = (
     "format",
     "format_version",

@@ -42,19 +42,26 @@ def write_video() -> Callable[..., Path]:
         fps: int = 25,
         codec: str = "libx264",
         pts_ms: Sequence[int] | None = None,
+        time_base_fps: int = 1000,
         options: dict[str, str] | None = None,
+        codec_options: dict[str, str] | None = None,
+        pix_fmt: str = "yuv420p",
+        source_fmt: str = "rgb24",
+        size: tuple[int, int] | None = None,
+        tune: Callable[[av.VideoStream], object] = lambda stream: None,
     ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(path), "w", options=options or {}) as container:
-            stream = container.add_stream(codec, rate=fps)
-            stream.height, stream.width = images[0].shape[:2]
-            stream.pix_fmt = "yuv420p"
+            stream = container.add_stream(codec, rate=fps, options=codec_options or {})
+            stream.height, stream.width = size or images[0].shape[:2]
+            stream.pix_fmt = pix_fmt
+            tune(stream)
             if pts_ms is not None:
-                stream.codec_context.time_base = Fraction(1, 1000)
+                stream.codec_context.time_base = Fraction(1, time_base_fps)
             for i, image in enumerate(images):
-                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                frame.pts = i if pts_ms is None else pts_ms[i]
-                frame.time_base = Fraction(1, fps) if pts_ms is None else Fraction(1, 1000)
+                frame = av.VideoFrame.from_ndarray(image, format=source_fmt)
+                frame.pts = i if pts_ms is None else round(pts_ms[i] * time_base_fps / 1000)
+                frame.time_base = Fraction(1, fps if pts_ms is None else time_base_fps)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
         return path

@@ -36,12 +36,15 @@ class Detector(Protocol):
         Names of ``Face.blendshapes``; empty if there are none.
     batch_size : int
         Frames that ``detect`` likes to get at once.
+    n_faces : int
+        Most faces that ``detect`` looks for in a frame; may be set before its first call.
     """
 
     name: str
     n_landmarks: int
     blendshape_names: tuple[str, ...]
     batch_size: int
+    n_faces: int
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of each of the next frames, (H, W, 3) uint8 RGB; timestamps must not fall."""
@@ -75,7 +78,7 @@ class DetectorFactory(Protocol):
     """What an entry point names, a class as a rule: called as ``factory(config, video=..., n_faces=...)``.
 
     It may have a function ``prepare(config)`` that finds or fetches its model files and raises ``ModelError`` if it
-    cannot; ``check_models`` calls it.
+    cannot; ``check_models`` calls it, and without it opens a detector to see.
     """
 
     def __call__(self, config: DetectConfig, *, video: bool, n_faces: int) -> Detector:
@@ -109,9 +112,11 @@ def check_models(config: DetectConfig) -> None:
     prepare = getattr(_load_factory(config.detector), "prepare", None)
     if prepare is not None:
         prepare(config)
+    else:
+        open_detector(config).close()
 
 
-def open_detector(config: DetectConfig, *, video: bool = True, n_faces: int | None = None) -> Detector:
+def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
     """Open the detector that the settings name.
 
     Parameters
@@ -120,8 +125,6 @@ def open_detector(config: DetectConfig, *, video: bool = True, n_faces: int | No
         Detection settings.
     video : bool
         Track from frame to frame; ``False`` treats each image on its own.
-    n_faces : int, optional
-        Faces to look for in a frame, at most ``config.max_faces``, which is the default.
 
     Raises
     ------
@@ -131,7 +134,7 @@ def open_detector(config: DetectConfig, *, video: bool = True, n_faces: int | No
         If a model file is missing or damaged.
     """
     factory = _load_factory(config.detector)
-    return factory(config, video=video, n_faces=min(n_faces or config.max_faces, config.max_faces))
+    return factory(config, video=video, n_faces=config.max_faces)
 
 
 def detect_image(image: np.ndarray, config: DetectConfig | None = None) -> list[Face]:

@@ -259,7 +259,7 @@ class FaceAlignmentDetector:
     blendshape_names: tuple[str, ...] = ()
 
     def __init__(self, config: DetectConfig, *, video: bool, n_faces: int) -> None:
-        self._n_faces = n_faces
+        self.n_faces = n_faces
         (finder_path, finder_digest), (fan_path, fan_digest) = (find_weights(w) for w in required_weights(config))
         package = f"face-alignment {version('face-alignment')}"
         self.name = f"{package}, {config.face_detector} {finder_digest[:8]}, 2DFAN-4 {fan_digest[:8]}"
@@ -291,7 +291,7 @@ class FaceAlignmentDetector:
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the ``n_faces`` best faces of each frame, best first."""
         with _inference():
-            boxes = [found[: self._n_faces] for found in self._find(images)]
+            boxes = [found[: self.n_faces] for found in self._find(images)]
             return self._landmark(images, boxes)
 
     def look(self, image: np.ndarray) -> list[Face]:

@@ -63,13 +63,13 @@ class MediapipeDetector:
 
     def __init__(self, config: DetectConfig, *, video: bool, n_faces: int) -> None:
         self._config = config
-        self._n_faces = n_faces
+        self.n_faces = n_faces
         self._video = video
         self._model = str(find_model())
         self._started: set[str] = set()
         with _quiet():
-            self._landmarker = self._open_landmarker()
             self._checker = self._open_checker()
+        self._landmarker: vision.FaceLandmarker | None = None  # opened when the number of faces is settled
 
     @staticmethod
     def prepare(config: DetectConfig) -> None:
@@ -83,7 +83,7 @@ class MediapipeDetector:
             vision.FaceLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=self._model),
                 running_mode=vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE,
-                num_faces=self._n_faces,
+                num_faces=self.n_faces,
                 min_face_detection_confidence=config.min_detection_confidence,
                 min_face_presence_confidence=config.min_presence_confidence,
                 min_tracking_confidence=config.min_tracking_confidence,
@@ -148,6 +148,8 @@ class MediapipeDetector:
         return _quiet()
 
     def _landmark(self, image: mp.Image, timestamp_s: float) -> vision.FaceLandmarkerResult:
+        if self._landmarker is None:
+            self._landmarker = self._open_landmarker()
         if not self._video:
             return self._landmarker.detect(image)
         # mediapipe counts whole milliseconds and wants them to rise
@@ -161,14 +163,18 @@ class MediapipeDetector:
 
     def reset(self) -> None:
         """Open the landmarker anew (some 20 ms): it has no other way to forget the last frame's faces."""
-        if not self._video:
-            return
-        with _quiet():
-            self._landmarker.close()
-            self._landmarker = self._open_landmarker()
+        if self._video:
+            self._close_landmarker()
+
+    def _close_landmarker(self) -> None:
+        if self._landmarker is not None:
+            with _quiet():
+                self._landmarker.close()
+            self._landmarker = None
+            self._started.discard("landmarker")
 
     def close(self) -> None:
         """Free the models."""
+        self._close_landmarker()
         with _quiet():
-            self._landmarker.close()
             self._checker.close()

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from safetensors import safe_open
 
 from tclr.cli.main import cli
-from tclr.pipeline.store import ClipLayout, assemble_subject, root_attrs, write_clip
+from tclr.pipeline.store import ClipLayout, assemble_subject, root_attrs, write_part
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import TclrError
 from tclr.schemas.store import CLIP_FIELDS
@@ -50,10 +50,13 @@ def store(tmp_path_factory):
     for subject in ("S1", "S2"):
         attrs = root_attrs("folder", subject, detect, align, "0")
         part = path / "parts" / f"{subject}.h5"
-        with write_clip(part, "clip", layout, attrs) as writer:
+        with write_part(part, attrs) as file:
+            writer = file.add_clip("clip", layout)
             writer.append(block)
-            writer.finish(media | {"detector": "none", "warning": ""})
-        assemble_subject(path / "subjects" / f"{subject}.h5", [(part, "clip")], attrs)
+            writer.finish(
+                media | {"detector": "none", "warning": "", "source_clip": "clip", "n_people": 1, "reduction": 1}
+            )
+        assemble_subject(path / "subjects" / f"{subject}.h5", {"clip": (part,)}, attrs)
     return path
 
 

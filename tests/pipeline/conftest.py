@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tclr.pipeline.store import ClipLayout, assemble_subject, root_attrs, write_clip
+from tclr.pipeline.store import ClipLayout, assemble_subject, root_attrs, write_part
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import AlignConfig, DetectConfig
-from tclr.schemas.store import CLIP_FIELDS, QUALITY_ATTRS, Status
+from tclr.schemas.store import CLIP_FIELDS, NO_TRACK, Status
 
 
 def _block(rng, n_frames, size, au_names, no_face, layout):
@@ -36,8 +37,9 @@ def _block(rng, n_frames, size, au_names, no_face, layout):
     block["blendshapes"][:] = rng.random(block["blendshapes"].shape)
     if au_names:
         block["au"][:] = labels
+    block["track"][:] = 0
     for row in no_face:
-        block["status"][row] = Status.no_face
+        block["status"][row], block["track"][row] = Status.no_face, NO_TRACK
         for name in ("score", "sharpness", "bbox", "landmarks", "transform", "pose", "blendshapes"):
             block[name][row] = np.nan
         block["frames"][row] = 0
@@ -65,17 +67,40 @@ def make_store() -> Callable[..., Path]:
         rng = np.random.default_rng(seed)
         for subject in (f"F{number + 1:03d}" for number in range(n_subjects)):
             attrs = root_attrs("bp4d", subject, detect, align, "0")
-            parts = []
+            parts = {}
             for clip in (f"T{number + 1}" for number in range(n_clips)):
                 part = path / "parts" / f"{subject}_{clip}.h5"
-                with write_clip(part, clip, layout, attrs) as writer:
+                with write_part(part, attrs) as file:
+                    writer = file.add_clip(clip, layout)
                     writer.append(_block(rng, n_frames, size, au_names, no_face, layout))
                     media = {"source": f"{subject}/{clip}", "source_sha256": f"{seed}", "source_fingerprint": "f"}
                     sizes = {"fps": 25.0, "width": 64, "height": 64, "detector": "none", "warning": ""}
-                    sizes |= dict.fromkeys(QUALITY_ATTRS, 1.0)
+                    sizes |= {"source_clip": clip, "n_people": 1, "reduction": 1}
                     writer.finish(media | sizes)
-                parts.append((part, clip))
+                parts[clip] = (part,)
             assemble_subject(path / "subjects" / f"{subject}.h5", parts, attrs)
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def cut_by_edit_list() -> Callable[[Path, int, int], None]:
+    """Return a function that has an MP4 of 25 frames/s with B-frames show frames start to stop, as phones trim."""
+
+    def cut(path: Path, start: int, stop: int) -> None:
+        data = bytearray(path.read_bytes())
+        entry = data.index(b"elst") + 12
+        (media_time,) = struct.unpack_from(">i", data, entry + 4)
+        struct.pack_into(">ii", data, entry, 40 * (stop - start), media_time + 512 * start)
+        path.write_bytes(data)
+
+    return cut
+
+
+@pytest.fixture(scope="session")
+def moving_blocks() -> Callable[[int], list[np.ndarray]]:
+    """Return a function that gives n frames, 96 x 64, of blocks that drift, so that frames need their references."""
+    blocks = np.random.default_rng(0).integers(0, 255, (8, 12, 3), np.uint8)
+    image = blocks.repeat(8, axis=0).repeat(8, axis=1)
+    return lambda n_frames: [np.roll(image, 3 * i, axis=1) for i in range(n_frames)]

@@ -15,12 +15,12 @@ for group, point in zip(TEMPLATES["tclr"].groups[68], TEMPLATES["tclr"].points, 
 IMAGE = np.random.default_rng(0).integers(0, 255, (200, 300, 3), np.uint8)
 
 
-def tracked(index, shift_px, noise=None, t=None):
+def tracked(index, shift_px, noise=None, t=None, track=0):
     landmarks = SHAPE + np.array([40 + shift_px, 40, 0], np.float32)
     if noise is not None:
         landmarks = landmarks + noise.astype(np.float32)
     frame = Frame(index, index / 25 if t is None else t, IMAGE)
-    return TrackedFrame(frame, Status.ok, 0.9, Face(landmarks, np.zeros(3, np.float32), None))
+    return TrackedFrame(frame, Status.ok, 0.9, Face(landmarks, np.zeros(3, np.float32), None), track)
 
 
 def empty(index):

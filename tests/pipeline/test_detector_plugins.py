@@ -51,7 +51,9 @@ def test_check_models_calls_its_prepare(bright_patch, monkeypatch):
     with pytest.raises(ModelError, match="no model for bright-patch"):
         check_models(DetectConfig(detector="bright-patch"))
     monkeypatch.delattr(module.BrightPatch, "prepare")
-    assert check_models(DetectConfig(detector="bright-patch")) is None
+    monkeypatch.setattr(module.BrightPatch, "__init__", lambda self, config, **options: refuse(config))
+    with pytest.raises(ModelError, match="no model for bright-patch"):
+        check_models(DetectConfig(detector="bright-patch"))
 
 
 def test_clip_with_five_landmarks_becomes_a_store(bright_patch, tmp_path):

@@ -19,10 +19,11 @@ from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import EmbedConfig, FitAuConfig
 from tclr.schemas.errors import ModelError, OutputError, StoreError
 from tclr.schemas.features import features_schema
+from tclr.schemas.store import NO_TRACK
 
 INFO = EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=1.0)
 NO_FACE = (0, 7)
-NUMBERS = ("score", "pitch", "yaw", "roll", "AU01", "AU12", "AU01_c", "AU12_c")
+NUMBERS = ("score", "sharpness", "face_px", "track", "pitch", "yaw", "roll", "AU01", "AU12", "AU01_c", "AU12_c")
 
 
 class RecordingEncoder(LoadedEncoder):
@@ -135,6 +136,10 @@ def test_values_are_those_of_the_store(exported, store):
         info = next(info for info in opened.clips if info.name == "F002/T2")
         np.testing.assert_array_equal(table["timestamp"], opened.read(info, "timestamp"))
         np.testing.assert_array_equal(table["score"], opened.read(info, "score"))
+        np.testing.assert_array_equal(table["sharpness"], opened.read(info, "sharpness"))
+        np.testing.assert_array_equal(table["track"].fillna(NO_TRACK), opened.read(info, "track"))
+        box = opened.read(info, "bbox")
+        np.testing.assert_array_equal(table["face_px"], np.maximum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]))
         np.testing.assert_array_equal(table[["pitch", "yaw", "roll"]], opened.read(info, "pose"))
         np.testing.assert_array_equal(table[["AU01_true", "AU12_true"]].to_numpy(np.int8), opened.read(info, "au"))
     assert [row for row, status in enumerate(table["status"]) if status == "no_face"] == list(NO_FACE)

@@ -11,11 +11,11 @@ from tclr.pipeline.store import (
     find_damage,
     read_clip_infos,
     root_attrs,
-    write_clip,
+    write_part,
 )
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import OutputError, StoreError
-from tclr.schemas.store import QUALITY_ATTRS, Status
+from tclr.schemas.store import NO_TRACK, Status
 
 SIZE = 16
 
@@ -27,6 +27,7 @@ def make_block(n_rows, start=0, seed=0):
         "timestamp": (start + np.arange(n_rows)) / 25,
         "source_frame": start + np.arange(n_rows),
         "status": np.zeros(n_rows, np.uint8),
+        "track": np.zeros(n_rows, np.int32),
         "score": np.full(n_rows, 0.9, np.float32),
         "sharpness": np.full(n_rows, 50, np.float32),
         "bbox": rng.random((n_rows, 4), np.float32),
@@ -35,18 +36,19 @@ def make_block(n_rows, start=0, seed=0):
         "pose": rng.random((n_rows, 3), np.float32),
         "au": rng.integers(-1, 2, (n_rows, 2)).astype(np.int8),
     }
-    block["status"][1] = Status.no_face
+    block["status"][1], block["track"][1] = Status.no_face, NO_TRACK
     block["frames"][1] = 0
     block["landmarks"][1] = np.nan
     return block
 
 
-def write_part(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=False):
+def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=False, **extra):
     align = AlignConfig(size=SIZE, codec=codec)
     attrs = root_attrs("folder", "s", DetectConfig(), align, "0")
     layout = ClipLayout(align, 68, au_names=("AU01", "AU12"))
     rows, start = [], 0
-    with write_clip(path, clip, layout, attrs) as writer:
+    with write_part(path, attrs) as part:
+        writer = part.add_clip(clip, layout)
         for n_rows in blocks:
             rows.append(make_block(n_rows, start, seed))
             if smooth:
@@ -54,9 +56,8 @@ def write_part(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=Fal
             writer.append(rows[-1])
             start += n_rows
         clip_attrs = {"source": "a", "source_sha256": "b", "source_fingerprint": "c", "fps": 25.0}
-        writer.finish(
-            clip_attrs | {"width": 9, "height": 9, "detector": "d", "warning": ""} | dict.fromkeys(QUALITY_ATTRS, 1.0)
-        )
+        clip_attrs |= {"source_clip": clip, "n_people": 1, "reduction": 1, "detector": "d", "warning": ""}
+        writer.finish(clip_attrs | {"width": 9, "height": 9} | extra)
     return {name: np.concatenate([block[name] for block in rows]) for name in rows[0]}, attrs
 
 
@@ -65,16 +66,16 @@ def store(tmp_path):
     """A store of one subject with clips T1 and T2, and what was written."""
     root, written = tmp_path / "store", {}
     for seed, clip in enumerate(("T1", "T2")):
-        written[clip], attrs = write_part(tmp_path / f"{clip}.h5", clip, seed=seed)
-    sources = [(tmp_path / f"{clip}.h5", clip) for clip in written]
+        written[clip], attrs = write_one_clip(tmp_path / f"{clip}.h5", clip, seed=seed)
+    sources = {clip: (tmp_path / f"{clip}.h5",) for clip in written}
     assemble_subject(root / "subjects" / "s.h5", sources, attrs)
     return root, written
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4", "gzip", "none"])
-def test_write_clip_and_read_give_the_same_arrays_for_any_lossless_codec(tmp_path, codec):
+def test_write_part_and_read_give_the_same_arrays_for_any_lossless_codec(tmp_path, codec):
     path = tmp_path / "store" / "subjects" / "s.h5"
-    written, _ = write_part(path, codec=codec)
+    written, _ = write_one_clip(path, codec=codec)
     with Store(tmp_path / "store") as store:
         (info,) = store.clips
         assert info.n_frames == 41 and info.attrs["n_ok"] == 39  # row 1 of each block has no face
@@ -85,7 +86,7 @@ def test_write_clip_and_read_give_the_same_arrays_for_any_lossless_codec(tmp_pat
 
 
 def test_jpeg_codec_reads_close_to_what_was_written_and_keeps_empty_frames(tmp_path):
-    written, _ = write_part(tmp_path / "subjects" / "s.h5", codec="jpeg", smooth=True)
+    written, _ = write_one_clip(tmp_path / "subjects" / "s.h5", codec="jpeg", smooth=True)
     with Store(tmp_path) as store:
         frames = store.read_frames(store.clips[0])
         assert frames.shape == written["frames"].shape and not frames[1].any() and not frames[33].any()
@@ -109,19 +110,20 @@ def test_assemble_subject_joins_clips_unchanged(store):
             np.testing.assert_array_equal(opened.read_frames(info), written[info.clip]["frames"])
 
 
-def test_write_clip_leaves_nothing_when_it_fails(tmp_path):
+def test_write_part_leaves_nothing_when_it_fails(tmp_path):
     align = AlignConfig(size=SIZE)
     attrs = root_attrs("folder", "s", DetectConfig(), align, "0")
     with pytest.raises(RuntimeError, match="stop"):
-        with write_clip(tmp_path / "s.h5", "T1", ClipLayout(align, 68), attrs):
+        with write_part(tmp_path / "s.h5", attrs) as part:
+            part.add_clip("T1", ClipLayout(align, 68))
             raise RuntimeError("stop")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_write_clip_tells_when_the_output_cannot_be_written(tmp_path):
+def test_write_part_tells_when_the_output_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="Cannot write .*file/s.h5"):
-        write_part(tmp_path / "file" / "s.h5")
+        write_one_clip(tmp_path / "file" / "s.h5")
 
 
 def test_store_refuses_an_empty_folder_a_foreign_file_and_a_newer_format(tmp_path, store):

@@ -25,21 +25,29 @@ def test_find_anchors_equals_a_slow_search_and_never_bridges_a_gap():
     for _ in range(50):
         number = np.flatnonzero(rng.random(60) < 0.95) + 10
         face = rng.random(len(number)) < 0.93
-        follows = follows_on(number / 25)
+        follows = follows_on(number / 25, np.zeros(len(number)))
         np.testing.assert_array_equal(follows[1:], np.diff(number) == 1)
         for span in (1, 3, 9):
             assert find_anchors(follows, face, span).tolist() == slow_anchors(follows, face, span)
 
 
 def test_resampled_clips_count_as_whole():
-    assert follows_on(np.arange(20) * 2 / 25)[1:].all()  # every second frame of 25/s
-    assert len(find_anchors(follows_on(np.arange(20) / 12.5), np.ones(20, bool), 11)) == 9
-    assert follows_on(np.zeros(1)).tolist() == [False] and follows_on(np.zeros(0)).tolist() == []
+    assert follows_on(np.arange(20) * 2 / 25, np.zeros(20))[1:].all()  # every second frame of 25/s
+    assert len(find_anchors(follows_on(np.arange(20) / 12.5, np.zeros(20)), np.ones(20, bool), 11)) == 9
+    for n in (0, 1):
+        assert follows_on(np.zeros(n), np.zeros(n)).tolist() == [False] * n
+
+
+def test_tuples_do_not_bridge_a_cut():
+    track = np.repeat([0, 1], 10)
+    follows = follows_on(np.arange(20) / 25, track)
+    assert np.flatnonzero(~follows).tolist() == [0, 10]
+    assert find_anchors(follows, np.ones(20, bool), 7).tolist() == [0, 1, 2, 10, 11, 12]
 
 
 def test_longest_run_counts_frames_in_a_row():
-    assert longest_run(follows_on(np.array([1, 2, 3, 5, 6])), np.ones(5, bool)) == 3
-    assert longest_run(follows_on(np.arange(4)), np.array([1, 0, 1, 1], bool)) == 2
+    assert longest_run(follows_on(np.array([1, 2, 3, 5, 6]), np.zeros(5)), np.ones(5, bool)) == 3
+    assert longest_run(follows_on(np.arange(4), np.zeros(4)), np.array([1, 0, 1, 1], bool)) == 2
 
 
 def test_split_subjects_keeps_sides_apart_and_follows_the_seed():

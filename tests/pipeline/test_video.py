@@ -1,10 +1,12 @@
-import struct
+from fractions import Fraction
 
 import av
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Colorspace
 
+from tclr.pipeline.deinterlace import deinterlace
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.video import Frame, probe, read_frames, resample
 from tclr.schemas.errors import InputError, TruncatedError
@@ -43,22 +45,6 @@ def test_read_frames_counts_time_from_the_first_frame(tmp_path, write_video):
     np.testing.assert_allclose([frame.timestamp_s for frame in read(path)], [0, 0.04, 0.08], atol=1e-6)
 
 
-def test_read_frames_applies_the_display_rotation(tmp_path, write_video):
-    images = flat(3)
-    for image in images:
-        image[:20, :30] = (255, 0, 0)  # red in the upper left corner
-    path = write_video(tmp_path / "a.mp4", images)
-    data = bytearray(path.read_bytes())
-    matrix = data.find(b"tkhd") + 4 + 40
-    # "rotate 90 degrees clockwise for display", as phones write it
-    one = 0x10000
-    struct.pack_into(">9i", data, matrix, 0, one, 0, -one, 0, 0, 64 * one, 0, 0x40000000)
-    path.write_bytes(data)
-    image = read(path)[1].image
-    assert image.shape == (96, 64, 3)
-    assert image[:20, -15:, 0].mean() > 180 and image[:20, -15:, 2].mean() < 100  # now in the upper right
-
-
 def test_read_frames_of_numbered_images_takes_index_and_time_from_the_name(tmp_path):
     for number in (286, 287, 290):
         cv2.imwrite(str(tmp_path / f"{number:04d}.png"), np.full((8, 9, 3), number - 200, np.uint8))
@@ -74,22 +60,6 @@ def test_read_frames_keeps_the_place_of_an_unreadable_image(tmp_path):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((8, 8, 3), np.uint8))
     (tmp_path / "2.png").write_bytes(b"no image")
     assert [frame.image is None for frame in read(tmp_path)] == [False, True, False]
-
-
-@pytest.mark.parametrize(
-    ("pixels", "expected"),
-    [
-        (np.full((4, 4), 77, np.uint8), (77, 77, 77)),
-        (np.full((4, 4, 3), 200 * 256, np.uint16), (200, 200, 200)),
-        (np.dstack([np.full((4, 4), v, np.uint8) for v in (30, 20, 10, 128)]), (10, 20, 30)),
-    ],
-    ids=["grey", "16-bit", "alpha"],
-)
-def test_read_frames_gives_8_bit_rgb_for_any_png(tmp_path, pixels, expected):
-    path = tmp_path / "still.png"
-    cv2.imwrite(str(path), pixels)
-    (frame,) = read(path)
-    assert frame.image.dtype == np.uint8 and tuple(frame.image[1, 1]) == expected
 
 
 def test_probe_refuses_what_is_not_a_video(tmp_path):
@@ -195,3 +165,306 @@ def test_a_part_past_the_end_is_refused(tmp_path, write_video):
     path = write_video(tmp_path / "a.mp4", flat(10), fps=10)
     with pytest.raises(InputError, match="Expected frames from 50 to 60 s, but the video ends at 0.9 s"):
         read(path, start_s=50, end_s=60)
+
+
+def test_frames_stored_out_of_order_come_in_order_of_time(tmp_path, write_video):
+    path = write_video(tmp_path / "a.mp4", flat(30), codec_options={"bf": "4", "b_strategy": "0"})
+    with av.open(str(path)) as container:
+        stored = [packet.pts for packet in container.demux(video=0) if packet.size]
+    assert stored != sorted(stored)
+    frames = read(path)
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], np.arange(30) / 25, atol=1e-4)
+    np.testing.assert_allclose([frame.image.mean() for frame in frames], 20 + 4 * np.arange(30), atol=3)
+
+
+def test_avi_that_stores_frames_out_of_order_keeps_an_even_rate(tmp_path, write_video):
+    path = write_video(tmp_path / "a.avi", flat(30), codec_options={"bf": "3", "b_strategy": "0"})
+    frames = read(path)
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], np.arange(30) / 25, atol=1e-6)
+    np.testing.assert_allclose([frame.image.mean() for frame in frames], 20 + 4 * np.arange(30), atol=3)
+
+
+def test_avi_with_dropped_frames_is_whole_and_keeps_the_gaps(tmp_path, write_video):
+    ticks = [0, 1, 5, 6, 7, 20, 21, 22, 40]
+    images, pts_ms = flat(9), [40 * tick for tick in ticks]
+    path = write_video(tmp_path / "a.avi", images, codec="mjpeg", pix_fmt="yuvj420p", pts_ms=pts_ms, time_base_fps=25)
+    np.testing.assert_allclose([frame.timestamp_s for frame in read(path)], np.array(ticks) / 25, atol=1e-6)
+
+
+def test_truncated_avi_is_told(tmp_path, write_video):
+    path = write_video(tmp_path / "a.avi", noise(40), codec="mpeg4")
+    assert len(read(path)) == 40
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(TruncatedError, match=r"Expected 1\.60 s, but the video ends after"):
+        read(path)
+
+
+@pytest.fixture
+def mux_out_of_order(tmp_path, write_video):
+    """Return a function that writes a video of frames that stand alone, packets at given ms in the order given."""
+
+    def mux(pts_ms):
+        ordered = write_video(tmp_path / "a.mkv", flat(len(pts_ms)), codec="mjpeg", pix_fmt="yuvj420p")
+        with av.open(str(ordered)) as source, av.open(str(tmp_path / "b.mkv"), "w") as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for i, (pts, packet) in enumerate(zip(pts_ms, source.demux(video=0), strict=False)):
+                packet.pts, packet.dts, packet.stream = pts, i - len(pts_ms), stream
+                target.mux(packet)
+        return tmp_path / "b.mkv"
+
+    return mux
+
+
+def test_frames_that_go_back_in_time_are_refused(mux_out_of_order):
+    path = mux_out_of_order([0, 40, 120, 80, 160, 200, 280, 240])
+    with pytest.raises(InputError, match=r"in order of time, but .*b.mkv goes back from 0.12 to 0.08 s"):
+        read(path)
+
+
+def test_a_clock_that_trembles_stands_still(mux_out_of_order):
+    frames = read(mux_out_of_order([0, 40, 80, 75, 160, 200]))
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], [0, 0.04, 0.08, 0.08, 0.16, 0.2], atol=1e-6)
+
+
+def test_an_edit_list_decides_what_is_shown(tmp_path, write_video, cut_by_edit_list):
+    path = write_video(tmp_path / "a.mp4", flat(30), codec_options={"bf": "2", "g": "8"})
+    cut_by_edit_list(path, 10, 20)
+    frames = read(path)
+    assert [frame.index for frame in frames] == list(range(10))
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], np.arange(10) / 25, atol=1e-4)
+    np.testing.assert_allclose([frame.image.mean() for frame in frames], 20 + 4 * np.arange(10, 20), atol=3)
+    assert probe(clip_of(path), 25).n_expected == 10
+
+
+def corner_red(height=64, width=96):
+    image = np.full((height, width, 3), 60, np.uint8)
+    image[: height // 3, : width // 3] = (255, 0, 0)
+    return image
+
+
+def turned(degrees, mirrored):
+    image = np.rot90(corner_red(), degrees // 90)
+    return image[:, ::-1] if mirrored else image
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_read_frames_applies_the_display_matrix(tmp_path, write_video, degrees, mirrored):
+    path = write_video(
+        tmp_path / "a.mp4", [corner_red()] * 3, tune=lambda stream: stream.set_display_rotation(degrees, mirrored)
+    )
+    expected = turned(degrees, mirrored)
+    image = read(path)[1].image
+    assert image.flags["C_CONTIGUOUS"] and np.abs(image.astype(int) - expected).mean() < 8
+    media = probe(clip_of(path), 25)
+    assert (media.height, media.width) == expected.shape[:2]
+
+
+def test_a_display_matrix_that_tilts_is_refused(tmp_path, write_video):
+    path = write_video(tmp_path / "a.mp4", flat(2), tune=lambda stream: stream.set_display_rotation(30))
+    with pytest.raises(InputError, match=r"multiple of 90 degrees, but the display matrix of .*a.mp4"):
+        probe(clip_of(path), 25)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "degrees", "size"),
+    [((2, 1), 0, (192, 64)), ((2, 3), 0, (96, 96)), ((16, 15), 0, (102, 64)), ((2, 1), 90, (64, 192))],
+)
+def test_pixels_that_are_not_square_are_stretched_as_a_player_does(tmp_path, write_video, aspect, degrees, size):
+    def tune(stream):
+        stream.codec_context.sample_aspect_ratio = Fraction(*aspect)
+        stream.set_display_rotation(degrees)
+
+    path = write_video(tmp_path / "a.mp4", [corner_red()] * 3, tune=tune)
+    media = probe(clip_of(path), 25)
+    image = read(path)[0].image
+    assert (media.width, media.height) == size == image.shape[1::-1]
+    width, height = size if not degrees else size[::-1]
+    expected = np.rot90(corner_red(height, width), degrees // 90)
+    assert np.abs(image.astype(int) - expected).mean() < 8
+
+
+def test_pixels_of_an_impossible_shape_are_refused(tmp_path, write_video):
+    def tune(stream):
+        stream.codec_context.sample_aspect_ratio = Fraction(12, 1)
+
+    path = write_video(tmp_path / "a.mp4", flat(2), codec="mpeg4", tune=tune)
+    with pytest.raises(InputError, match=r"at most 4 times as wide .* but .*a.mp4 says 12"):
+        probe(clip_of(path), 25)
+
+
+def bar(shift, height=64, width=96):
+    image = np.full((height, width, 3), 40, np.uint8)
+    image[:, shift % width : shift % width + 16] = 220
+    return image
+
+
+def interlaced(n_frames):
+    """Frames whose even rows show a moving bar, and whose odd rows show it half a frame later."""
+    frames = [bar(4 * i) for i in range(n_frames)]
+    for i, frame in enumerate(frames):
+        frame[1::2] = bar(4 * i + 2)[1::2]
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "libx264", {"x264-params": "interlaced=1:tff=1", "qp": "4"}),
+        ("a.ts", "mpeg2video", {"flags": "+ildct+ilme", "top": "1", "q": "2"}),
+    ],
+)
+def test_interlaced_frames_are_made_whole_and_keep_count_and_times(tmp_path, write_video, name, codec, options):
+    path = write_video(tmp_path / name, interlaced(16), codec=codec, codec_options=options)
+    frames = read(path)
+    assert [frame.index for frame in frames] == list(range(16))
+    np.testing.assert_allclose([frame.timestamp_s for frame in frames], np.arange(16) / 25, atol=1e-4)
+    for i, frame in enumerate(frames):
+        rows = frame.image.astype(int)
+        assert np.abs(2 * rows[1:-1] - rows[:-2] - rows[2:]).mean() < 3  # no comb; it is 30 before
+        assert np.abs(rows - bar(4 * i)).mean() < 12
+
+
+def test_deinterlace_keeps_lost_frames_in_their_place(tmp_path, write_video):
+    options = {"x264-params": "interlaced=1:tff=1"}
+    path = write_video(tmp_path / "a.mp4", interlaced(8), codec_options=options)
+    with av.open(str(path)) as container:
+        decoded = [(frame.pts, frame) for frame in container.decode(video=0)]
+    decoded[3] = (decoded[3][0], None)
+    decoded[7] = (decoded[7][0], None)
+    whole = list(deinterlace(decoded))
+    assert [pts for pts, _ in whole] == [pts for pts, _ in decoded]
+    assert [frame is None for _, frame in whole] == [frame is None for _, frame in decoded]
+
+
+def test_deinterlace_does_not_touch_progressive_frames(tmp_path, write_video):
+    path = write_video(tmp_path / "a.mp4", flat(4))
+    with av.open(str(path)) as container:
+        decoded = [(frame.pts, frame) for frame in container.decode(video=0)]
+    assert all(after is before for after, before in zip(deinterlace(decoded), decoded, strict=True))
+
+
+ORANGE = (200, 60, 40)
+
+
+def mean_colour(path):
+    image = read(path)[0].image
+    assert image.dtype == np.uint8 and image.shape[2] == 3
+    return image.reshape(-1, 3).mean(axis=0)
+
+
+def in_colours(height, width, rgb, pix_fmt, **colours):
+    """A frame of one colour, converted by ffmpeg to a matrix and range."""
+    frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), rgb, np.uint8), format="rgb24")
+    return frame.reformat(format=pix_fmt, **colours).to_ndarray()
+
+
+@pytest.mark.parametrize(("full", "size"), [(False, (64, 96)), (True, (64, 96)), (False, (720, 1280))])
+@pytest.mark.parametrize("matrix", [Colorspace.ITU601, Colorspace.ITU709, Colorspace.BT2020])
+def test_colour_matrix_and_range_are_followed(tmp_path, write_video, matrix, full, size):
+    range_ = ColorRange.JPEG if full else ColorRange.MPEG
+
+    def tune(stream):
+        stream.codec_context.colorspace, stream.codec_context.color_range = int(matrix), int(range_)
+
+    pixels = in_colours(*size, ORANGE, "yuv420p", dst_colorspace=matrix, dst_color_range=range_)
+    path = write_video(tmp_path / "a.mp4", [pixels] * 2, source_fmt="yuv420p", size=size, tune=tune)
+    np.testing.assert_allclose(mean_colour(path), ORANGE, atol=4)
+
+
+@pytest.mark.parametrize(("size", "matrix"), [((576, 720), Colorspace.ITU601), ((720, 1280), Colorspace.ITU709)])
+def test_untagged_video_has_the_matrix_of_its_size(tmp_path, write_video, size, matrix):
+    pixels = in_colours(*size, ORANGE, "yuv420p", dst_colorspace=matrix)
+    path = write_video(tmp_path / "a.mp4", [pixels] * 2, source_fmt="yuv420p", size=size)
+    np.testing.assert_allclose(mean_colour(path), ORANGE, atol=4)
+
+
+def test_colours_that_cannot_be_converted_are_refused(tmp_path, write_video):
+    def tune(stream):
+        stream.codec_context.colorspace = 10  # BT.2020 with constant luminance
+
+    path = write_video(tmp_path / "a.mp4", flat(2), tune=tune)
+    with pytest.raises(InputError, match=r"made RGB, but .*a.mp4 has yuv420p with matrix 10"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [
+        ("ten-bit.mp4", "libx264", "yuv420p10le"),
+        ("prores-4444-alpha.mov", "prores_ks", "yuva444p10le"),
+        ("qtrle-alpha.mov", "qtrle", "argb"),
+        ("vp9-alpha.webm", "libvpx-vp9", "yuva420p"),
+        ("4:2:2.mkv", "libx264", "yuv422p"),
+    ],
+)
+def test_bit_depth_and_alpha_do_not_change_colours(tmp_path, write_video, name, codec, pix_fmt):
+    images = [np.full((64, 96, 3), ORANGE, np.uint8)] * 3
+    np.testing.assert_allclose(
+        mean_colour(write_video(tmp_path / name, images, codec=codec, pix_fmt=pix_fmt)), ORANGE, atol=4
+    )
+
+
+def test_what_lies_under_transparent_pixels_is_kept(tmp_path, write_video):
+    half = np.dstack([np.full((64, 96), v, np.uint8) for v in (*ORANGE, 128)])
+    path = write_video(tmp_path / "a.mov", [half] * 2, source_fmt="rgba", codec="qtrle", pix_fmt="argb")
+    np.testing.assert_allclose(mean_colour(path), ORANGE, atol=2)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "ffv1"), ("a.mp4", "libx264"), ("a.mov", "qtrle")])
+def test_grey_video(tmp_path, write_video, name, codec):
+    def tune(stream):
+        stream.codec_context.color_range = ColorRange.JPEG  # what ffmpeg makes of grey
+
+    path = write_video(tmp_path / name, flat(3), codec=codec, pix_fmt="gray", tune=tune)
+    np.testing.assert_allclose(mean_colour(path), (20, 20, 20), atol=3)
+
+
+def pq_code(nits):
+    """SMPTE ST 2084, inverse EOTF."""
+    y = (nits / 10000) ** (2610 / 16384)
+    return ((3424 / 4096 + 2413 / 128 * y) / (1 + 2392 / 128 * y)) ** (2523 / 32)
+
+
+def hlg_code(nits):
+    """ARIB STD-B67 for a grey on a screen of 1000 cd/m2, whose system gamma is 1.2."""
+    light = (nits / 1000) ** (1 / 1.2)
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    return np.sqrt(3 * light) if light <= 1 / 12 else a * np.log(12 * light - b) + c
+
+
+@pytest.mark.parametrize(("transfer", "code"), [(16, pq_code), (18, hlg_code)], ids=["PQ", "HLG"])
+def test_hdr_is_brought_to_standard_brightness(tmp_path, write_video, transfer, code):
+    def tune(stream):
+        context = stream.codec_context
+        context.colorspace, context.color_range, context.color_trc, context.color_primaries = 9, 1, transfer, 9
+
+    nits = np.array([10, 50, 100, 203])
+    pixels = np.full((96, 64), 512, np.uint16)  # 64 rows of luma, then the chroma of a grey
+    pixels[:64] = [round(64 + 876 * code(value)) for value in nits for _ in range(16)]
+    path = write_video(
+        tmp_path / "a.mp4", [pixels] * 2, source_fmt="yuv420p10le", pix_fmt="yuv420p10le", size=(64, 64), tune=tune
+    )
+    image = read(path)[0].image
+    # 203 cd/m2 is the white of standard video (ITU-R BT.2408), whose screens have a gamma of 2.4
+    expected = np.repeat(255 * (nits[:, None] / 203) ** (1 / 2.4), 3, axis=1)
+    np.testing.assert_allclose(image[32, 8::16], expected, atol=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"), [("a.mp4", "libx264", "yuv444p"), ("a.avi", "mjpeg", "yuvj420p")]
+)
+def test_odd_sizes_are_kept(tmp_path, write_video, name, codec, pix_fmt):
+    image = corner_red(75, 101)
+    path = write_video(tmp_path / name, [image] * 2, codec=codec, pix_fmt=pix_fmt)
+    frame = read(path)[0]
+    assert frame.image.shape == (75, 101, 3) and np.abs(frame.image.astype(int) - image).mean() < 8
+    media = probe(clip_of(path), 25)
+    assert (media.width, media.height) == (101, 75)
+
+
+def test_4k_is_read_at_full_size(tmp_path, write_video):
+    path = write_video(tmp_path / "a.mp4", [corner_red(2160, 3840)] * 2, codec_options={"preset": "ultrafast"})
+    first, second = read(path)
+    assert first.image.shape == second.image.shape == (2160, 3840, 3)
+    assert first.image[300, 300, 0] > 200 and first.image[1500, 3000, 0] < 80

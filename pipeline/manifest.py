@@ -1,0 +1,59 @@
+"""The index of a store: one row a clip, also those that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from tclr.pipeline.parquet import write_table
+from tclr.pipeline.plan import read_infos
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.store import ClipInfo
+from tclr.schemas.manifest import MANIFEST_SCHEMA
+from tclr.schemas.store import COUNT_ATTRS, QUALITY_ATTRS
+
+
+def write_manifest(store: Path, clips: Iterable[Clip], reasons: Mapping[str, str]) -> list[ClipInfo]:
+    """Index the store: one row a clip of its subject files, and one a clip that failed and is not in them.
+
+    Parameters
+    ----------
+    store : Path
+        The store.
+    clips : iterable of Clip
+        What the source has.
+    reasons : mapping of str to str
+        By name (``subject/clip``), why clips failed.
+
+    Returns
+    -------
+    list of ClipInfo
+        The clips that the store holds.
+    """
+    infos = [info for path in sorted((store / "subjects").glob("*.h5")) for info in read_infos(path)]
+    stored = {f"{info.subject}/{info.attrs['source_clip']}" for info in infos}
+    rows = [
+        {
+            "dataset": info.dataset,
+            "subject": info.subject,
+            "clip": info.clip,
+            "state": "done",
+            "reason": reasons.get(f"{info.subject}/{info.attrs['source_clip']}") or info.attrs["warning"] or None,
+            **{key: info.attrs[key] for key in ("source", "source_sha256", "fps", "width", "height")},
+            "n_frames": info.n_frames,
+            **{name: info.attrs[name] for name in (*COUNT_ATTRS, *QUALITY_ATTRS)},
+            "share_ok": info.attrs["n_ok"] / max(info.n_frames, 1),
+        }
+        for info in infos
+    ]
+    rows += [
+        {"dataset": c.dataset, "subject": c.subject, "clip": c.clip, "state": "failed", "reason": reasons[c.name]}
+        | {"source": c.source}
+        for c in clips
+        if c.name in reasons and c.name not in stored
+    ]
+    rows.sort(key=lambda row: (row["subject"], row["clip"], row["state"]))
+    write_table(store / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST_SCHEMA), {"format": "tclr-manifest"})
+    return infos

@@ -1,0 +1,136 @@
+"""Two people in one picture: two portraits side by side, who swap places, leave and come, in real videos."""
+
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from tclr.pipeline.extract import extract_clip
+from tclr.pipeline.plan import PreprocessConfig
+from tclr.pipeline.preprocess import preprocess
+from tclr.pipeline.sources import find_clips
+from tclr.pipeline.store import Store
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.store import NO_TRACK, Status
+
+ALIGN = AlignConfig(size=64)
+SIDE = 240
+
+
+@pytest.fixture(scope="module")
+def heads(portrait):
+    """Two heads, (240, 240, 3): matplotlib's Grace Hopper, large, and scikit-image's astronaut, smaller."""
+    hopper = cv2.imread(str(Path(matplotlib.get_data_path()) / "sample_data/grace_hopper.jpg"), cv2.IMREAD_COLOR_RGB)
+    large = cv2.resize(hopper[20:420, 60:460], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small = portrait[10 : 10 + SIDE, 100 : 100 + SIDE]
+    return large, small
+
+
+def tile(left, right, i):
+    """A frame with both side by side, each swaying a little."""
+    shift = round(4 * np.sin(i / 4))
+    blank = np.full((SIDE, SIDE, 3), 110, np.uint8)
+    return np.hstack([blank if head is None else np.roll(head, shift, axis=1) for head in (left, right)])
+
+
+def extract(folder, out, **settings):
+    (clip,) = find_clips(folder)
+    extract_clip(clip, out / "subjects" / f"{clip.subject}.h5", DetectConfig(**settings), ALIGN, "0")
+    return Store(out)
+
+
+def sides(store, info):
+    """0 where the face is on the left, 1 on the right, -1 where there is none."""
+    x = store.read(info, "bbox")[:, ::2].mean(axis=1)
+    return np.where(np.isnan(x), -1, x > SIDE).astype(int)
+
+
+def test_subject_is_followed_through_a_swap_and_the_other_is_left_alone(tmp_path, heads, write_video):
+    large, small = heads
+    order = [(large, small)] * 20 + [(small, large)] * 20
+    write_video(tmp_path / "in" / "a.mp4", [tile(*pair, i) for i, pair in enumerate(order)])
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        store.verify_clip(info)
+        assert (sides(store, info)[:20] == 0).all() and (sides(store, info)[21:] == 1).all()
+        track = store.read(info, "track")
+        assert len(set(track[:20])) == 1 and len(set(track[21:])) == 1 and track[0] != track[-1]
+
+
+def test_subject_who_leaves_is_not_replaced_by_the_other(tmp_path, heads, write_video):
+    large, small = heads
+    order = [(large, small)] * 15 + [(None, small)] * 15 + [(large, small)] * 15
+    write_video(tmp_path / "in" / "a.mp4", [tile(*pair, i) for i, pair in enumerate(order)])
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        where = sides(store, info)
+        assert (where[:15] == 0).all() and (where[15:29] == -1).all() and (where[32:] == 0).all()
+        assert (store.read(info, "track")[15:29] == NO_TRACK).all()
+
+
+def test_everyone_gets_a_clip_of_their_own_with_every_row(tmp_path, heads, write_video):
+    large, small = heads
+    order = [(large, None)] * 20 + [(large, small)] * 25 + [(small, large)] * 20
+    write_video(tmp_path / "in" / "talk.mp4", [tile(*pair, i) for i, pair in enumerate(order)])
+    config = PreprocessConfig(DetectConfig(faces="all"), ALIGN)
+    result = preprocess(tmp_path / "in", tmp_path / "store", config, workers=1)
+    assert result.n_clips == 2 and not result.failures
+    with Store(tmp_path / "store") as store:
+        assert [info.clip for info in store.clips] == ["talk#1", "talk#2"]
+        first, second = store.clips
+        for info in store.clips:
+            store.verify_clip(info)
+            assert info.n_frames == 65 and info.attrs["n_people"] == 2 and info.attrs["source_clip"] == "talk"
+        assert (sides(store, first)[:45] == 0).all() and (sides(store, first)[47:] == 1).all()
+        assert (sides(store, second)[:20] == -1).all() and (sides(store, second)[47:] == 0).all()
+        assert (sides(store, second)[23:45] == 1).all()
+        np.testing.assert_array_equal(store.read(first, "source_frame"), store.read(second, "source_frame"))
+    manifest = pd.read_parquet(tmp_path / "store" / "manifest.parquet")
+    assert list(manifest["clip"]) == ["talk#1", "talk#2"]
+    again = preprocess(tmp_path / "in", tmp_path / "store", config, workers=1)
+    assert again.n_skipped == 1 and again.n_frames == 0
+    other = PreprocessConfig(DetectConfig(faces="all"), AlignConfig(size=48))
+    realigned = preprocess(tmp_path / "in", tmp_path / "store", other, workers=1)
+    whole = preprocess(tmp_path / "in", tmp_path / "whole", other, workers=1)
+    assert realigned.n_clips == whole.n_clips == 2
+    with Store(tmp_path / "store") as store, Store(tmp_path / "whole") as expected:
+        for info, same in zip(expected.clips, store.clips, strict=True):
+            for name in expected.fields(info):
+                np.testing.assert_array_equal(store.read(same, name), expected.read(info, name), err_msg=name)
+
+
+def test_a_cut_begins_a_new_track_and_crops_are_right_from_its_first_frame(tmp_path, heads, write_video):
+    large, _ = heads
+    near = cv2.resize(large[:200, :200], (SIDE, SIDE))
+    wide = np.hstack([np.full((SIDE, SIDE, 3), 235, np.uint8), near])
+    frames = [np.hstack([large, np.zeros_like(large)])] * 15 + [wide] * 15
+    write_video(tmp_path / "in" / "a.mp4", frames)
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        assert store.read(info, "track").tolist() == [0] * 15 + [1] * 15
+        assert (store.read(info, "status") == Status.ok).all()
+        crops = store.read_frames(info).astype(int)
+        assert np.abs(crops[15] - crops[20]).mean() < 6
+
+
+def test_stills_give_their_largest_face_or_everyone_by_size(tmp_path, heads):
+    large, small = heads
+    picture = np.full((300, 600, 3), 200, np.uint8)
+    picture[20:260, 20:260] = large
+    picture[40:280, 340:580] = small
+    (tmp_path / "in" / "f").mkdir(parents=True)
+    for name, image in (("a.png", picture), ("b.png", picture[:, ::-1])):
+        cv2.imwrite(str(tmp_path / "in" / "f" / name), image[..., ::-1])
+    (tmp_path / "in" / "labels.csv").write_text("file,AU 1,AU 2\na.png,1,0\nb.png,0,1\n")
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        x = store.read(info, "bbox")[:, ::2].mean(axis=1)
+        assert x[0] < 260 and x[1] > 340
+    with extract(tmp_path / "in", tmp_path / "all", faces="all") as store:
+        assert [info.clip[-2:] for info in store.clips] == ["#1", "#2"]
+        widths = [np.diff(store.read(info, "bbox")[:, ::2], axis=1) for info in store.clips]
+        assert (widths[0] > widths[1]).all()
+        assert store.names(store.clips[0], "au") == ["AU01", "AU02"] and store.names(store.clips[1], "au") == []

@@ -1,0 +1,126 @@
+"""Long clips in segments: the same rows as in one piece, whoever does them, and one piece where they cannot be cut."""
+
+import av
+import h5py
+import numpy as np
+import pytest
+
+from tclr.pipeline.extract import extract_clip, plan_segments
+from tclr.pipeline.plan import PreprocessConfig, part_path
+from tclr.pipeline.preprocess import preprocess
+from tclr.pipeline.sources import find_clips
+from tclr.pipeline.store import Store
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.store import TABLE_CHUNK, Status
+
+N_FRAMES = TABLE_CHUNK + 144
+ALIGN = AlignConfig(size=48)
+CUT = PreprocessConfig(DetectConfig(segment_s=TABLE_CHUNK / 25), ALIGN)
+WHOLE = PreprocessConfig(DetectConfig(segment_s=0), ALIGN)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory, moving_portrait, write_video):
+    """A face that is gone for a moment, also across the seam, and for long."""
+    images = moving_portrait(N_FRAMES)
+    for i in (100, TABLE_CHUNK - 1, TABLE_CHUNK, *range(300, 340)):
+        images[i] = np.full_like(images[i], 128)
+    folder = tmp_path_factory.mktemp("long") / "in"
+    write_video(folder / "anna" / "talk.mp4", images, options={"movflags": "faststart"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory, source):
+    root = tmp_path_factory.mktemp("cut") / "store"
+    result = preprocess(source, root, CUT, workers=2)
+    assert (result.n_clips, result.n_frames, result.failures) == (1, N_FRAMES, ())
+    return root
+
+
+def read(root):
+    with Store(root) as store:
+        (info,) = store.clips
+        store.verify_clip(info)
+        arrays = {name: store.read(info, name) for name in store.fields(info) if not name.startswith("frames")}
+        return arrays | {"frames": store.read_frames(info)}, dict(info.attrs)
+
+
+def test_segments_are_whole_chunks_and_cover_the_clip(source):
+    (clip,) = find_clips(source)
+    rows = plan_segments(clip, CUT.detect)
+    assert rows == [(0, TABLE_CHUNK), (TABLE_CHUNK, N_FRAMES)]
+    assert plan_segments(clip, WHOLE.detect) == plan_segments(clip, DetectConfig()) == []
+    assert plan_segments(clip, DetectConfig(faces="all", segment_s=1)) == []
+
+
+def test_segments_join_to_the_rows_of_one_piece(tmp_path, source, cut):
+    preprocess(source, tmp_path / "store", WHOLE, workers=1)
+    (joined, attrs), (whole, expected) = read(cut), read(tmp_path / "store")
+    for name in ("timestamp", "source_frame", "status", "track"):
+        np.testing.assert_array_equal(joined[name], whole[name], err_msg=name)
+    assert (joined["status"][[TABLE_CHUNK - 1, TABLE_CHUNK]] == Status.interpolated).all()
+    assert (joined["status"][305:340] == Status.no_face).all()
+    assert set(attrs) == set(expected)
+    exact = [name for name in expected if not name.startswith("median")]
+    assert {name: attrs[name] for name in exact} == {name: expected[name] for name in exact}
+    face = np.isfinite(whole["landmarks"]).all(axis=(1, 2))
+    distance = np.linalg.norm((joined["landmarks"] - whole["landmarks"])[face][..., :2], axis=-1)
+    assert distance[: TABLE_CHUNK - 10].max() == 0  # the first segment is the beginning of the whole
+    assert np.sqrt((distance**2).mean()) < 0.3
+    first = np.s_[: TABLE_CHUNK - 10]
+    np.testing.assert_array_equal(joined["frames"][first], whole["frames"][first])
+
+
+def test_workers_do_not_change_segments(tmp_path, source, cut):
+    preprocess(source, tmp_path / "store", CUT, workers=1)
+    for name, values in read(cut)[0].items():
+        np.testing.assert_array_equal(read(tmp_path / "store")[0][name], values, err_msg=name)
+    assert not (tmp_path / "store" / "parts").exists()
+
+
+@pytest.mark.parametrize("codec", ["zstd", "jpeg"])
+def test_aligning_segments_again_equals_a_new_run(tmp_path, source, cut, codec):
+    import shutil
+
+    other = PreprocessConfig(CUT.detect, AlignConfig(size=32, smooth_s=0.08, codec=codec))
+    shutil.copytree(cut, tmp_path / "again")
+    preprocess(source, tmp_path / "again", other, workers=2)
+    preprocess(source, tmp_path / "new", other, workers=2)
+    (again, _), (new, _) = read(tmp_path / "again"), read(tmp_path / "new")
+    for name, values in new.items():
+        np.testing.assert_array_equal(again[name], values, err_msg=name)
+
+
+def test_a_segment_that_is_done_is_not_done_again(tmp_path, source, cut):
+    (clip,) = find_clips(source)
+    rows = (0, TABLE_CHUNK)
+    part = part_path(tmp_path / "store", clip, rows)
+    extract_clip(clip, part, CUT.detect, CUT.align, "0", rows=rows)
+    with h5py.File(part, "r+") as file:
+        file["clips/talk/score"][3] = 0.123
+    preprocess(source, tmp_path / "store", CUT, workers=1)
+    arrays, _ = read(tmp_path / "store")
+    assert arrays["score"][3] == np.float32(0.123)
+    np.testing.assert_array_equal(arrays["score"][TABLE_CHUNK:], read(cut)[0]["score"][TABLE_CHUNK:])
+
+
+def test_a_clip_that_cannot_be_cut_is_done_in_one_piece(tmp_path, write_video):
+    rng = np.random.default_rng(0)
+    images = list(rng.integers(110, 140, (N_FRAMES, 48, 64, 3), np.uint8))
+    path = write_video(tmp_path / "in" / "a.mp4", images, codec="mpeg4", options={"movflags": "faststart"})
+    with av.open(str(path)) as container:
+        keys = [packet for packet in container.demux(video=0) if packet.is_keyframe and packet.size]
+        before = [packet for packet in keys if packet.pts * packet.time_base <= (TABLE_CHUNK - 50) / 25][-1]
+        start, size = before.pos, before.size
+    data = bytearray(path.read_bytes())
+    data[start : start + size] = bytes(size)  # the keyframe at which the second segment would begin
+    path.write_bytes(data)
+    stores = {}
+    for name, config in (("cut", CUT), ("whole", WHOLE)):
+        result = preprocess(tmp_path / "in", tmp_path / name, config, workers=2)
+        assert not result.failures, result.failures
+        stores[name] = read(tmp_path / name)[0]
+    for name, values in stores["whole"].items():
+        np.testing.assert_array_equal(stores["cut"][name], values, err_msg=name)
+    assert Status.unreadable in stores["cut"]["status"]
