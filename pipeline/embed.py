@@ -1,7 +1,8 @@
 """The exporter: per-frame embeddings and AU predictions from a store to Parquet, clip by clip.
 
-AU predictions come from a fitted head, or, without one, from mediapipe's blendshapes by a documented mapping; the
-metadata of every file say which. A clip whose file carries the same provenance is not done again.
+AU predictions come from a fitted head, or, without one, from mediapipe's blendshapes by a documented mapping, or, where
+the store has none, there are no AU columns; the metadata of every file say which. A clip whose file carries the same
+provenance is not done again.
 """
 
 from __future__ import annotations
@@ -295,5 +296,8 @@ def _wants_blendshapes(store: Store, config: EmbedConfig) -> bool:
         return False
     without = [info.name for info in store.clips if not store.names(info, "blendshapes")]
     if without:
-        raise StoreError(f"Expected blendshapes in every clip, but {without[0]} of {store.root} has none.")
+        raise StoreError(
+            f"Expected blendshapes in every clip, but {without[0]} of {store.root} has none: only the mediapipe "
+            "detector gives them. Run again without --blendshapes."
+        )
     return True

@@ -36,6 +36,9 @@ class DetectConfig(Settings):
     """How faces are found. Changing any of these means detecting again."""
 
     detector: str = Field("mediapipe", description="Landmark detector: mediapipe, face-alignment, or an installed one.")
+    face_detector: Literal["sfd", "blazeface"] = Field(
+        "sfd", description="Which network finds the faces for --detector face-alignment; no other detector asks."
+    )
     fps: float = Field(0.0, ge=0, description="Frames a second to take, by time; 0 takes every frame.")
     image_fps: float = Field(25.0, gt=0, description="Frames a second of image sequences; BP4D's are always 25.")
     faces: Literal["subject", "all"] = Field(

@@ -7,7 +7,7 @@ anyone's may stand beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from importlib.metadata import entry_points
 from typing import Protocol
@@ -18,7 +18,7 @@ from tclr.pipeline.faces.face import Face
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.errors import SettingError
 
-__all__ = ["Detector", "Face", "check_models", "detect_image", "known_detectors", "open_detector"]
+__all__ = ["Detector", "DetectorFactory", "Face", "check_models", "detect_image", "known_detectors", "open_detector"]
 
 GROUP = "tclr.detectors"
 
@@ -74,8 +74,16 @@ class Detector(Protocol):
         ...
 
 
-DetectorFactory = Callable[..., Detector]
-"""What an entry point names: called as ``factory(config, video=..., n_faces=...)``, see ``open_detector``."""
+class DetectorFactory(Protocol):
+    """What an entry point names, a class as a rule: called as ``factory(config, video=..., n_faces=...)``.
+
+    It may have a function ``prepare(config)`` that finds or fetches its model files and raises ``ModelError`` if it
+    cannot; ``check_models`` calls it, and without it opens a detector to see.
+    """
+
+    def __call__(self, config: DetectConfig, *, video: bool, n_faces: int) -> Detector:
+        """Open a detector; see ``open_detector``."""
+        ...
 
 
 def known_detectors() -> list[str]:
@@ -83,17 +91,29 @@ def known_detectors() -> list[str]:
     return sorted(point.name for point in entry_points(group=GROUP))
 
 
+def _load_factory(name: str) -> DetectorFactory:
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        raise SettingError(f"Unknown detector {name!r}. Known detectors: {', '.join(known_detectors())}.")
+    factory: DetectorFactory = points[name].load()
+    return factory
+
+
 def check_models(config: DetectConfig) -> None:
-    """Find, or fetch, the model files of the detector that the settings name, before any work begins.
+    """Find the model files of the detector that the settings name, or fetch them, before any worker needs them.
 
     Raises
     ------
     SettingError
         If no installed backend has that name.
     ModelError
-        If a model file is missing or damaged.
+        If a model file is missing and cannot be fetched, or is damaged.
     """
-    open_detector(config).close()
+    prepare = getattr(_load_factory(config.detector), "prepare", None)
+    if prepare is not None:
+        prepare(config)
+    else:
+        open_detector(config).close()
 
 
 def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
@@ -113,10 +133,7 @@ def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
     ModelError
         If a model file is missing or damaged.
     """
-    points = {point.name: point for point in entry_points(group=GROUP)}
-    if config.detector not in points:
-        raise SettingError(f"Unknown detector {config.detector!r}. Known detectors: {', '.join(known_detectors())}.")
-    factory: DetectorFactory = points[config.detector].load()
+    factory = _load_factory(config.detector)
     return factory(config, video=video, n_faces=config.max_faces)
 
 

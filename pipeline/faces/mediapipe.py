@@ -71,6 +71,11 @@ class MediapipeDetector:
             self._checker = self._open_checker()
         self._landmarker: vision.FaceLandmarker | None = None  # opened when the number of faces is settled
 
+    @staticmethod
+    def prepare(config: DetectConfig) -> None:
+        """Find or fetch the bundle."""
+        find_model()
+
     def _open_landmarker(self) -> vision.FaceLandmarker:
         self._last_ms = -1
         config = self._config

@@ -48,9 +48,10 @@ def test_modules_of_the_pipeline_import_without_a_cycle():
         visit(name, [])
 
 
-@pytest.mark.parametrize("package", ["h5py", "mediapipe"])
+@pytest.mark.parametrize("package", ["h5py", "mediapipe", "face_alignment"])
 def test_only_one_module_imports(package):
-    homes = {"h5py": "pipeline/store.py", "mediapipe": "pipeline/faces/mediapipe.py"}
+    homes = {"h5py": "pipeline/store.py"}
+    homes |= {name: f"pipeline/faces/{name}.py" for name in ("mediapipe", "face_alignment")}
     users = [str(p.relative_to(ROOT)) for p in MODULES if package in {n.split(".")[0] for n in imported_names(p)}]
     assert users == [homes[package]]
 
@@ -68,7 +69,8 @@ def test_only_one_module_writes_parquet(call):
         ("tclr.pipeline.embed", {"mediapipe", "face_alignment", "dask", "distributed"}),
         ("tclr.pipeline.au", {"mediapipe", "face_alignment", "dask", "distributed"}),
         ("tclr.pipeline.preprocess", {"torch", "face_alignment"}),
-        ("tclr.pipeline.extract", {"torch"}),
+        ("tclr.pipeline.extract", {"torch", "face_alignment"}),
+        ("tclr.pipeline.faces.mediapipe", {"torch", "face_alignment"}),
         ("tclr.cli.main", {"torch", "mediapipe", "pandas", "h5py", "cv2", "numpy"}),
     ],
 )
