@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-SMOOTHINGS_S = (0.0, 0.02, 0.04, 0.08, 0.2)
+SMOOTHINGS_S = (0.0, 0.03, 0.06, 0.12, 0.24)
 
 
 @click.command("bench")

@@ -33,13 +33,15 @@ def command(
     """Detect, align and store the faces of SOURCE in the folder STORE.
 
     SOURCE is a folder of videos and image sequences (SOURCE/<subject>/<clip>.mp4, or flat files: each its own
-    subject), a single video, or BP4D. Run the same command again to go on after an interruption or to add new
-    clips: what is done is not done again. The exit status is 1 if a clip failed; the others are stored.
+    subject), a single video, or a dataset (see 'tclr datasets'). Of several faces the subject's is followed, or
+    everyone's with --faces all. Run the same command again to go on after an interruption or to add new clips: what
+    is done is not done again. The exit status is 1 if a clip failed; the others are stored.
 
     \b
     Example:
       tclr preprocess videos/ store/ --workers 4
       tclr preprocess BP4D/ store/ --dataset bp4d --size 224
+      tclr preprocess interviews/ store/ --faces all --fps 10
     """
     from tclr.cli.progress import make_progress
     from tclr.pipeline.preprocess import PreprocessConfig, Progress, preprocess

@@ -245,7 +245,7 @@ class _ClipJob:
         """Detect and track."""
         if self.clip.stills:
             return rank_faces(frames, detector, self.detect)
-        # with several faces mediapipe is slower and less steady, so only where there are several
+        # looking for several faces takes longer, so only where there are several
         n_faces = scouted.n_faces + 1 if scouted.n_faces > 1 else 1
         detector.n_faces = self.detect.max_faces if self.everyone else min(n_faces, self.detect.max_faces)
         return PeopleTracker(detector, self.detect, scouted, everyone=self.everyone).track(frames)

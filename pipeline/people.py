@@ -1,7 +1,7 @@
 """Who is in a clip: a look at a few of its frames before it is read, so that the subject is no matter of chance.
 
 The subject is who is there most and largest. Only where a sampled frame shows several faces does the detector look
-for several; elsewhere one is enough, which is faster and steadier.
+for several; elsewhere one is enough, which is faster.
 """
 
 from __future__ import annotations

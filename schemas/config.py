@@ -65,7 +65,7 @@ class AlignConfig(Settings):
     size: int = Field(224, ge=16, le=2048, description="Side of the square crop in pixels.")
     template: Literal["tclr", "arcface"] = Field("tclr", description="Where eyes, nose and mouth lie in the crop.")
     smooth_s: float = Field(
-        0.04, ge=0, le=1, description="Width in seconds of the zero-lag smoothing of the crop's motion; 0 for none."
+        0.06, ge=0, le=1, description="Width in seconds of the zero-lag smoothing of the crop's motion; 0 for none."
     )
     margin: float = Field(
         1.0, gt=0.2, le=4, description="Zoom out: 1 is the template as it is, 1.2 shows 20% more around it."

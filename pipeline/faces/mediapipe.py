@@ -1,8 +1,8 @@
 """The mediapipe backend: 478 landmarks, 52 blendshapes and pose from the face landmarker bundle.
 
 The face landmarker reports no confidence of its own, so ``score_crop`` asks the BlazeFace detector of the same
-bundle, independently, whether the crop shows a face. With one face to look for mediapipe filters landmarks over time;
-with several it does not.
+bundle, independently, whether the crop shows a face. Its filter over time, which makes landmarks late, is put out of
+action; what is to be steadied is steadied without lag (``pipeline.crops``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from tclr.schemas.config import DetectConfig
 
 SCORE_FLOOR = 0.05
 """BlazeFace candidates below this are not reported; chosen by us: far below any sensible ``min_score``."""
+TIME_STRETCH = 100_000
+"""How much slower mediapipe is told that time goes: its filter (One Euro; Casiez et al., CHI 2012), which works only
+where one face is looked for, then finds that everything has had time to move. Left on, it made crops follow a moving
+head 17 ms late (docs/alignment.md)."""
 
 
 @contextmanager
@@ -77,7 +81,7 @@ class MediapipeDetector:
         find_model()
 
     def _open_landmarker(self) -> vision.FaceLandmarker:
-        self._last_ms = -1
+        self._last_ms = -TIME_STRETCH
         config = self._config
         return vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
@@ -153,7 +157,7 @@ class MediapipeDetector:
         if not self._video:
             return self._landmarker.detect(image)
         # mediapipe counts whole milliseconds and wants them to rise
-        self._last_ms = max(self._last_ms + 1, round(timestamp_s * 1000))
+        self._last_ms = max(self._last_ms + TIME_STRETCH, round(timestamp_s * 1000) * TIME_STRETCH)
         return self._landmarker.detect_for_video(image, self._last_ms)
 
     def score_crop(self, crop: np.ndarray) -> float:

@@ -66,19 +66,26 @@ def moving(times_s, speed):
     return (np.array([3.0, 5.0]) + np.outer(times_s, speed))[:, None, :]
 
 
-def test_smooth_points_keeps_constant_speed_exactly_also_at_the_ends_and_at_uneven_times():
+@pytest.mark.parametrize("acceleration", [0.0, 300.0])
+def test_smooth_points_keeps_constant_speed_and_acceleration_exactly_also_at_the_ends(acceleration):
     times_s = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.07, 12))
-    points = moving(times_s, (40.0, -7.0))
+    points = moving(times_s, (40.0, -7.0)) + acceleration * times_s[:, None, None] ** 2
     for i, at_s in enumerate(times_s):
         np.testing.assert_allclose(smooth_points(times_s, points, at_s, 0.08), points[i], atol=1e-9)
 
 
-def test_smooth_points_equals_a_weighted_least_squares_line():
+def test_smooth_points_of_one_frame_or_of_frames_at_one_time_is_their_mean():
+    points = np.random.default_rng(2).normal(size=(4, 3, 2))
+    np.testing.assert_allclose(smooth_points(np.zeros(1), points[:1], 0.0, 0.06), points[0])
+    np.testing.assert_allclose(smooth_points(np.zeros(4), points, 0.0, 0.06), points.mean(axis=0))
+
+
+def test_smooth_points_equals_a_weighted_least_squares_parabola():
     rng = np.random.default_rng(1)
     times_s, values = np.sort(rng.random(9)), rng.normal(size=(9, 2, 2))
     at_s, sigma_s = times_s[4], 0.2
     root = np.sqrt(np.exp(-0.5 * ((times_s - at_s) / sigma_s) ** 2))
-    design = np.column_stack([np.ones(9), times_s - at_s]) * root[:, None]
+    design = np.column_stack([np.ones(9), times_s - at_s, (times_s - at_s) ** 2]) * root[:, None]
     fitted = np.linalg.lstsq(design, values.reshape(9, 4) * root[:, None], rcond=None)[0][0]
     np.testing.assert_allclose(smooth_points(times_s, values, at_s, sigma_s).ravel(), fitted, atol=1e-9)
 

@@ -7,9 +7,9 @@ from tclr.schemas.config import AlignConfig
 def test_check_alignment_finds_still_crops_and_the_blur_of_too_much_smoothing():
     none, default, much = check_alignment([0.0, AlignConfig().smooth_s, 0.3], n_frames=60)
     assert default.jitter_px <= none.jitter_px < 0.3
-    assert default.error_px <= 1.05 * none.error_px < 4
+    assert default.error_px <= 1.2 * none.error_px < 0.8
     assert much.error_px > 3 * default.error_px
-    assert 0 <= default.lag_ms <= 1.05 * none.lag_ms < 40  # mediapipe's own filter
+    assert abs(default.lag_ms) < 5  # mediapipe's own filter, which makes it 17, is out of action
 
 
 def test_lag_of_a_known_delay():

@@ -1,0 +1,34 @@
+"""The documents keep up with the code: what they name is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_test_that_a_document_names_exists(path):
+    named = set(re.findall(r"`(test_\w+)`", path.read_text()))
+    missing = [name for name in sorted(named) if f"def {name}(" not in TESTS]
+    assert not missing
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_somewhere(path):
+    links = re.findall(r"\]\(([^)#]+\.(?:md|py|png))\)", path.read_text())
+    assert all((path.parent / link).is_file() for link in links if "://" not in link)
+
+
+def test_every_option_that_a_document_names_exists():
+    from tclr.schemas import config
+
+    settings = [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, config.Settings)]
+    known = {f"--{name.replace('_', '-')}" for kind in settings for name in kind.model_fields}
+    sources = "\n".join(path.read_text() for path in (ROOT / "cli").glob("*.py"))
+    known |= set(re.findall(r'"(--[a-z-]+)', sources))
+    named = {name for path in DOCS for name in re.findall(r"`[^`\n]*?(--[a-z]+(?:-[a-z]+)*)", path.read_text())}
+    assert named <= known | {"--import-mode"}
