@@ -1,12 +1,14 @@
 """One clip: look who is in it, decode once, find the landmarks, follow the faces, cut crops, stream them to a file.
 
-Frames flow one at a time; memory does not grow with the clip's length. Detection does not depend on alignment: where
-the landmarks are stored already, only the crops are cut anew. A long clip can be done in segments: each is read from
+Frames flow one at a time; memory does not grow with the clip's length (but for 0.3 kB a frame where everyone is
+followed). Detection does not depend on alignment, except for how far large JPEG images are reduced: where the landmarks
+are stored already, only the crops are cut anew. A long clip can be done in segments: each is read from
 a little before, so that the tracker has settled where the segment's rows begin, to a little behind.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import numpy as np
 
 from tclr.pipeline.faces import Detector, Face, open_detector
 from tclr.pipeline.gaps import GapFiller
+from tclr.pipeline.images import REDUCTIONS
 from tclr.pipeline.people import Scouted, count_samples, scout_people
 from tclr.pipeline.sampling import sample_frames
 from tclr.pipeline.sink import BLOCK_FRAMES, PeopleSinks, PersonSink
@@ -33,8 +36,6 @@ LEAD_S = 2.0
 """How much earlier a segment is read, for the tracker to settle; docs/long-videos.md has what differs at the seams."""
 MIN_PERSON_S = 0.5
 """People seen for less than this get no clip of their own; chosen by us: a passer-by, a false find."""
-REDUCTIONS = (8, 4, 2, 1)
-"""What JPEG can be reduced by while it is decoded."""
 MIN_SIDE_PX = 224
 """Images are not reduced so far that an aligned face spans less than this, however small the crops: the landmark model
 looks at 256 pixels."""
@@ -94,7 +95,8 @@ def _read_span(media: ClipMedia, detect: DetectConfig, rows: Rows, *, around: bo
     if not around:
         return _Span(timeline, *rows, *rows)
     times_s = timeline.times_s
-    lead = int(np.searchsorted(times_s, times_s[rows[0]] - LEAD_S))
+    lead = int(np.searchsorted(times_s, times_s[rows[0]] - LEAD_S - detect.max_gap_s))
+    lead = min(lead, max(rows[0] - 1, 0))
     tail = int(np.searchsorted(times_s, times_s[rows[1] - 1] + detect.max_gap_s, side="right"))
     return _Span(timeline, *rows, lead, tail)
 
@@ -208,7 +210,7 @@ class _ClipJob:
         if self.rows is not None:
             self.span = _read_span(self.media, self.detect, self.rows, around=False)
         scouted = Scouted()
-        if self.is_jpeg:
+        if self.is_jpeg and not self.clip.stills:
             with closing(open_detector(self.detect, video=False)) as detector:
                 scouted = self._scout(detector)
         frames = self._read(scouted)
@@ -229,7 +231,7 @@ class _ClipJob:
         """Look who is in the clip, where there can be several people or images to reduce."""
         if self.clip.stills or (self.detect.max_faces == 1 and not self.is_jpeg):
             return Scouted()
-        return scout_people(sample_frames(self.media, count_samples(self.media.n_expected)), detector)
+        return scout_people(sample_frames(self.media, count_samples(self.media)), detector)
 
     def _read(self, scouted: Scouted) -> _Frames:
         """Return the frames; JPEG images reduced as far as crops of the smallest face seen stay as sharp."""
@@ -238,7 +240,7 @@ class _ClipJob:
         reduction = 1
         if sides and self.is_jpeg:
             room = min(sides) * self.align.margin / max(self.align.size, MIN_SIDE_PX)
-            reduction = next(factor for factor in REDUCTIONS if factor <= max(room, 1))
+            reduction = max(factor for factor in REDUCTIONS if factor <= max(room, 1))
         return _Frames(self.media, self.detect.fps, reduction, self.span)
 
     def _follow(self, frames: _Frames, detector: Detector, scouted: Scouted) -> Tracked:
@@ -246,6 +248,8 @@ class _ClipJob:
         if self.clip.stills:
             return rank_faces(frames, detector, self.detect)
         # looking for several faces takes longer, so only where there are several
+        if self.detect.max_faces == 1:  # there can be only one, whoever it is
+            scouted = Scouted()
         n_faces = scouted.n_faces + 1 if scouted.n_faces > 1 else 1
         detector.n_faces = self.detect.max_faces if self.everyone else min(n_faces, self.detect.max_faces)
         return PeopleTracker(detector, self.detect, scouted, everyone=self.everyone).track(frames)
@@ -297,15 +301,16 @@ class _ClipJob:
 
     def _finish(self, part: PartWriter, sinks: Mapping[int, PersonSink], frames: _Frames, detector_name: str) -> None:
         """Write the clips' attributes; people hardly seen are dropped, and the others counted from 1."""
-        least = 1 if self.clip.stills else MIN_PERSON_S * (self.media.fps or self.media.image_fps)
-        seen = [person for person, sink in sinks.items() if sink.writer.n_faces >= least] or [0]
-        if not self.everyone:
-            seen = [0]
+        rate = min(self.detect.fps or math.inf, 1 / self.media.step_s)
+        least = 1 if self.clip.stills else MIN_PERSON_S * rate
+        # the subject stays in any case: the first clip and the labels are theirs
+        seen = [person for person, sink in sinks.items() if person == 0 or sink.writer.n_faces >= least]
         n_frames = sinks[0].writer.n_frames
         warning = f"truncated: {n_frames} frames could be decoded ({frames.error})" if frames.error else ""
         attrs: dict[str, Any] = {
             "source": self.clip.source,
-            "source_sha256": self.clip.sha256(),
+            # of the segments the first one alone reads the whole file for it
+            "source_sha256": self.clip.sha256() if self.span is None or self.span.start == 0 else "",
             "source_fingerprint": self.clip.fingerprint(),
             "source_clip": self.clip.clip,
             "n_people": len(seen),

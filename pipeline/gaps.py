@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -72,11 +72,3 @@ class GapFiller:
         """Yield what is held: nothing follows."""
         yield from self._gap
         self._gap = []
-
-
-def fill_gaps(tracked: Iterable[TrackedFrame], max_gap_s: float) -> Iterator[TrackedFrame]:
-    """Yield all frames with their gaps filled; see ``GapFiller``."""
-    filler = GapFiller(max_gap_s)
-    for item in tracked:
-        yield from filler.add(item)
-    yield from filler.flush()

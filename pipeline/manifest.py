@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,6 +14,21 @@ from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo
 from tclr.schemas.manifest import MANIFEST_SCHEMA
 from tclr.schemas.store import COUNT_ATTRS, QUALITY_ATTRS
+
+
+def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
+    """Return the row of a clip that is in the store."""
+    names = ("source", "source_sha256", "fps", "width", "height", *COUNT_ATTRS, *QUALITY_ATTRS)
+    return {
+        "dataset": info.dataset,
+        "subject": info.subject,
+        "clip": info.clip,
+        "state": "done",
+        "reason": reasons.get(f"{info.subject}/{info.attrs['source_clip']}") or info.attrs["warning"] or None,
+        "n_frames": info.n_frames,
+        "share_ok": info.attrs["n_ok"] / max(info.n_frames, 1),
+        **{name: info.attrs[name] for name in names},
+    }
 
 
 def write_manifest(store: Path, clips: Iterable[Clip], reasons: Mapping[str, str]) -> list[ClipInfo]:
@@ -34,20 +50,7 @@ def write_manifest(store: Path, clips: Iterable[Clip], reasons: Mapping[str, str
     """
     infos = [info for path in sorted((store / "subjects").glob("*.h5")) for info in read_infos(path)]
     stored = {f"{info.subject}/{info.attrs['source_clip']}" for info in infos}
-    rows = [
-        {
-            "dataset": info.dataset,
-            "subject": info.subject,
-            "clip": info.clip,
-            "state": "done",
-            "reason": reasons.get(f"{info.subject}/{info.attrs['source_clip']}") or info.attrs["warning"] or None,
-            **{key: info.attrs[key] for key in ("source", "source_sha256", "fps", "width", "height")},
-            "n_frames": info.n_frames,
-            **{name: info.attrs[name] for name in (*COUNT_ATTRS, *QUALITY_ATTRS)},
-            "share_ok": info.attrs["n_ok"] / max(info.n_frames, 1),
-        }
-        for info in infos
-    ]
+    rows = [_row(info, reasons) for info in infos]
     rows += [
         {"dataset": c.dataset, "subject": c.subject, "clip": c.clip, "state": "failed", "reason": reasons[c.name]}
         | {"source": c.source}

@@ -14,7 +14,7 @@ import numpy as np
 from tclr.pipeline.align import compute_side
 from tclr.pipeline.appearance import SAME_PERSON, compare_looks, describe_face
 from tclr.pipeline.faces import Detector
-from tclr.pipeline.video import Frame
+from tclr.pipeline.video import ClipMedia, Frame
 
 FRAMES_PER_SAMPLE = 50
 """One frame of this many is looked at, so that it costs next to nothing; chosen by us."""
@@ -50,9 +50,11 @@ class Scouted:
     n_faces: int = 0
 
 
-def count_samples(n_frames: int) -> int:
-    """Return how many frames of a clip to look at; one if its length is not known (0)."""
-    return int(np.clip(n_frames // FRAMES_PER_SAMPLE, 1, MAX_SAMPLES))
+def count_samples(media: ClipMedia) -> int:
+    """Return how many frames of a clip to look at; one if nothing tells its length."""
+    n_frames = media.n_expected or round(media.duration_s / media.step_s)
+    taken_s = min(media.clip.end_s, n_frames * media.step_s) - media.clip.start_s
+    return int(np.clip(taken_s / media.step_s // FRAMES_PER_SAMPLE, 1, MAX_SAMPLES))
 
 
 def scout_people(frames: Iterable[Frame], detector: Detector) -> Scouted:

@@ -140,7 +140,8 @@ def plan_subject(store: Path, subject: str, clips: list[Clip], config: Preproces
         old, parts = stored.get(clip.clip, []), read_infos(part)
         if is_done(old, clip, config):
             plan.sources |= {info.clip: (path,) for info in old}
-            remove_quietly(part)  # left by a run that was killed just after it assembled the subject
+            for file in (part, *segment_paths(store, clip)):  # left by a run that was killed just after it assembled
+                remove_quietly(file)
         elif is_done(parts, clip, config):
             plan.sources |= {info.clip: (part,) for info in parts}
         else:

@@ -301,7 +301,7 @@ class _Run:
             files = tuple(part_path(self.store, clip, one) for one in rows)
             plan.sources |= dict.fromkeys(outcome.names, files)
             self.n_frames += sum(one.n_frames for one in state.outcomes) or outcome.n_frames
-            for stale in set(segment_paths(self.store, clip)) - set(files):
+            for stale in {part_path(self.store, clip), *segment_paths(self.store, clip)} - set(files):
                 remove_quietly(stale)
         self._forget(state)
 

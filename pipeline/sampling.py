@@ -24,9 +24,6 @@ from tclr.pipeline.video import (
 )
 from tclr.schemas.errors import InputError
 
-MICROSECONDS = 1_000_000
-"""A second, as containers count their duration."""
-
 UNKNOWN_INDEX = -1
 """``index`` of a frame that was jumped to."""
 
@@ -65,7 +62,7 @@ class _Sampler:
         self._stream = container.streams.video[0]
         self._convert = FrameConverter(self._stream, media.clip.path).convert
         self._start_s = 0.0
-        self.end_s = min(media.clip.end_s, _duration_s(container)) - media.clip.start_s
+        self.end_s = min(media.clip.end_s, media.duration_s) - media.clip.start_s
 
     def _time_s(self, pts: int | None) -> float:
         return to_seconds(pts or 0, self._stream) - self._start_s - self._clip.start_s
@@ -130,11 +127,3 @@ def _sample_video(media: ClipMedia, n: int) -> Iterator[Frame]:
             if frame is not None and last.timestamp_s < frame.timestamp_s < sampler.end_s:
                 yield frame
                 last = frame
-
-
-def _duration_s(container: av.container.InputContainer) -> float:
-    """Return how long a video takes by its header; 0 if it does not say."""
-    stream = container.streams.video[0]
-    if stream.duration:
-        return to_seconds(stream.duration, stream)
-    return (container.duration or 0) / MICROSECONDS

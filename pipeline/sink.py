@@ -1,6 +1,7 @@
 """People's frames on the way to the file: gaps are filled, crops cut, rows gathered into blocks and written.
 
-One clip a person followed. Memory is a block of rows and the few frames that gaps and smoothing hold.
+One clip a person followed. Memory is a block of rows and the few frames that gaps and smoothing hold; where everyone is
+followed, also the number and time of every frame, for who comes late.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class ClipWriter:
                 quality = self.layout.align.jpeg_quality
                 for row, crop in enumerate(block["frames"]):
                     dataset[self.n_frames + row] = _encode_jpeg(crop, quality)
-            else:
+            elif name != "frames" or block[name].any():  # chunks that are never written read as zeros, no face
                 dataset[self.n_frames :] = block[name]
         self.n_frames += n_rows
         self.n_faces += int(np.isin(block["status"], FACE_STATUSES).sum())
@@ -254,6 +254,11 @@ def _join_segments(clips: h5py.Group, clip: str, segments: Sequence[Path]) -> No
     """Put the segments of a long clip one behind the other; tracks are counted on."""
     with ExitStack() as stack:
         groups = [stack.enter_context(h5py.File(path, "r"))[f"clips/{clip}"] for path in segments]
+        if len({group.attrs["source_fingerprint"] for group in groups}) > 1:
+            raise StoreError(
+                f"The source of clip {clip} has changed while its segments were made ({segments[0].parent}). "
+                "Run the same command again."
+            )
         lengths = [len(group["status"]) for group in groups]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         target = clips.create_group(clip)
@@ -279,7 +284,10 @@ def _copy_rows(source: h5py.Dataset, target: h5py.Dataset, start: int) -> None:
             target[start + row : start + row + len(block)] = block
         return
     if start % rows_a_chunk:
-        raise StoreError(f"Expected a segment to begin at a multiple of {rows_a_chunk} rows, but got {start}.")
+        raise StoreError(
+            f"Expected a segment to begin at a multiple of {rows_a_chunk} rows, but got {start} in "
+            f"{source.file.filename}. Delete that file and run the same command again."
+        )
     for i in range(source.id.get_num_chunks()):
         offset = source.id.get_chunk_info(i).chunk_offset
         mask, data = source.id.read_direct_chunk(offset)

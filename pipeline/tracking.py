@@ -119,6 +119,7 @@ class PeopleTracker:
         self._everyone = everyone
         known = scouted.people[:MAX_PEOPLE] if scouted is not None else ()
         self._people = [_Person(person.look) for person in known]
+        self._n_known = max(len(known), 1)
         self._shots = ShotCounter()
         self._shot = 0
 
@@ -179,7 +180,9 @@ class PeopleTracker:
         apart = np.array([[person.compare(look) for look in looks] for person in self._people])
         goes_on = overlap >= MIN_OVERLAP
         allowed = (apart < SAME_PERSON) | (goes_on & (apart < OTHER_PERSON))
-        cost = np.where(allowed, apart - overlap, 1e3)
+        # who was scouted goes before who was added on the way: that may be one of them in another light
+        known = np.arange(len(self._people))[:, None] < self._n_known
+        cost = np.where(allowed, apart - known * (1 + overlap), OTHER_PERSON)
         for i, j in zip(*linear_sum_assignment(cost), strict=True):
             if allowed[i, j]:
                 owners[j] = int(i)
@@ -210,7 +213,9 @@ class PeopleTracker:
         person.track += starts
         due = self._is_due(frame, person)
         if look is not None and (starts or due):
-            person.is_like = person.compare(look) < (SAME_PERSON if starts else OTHER_PERSON)
+            # who is doubted must look right again, not only less wrong
+            limit = OTHER_PERSON if person.is_like and not starts else SAME_PERSON
+            person.is_like = person.compare(look) < limit
             if person.is_like:
                 person.remember(look)
         if face.score is not None:

@@ -23,6 +23,8 @@ from tclr.pipeline.images import FrameConverter, read_image
 from tclr.pipeline.sources.clip import Clip, is_video, numbered_images
 from tclr.schemas.errors import InputError, TruncatedError
 
+MICROSECONDS = 1_000_000
+"""A second, as containers count their duration."""
 TRUNCATION_SLACK_FRAMES = 2
 """Frames that a container may promise beyond what decodes: counts of some writers are off by one or two."""
 
@@ -99,6 +101,8 @@ class ClipMedia:
         Number of frames; 0 where the source does not say.
     image_fps : float
         Frames a second of an image sequence.
+    duration_s : float
+        Length of a video by its header; 0 where it does not say, and for images.
     """
 
     clip: Clip
@@ -107,6 +111,7 @@ class ClipMedia:
     height: int
     n_expected: int
     image_fps: float
+    duration_s: float = 0.0
 
     @property
     def step_s(self) -> float:
@@ -184,7 +189,15 @@ def probe(clip: Clip, image_fps: float) -> ClipMedia:
         n_expected = count_frames(container)
         shown = next((frame for _, frame in decode(container) if frame is not None), None)
         size = (stream.width, stream.height) if shown is None else FrameConverter(stream, path).size(shown)
-        return ClipMedia(clip, rate, *size, n_expected, image_fps)
+        return ClipMedia(clip, rate, *size, n_expected, image_fps, read_duration_s(container))
+
+
+def read_duration_s(container: av.container.InputContainer) -> float:
+    """Return how long a video takes by its header; 0 if it does not say."""
+    stream = container.streams.video[0]
+    if stream.duration:
+        return to_seconds(stream.duration, stream)
+    return (container.duration or 0) / MICROSECONDS
 
 
 def count_frames(container: av.container.InputContainer) -> int:

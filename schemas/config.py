@@ -50,17 +50,19 @@ class DetectConfig(Settings):
     min_detection_confidence: float = Field(0.5, ge=0, le=1, description="Detector's threshold for a new face.")
     min_presence_confidence: float = Field(0.5, ge=0, le=1, description="Landmark model's threshold for a face.")
     min_tracking_confidence: float = Field(0.5, ge=0, le=1, description="Threshold to go on tracking a face.")
-    score_every: int = Field(8, ge=1, description="Check the tracked face with the face detector every N frames.")
+    score_every: int = Field(8, ge=1, description="Check score and looks of a tracked face every N source frames.")
     min_score: float = Field(0.4, ge=0, le=1, description="Score below which a frame is marked low_confidence.")
     max_gap_s: float = Field(0.2, ge=0, description="Longest gap in seconds that the face is interpolated through.")
     min_face_px: float = Field(0.0, ge=0, description="Face size below which a frame is marked low_confidence.")
     segment_s: float = Field(
-        300.0, ge=0, description="Longer clips are done in segments of about this many seconds, in parallel; 0 never."
+        300.0,
+        ge=0,
+        description="Clips 1.5 times this long or longer are done in segments of about that many seconds; 0 never.",
     )
 
 
 class AlignConfig(Settings):
-    """How crops are cut and stored. Changing these does not change the landmarks."""
+    """How crops are cut and stored. Landmarks do not depend on it, unless large JPEG images are to be reduced less."""
 
     size: int = Field(224, ge=16, le=2048, description="Side of the square crop in pixels.")
     template: Literal["tclr", "arcface"] = Field("tclr", description="Where eyes, nose and mouth lie in the crop.")

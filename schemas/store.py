@@ -88,7 +88,7 @@ CLIP_FIELDS: dict[str, Field] = {
         Field("source_frame", ("frame",), "int64", "index in the source", None),
         Field("source_name", ("frame",), "vlen str", "file name below the clip's folder", "", required=False),
         Field("status", ("frame",), "uint8", "enum", None),
-        Field("track", ("frame",), "int32", "count from 0; new after a cut or a loss", NO_TRACK),
+        Field("track", ("frame",), "int32", "count from 0; new after a cut or a loss; of stills the frame", NO_TRACK),
         Field("score", ("frame",), "float32", "0..1", np.nan),
         Field("sharpness", ("frame",), "float32", "variance of the crop's Laplacian", np.nan),
         Field("bbox", ("frame", "x0 y0 x1 y1"), "float32", "source px", np.nan),

@@ -94,8 +94,16 @@ def known_detectors() -> list[str]:
 def _load_factory(name: str) -> DetectorFactory:
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
-        raise SettingError(f"Unknown detector {name!r}. Known detectors: {', '.join(known_detectors())}.")
-    factory: DetectorFactory = points[name].load()
+        raise SettingError(
+            f"Unknown detector {name!r}. Known detectors: {', '.join(known_detectors())}. "
+            "Install the package that brings it (tclr's own again, if they are missing)."
+        )
+    try:
+        factory: DetectorFactory = points[name].load()
+    except (ImportError, AttributeError) as error:
+        raise SettingError(
+            f"Cannot load detector {name!r} from {points[name].value}: {error}. Install its package again."
+        ) from error
     return factory
 
 

@@ -30,5 +30,6 @@ def test_every_option_that_a_document_names_exists():
     known = {f"--{name.replace('_', '-')}" for kind in settings for name in kind.model_fields}
     sources = "\n".join(path.read_text() for path in (ROOT / "cli").glob("*.py"))
     known |= set(re.findall(r'"(--[a-z-]+)', sources))
-    named = {name for path in DOCS for name in re.findall(r"`[^`\n]*?(--[a-z]+(?:-[a-z]+)*)", path.read_text())}
+    spans = {span for path in DOCS for span in re.findall(r"`[^`\n]+`", path.read_text())}
+    named = {name for span in spans for name in re.findall(r"--[a-z]+(?:-[a-z]+)*", span)}
     assert named <= known | {"--import-mode"}

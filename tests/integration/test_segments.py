@@ -124,3 +124,32 @@ def test_a_clip_that_cannot_be_cut_is_done_in_one_piece(tmp_path, write_video):
     for name, values in stores["whole"].items():
         np.testing.assert_array_equal(stores["cut"][name], values, err_msg=name)
     assert Status.unreadable in stores["cut"]["status"]
+
+
+def test_files_left_by_a_run_that_was_killed_after_assembly_go(tmp_path, source, cut):
+    import shutil
+
+    root = tmp_path / "store"
+    shutil.copytree(cut, root)
+    (clip,) = find_clips(source)
+    for rows in (None, (0, TABLE_CHUNK)):
+        part_path(root, clip, rows).parent.mkdir(parents=True, exist_ok=True)
+        part_path(root, clip, rows).write_bytes(b"x")
+    result = preprocess(source, root, CUT, workers=1)
+    assert result.n_skipped == 1 and not (root / "parts").exists()
+
+
+def test_a_resampled_matroska_video_is_cut_alike(tmp_path, write_video, moving_portrait):
+    images = moving_portrait(60) * 14
+    write_video(tmp_path / "in" / "a.mkv", images, fps=50, codec_options={"g": "50"})
+    stores = {}
+    for name, segment_s in (("cut", TABLE_CHUNK / 25), ("whole", 0)):
+        detect = DetectConfig(segment_s=segment_s, fps=25, max_faces=1)
+        (clip,) = find_clips(tmp_path / "in")
+        assert len(plan_segments(clip, detect)) == (2 if segment_s else 0)
+        result = preprocess(tmp_path / "in", tmp_path / name, PreprocessConfig(detect, ALIGN), workers=2)
+        assert not result.failures
+        stores[name] = read(tmp_path / name)[0]
+    for name in ("timestamp", "source_frame", "status", "track"):
+        np.testing.assert_array_equal(stores["cut"][name], stores["whole"][name], err_msg=name)
+    assert abs(len(stores["cut"]["status"]) - len(images) / 2) <= 1

@@ -1,10 +1,15 @@
 import numpy as np
 
 from tclr.pipeline.faces import Face
-from tclr.pipeline.gaps import fill_gaps
+from tclr.pipeline.gaps import GapFiller
 from tclr.pipeline.tracking import TrackedFrame
 from tclr.pipeline.video import Frame
 from tclr.schemas.store import Status
+
+
+def fill_gaps(tracked, max_gap_s):
+    filler = GapFiller(max_gap_s)
+    return [row for item in tracked for row in filler.add(item)] + list(filler.flush())
 
 
 def face(x0, y0, x1, y1):

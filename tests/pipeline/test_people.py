@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 
 from tclr.pipeline.appearance import OTHER_PERSON, SAME_PERSON, compare_looks, describe_face
 from tclr.pipeline.people import MAX_SAMPLES, count_samples, scout_people
-from tclr.pipeline.video import Frame
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.video import ClipMedia, Frame
 
 from .test_tracking import A, B, face_at, paint
 
@@ -23,8 +26,15 @@ def scout(rows, sides=None):
     return scout_people(frames, Looker(faces))
 
 
+def media(n_expected, duration_s=0.0, **span):
+    clip = Clip("folder", "s", "c", Path("a.mkv"), "a.mkv", **span)
+    return ClipMedia(clip, 25.0, 64, 64, n_expected, 25.0, duration_s)
+
+
 def test_count_samples_grows_with_length_up_to_a_limit():
-    assert [count_samples(n) for n in (0, 1, 100, 1000, 10**6)] == [1, 1, 2, 20, MAX_SAMPLES]
+    assert [count_samples(media(n)) for n in (0, 1, 100, 1000, 10**6)] == [1, 1, 2, 20, MAX_SAMPLES]
+    assert count_samples(media(0, duration_s=40.0)) == 20  # Matroska has no count of frames
+    assert count_samples(media(1000, start_s=10.0, end_s=20.0)) == 5
 
 
 def test_subject_is_who_is_there_most():

@@ -193,3 +193,18 @@ def test_damaged_files_are_store_errors_whatever_the_damage(store):
 def test_find_damage_refuses_a_folder_that_is_no_store(tmp_path):
     with pytest.raises(StoreError, match="found none in"):
         list(find_damage(tmp_path))
+
+
+def test_crops_of_frames_without_a_face_take_no_room(tmp_path):
+    align, path = AlignConfig(size=64, codec="none"), tmp_path / "s.h5"
+    layout = ClipLayout(align, 68)
+    with write_part(path, root_attrs("folder", "s", DetectConfig(), align, "0")) as part:
+        writer = part.add_clip("T1", layout)
+        block = make_block(64)
+        block["frames"] = np.zeros((64, 64, 64, 3), np.uint8)
+        for _ in range(4):
+            writer.append(block)
+    assert path.stat().st_size < 64 * 64 * 64 * 3
+    with h5py.File(path) as file:
+        frames = file["clips/T1/frames"]
+        assert frames.shape == (256, 64, 64, 3) and not frames[100:140].any()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tclr.pipeline.appearance import describe_face
+from tclr.pipeline.appearance import compare_looks, describe_face
 from tclr.pipeline.faces import Face
 from tclr.pipeline.people import Person, Scouted
 from tclr.pipeline.tracking import PeopleTracker, compute_overlap, rank_faces
@@ -196,3 +196,27 @@ def test_rank_faces_of_stills_gives_the_largest_first():
     ranked = [found for _, found in rank_faces(frames, detector, DetectConfig())]
     assert [found[0].face.bbox[0] > 100 for found in ranked] == [True, False]
     assert [len(found) for found in ranked] == [2, 2]
+
+
+def blend(share, other):
+    """A's colour, some share of the way to another's."""
+    return tuple(round((1 - share) * a + share * b) for a, b in zip(A, other, strict=True))
+
+
+def test_a_subject_who_looks_strange_at_first_is_found_again():
+    odd = next(c for c in (blend(i / 40, C) for i in range(41)) if compare_looks(look(c), look(A)) >= 1.03)
+    rows, _ = run([[(100, odd)]] * 2 + [[(100, A)]] * 30, scouted=scout(A, B))
+    assert places(rows)[10:] == [100] * 22
+
+
+def test_a_newcomer_does_not_push_people_from_their_places():
+    heads = [[(20, A), (200, B)]] * 3 + [[(20, A)]] * 8 + [[(20, A), (110, C)]] * 5
+    rows, _ = run(heads, everyone=True)
+    assert places(rows) == [20] * 16 and places(rows, 2)[-5:] == [110] * 5
+
+
+def test_an_unknown_stranger_after_a_cut_stays_marked():
+    stranger = next(c for c in (blend(i / 40, C) for i in range(41)) if compare_looks(look(c), look(A)) >= 1.05)
+    heads = [[(100, A)]] * 5 + [[(100, stranger)]] * 30
+    rows, _ = run(heads, grounds=[20] * 5 + [230] * 30)
+    assert {row[0].status for row in rows[5:]} == {Status.low_confidence}
