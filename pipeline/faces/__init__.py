@@ -51,11 +51,7 @@ class Detector(Protocol):
         ...
 
     def look(self, image: np.ndarray) -> list[Face]:
-        """Return the faces of one image, whatever the frames before it and whatever their number.
-
-        Cheaper than ``detect`` where the backend can: landmarks may then be the 5 of the docstring above. Every face
-        has a ``score``.
-        """
+        """Return the faces of one image, at most ``config.max_faces``, whatever the frames before it."""
         ...
 
     def score_crop(self, crop: np.ndarray) -> float:

@@ -260,6 +260,7 @@ class FaceAlignmentDetector:
 
     def __init__(self, config: DetectConfig, *, video: bool, n_faces: int) -> None:
         self.n_faces = n_faces
+        self._max_faces = config.max_faces
         (finder_path, finder_digest), (fan_path, fan_digest) = (find_weights(w) for w in required_weights(config))
         package = f"face-alignment {version('face-alignment')}"
         self.name = f"{package}, {config.face_detector} {finder_digest[:8]}, 2DFAN-4 {fan_digest[:8]}"
@@ -295,9 +296,9 @@ class FaceAlignmentDetector:
             return self._landmark(images, boxes)
 
     def look(self, image: np.ndarray) -> list[Face]:
-        """Return all faces of one image, with 68 landmarks: SFD has no keypoints that would be cheaper."""
+        """Return the ``max_faces`` best faces of one image: SFD has no keypoints that would be cheaper."""
         with _inference():
-            return self._landmark([image], self._find([image]))[0]
+            return self._landmark([image], [self._find([image])[0][: self._max_faces]])[0]
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return the face detector's best score on a crop, 0 where it finds nothing."""

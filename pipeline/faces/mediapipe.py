@@ -51,6 +51,21 @@ def _to_image(image: np.ndarray) -> mp.Image:
     return mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
 
 
+def _to_faces(result: vision.FaceLandmarkerResult, image: np.ndarray) -> list[Face]:
+    height, width = image.shape[:2]
+    scale = np.array([width, height, width], np.float32)
+    return [
+        Face(
+            landmarks=np.array([(p.x, p.y, p.z) for p in points], np.float32) * scale,
+            pose=pose_from_rotation(np.asarray(matrix)[:3, :3]),
+            blendshapes=np.array([category.score for category in shapes], np.float32),
+        )
+        for points, shapes, matrix in zip(
+            result.face_landmarks, result.face_blendshapes, result.facial_transformation_matrixes, strict=True
+        )
+    ]
+
+
 def face_triangles() -> np.ndarray:
     """Return the triangles of the face mesh, (852, 3) landmark indices; eyes and mouth are left open."""
     edges = vision.FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
@@ -74,20 +89,20 @@ class MediapipeDetector:
         with _quiet():
             self._checker = self._open_checker()
         self._landmarker: vision.FaceLandmarker | None = None  # opened when the number of faces is settled
+        self._looker: vision.FaceLandmarker | None = None
 
     @staticmethod
     def prepare(config: DetectConfig) -> None:
         """Find or fetch the bundle."""
         find_model()
 
-    def _open_landmarker(self) -> vision.FaceLandmarker:
-        self._last_ms = -TIME_STRETCH
+    def _open_landmarker(self, mode: vision.RunningMode, n_faces: int) -> vision.FaceLandmarker:
         config = self._config
         return vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=self._model),
-                running_mode=vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE,
-                num_faces=self.n_faces,
+                running_mode=mode,
+                num_faces=n_faces,
                 min_face_detection_confidence=config.min_detection_confidence,
                 min_face_presence_confidence=config.min_presence_confidence,
                 min_tracking_confidence=config.min_tracking_confidence,
@@ -111,35 +126,17 @@ class MediapipeDetector:
 
     def _detect_frame(self, image: np.ndarray, timestamp_s: float) -> list[Face]:
         with self._quiet_at_first("landmarker"):
-            result = self._landmark(_to_image(image), timestamp_s)
-        height, width = image.shape[:2]
-        scale = np.array([width, height, width], np.float32)
-        return [
-            Face(
-                landmarks=np.array([(p.x, p.y, p.z) for p in points], np.float32) * scale,
-                pose=pose_from_rotation(np.asarray(matrix)[:3, :3]),
-                blendshapes=np.array([category.score for category in shapes], np.float32),
-            )
-            for points, shapes, matrix in zip(
-                result.face_landmarks,
-                result.face_blendshapes,
-                result.facial_transformation_matrixes,
-                strict=True,
-            )
-        ]
+            return _to_faces(self._landmark(_to_image(image), timestamp_s), image)
 
     def look(self, image: np.ndarray) -> list[Face]:
-        """Return the faces that BlazeFace finds, with 5 landmarks, no pose and no blendshapes."""
-        height, width = image.shape[:2]
-        faces = []
-        for detection in self._detections(image):
-            score = float(detection.categories[0].score)
-            if score >= self._config.min_detection_confidence:
-                # right eye, left eye, nose, mouth, ears; BlazeFace knows one point of the mouth
-                x = [(key.x * width, key.y * height, 0.0) for key in detection.keypoints]
-                landmarks = np.array([x[0], x[1], x[2], x[3], x[3]], np.float32)
-                faces.append(Face(landmarks, np.full(3, np.nan, np.float32), None, score))
-        return faces
+        """Return the faces of one image, found by a landmarker of its own.
+
+        Landmarks, not BlazeFace's boxes alone: what it takes for a face and the landmark model does not is nobody.
+        """
+        if self._looker is None:
+            self._looker = self._open_landmarker(vision.RunningMode.IMAGE, self._config.max_faces)
+        with self._quiet_at_first("looker"):
+            return _to_faces(self._looker.detect(_to_image(image)), image)
 
     def _detections(self, image: np.ndarray) -> list[vision.FaceDetectorResult]:
         with self._quiet_at_first("checker"):
@@ -153,7 +150,9 @@ class MediapipeDetector:
 
     def _landmark(self, image: mp.Image, timestamp_s: float) -> vision.FaceLandmarkerResult:
         if self._landmarker is None:
-            self._landmarker = self._open_landmarker()
+            mode = vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE
+            self._landmarker = self._open_landmarker(mode, self.n_faces)
+            self._last_ms = -TIME_STRETCH
         if not self._video:
             return self._landmarker.detect(image)
         # mediapipe counts whole milliseconds and wants them to rise
@@ -182,3 +181,5 @@ class MediapipeDetector:
         self._close_landmarker()
         with _quiet():
             self._checker.close()
+            if self._looker is not None:
+                self._looker.close()
