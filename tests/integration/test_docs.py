@@ -23,6 +23,12 @@ def test_every_link_to_a_file_leads_somewhere(path):
     assert all((path.parent / link).is_file() for link in links if "://" not in link)
 
 
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_document_says_something(path):
+    text = path.read_text()
+    assert text.startswith("# ") and len(text) > 500
+
+
 def test_every_option_that_a_document_names_exists():
     from tclr.schemas import config
 
