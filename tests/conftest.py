@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -11,6 +12,14 @@ import av
 import cv2
 import numpy as np
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def fresh_logger():
+    """Give each test the logger as a new process has it: the command line sets its level and a handler."""
+    logger = logging.getLogger("tclr")
+    logger.setLevel(logging.NOTSET)
+    logger.handlers.clear()
 
 
 @pytest.fixture(scope="session")
