@@ -133,9 +133,9 @@ class MediapipeDetector:
 
         Landmarks, not BlazeFace's boxes alone: what it takes for a face and the landmark model does not is nobody.
         """
-        if self._looker is None:
-            self._looker = self._open_landmarker(vision.RunningMode.IMAGE, self._config.max_faces)
         with self._quiet_at_first("looker"):
+            if self._looker is None:
+                self._looker = self._open_landmarker(vision.RunningMode.IMAGE, self._config.max_faces)
             return _to_faces(self._looker.detect(_to_image(image)), image)
 
     def _detections(self, image: np.ndarray) -> list[vision.FaceDetectorResult]:

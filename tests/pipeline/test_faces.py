@@ -54,3 +54,16 @@ def test_score_crop_tells_a_face_from_texture(portrait):
     with closing(open_detector(DetectConfig())) as detector:
         assert detector.score_crop(np.ascontiguousarray(portrait[:260, 90:350])) > 0.8
         assert detector.score_crop(texture) < DetectConfig().min_score
+
+
+def test_a_detector_looks_whatever_came_before_and_keeps_its_models_chatter_to_itself(portrait, capfd):
+    head, blank = np.ascontiguousarray(portrait[:260, 90:350]), np.full((260, 260, 3), 128, np.uint8)
+    with closing(open_detector(DetectConfig())) as detector:
+        detector.n_faces = 1
+        ((tracked,), _) = detector.detect([head, blank], [0.0, 0.04])
+        (seen,) = detector.look(head)
+        assert detector.look(blank) == []
+        detector.reset()
+        assert len(detector.detect([head], [0.08])[0]) == 1
+    np.testing.assert_allclose(seen.landmarks, tracked.landmarks, atol=0.02 * seen.size_px)
+    assert capfd.readouterr() == ("", "")
