@@ -73,12 +73,13 @@ def scout_people(frames: Iterable[Frame], detector: Detector) -> Scouted:
         looks = [describe_face(frame.image, face.landmarks) for face in faces]
         others = list(people)
         for face, look in zip(faces, looks, strict=True):
+            side_px = compute_side(face.landmarks) * frame.reduction
             near = min(others, key=lambda person: compare_looks(person.look, look), default=None)
             if near is None or compare_looks(near.look, look) >= SAME_PERSON:
-                people.append(Person(look, [compute_side(face.landmarks) * frame.reduction]))
+                people.append(Person(look, [side_px]))
                 continue
             others.remove(near)
-            near.sides_px.append(compute_side(face.landmarks) * frame.reduction)
+            near.sides_px.append(side_px)
             near.look += (look - near.look) / len(near.sides_px)  # the mean of all
     people.sort(key=lambda person: -sum(person.sides_px))
     return Scouted(tuple(people), n_faces)

@@ -62,8 +62,8 @@ def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
 class _Person:
     """One person on the way through a clip: looks, last place, and what was last measured of the face."""
 
-    def __init__(self, look: np.ndarray | None) -> None:
-        self.looks = [look] if look is not None else []
+    def __init__(self, look: np.ndarray) -> None:
+        self.looks = [look]
         self.bbox: np.ndarray | None = None
         self.last_s = -np.inf
         self.shot = 0
@@ -75,8 +75,8 @@ class _Person:
         self.checked = -1
 
     def compare(self, look: np.ndarray) -> float:
-        """Return how far a look is from this person's: at first and when last checked; 0 before the first."""
-        return min((compare_looks(own, look) for own in self.looks), default=0.0)
+        """Return how far a look is from this person's: at first and when last checked."""
+        return min(compare_looks(own, look) for own in self.looks)
 
     def remember(self, look: np.ndarray) -> None:
         """Keep the first look and the last one."""

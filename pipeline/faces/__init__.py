@@ -91,7 +91,7 @@ def _load_factory(name: str) -> DetectorFactory:
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
         raise SettingError(
-            f"Unknown detector {name!r}. Known detectors: {', '.join(known_detectors())}. "
+            f"Unknown detector {name!r}. Known detectors: {', '.join(sorted(points))}. "
             "Install the package that brings it (tclr's own again, if they are missing)."
         )
     try:
