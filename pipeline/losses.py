@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def anchor_distances(embeddings: Tensor) -> Tensor:
@@ -27,15 +28,15 @@ def anchor_distances(embeddings: Tensor) -> Tensor:
     return (embeddings[:, 1:] - embeddings[:, :1]).square().sum(dim=2)
 
 
-def aggregate_ranking_loss(embeddings: Tensor, margin: float) -> Tensor:
+def aggregate_ranking_loss(embeddings: Tensor, margin: float | Tensor) -> Tensor:
     """Return the sum of triplet losses over adjacent frames, averaged over the batch.
 
     Parameters
     ----------
     embeddings : Tensor
         (B, F, D), frame 0 is the anchor, F >= 3.
-    margin : float
-        How much farther the later frame must be.
+    margin : float or Tensor
+        How much farther the later frame must be; one for all, or (B, F - 2).
 
     Returns
     -------
@@ -44,6 +45,62 @@ def aggregate_ranking_loss(embeddings: Tensor, margin: float) -> Tensor:
     """
     distances = anchor_distances(embeddings)
     return torch.relu(distances[:, :-1] - distances[:, 1:] + margin).sum(dim=1).mean()
+
+
+def within_clip_contrast(embeddings: Tensor, seconds: Tensor, temperature: float, min_s: float) -> Tensor:
+    """Return how badly each frame's neighbour in time is told from frames of its clip that are far in time.
+
+    A tuple's frames share person, background and camera, so telling them apart takes what changes. For each frame the
+    nearest other frame of its tuple is the positive; negatives are those at least ``min_s`` and three times the
+    positive's distance away. Source: InfoNCE, van den Oord et al., "Representation learning with contrastive
+    predictive coding", 2018, equation 4.
+
+    Parameters
+    ----------
+    embeddings : Tensor
+        (B, F, D) of unit length.
+    seconds : Tensor
+        (B, F) distance in time to the anchor; all on one side of it.
+    temperature : float
+        Divides the cosine similarities.
+    min_s : float
+        Least distance in seconds of a negative.
+
+    Returns
+    -------
+    Tensor
+        Scalar, the mean over frames that have a negative; 0 if none has.
+    """
+    similarity = embeddings @ embeddings.transpose(1, 2) / temperature
+    apart = (seconds[:, None, :] - seconds[:, :, None]).abs()
+    others = apart.masked_fill(torch.eye(apart.shape[1], dtype=torch.bool, device=apart.device), torch.inf)
+    nearest, place = others.min(dim=2)
+    negative = others.isfinite() & (apart >= torch.clamp(3 * nearest, min=min_s)[:, :, None])
+    positive = similarity.gather(2, place[:, :, None]).squeeze(2)
+    far = torch.logsumexp(similarity.masked_fill(~negative, -torch.inf), dim=2)
+    used = negative.any(dim=2)
+    if not used.any():
+        return embeddings.sum() * 0
+    return functional.softplus(far[used] - positive[used]).mean()
+
+
+def subject_spread(embeddings: Tensor) -> Tensor:
+    """Return the share of the embeddings' variance that lies between tuples: what tells people, not what they do.
+
+    Parameters
+    ----------
+    embeddings : Tensor
+        (B, F, D), each tuple of another clip, B >= 2.
+
+    Returns
+    -------
+    Tensor
+        Scalar in 0..1: variance of the tuples' means over all variance.
+    """
+    means = embeddings.mean(dim=1, keepdim=True)
+    between = (means - means.mean(dim=0, keepdim=True)).square().sum(dim=2).mean()
+    within = (embeddings - means).square().sum(dim=2).mean()
+    return between / (between + within + 1e-8)
 
 
 def ranked_pairs(embeddings: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tclr.schemas.errors import SettingError
 
@@ -76,32 +76,87 @@ class AlignConfig(Settings):
     jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of the jpeg codec.")
 
 
-class PretrainConfig(Settings):
-    """Temporal-consistency pretraining. Defaults are the paper's (section 4) unless a line says otherwise."""
+PAPER = {
+    "epochs": 50,
+    "batch_size": 48,
+    "anchors_per_clip": 1,
+    "n_following": 10,
+    "crop_ratio": 0.875,
+    "augment": "frame",
+    "flip": 0.0,
+    "rotation_deg": 0.0,
+    "zoom": 0.0,
+    "tilt": 0.0,
+    "colour_jitter": 0.0,
+    "light_jitter": 0.0,
+    "blur": 0.0,
+    "ranking_weight": 1.0,
+    "margin": 0.03,
+    "margin_per_s": 0.0,
+    "contrast_weight": 0.0,
+    "cross_subject_weight": 0.0,
+    "geometry_weight": 0.0,
+    "optimizer": "sgd",
+    "learning_rate": 0.001,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+}
+"""The paper's settings, where tclr's are others: as its authors' repository trains."""
 
+
+class PretrainConfig(Settings):
+    """Temporal-consistency pretraining. Defaults are tclr's recipe; ``recipe="paper"`` changes those of ``PAPER``."""
+
+    recipe: Literal["tclr", "paper"] = Field("tclr", description="Defaults of all other settings: ours or the paper's.")
     epochs: int = Field(50, ge=1, description="Passes over all clips.")
     batch_size: int = Field(48, ge=1, description="Tuples a step.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
     spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k).")
     n_following: int = Field(10, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
-    margin: float = Field(0.03, ge=0, description="Margin of each triplet loss.")
     image_size: int = Field(
         224, ge=32, le=1024, description="Encoder input in pixels, a random crop of the resized crop."
     )
-    crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Random crop's side as a share of the resized crop.")
+    crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Random crop's side as a share of the stored crop.")
     augment: Literal["tuple", "frame", "none"] = Field(
-        "tuple", description="Draw crop, flip and colour once a tuple, once a frame, or never."
+        "frame", description="Change pictures at random: frame by frame, a tuple alike, or not."
     )
-    colour_jitter: float = Field(0.2, ge=0, le=0.9, description="Largest relative change of brightness and contrast.")
+    flip: float = Field(0.5, ge=0, le=1, description="Share of tuples that are mirrored.")
+    rotation_deg: float = Field(5.0, ge=0, le=45, description="Largest rotation in the picture's plane, degrees.")
+    zoom: float = Field(0.06, ge=0, lt=0.5, description="Largest relative change of size; half as much of shape.")
+    tilt: float = Field(0.06, ge=0, le=0.3, description="Strongest perspective, as of a head turned to the side.")
+    colour_jitter: float = Field(
+        0.3, ge=0, le=1, description="Largest change of brightness, contrast, colour and gamma, as a logarithm."
+    )
+    light_jitter: float = Field(0.3, ge=0, le=1, description="Strongest light from one side, as a logarithm.")
+    blur: float = Field(0.2, ge=0, le=1, description="Share of pictures that are blurred.")
+    ranking_weight: float = Field(1.0, ge=0, description="Weight of the ranking loss.")
+    margin: float = Field(0.03, ge=0, description="Margin of each triplet loss.")
+    margin_per_s: float = Field(0.0, ge=0, description="What a second between the two frames adds to the margin.")
+    contrast_weight: float = Field(0.0, ge=0, description="Weight of telling near from far frames of a clip (InfoNCE).")
+    contrast_temperature: float = Field(0.1, gt=0, description="Temperature of that term.")
+    contrast_min_s: float = Field(0.4, ge=0, description="Seconds from which on frames count as far in it.")
+    cross_subject_weight: float = Field(
+        0.0, ge=0, description="Weight of the share of variance between tuples, which tells people apart."
+    )
+    geometry_weight: float = Field(
+        1.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
+    )
     embedding_dim: int = Field(256, ge=2, le=4096, description="Length of the embedding.")
-    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="Optimizer.")
+    optimizer: Literal["sgd", "adamw"] = Field("adamw", description="Optimizer.")
     learning_rate: float = Field(0.001, gt=0, description="Learning rate.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(0.0, ge=0, description="Weight decay.")
+    weight_decay: float = Field(0.05, ge=0, description="Weight decay.")
     val_share: float = Field(0.2, ge=0, lt=1, description="Share of subjects held out to measure ranking accuracy.")
     checkpoint_every: int = Field(1, ge=1, description="Epochs between checkpoints.")
     num_workers: int = Field(0, ge=0, description="Loader processes; 0 loads in the trainer.")
     seed: int = Field(0, ge=0, description="Seed of everything that is random.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_recipe(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("recipe") == "paper":
+            return {**PAPER, **values}
+        return values
 
 
 class FitAuConfig(Settings):

@@ -1,0 +1,141 @@
+"""Facial movement from landmarks: what the geometry companion of pretraining asks the encoder to predict.
+
+Landmarks of a clip are brought to one head pose by a rigid fit on points that no muscle moves much; then the clip's
+median face is taken away. What is left is how each point has moved against the person's usual face, without head
+pose, position, size or identity. No label is needed: landmarks come with the store.
+
+Source of the rigid fit: Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+IEEE TPAMI 1991.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tclr.pipeline.store import ClipInfo, Store
+
+MESH_PAIRS = (
+    *((33, 263), (133, 362), (159, 386), (145, 374), (70, 300), (63, 293), (105, 334), (66, 296), (107, 336)),
+    *((55, 285), (61, 291), (57, 287), (78, 308), (40, 270), (91, 321), (37, 267), (84, 314), (82, 312), (87, 317)),
+    *((83, 313), (48, 278), (98, 327), (50, 280), (205, 425), (118, 347), (214, 434)),
+)
+"""Points of mediapipe's mesh on the right and left half of the face: eyes, brows, mouth, nose, cheeks."""
+MESH_MIDDLE = (0, 17, 13, 14, 2, 164, 9, 8, 18, 200, 199, 152)
+MESH_RIGID = (10, 109, 338, 67, 297, 103, 332, 54, 284, 21, 251, 127, 356, 168, 6, 197, 195, 5, 4, 33, 263, 133, 362)
+IBUG_PAIRS = (
+    *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46), (17, 26), (18, 25), (19, 24), (20, 23), (21, 22)),
+    *((31, 35), (32, 34), (48, 54), (49, 53), (50, 52), (60, 64), (61, 63), (59, 55), (58, 56), (67, 65), (5, 11)),
+)
+IBUG_MIDDLE = (33, 51, 62, 66, 57, 8)
+IBUG_RIGID = (0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45)
+"""The same of iBUG's 68 points, as face-alignment gives them."""
+UNIT = 0.03
+"""One unit of movement as a share of the distance between the outer eye corners; chosen by us: about the spread of
+all coordinates on rendered people, so that targets are near 1."""
+ROUNDS = 3
+"""Fits to a reference, which is a frame at first and then the median of what was fitted; chosen by us: the third moves
+nothing by more than a thousandth."""
+LIMIT = 4.0
+"""Movements are cut here: beyond lie landmarks that jumped."""
+
+_TOPOLOGY = {478: (MESH_PAIRS, MESH_MIDDLE, MESH_RIGID), 68: (IBUG_PAIRS, IBUG_MIDDLE, IBUG_RIGID)}
+
+
+def n_targets(n_landmarks: int) -> int:
+    """Return how many numbers a frame the movement has: x, y and z of each chosen point; 0 for unknown landmarks."""
+    if n_landmarks not in _TOPOLOGY:
+        return 0
+    pairs, middle, _ = _TOPOLOGY[n_landmarks]
+    return 3 * (2 * len(pairs) + len(middle))
+
+
+def fit_rigid(points: np.ndarray, reference: np.ndarray, rigid: np.ndarray) -> np.ndarray:
+    """Rotate, scale and shift every frame's points so that some of them lie best on those of a reference.
+
+    Parameters
+    ----------
+    points : ndarray
+        (T, K, 3) float64.
+    reference : ndarray
+        (K, 3) float64.
+    rigid : ndarray
+        (R,) int, the points that the fit uses.
+
+    Returns
+    -------
+    ndarray
+        (T, K, 3) float64 in the reference's frame.
+    """
+    centre = points[:, rigid].mean(axis=1, keepdims=True)
+    target = reference[rigid] - reference[rigid].mean(axis=0)
+    source = points[:, rigid] - centre
+    u, stretch, vt = np.linalg.svd(source.transpose(0, 2, 1) @ target)
+    signs = np.ones_like(stretch)
+    signs[:, 2] = np.sign(np.linalg.det(u @ vt))
+    scale = (stretch * signs).sum(axis=1) / np.square(source).sum(axis=(1, 2))
+    rotation = (u * signs[:, None, :]) @ vt
+    return scale[:, None, None] * ((points - centre) @ rotation) + reference[rigid].mean(axis=0)
+
+
+def movement(landmarks: np.ndarray) -> np.ndarray:
+    """Return how the chosen points of one clip have moved against its median face.
+
+    Parameters
+    ----------
+    landmarks : ndarray
+        (T, K, 3) source pixels, NaN where there is no face; K is 478 (mediapipe) or 68 (face-alignment).
+
+    Returns
+    -------
+    ndarray
+        (T, ``n_targets(K)``) float32 in ``UNIT``, in -LIMIT..LIMIT: x, y, z of each point, right and left points in
+        turn, then the middle ones; NaN where there is no face.
+    """
+    pairs, middle, rigid = _TOPOLOGY[landmarks.shape[1]]
+    chosen = np.array([*(point for pair in pairs for point in pair), *middle])
+    out = np.full((len(landmarks), 3 * len(chosen)), np.nan, np.float32)
+    known = np.isfinite(landmarks).all(axis=(1, 2))
+    if not known.any():
+        return out
+    points = landmarks[known].astype(np.float64)
+    reference = points[len(points) // 2]
+    for _ in range(ROUNDS):
+        fitted = fit_rigid(points, upright(reference, pairs[0]), np.array(rigid))
+        reference = np.median(fitted, axis=0)
+    eyes = np.linalg.norm(reference[pairs[0][0]] - reference[pairs[0][1]])
+    moved = (fitted - reference)[:, chosen] / (eyes * UNIT)
+    out[known] = moved.clip(-LIMIT, LIMIT).reshape(len(points), -1)
+    return out
+
+
+def upright(face: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
+    """Turn a face (K, 3) so that the line between two of its points runs along x: clips then share their axes."""
+    x = face[eyes[1]] - face[eyes[0]]
+    x /= np.linalg.norm(x)
+    z = np.cross(x, (0.0, 1.0, 0.0))
+    z /= np.linalg.norm(z)
+    return (face - face.mean(axis=0)) @ np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def mirror_index(n_targets_: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tell what a mirrored picture's movement is: ``moved[..., index] * sign``.
+
+    Returns
+    -------
+    (ndarray, ndarray)
+        (G,) int64 and (G,) float32: right and left points change places, and x its sign.
+    """
+    by_count = {n_targets(count): topology for count, topology in _TOPOLOGY.items()}
+    pairs, middle, _ = by_count[n_targets_]
+    points = np.array([*(2 * i + side for i in range(len(pairs)) for side in (1, 0)), *range(2 * len(pairs), 0)])
+    points = np.concatenate([points, 2 * len(pairs) + np.arange(len(middle))]).astype(np.int64)
+    index = (3 * points[:, None] + np.arange(3)).ravel()
+    return index, np.tile(np.array([-1, 1, 1], np.float32), len(points))
+
+
+def clip_targets(store: Store, info: ClipInfo) -> np.ndarray:
+    """Return ``movement`` of a clip of a store, (T, G) float32; G is 0 where its landmarks are of no known kind."""
+    landmarks = store.read(info, "landmarks")
+    if landmarks.shape[1] not in _TOPOLOGY:
+        return np.zeros((len(landmarks), 0), np.float32)
+    return movement(landmarks)
