@@ -23,7 +23,7 @@ from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score
 
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.files import replacing
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, ModelError
@@ -73,11 +73,40 @@ class LabelledFrames:
     labels: np.ndarray
     subjects: np.ndarray
 
+    def mask(self, name: str) -> np.ndarray:
+        """Return (N,) bool: where an AU's label is known."""
+        return self.labels[:, self.names.index(name)] != UNKNOWN
+
+    def known(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return (n, D) embeddings and (n,) labels of an AU where it is known."""
+        mask = self.mask(name)
+        return self.embeddings[mask], self.labels[mask, self.names.index(name)]
+
+
+Describe = Callable[[Store, ClipInfo, int, int], np.ndarray]
+"""Gives (n, D) float32 of rows start to stop of a clip."""
+
+
+def embed_rows(encoder: LoadedEncoder) -> Describe:
+    """Return the function that embeds rows of a clip."""
+    return lambda store, info, start, stop: encoder.embed(store.read_frames(info, start, stop))
+
 
 def collect_frames(
-    store: Store, encoder: LoadedEncoder, batch_size: int, progress: Callable[[int, int], None]
+    store: Store, describe: Describe, batch_size: int, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> LabelledFrames:
-    """Embed every frame that has a face and at least one known label, block by block.
+    """Describe every frame that has a face and at least one known label, block by block.
+
+    Parameters
+    ----------
+    store : Store
+        Store with labels.
+    describe : callable
+        Gives the features of a block of rows, such as ``embed_rows``.
+    batch_size : int
+        Rows a block.
+    progress : callable
+        Called with frames done and frames in all.
 
     Raises
     ------
@@ -101,7 +130,7 @@ def collect_frames(
             block[:, columns] = store.read(info, "au", start, stop)
             used = store.face_mask(info, start, stop) & (block != UNKNOWN).any(axis=1)
             if used.any():
-                embeddings.append(encoder.embed(store.read_frames(info, start, stop)[used]))
+                embeddings.append(describe(store, info, start, stop)[used])
                 labels.append(block[used])
                 subjects += [info.subject] * int(used.sum())
             done += stop - start
@@ -210,6 +239,26 @@ def _score(name: str, y: np.ndarray, probability: np.ndarray, folds: np.ndarray)
     return AuScore(name, len(y), base_rate, threshold, f1, 2 * base_rate / (1 + base_rate), roc_auc)
 
 
+def cross_score(frames: LabelledFrames, config: FitAuConfig) -> tuple[list[AuScore], dict[str, str]]:
+    """Score a linear probe of each AU on subjects it has not seen.
+
+    Returns
+    -------
+    (list of AuScore, dict)
+        Scores by AU; AUs left out, with the reason.
+    """
+    all_folds = assign_folds(frames.subjects, config.folds, config.seed)
+    scores, left_out = [], {}
+    for name in frames.names:
+        x, y = frames.known(name)
+        if len(np.unique(y)) < 2:
+            left_out[name] = "never present" if not y.any() else "never absent"
+            continue
+        folds = all_folds[frames.mask(name)]
+        scores.append(_score(name, y, cross_fit(x, y, folds, config.l2), folds))
+    return scores, left_out
+
+
 def fit_au(
     store_path: Path,
     encoder: LoadedEncoder,
@@ -237,22 +286,16 @@ def fit_au(
         If there are no labels, or no AU has both present and absent frames.
     """
     with Store(store_path) as store:
-        frames = collect_frames(store, encoder, config.batch_size, progress)
+        frames = collect_frames(store, embed_rows(encoder), config.batch_size, progress)
         root = store.clips[0].root
-    all_folds = assign_folds(frames.subjects, config.folds, config.seed)
-    scores, weights, biases, left_out = [], [], [], {}
-    for column, name in enumerate(frames.names):
-        known = frames.labels[:, column] != UNKNOWN
-        x, y, folds = frames.embeddings[known], frames.labels[known, column], all_folds[known]
-        if len(np.unique(y)) < 2:
-            left_out[name] = "never present" if not y.any() else "never absent"
-            continue
-        scores.append(_score(name, y, cross_fit(x, y, folds, config.l2), folds))
-        weight, bias = _fit(x, y, config.l2)
-        weights.append(weight)
-        biases.append(bias)
+    scores, left_out = cross_score(frames, config)
     if not scores:
         raise InputError(f"No AU of {store_path} is both present and absent in its labels: nothing can be learnt.")
+    weights, biases = [], []
+    for score in scores:
+        weight, bias = _fit(*frames.known(score.name), config.l2)
+        weights.append(weight)
+        biases.append(bias)
     metadata = {
         "au_names": [score.name for score in scores],
         "encoder_digest": encoder.digest,
@@ -270,7 +313,7 @@ def fit_au(
     }
     write_head(out, tensors, metadata)
     n_subjects = len(np.unique(frames.subjects))
-    return FitResult(out, scores, left_out, n_subjects, len(np.unique(all_folds)))
+    return FitResult(out, scores, left_out, n_subjects, min(config.folds, n_subjects))
 
 
 def write_head(path: Path, tensors: dict[str, np.ndarray], metadata: dict[str, Any]) -> None:

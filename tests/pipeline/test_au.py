@@ -15,6 +15,7 @@ from tclr.pipeline.au import (
     assign_folds,
     choose_threshold,
     collect_frames,
+    embed_rows,
     cross_fit,
     cross_threshold,
     fit_au,
@@ -67,7 +68,7 @@ def relabel(store, change):
 
 def frames_of(store, encoder):
     with Store(store) as opened:
-        return collect_frames(opened, encoder, 7, lambda done, total: None)
+        return collect_frames(opened, embed_rows(encoder), 7, lambda done, total: None)
 
 
 def reference(x, y, l2=L2):
@@ -107,7 +108,7 @@ def test_collect_frames_skips_frames_without_any_known_label(make_store, tmp_pat
 def test_collect_frames_reports_progress_to_the_end(labelled, encoder):
     seen = []
     with Store(labelled) as store:
-        collect_frames(store, encoder, 10, lambda done, total: seen.append((done, total)))
+        collect_frames(store, embed_rows(encoder), 10, lambda done, total: seen.append((done, total)))
     assert seen[-1] == (6 * 24, 6 * 24) and [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
