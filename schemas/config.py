@@ -79,6 +79,9 @@ class AlignConfig(Settings):
 class PretrainConfig(Settings):
     """Temporal-consistency pretraining. Defaults are the paper's (section 4) unless a line says otherwise."""
 
+    arch: Literal["resnet18", "resnet50", "densenet121", "mobilenet_v2"] = Field(
+        "resnet18", description="Network; the paper's is resnet18."
+    )
     epochs: int = Field(50, ge=1, description="Passes over all clips.")
     batch_size: int = Field(48, ge=1, description="Tuples a step.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
