@@ -41,7 +41,7 @@ class TemporalEncoder(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Return (N, n_features) pooled features of the backbone, before ``fc1``."""
-        return self.get_submodule(self.arch)(x)
+        return getattr(self, self.arch)(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, embedding_dim) embeddings, L2-normalised."""
