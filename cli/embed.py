@@ -20,7 +20,9 @@ AU_SOURCES = {
 @click.command("embed")
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
-@click.option("--encoder", required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'.")
+@click.option(
+    "--encoder", required=True, help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'."
+)
 @click.option("--au-model", type=click.Path(path_type=Path), help="Head of 'tclr fit-au'  [default: blendshapes]")
 @settings_options(embed=EmbedConfig)
 def command(store: Path, features: Path, encoder: str, au_model: Path | None, embed: EmbedConfig) -> None:

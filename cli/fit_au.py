@@ -40,7 +40,9 @@ def _show(result: FitResult) -> None:
 
 @click.command("fit-au")
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--encoder", required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'.")
+@click.option(
+    "--encoder", required=True, help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)
 def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> None:
@@ -63,5 +65,5 @@ def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> None:
     for name, reason in result.left_out.items():
         click.echo(f"warning: {name} is left out: {reason} in the labels", err=True)
     click.echo(f"AU head: {out}")
-    seed = f" --seed {fit_au.seed}" if encoder == "random" and fit_au.seed else ""
+    seed = f" --seed {fit_au.seed}" if encoder.split(":")[0] == "random" and fit_au.seed else ""
     click.echo(f"Next: tclr embed {store} features/ --encoder {encoder}{seed} --au-model {out}")

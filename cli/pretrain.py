@@ -27,6 +27,7 @@ def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: P
     Example:
       tclr pretrain store/ run/
       tclr pretrain store/ run/ --init resnet18-imagenet.pth --epochs 50
+      tclr pretrain store/ run/ --arch mobilenet_v2 --init mobilenet_v2-imagenet.pth
       tclr pretrain store/ run/ --image-size 64 --batch-size 8 --anchors-per-clip 12
     """
     from tclr.cli.progress import progress_bar

@@ -1,113 +1,48 @@
-"""The network: ResNet-18 -> 512 -> linear 256 -> L2 norm, and the one file that holds a trained one.
+"""An encoder ready to embed crops: input transform, weights from a file, digest.
 
-Parameter names are torchvision's under ``resnet18.`` and ``fc1.`` for the linear layer, as in the paper's released
-checkpoint, so ImageNet weights and those weights load as they are. Source: He et al., "Deep Residual Learning for
-Image Recognition", CVPR 2016; Lu et al., BMVC 2020, section 4.
+The network stands in ``network.py``, the files in ``weights.py``; what others need of them is named here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from tclr.pipeline.files import replacing
+from tclr.pipeline.network import TemporalEncoder, build_encoder
+from tclr.pipeline.weights import (
+    EncoderInfo,
+    find_arch,
+    fit_weights,
+    has_embedding_layer,
+    load_weights,
+    read_weights,
+    save_encoder,
+    unknown_arch,
+)
 from tclr.schemas.errors import InputError, ModelError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-FORMAT = "tclr-encoder"
-FORMAT_VERSION = 1
-
-
-class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions with a shortcut (He et al. 2016, figure 5, left)."""
-
-    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(n_out)
-        self.conv2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(n_out)
-        self.downsample: nn.Module | None = None
-        if stride != 1 or n_in != n_out:
-            self.downsample = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, n_in, H, W) to (N, n_out, H / stride, W / stride)."""
-        shortcut = x if self.downsample is None else self.downsample(x)
-        x = functional.relu(self.bn1(self.conv1(x)))
-        return functional.relu(self.bn2(self.conv2(x)) + shortcut)
-
-
-class ResNet18(nn.Module):
-    """ResNet-18 without its classifier: (N, 3, H, W) float32 to (N, 512)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = self._layer(64, 64, 1)
-        self.layer2 = self._layer(64, 128, 2)
-        self.layer3 = self._layer(128, 256, 2)
-        self.layer4 = self._layer(256, 512, 2)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @staticmethod
-    def _layer(n_in: int, n_out: int, stride: int) -> nn.Sequential:
-        return nn.Sequential(BasicBlock(n_in, n_out, stride), BasicBlock(n_out, n_out, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (N, 512) pooled features."""
-        x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return x.mean(dim=(2, 3))
-
-
-class TemporalEncoder(nn.Module):
-    """The paper's encoder: (N, 3, H, W) normalised float32 to (N, embedding_dim) of unit length."""
-
-    def __init__(self, embedding_dim: int = 256) -> None:
-        super().__init__()
-        self.resnet18 = ResNet18()
-        self.fc1 = nn.Linear(512, embedding_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (N, embedding_dim) embeddings, L2-normalised."""
-        return functional.normalize(self.fc1(self.resnet18(x)), dim=1)
-
-
-@dataclass(frozen=True)
-class EncoderInfo:
-    """What a user of an encoder file must know.
-
-    ``image_size`` is the input side in pixels; crops are resized to ``image_size / crop_ratio`` and their centre is
-    taken. ``mean`` and ``std`` are subtracted and divided after scaling to 0..1. The other fields say how it came
-    about.
-    """
-
-    embedding_dim: int = 256
-    image_size: int = 224
-    crop_ratio: float = 0.875
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    arch: str = "resnet18"
-    recipe: str = "random"
-    epochs: int = 0
-    seed: int = 0
-    detect_hash: str = ""
-    align_hash: str = ""
-    tclr_version: str = ""
+__all__ = [
+    "EncoderInfo",
+    "LoadedEncoder",
+    "TemporalEncoder",
+    "build_encoder",
+    "centre_crop",
+    "default_device",
+    "encoder_digest",
+    "load_encoder",
+    "load_weights",
+    "normalise",
+    "resized_side",
+    "save_encoder",
+    "to_input",
+]
 
 
 def default_device() -> torch.device:
@@ -204,176 +139,6 @@ def encoder_digest(model: TemporalEncoder, info: EncoderInfo) -> str:
     return digest.hexdigest()
 
 
-def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
-    """Write one ``.safetensors`` file with the weights and the info.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(asdict(info))}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(weights, metadata))
-
-
-def parse_info(text: str, where: str) -> EncoderInfo:
-    """Read the info that ``save_encoder`` wrote as JSON; fields that a newer tclr added are left out.
-
-    Raises
-    ------
-    ModelError
-        If it is no such JSON.
-    """
-    known = {field.name for field in fields(EncoderInfo)}
-    try:
-        values = {name: value for name, value in json.loads(text).items() if name in known}
-        return EncoderInfo(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"Expected the info of an encoder, but cannot read it in {where}: {error!r}. "
-            "The file is damaged: write it again with 'tclr pretrain'."
-        ) from error
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"Expected an encoder file (.safetensors), but cannot read {path}: {error}.") from error
-    if "format" not in metadata:
-        return weights, None
-    if metadata["format"] != FORMAT:
-        raise ModelError(
-            f"Expected a file of format {FORMAT!r}, but got {metadata['format']!r}: {path}. Give an encoder, "
-            "as 'tclr pretrain' writes it."
-        )
-    if metadata.get("format_version") not in [str(number + 1) for number in range(FORMAT_VERSION)]:
-        raise ModelError(
-            f"Expected encoder format {FORMAT_VERSION} or older, but got {metadata.get('format_version')}: {path}. "
-            "Upgrade tclr to read it."
-        )
-    return weights, parse_info(metadata.get("info", ""), str(path))
-
-
-def _read_pickle(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
-    """Read a checkpoint of torch, weights only: code in it is never run."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler fails in many ways on a damaged or foreign file
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"Expected a checkpoint of weights only, but cannot read {path}: {reason} "
-            "Give a file of tensors, as torch.save writes a state dictionary."
-        ) from error
-    ours = isinstance(content, dict) and "encoder_info" in content
-    info = parse_info(content["encoder_info"], str(path)) if ours else None
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ModelError(
-            f"Expected a dictionary of tensors, but got {type(content).__name__} in {path}. "
-            "Give the state dictionary of a ResNet-18 encoder."
-        )
-    return content, info
-
-
-def _plain_name(name: str) -> str:
-    """Return a parameter's name as ours: without ``module.``, and under ``resnet18.`` if it is torchvision's."""
-    name = name.removeprefix("module.")
-    return name if name.startswith(("resnet18.", "fc1.")) else f"resnet18.{name}"
-
-
-def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
-    """Read the tensors of a file, under our names.
-
-    Parameters
-    ----------
-    source : str or Path
-        A ``.safetensors`` file, a run folder (its encoder.safetensors), or a checkpoint of torch.
-
-    Returns
-    -------
-    (dict, EncoderInfo or None)
-        Tensors, on the CPU; and what the file says of itself, if it is ours.
-
-    Raises
-    ------
-    ModelError
-        If the file is missing or cannot be read.
-    """
-    path = Path(source)
-    if path.is_dir():
-        path = path / "encoder.safetensors"
-        if not path.is_file():
-            raise ModelError(
-                f"Expected a finished run with encoder.safetensors, but found none in {source}. "
-                "Run 'tclr pretrain' to its end."
-            )
-    if not path.is_file():
-        raise ModelError(f"Expected an encoder file, but found nothing at {path}. Check the path.")
-    weights, info = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    return {_plain_name(name): value for name, value in weights.items()}, info
-
-
-def _has_embedding_layer(weights: dict[str, Tensor]) -> bool:
-    return any(name.startswith("fc1.") for name in weights)
-
-
-def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) -> None:
-    """Put tensors into a model; ImageNet's have no ``fc1``, which then stays as it is.
-
-    Raises
-    ------
-    ModelError
-        If a tensor is missing or of another size.
-    """
-    own = model.state_dict()
-    imagenet = not _has_embedding_layer(weights)
-    for name, value in own.items():
-        if name.startswith("fc1.") and imagenet:
-            continue
-        if name not in weights:
-            if name.endswith("num_batches_tracked"):
-                continue
-            raise ModelError(f"Expected tensor {name!r}, but it is missing in {where}. Is it a ResNet-18 encoder?")
-        if weights[name].shape != value.shape:
-            raise ModelError(
-                f"Expected {name!r} of size {tuple(value.shape)}, but got {tuple(weights[name].shape)} in {where}. "
-                "It is a checkpoint of another size: give one of this architecture and --embedding-dim."
-            )
-    model.load_state_dict({name: weights.get(name, value) for name, value in own.items()})
-
-
-def load_weights(model: TemporalEncoder, source: str | Path) -> EncoderInfo | None:
-    """Start a model from a file: ours, the paper's, or torchvision's ImageNet weights (then without fc1).
-
-    Returns
-    -------
-    EncoderInfo or None
-        What the file says of itself, if it is ours.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be read, or a tensor is missing or of another size.
-    """
-    weights, info = read_weights(source)
-    fit_weights(model, weights, str(source))
-    return info
-
-
-def build_encoder(embedding_dim: int, seed: int) -> TemporalEncoder:
-    """Return an untrained encoder; the same seed gives the same weights and leaves other draws alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return TemporalEncoder(embedding_dim)
-
-
 def load_encoder(
     source: str | Path,
     *,
@@ -382,13 +147,13 @@ def load_encoder(
     image_size: int = 224,
     embedding_dim: int = 256,
 ) -> LoadedEncoder:
-    """Load an encoder.
+    """Load an encoder, of whatever architecture the file holds.
 
     Parameters
     ----------
     source : str or Path
         A ``.safetensors`` file, a run folder of ``tclr pretrain`` or its checkpoint.pt, a ``.pt`` checkpoint with
-        the paper's names, or ``random`` for an untrained baseline.
+        the paper's names, or ``random`` for an untrained ResNet-18, ``random:ARCH`` for another one.
     device : torch.device, optional
         Default: the GPU if there is one.
     seed : int
@@ -402,15 +167,21 @@ def load_encoder(
         If there is no such file, it does not fit, or it holds no trained embedding layer.
     """
     info = EncoderInfo(embedding_dim=embedding_dim, image_size=image_size, seed=seed)
-    if str(source) == "random":
-        return LoadedEncoder(build_encoder(embedding_dim, seed), info, device)
+    kind, _, arch = str(source).partition(":")
+    if kind == "random":
+        info = replace(info, arch=arch or info.arch)
+        return LoadedEncoder(build_encoder(embedding_dim, seed, info.arch), info, device)
     weights, stored = read_weights(source)
-    if not _has_embedding_layer(weights):
+    if not has_embedding_layer(weights):
         raise ModelError(
             f"Expected an encoder with the layer 'fc1', but found none in {source}: its embeddings were never trained. "
             "Give such weights to 'tclr pretrain --init'."
         )
-    info = stored or replace(info, recipe=Path(source).name)
-    model = build_encoder(info.embedding_dim, seed)
+    if stored is None:
+        found = find_arch(weights)
+        if found is None:
+            raise unknown_arch(str(source))
+        stored = replace(info, arch=found, recipe=Path(source).name)
+    model = build_encoder(stored.embedding_dim, seed, stored.arch)
     fit_weights(model, weights, str(source))
-    return LoadedEncoder(model, info, device)
+    return LoadedEncoder(model, stored, device)

@@ -150,7 +150,7 @@ class Trainer:
             span = int(tuple_offsets(config.spacing, config.n_following)[-1])
             usable = sorted({clip.info.subject for clip in index_clips(opened, opened.subjects, span)})
             self.train_subjects, self.val_subjects = split_subjects(usable, config.val_share, config.seed)
-            opened.crop_size()  # raises now if sizes differ, not in the midst of an epoch
+            crop_size = opened.crop_size()  # raises now if sizes differ, not in the midst of an epoch
             root = opened.clips[0].root
             self.data_hash = hash_data(opened.clips)
         self.store = store
@@ -158,13 +158,17 @@ class Trainer:
             embedding_dim=config.embedding_dim,
             image_size=config.image_size,
             crop_ratio=config.crop_ratio,
+            arch=config.arch,
             recipe="paper",
             seed=config.seed,
             detect_hash=root["detect_hash"],
             align_hash=root["align_hash"],
+            data_hash=self.data_hash,
+            crop_size=crop_size,
+            n_subjects=len(self.train_subjects),
             tclr_version=version("tclr-face"),
         )
-        self.model = build_encoder(config.embedding_dim, config.seed)
+        self.model = build_encoder(config.embedding_dim, config.seed, config.arch)
         if init is not None:
             load_weights(self.model, init)
         self.start_digest = encoder_digest(self.model, self.info)

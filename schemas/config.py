@@ -108,6 +108,9 @@ class PretrainConfig(Settings):
     """Temporal-consistency pretraining. Defaults are tclr's recipe; ``recipe="paper"`` changes those of ``PAPER``."""
 
     recipe: Literal["tclr", "paper"] = Field("tclr", description="Defaults of all other settings: ours or the paper's.")
+    arch: Literal["resnet18", "resnet50", "densenet121", "mobilenet_v2"] = Field(
+        "resnet18", description="Network; the paper's is resnet18."
+    )
     epochs: int = Field(50, ge=1, description="Passes over all clips.")
     batch_size: int = Field(48, ge=1, description="Tuples a step.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")

@@ -102,3 +102,15 @@ def test_clips_that_are_too_short_say_what_is_needed(store, tmp_path):
 def test_initial_weights_that_are_absent_are_named(store, tmp_path):
     message = error_of(run_tclr("pretrain", store, tmp_path, *SMALL, "--init", tmp_path / "absent.pth"))
     assert f"found nothing at {tmp_path / 'absent.pth'}" in message
+
+
+def test_run_of_another_architecture_is_embedded(store, tmp_path):
+    assert run_tclr("pretrain", store, tmp_path / "run", *SMALL, "--arch", "mobilenet_v2").exit_code == 0
+    result = run_tclr("embed", store, tmp_path / "features", "--encoder", tmp_path / "run")
+    assert (result.exit_code, len(list((tmp_path / "features").rglob("*.parquet")))) == (0, 2)
+
+
+def test_architectures_are_listed_and_others_refused(store, tmp_path):
+    assert "[resnet18|resnet50|densenet121|mobilenet_v2]" in run_tclr("pretrain", "--help").output
+    refused = run_tclr("pretrain", store, tmp_path, *SMALL, "--arch", "vgg16")
+    assert refused.exit_code == 2 and "'vgg16' is not one of" in refused.output

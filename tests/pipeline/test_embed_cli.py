@@ -47,6 +47,12 @@ def test_fit_au_names_the_next_command(work):
     assert f"--au-model {work / 'au.safetensors'}" in (work / "fit.txt").read_text().replace("\n", " ")
 
 
+def test_fit_au_on_a_random_encoder_repeats_its_seed_in_the_next_command(work, tmp_path):
+    arguments = ("--encoder", "random:mobilenet_v2", "--seed", 3, "-o", tmp_path / "au.safetensors")
+    text = run("fit-au", work / "store", *arguments).output
+    assert "--encoder random:mobilenet_v2 --seed 3" in text.replace("\n", " ")
+
+
 def test_embed_with_a_head_writes_what_pandas_reads(work, tmp_path):
     encoder, head = work / "encoder.safetensors", work / "au.safetensors"
     result = run("embed", work / "store", tmp_path / "features", "--encoder", encoder, "--au-model", head)

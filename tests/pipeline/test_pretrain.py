@@ -126,6 +126,20 @@ def test_training_starts_from_the_initial_weights(tmp_path, store, run):
     torch.testing.assert_close(load_encoder(started.run).model.fc1.weight, expected.fc1.weight, rtol=0, atol=0)
 
 
+def test_run_of_another_architecture_trains_loads_and_says_what_it_is(tmp_path, store):
+    config = CONFIG.model_copy(update={"epochs": 1, "arch": "mobilenet_v2"})
+    untrained = build_encoder(8, CONFIG.seed, "mobilenet_v2").state_dict()
+    encoder = load_encoder(pretrain(store, tmp_path, config).run)
+    trained = encoder.model.state_dict()
+    moved = "mobilenet_v2.features.0.0.weight"
+    assert trained.keys() == untrained.keys() and not torch.equal(trained[moved], untrained[moved])
+    info, data_hash = encoder.info, torch.load(tmp_path / "checkpoint.pt", weights_only=True)["data_hash"]
+    assert (info.arch, info.data_hash, info.crop_size, info.n_subjects) == ("mobilenet_v2", data_hash, 32, 2)
+    assert encoder.embed(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 8)
+    with pytest.raises(ModelError, match="of resnet18, but .* seems to hold mobilenet_v2"):
+        pretrain(store, tmp_path / "other", CONFIG, init=tmp_path)
+
+
 def test_store_with_crops_of_several_sizes_is_refused(tmp_path, make_store):
     store = make_store(tmp_path / "store", n_subjects=2, n_frames=24)
     other = make_store(tmp_path / "other", n_frames=24, size=40)
