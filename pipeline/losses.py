@@ -60,7 +60,7 @@ def within_clip_contrast(embeddings: Tensor, seconds: Tensor, temperature: float
     embeddings : Tensor
         (B, F, D) of unit length.
     seconds : Tensor
-        (B, F) distance in time to the anchor; all on one side of it.
+        (B, F) signed distance in time to the anchor.
     temperature : float
         Divides the cosine similarities.
     min_s : float

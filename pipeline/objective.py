@@ -6,18 +6,34 @@ Weights are settings; a companion of weight 0 is not computed.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tclr.pipeline.augment import flipped
-from tclr.pipeline.geometry import mirror_index
+from tclr.pipeline.geometry import clip_targets, mirror_index
 from tclr.pipeline.losses import aggregate_ranking_loss, subject_spread, within_clip_contrast
-from tclr.pipeline.tuples import TupleBatch
+from tclr.pipeline.store import ClipInfo, Store
+from tclr.pipeline.tuples import ClipTargets, TupleBatch
+from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.config import PretrainConfig
 
 READOUT_SCALE = 4.0
 """Embeddings are of unit length; scaled by this they reach the size of the targets with weights near 1."""
+
+
+def label_targets(store: Store, info: ClipInfo) -> np.ndarray:
+    """Return the AU labels of a clip, (T, A) float32 0 or 1; NaN where unknown."""
+    labels = store.read(info, "au").astype(np.float32) if store.names(info, "au") else np.zeros((info.n_frames, 0))
+    return np.where(labels == UNKNOWN, np.nan, labels).astype(np.float32)
+
+
+def targets_for(config: PretrainConfig) -> ClipTargets | None:
+    """Return what reads the targets that a recipe needs beside the frames; None if it needs none."""
+    if config.supervision_weight:
+        return label_targets
+    return clip_targets if config.geometry_weight else None
 
 
 class Objective(nn.Module):
@@ -28,20 +44,25 @@ class Objective(nn.Module):
     config : PretrainConfig
         Weights and margins.
     n_targets : int
-        Numbers a frame that the geometry companion predicts; 0 where the store has no landmarks for it.
+        Numbers a frame that a companion predicts, see ``targets_for``; 0 where the store has none.
     """
 
     def __init__(self, config: PretrainConfig, n_targets: int) -> None:
         super().__init__()
         self.config = config
-        self.geometry_head: nn.Linear | None = None
-        if config.geometry_weight and n_targets:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(config.seed)
-                self.geometry_head = nn.Linear(config.embedding_dim, n_targets)
+        self.label_head = self.geometry_head = None
+        if n_targets and config.supervision_weight:
+            self.label_head = self._linear(n_targets)
+        elif n_targets and config.geometry_weight:
+            self.geometry_head = self._linear(n_targets)
             index, sign = mirror_index(n_targets)
             self.register_buffer("mirror_index", torch.from_numpy(index), persistent=False)
             self.register_buffer("mirror_sign", torch.from_numpy(sign), persistent=False)
+
+    def _linear(self, n_targets: int) -> nn.Linear:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            return nn.Linear(self.config.embedding_dim, n_targets)
 
     def forward(self, embeddings: Tensor, batch: TupleBatch) -> dict[str, Tensor]:
         """Return the losses.
@@ -60,8 +81,8 @@ class Objective(nn.Module):
         """
         config, parts, total = self.config, {}, embeddings.new_zeros(())
         if config.ranking_weight:
-            gaps = batch.seconds[:, 2:] - batch.seconds[:, 1:-1]
-            margin = config.margin + config.margin_per_s * gaps
+            apart = batch.seconds.abs()
+            margin = config.margin + config.margin_per_s * (apart[:, 2:] - apart[:, 1:-1])
             parts["ranking"] = aggregate_ranking_loss(embeddings, margin)
             total = total + config.ranking_weight * parts["ranking"]
         if config.contrast_weight:
@@ -73,15 +94,24 @@ class Objective(nn.Module):
             parts["cross_subject"] = subject_spread(embeddings)
             total = total + config.cross_subject_weight * parts["cross_subject"]
         if self.geometry_head is not None:
-            parts["geometry"] = self._geometry(embeddings, batch)
+            parts["geometry"] = self._geometry_loss(self.geometry_head(READOUT_SCALE * embeddings), batch)
             total = total + config.geometry_weight * parts["geometry"]
+        if self.label_head is not None:
+            logits = self.label_head(READOUT_SCALE * embeddings)
+            error = functional.binary_cross_entropy_with_logits(logits, batch.targets.nan_to_num(), reduction="none")
+            parts["supervision"] = _mean_where_known(error, batch.targets)
+            total = total + config.supervision_weight * parts["supervision"]
         return {"loss": total, **parts}
 
-    def _geometry(self, embeddings: Tensor, batch: TupleBatch) -> Tensor:
-        """Return the smooth L1 error of the movement read linearly off the embeddings, over frames that have one."""
-        mirrored = batch.targets[..., self.mirror_index] * self.mirror_sign
-        targets = torch.where(flipped(batch.draws, self.config)[:, None, None], mirrored, batch.targets)
-        known = targets.isfinite()
-        predicted = self.geometry_head(READOUT_SCALE * embeddings)
-        error = functional.smooth_l1_loss(predicted, targets.nan_to_num(), reduction="none")
-        return (error * known).sum() / known.sum().clamp(min=1)
+    def _geometry_loss(self, predicted: Tensor, batch: TupleBatch) -> Tensor:
+        """Return the smooth L1 error of the predicted movement; what is learnt from is mirrored as its pictures are."""
+        targets = batch.targets
+        if self.training:
+            mirrored = targets[..., self.mirror_index] * self.mirror_sign
+            targets = torch.where(flipped(batch.draws, self.config)[:, None, None], mirrored, targets)
+        return _mean_where_known(functional.smooth_l1_loss(predicted, targets.nan_to_num(), reduction="none"), targets)
+
+
+def _mean_where_known(error: Tensor, targets: Tensor) -> Tensor:
+    known = targets.isfinite()
+    return (error * known).sum() / known.sum().clamp(min=1)

@@ -11,7 +11,7 @@ import hashlib
 import json
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tclr.schemas.errors import SettingError
 
@@ -144,6 +144,9 @@ class PretrainConfig(Settings):
     geometry_weight: float = Field(
         1.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
     )
+    supervision_weight: float = Field(
+        0.0, ge=0, description="Weight of the store's AU labels, instead of geometry: for a ceiling to compare with."
+    )
     embedding_dim: int = Field(256, ge=2, le=4096, description="Length of the embedding.")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="Optimizer.")
     learning_rate: float = Field(0.001, gt=0, description="Learning rate.")
@@ -160,6 +163,13 @@ class PretrainConfig(Settings):
         if isinstance(values, dict) and values.get("recipe") == "paper":
             return {**PAPER, **values}
         return values
+
+    @field_validator("supervision_weight")
+    @classmethod
+    def _has_one_target(cls, weight: float, info: ValidationInfo) -> float:
+        if weight and info.data.get("geometry_weight"):
+            raise ValueError("expected 'geometry_weight' 0 where it is above 0")
+        return weight
 
 
 class FitAuConfig(Settings):

@@ -15,9 +15,9 @@ from tclr.pipeline.au import (
     assign_folds,
     choose_threshold,
     collect_frames,
-    embed_rows,
     cross_fit,
     cross_threshold,
+    embed_rows,
     fit_au,
     load_head,
 )

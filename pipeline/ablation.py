@@ -1,0 +1,244 @@
+"""What each part of a pretraining recipe is worth: train variants, probe them on people they have not seen.
+
+A variant is a set of changed settings. Each is trained on one store with several seeds, and the frozen encoder is
+judged on another store with AU labels: mean F1 and ROC-AUC of linear probes on subject-exclusive folds, with the same
+folds for all, and the share of adjacent frames that it ranks by their time. Beside them stand probes on features that
+need no training. Every run that is finished is kept, so a campaign that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tclr.pipeline.au import Describe, collect_frames, cross_score, embed_rows
+from tclr.pipeline.encoder import LoadedEncoder, load_encoder
+from tclr.pipeline.files import replacing
+from tclr.pipeline.losses import ranked_pairs
+from tclr.pipeline.pretrain import pretrain
+from tclr.pipeline.store import ClipInfo, Store
+from tclr.pipeline.tuples import TupleDataset
+from tclr.schemas.config import FitAuConfig, PretrainConfig
+from tclr.schemas.errors import SettingError
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "tclr": {},
+    "paper": {"recipe": "paper"},
+    "supervised": {"supervision_weight": 1.0, "ranking_weight": 0, "contrast_weight": 0, "geometry_weight": 0},
+    "without geometry": {"geometry_weight": 0},
+    "without contrast": {"contrast_weight": 0},
+    "without ranking": {"ranking_weight": 0},
+    "ranking alone": {"geometry_weight": 0, "contrast_weight": 0},
+    "pose not matched": {"match": "none"},
+    "augmented a tuple alike": {"augment": "tuple"},
+    "not augmented": {"augment": "none"},
+    "light not changed": {"colour_jitter": 0, "light_jitter": 0, "blur": 0},
+    "not turned or tilted": {"rotation_deg": 0, "zoom": 0, "tilt": 0},
+    "not mirrored": {"flip": 0},
+    "forward only": {"direction": "forward"},
+    "margin growing with time": {"margin_per_s": 0.1},
+    "cross-subject term": {"cross_subject_weight": 0.3},
+    "constant learning rate": {"schedule": "constant", "warmup_epochs": 0},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0},
+    "not averaged": {"ema": 0},
+}
+"""Named changes of the default recipe; each is a row of the table."""
+RANKING_SPACING_S = 0.08
+"""Spacing of the tuples on which all variants are ranked; chosen by us: 12 frames then span most of a second."""
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """One trained variant, or features that need no training.
+
+    ``f1`` and ``roc_auc`` are means over the AUs of the probe store, ``au_f1`` the F1 of each; ``ranking`` is the share
+    of ranked pairs on the probe store, ``None`` for features that are no encoder's; ``frames`` were trained on.
+    """
+
+    variant: str
+    seed: int
+    f1: float
+    roc_auc: float
+    au_f1: dict[str, float]
+    ranking: float | None
+    frames: int
+
+
+def landmark_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
+    """Return landmarks in the crop, (n, K * 2) float32: what a probe sees of the face's geometry."""
+    landmarks = store.read(info, "landmarks", start, stop)[..., :2]
+    transform = store.read(info, "transform", start, stop).astype(np.float32)
+    placed = np.einsum("tij,tkj->tki", transform[:, :, :2], landmarks) + transform[:, None, :, 2]
+    return placed.reshape(len(placed), -1)
+
+
+def blendshape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
+    """Return the (n, 52) float32 blendshapes."""
+    return store.read(info, "blendshapes", start, stop)
+
+
+BASELINES: dict[str, Describe] = {"landmarks": landmark_rows, "blendshapes": blendshape_rows}
+"""Features of a store without an encoder; a store may lack them."""
+STORE_FIELDS = {"landmarks": "landmarks", "blendshapes": "blendshapes"}
+
+
+@torch.inference_mode()
+def ranking_accuracy(store: Path, encoder: LoadedEncoder, config: PretrainConfig) -> float:
+    """Return the share of adjacent frames that an encoder ranks by time, on fixed tuples of all subjects of a store.
+
+    Raises
+    ------
+    InputError
+        If no clip is long enough.
+    """
+    with Store(store) as opened:
+        subjects = opened.subjects
+    tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing_s=RANKING_SPACING_S)
+    ranked = []
+    for index in range(len(tuples)):
+        frames = tuples.read(0, [index]).frames[0].numpy()
+        ranked.append(ranked_pairs(torch.from_numpy(encoder.embed(frames))[None]))
+    return torch.cat(ranked).float().mean().item()
+
+
+def judge(
+    variant: str, seed: int, probe: Path, describe: Describe, ranking: float | None, frames: int
+) -> AblationResult:
+    """Probe features on a store with labels; folds are the same whatever the seed."""
+    config = FitAuConfig(folds=3)
+    with Store(probe) as store:
+        scores, _ = cross_score(collect_frames(store, describe, config.batch_size), config)
+    measured = [score for score in scores if score.f1 is not None and score.roc_auc is not None]
+    return AblationResult(
+        variant,
+        seed,
+        float(np.mean([score.f1 for score in measured])),
+        float(np.mean([score.roc_auc for score in measured])),
+        {score.name: score.f1 for score in measured if score.f1 is not None},
+        ranking,
+        frames,
+    )
+
+
+def variant_config(name: str, seed: int, common: Mapping[str, Any]) -> PretrainConfig:
+    """Return the settings of a variant; ``common`` settings hold for all, and what makes the variant wins over them.
+
+    Raises
+    ------
+    SettingError
+        If there is no such variant.
+    """
+    if name not in VARIANTS:
+        raise SettingError(f"Unknown variant {name!r}. Known variants: {', '.join(VARIANTS)}.")
+    return PretrainConfig(**{**common, "seed": seed, **VARIANTS[name]})
+
+
+def _result_path(out: Path, variant: str, seed: int) -> Path:
+    return out / variant.replace(" ", "-") / f"seed{seed}" / "result.json"
+
+
+def _read_result(path: Path) -> AblationResult:
+    return AblationResult(**json.loads(path.read_text()))
+
+
+def _write_result(path: Path, result: AblationResult) -> AblationResult:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(asdict(result), indent=1) + "\n")
+    return result
+
+
+def run_ablation(
+    store: Path,
+    probe: Path,
+    out: Path,
+    variants: Sequence[str],
+    seeds: Sequence[int],
+    common: Mapping[str, Any],
+    *,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Iterator[AblationResult]:
+    """Train and judge variants, seed by seed, so that an early stop leaves all of them with as many.
+
+    Parameters
+    ----------
+    store, probe : Path
+        Store to train on; store with AU labels of other people to judge on.
+    out : Path
+        Folder of runs and results; what is there already is not done again.
+    variants : sequence of str
+        Keys of ``VARIANTS``.
+    seeds : sequence of int
+        Seeds; ``random``, an untrained encoder, is judged with each, too.
+    common : mapping
+        Settings that all variants share, such as sizes and epochs.
+    progress : callable
+        Called with the run's name, tuples done and tuples in all.
+
+    Yields
+    ------
+    AblationResult
+        As soon as it is there.
+
+    Raises
+    ------
+    SettingError
+        If a variant is unknown, or a run in ``out`` had other settings.
+    """
+    configs = {(name, seed): variant_config(name, seed, common) for seed in seeds for name in variants}
+    with Store(probe) as opened:
+        fields = set(opened.fields(opened.clips[0]))
+    for name, describe in BASELINES.items():
+        if name in fields:
+            path = _result_path(out, name, 0)
+            yield (
+                _read_result(path) if path.is_file() else _write_result(path, judge(name, 0, probe, describe, None, 0))
+            )
+    for seed in seeds:
+        path, shape = _result_path(out, "random", seed), variant_config("tclr", seed, common)
+        if not path.is_file():
+            encoder = load_encoder(
+                f"random:{shape.arch}", seed=seed, image_size=shape.image_size, embedding_dim=shape.embedding_dim
+            )
+            _write_result(path, _judge_encoder("random", seed, probe, encoder, shape, 0))
+        yield _read_result(path)
+    for (name, seed), config in configs.items():
+        path = _result_path(out, name, seed)
+        if not path.is_file():
+            trained = pretrain(store, path.parent, config, progress=lambda done, total: progress(label, done, total))
+            _write_result(path, _judge_encoder(name, seed, probe, load_encoder(trained.run), config, trained.n_frames))
+        yield _read_result(path)
+
+
+def _judge_encoder(
+    variant: str, seed: int, probe: Path, encoder: LoadedEncoder, config: PretrainConfig, frames: int
+) -> AblationResult:
+    ranking = ranking_accuracy(probe, encoder, config.model_copy(update={"n_following": 10}))
+    return judge(variant, seed, probe, embed_rows(encoder), ranking, frames)
+
+
+def summarise(results: Sequence[AblationResult]) -> list[dict[str, Any]]:
+    """Return one row a variant, in order of appearance: means and, over seeds, lowest and highest."""
+    rows = []
+    for name in dict.fromkeys(result.variant for result in results):
+        own = [result for result in results if result.variant == name]
+        f1 = [result.f1 for result in own]
+        ranking = [result.ranking for result in own if result.ranking is not None]
+        rows.append(
+            {
+                "variant": name,
+                "seeds": len(own),
+                "f1": float(np.mean(f1)),
+                "f1_low": min(f1),
+                "f1_high": max(f1),
+                "roc_auc": float(np.mean([result.roc_auc for result in own])),
+                "ranking": float(np.mean(ranking)) if ranking else None,
+                "frames": own[0].frames,
+            }
+        )
+    return rows
