@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,11 @@ def load_batches(
     requests = [_Request(dataset.epoch, tuple(indices)) for indices in batches]
     reading = _from_processes if num_workers else _from_thread
     return _on_device(reading(dataset, requests, num_workers, device.type == "cuda"), device)
+
+
+def stop_workers(dataset: TupleDataset) -> None:
+    """End the loader processes of a dataset, which otherwise end with it."""
+    dataset.workers = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def _workers(dataset: TupleDataset, num_workers: int, pin: bool) -> _Workers:
         return known
     requests = _Requests()
     loader = DataLoader(
-        _Reader(dataset),
+        _Reader(copy(dataset)),  # not itself: in a cycle of references, processes would be slow to end
         batch_size=None,  # a request is a batch
         sampler=requests,
         num_workers=num_workers,

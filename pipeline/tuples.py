@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,7 +148,7 @@ class _Clip:
 
 
 class TupleDataset:
-    """The tuples of an epoch, read by their index in it. Cheap to pickle.
+    """The tuples of an epoch, read by their index in it. Cheap to pickle and to copy: open files stay behind.
 
     Parameters
     ----------
@@ -216,7 +217,7 @@ class TupleDataset:
         self.store.close()  # loader processes open their own files
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_kept": OrderedDict(), "workers": None}
+        return {**self.__dict__, "store": copy(self.store), "_kept": OrderedDict(), "workers": None}
 
     @property
     def n_frames(self) -> int:
