@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from tclr.pipeline.encoder import (
     EncoderInfo,
@@ -39,9 +38,10 @@ from tclr.pipeline.encoder import (
     to_input,
 )
 from tclr.pipeline.files import remove_quietly, replacing, write_json
+from tclr.pipeline.loader import load_batches
 from tclr.pipeline.losses import aggregate_ranking_loss, ranked_pairs
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.tuples import TupleDataset, index_clips, split_subjects, tuple_offsets
+from tclr.pipeline.tuples import TupleDataset, index_clips, split_subjects
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import ModelError, SettingError, TclrError
 
@@ -147,8 +147,7 @@ class Trainer:
         self.config = config
         self.device = default_device()
         with Store(store) as opened:
-            span = int(tuple_offsets(config.spacing, config.n_following)[-1])
-            usable = sorted({clip.info.subject for clip in index_clips(opened, opened.subjects, span)})
+            usable = sorted({clip.subject for clip in index_clips(opened, opened.subjects, config)})
             self.train_subjects, self.val_subjects = split_subjects(usable, config.val_share, config.seed)
             crop_size = opened.crop_size()  # raises now if sizes differ, not in the midst of an epoch
             root = opened.clips[0].root
@@ -178,14 +177,7 @@ class Trainer:
         self.val_tuples = self._tuples(store, self.val_subjects, 0) if self.val_subjects else None
 
     def _tuples(self, store: Path, subjects: list[str], anchors_per_clip: int) -> TupleDataset:
-        return TupleDataset(
-            store,
-            subjects,
-            spacing=self.config.spacing,
-            n_following=self.config.n_following,
-            anchors_per_clip=anchors_per_clip,
-            seed=self.config.seed,
-        )
+        return TupleDataset(store, subjects, self.config, anchors_per_clip=anchors_per_clip)
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         config, parameters = self.config, self.model.parameters()
@@ -197,10 +189,10 @@ class Trainer:
 
     def _batches(self, tuples: TupleDataset) -> Iterator[Tensor]:
         """Yield (B, F, S, S, 3) uint8 on the device; the last batch may be smaller."""
-        on_gpu = self.device.type == "cuda"
-        loader = DataLoader(tuples, self.config.batch_size, num_workers=self.config.num_workers, pin_memory=on_gpu)
-        for batch in loader:
-            yield batch.to(self.device, non_blocking=True)
+        size = self.config.batch_size
+        batches = [range(start, min(start + size, len(tuples))) for start in range(0, len(tuples), size)]
+        for batch in load_batches(tuples, batches, num_workers=self.config.num_workers, device=self.device):
+            yield batch.frames
 
     def _embed(self, x: Tensor, n_tuples: int) -> Tensor:
         """Embed (B * F, 3, H, W) frames in one batch: (B, F, D) float32."""

@@ -6,6 +6,8 @@ decompressing, ``Store`` reads. The layout is specified in ``tclr.schemas.store`
 
 from __future__ import annotations
 
+import os
+import resource
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,6 +21,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from tclr.pipeline.codecs import CODECS, decode_frames
 from tclr.pipeline.files import replacing, require_space
 from tclr.pipeline.quality import summarise_clip
 from tclr.schemas.config import AlignConfig, DetectConfig
@@ -40,14 +43,21 @@ from tclr.schemas.store import (
 
 MAX_OPEN_FILES = 64
 """Subject files a reader keeps open; chosen by us: far below the usual limit of 1,024 a process."""
+SHARE_OF_OPEN_FILES = 8
+"""Of the files that the process may open, a reader takes at most one in so many: there are several readers."""
 
 
-def _filters(codec: str) -> dict[str, Any]:
+def _max_open_files() -> int:
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_OPEN_FILES if allowed < 0 else max(1, min(MAX_OPEN_FILES, allowed // SHARE_OF_OPEN_FILES))
+
+
+def _filters(codec: str, frame_bytes: int = 0) -> dict[str, Any]:
     match codec:
         case "zstd":
             return dict(hdf5plugin.Zstd(clevel=3))
-        case "lz4":
-            return dict(hdf5plugin.LZ4())
+        case "lz4":  # one block a frame, so that a frame is read without its neighbours
+            return dict(hdf5plugin.LZ4(nbytes=frame_bytes))
         case "gzip":
             return {"compression": "gzip", "compression_opts": 1, "shuffle": True}
         case _:
@@ -118,6 +128,10 @@ def _encode_jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
     return cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].ravel()
 
 
+def _decode_jpeg(file: np.ndarray, crop: np.ndarray) -> None:
+    crop[:] = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)) if len(file) else 0
+
+
 class ClipWriter:
     """Streams one clip into the group ``/clips/<clip>`` of an open file, block by block.
 
@@ -137,7 +151,8 @@ class ClipWriter:
         spec = CLIP_FIELDS[name]
         options: dict[str, Any] = {"chunks": (TABLE_CHUNK, *shape)}
         if name == "frames":
-            options = {"chunks": (CHUNK_FRAMES, *shape), **_filters(self.layout.align.codec)}
+            options = {"chunks": (CHUNK_FRAMES, *shape)}
+            options |= _filters(self.layout.align.codec, int(np.prod(shape)))
         elif name == "landmarks":
             options.update(_filters("zstd"), shuffle=True)
         special = {"vlen uint8": h5py.vlen_dtype(np.uint8), "vlen str": h5py.string_dtype()}
@@ -343,6 +358,40 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _read_chunks(dataset: h5py.Dataset, rows: np.ndarray, out: np.ndarray) -> None:
+    """Put rows of a dataset of frames in ``out``, chunk by chunk."""
+    filters = dataset.id.get_create_plist()
+    codec = CODECS.get(tuple(filters.get_filter(i)[0] for i in range(filters.get_nfilters())))
+    if codec is None:
+        for place, row in enumerate(rows.tolist()):
+            out[place] = dataset[row]
+        return
+    file, frame_bytes = _descriptor(dataset.file), out[:1].nbytes
+    for chunk in np.unique(rows // dataset.chunks[0]).tolist():
+        first = chunk * dataset.chunks[0]
+        places = np.flatnonzero(rows // dataset.chunks[0] == chunk)
+        stored = dataset.id.get_chunk_info_by_coord((first, 0, 0, 0))
+        if stored.byte_offset is None:  # never written: no face in any of its rows
+            out[places] = 0
+        elif codec == "none" or stored.filter_mask:
+            for place in places.tolist():
+                start = stored.byte_offset + (int(rows[place]) - first) * frame_bytes
+                _check_length(os.preadv(file, [out[place]], start), frame_bytes)
+        else:
+            data = os.pread(file, stored.size, stored.byte_offset)
+            _check_length(len(data), stored.size)
+            decode_frames(data, codec, {int(rows[place]) - first: out[place] for place in places.tolist()})
+
+
+def _descriptor(file: h5py.File) -> int:
+    return file.id.get_vfd_handle(h5py.h5p.create(h5py.h5p.FILE_ACCESS))
+
+
+def _check_length(got: int, expected: int) -> None:
+    if got != expected:
+        raise OSError(f"expected {expected} bytes of frames, but the file ends after {got}")
+
+
 def _open(path: Path) -> h5py.File:
     with _reading(path):
         return h5py.File(path, "r")
@@ -414,9 +463,9 @@ class Store:
     def _group(self, info: ClipInfo) -> h5py.Group:
         file = self._files.pop(info.subject, None)
         if file is None:
-            file = _open(self.paths[info.subject])
-            while len(self._files) >= MAX_OPEN_FILES:
+            while len(self._files) >= _max_open_files():
                 self._files.popitem(last=False)[1].close()
+            file = _open(self.paths[info.subject])
         self._files[info.subject] = file
         with _reading(self.paths[info.subject]):
             return file[f"clips/{info.clip}"]
@@ -473,11 +522,54 @@ class Store:
                 return group["frames"][start:stop]
             size = AlignConfig.model_validate_json(info.root["align_config"]).size
             files = group["frames_jpeg"][start:stop]
-            crops = np.zeros((len(files), size, size, 3), np.uint8)
+            crops = np.empty((len(files), size, size, 3), np.uint8)
             for crop, file in zip(crops, files, strict=True):
-                if len(file):
-                    crop[:] = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB))
+                _decode_jpeg(file, crop)
             return crops
+
+    def read_rows(self, info: ClipInfo, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Read some crops, whatever the codec: the fast path of the training loader.
+
+        Each chunk that holds one of them is read and decoded once, past HDF5's own filters and lock.
+
+        Parameters
+        ----------
+        info : ClipInfo
+            The clip.
+        rows : ndarray
+            (n,) int, each once, in any order.
+        out : ndarray, optional
+            (n, S, S, 3) uint8, contiguous, to put them in.
+
+        Returns
+        -------
+        ndarray
+            (n, S, S, 3) uint8 RGB; zeros where there is no face.
+
+        Raises
+        ------
+        StoreError
+            If a row is not there or cannot be read.
+        """
+        rows, path = np.asarray(rows), self.paths[info.subject]
+        if not 0 <= rows.min() <= rows.max() < info.n_frames or len(np.unique(rows)) < len(rows):
+            raise StoreError(
+                f"Expected rows 0 to {info.n_frames - 1} of clip {info.name}, each once, but got {rows.tolist()} for "
+                f"{path}. Run 'tclr preprocess' again if the file has changed."
+            )
+        group = self._group(info)
+        with _reading(path):
+            if "frames" in group:
+                frames = group["frames"]
+                out = np.empty((len(rows), *frames.shape[1:]), np.uint8) if out is None else out
+                _read_chunks(frames, rows, out)
+                return out
+            size = AlignConfig.model_validate_json(info.root["align_config"]).size
+            out = np.empty((len(rows), size, size, 3), np.uint8) if out is None else out
+            order = np.argsort(rows)
+            for place, file in zip(order, group["frames_jpeg"][rows[order]], strict=True):
+                _decode_jpeg(file, out[place])
+            return out
 
     def face_mask(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return (n,) bool for rows ``start:stop``: frames that have landmarks and a crop."""

@@ -115,6 +115,22 @@ class PretrainConfig(Settings):
     batch_size: int = Field(48, ge=1, description="Tuples a step.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
     spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k).")
+    spacing_min_s: float = Field(
+        0.0, ge=0, description="Smallest spacing in seconds, drawn anew for each tuple; 0 goes by --spacing."
+    )
+    spacing_max_s: float = Field(
+        0.0, ge=0, validate_default=True, description="Largest spacing in seconds; 0 goes by --spacing."
+    )
+    direction: Literal["forward", "both"] = Field(
+        "forward", description="Whether tuples run forward in time, or half of them backwards."
+    )
+    match: Literal["none", "pose"] = Field(
+        "none",
+        description="Take following frames as they come, or near there with the head as in the anchor.",
+    )
+    match_window: float = Field(
+        0.5, gt=0, le=0.5, description="How far from its place a matched frame may lie, as a share of the spacing."
+    )
     n_following: int = Field(10, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
     image_size: int = Field(
         224, ge=32, le=1024, description="Encoder input in pixels, a random crop of the resized crop."
@@ -170,6 +186,14 @@ class PretrainConfig(Settings):
         if weight and info.data.get("geometry_weight"):
             raise ValueError("expected 'geometry_weight' 0 where it is above 0")
         return weight
+
+    @field_validator("spacing_max_s")
+    @classmethod
+    def _is_a_range(cls, largest: float, info: ValidationInfo) -> float:
+        smallest = info.data.get("spacing_min_s", 0.0)
+        if largest < smallest or (largest > 0 and smallest == 0):
+            raise ValueError(f"expected both above 0 and at least 'spacing_min_s', which is {smallest}, or both 0")
+        return largest
 
 
 class FitAuConfig(Settings):

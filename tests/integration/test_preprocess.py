@@ -235,6 +235,7 @@ def test_unreadable_file_of_a_stored_clip_does_not_stop_the_others(tmp_path, mov
 
 def test_changed_span_and_resampling_reach_the_store_and_its_tuples(tmp_path, moving_portrait, write_video):
     from tclr.pipeline.tuples import index_clips
+    from tclr.schemas.config import PretrainConfig
 
     write_video(tmp_path / "in" / "v.mp4", moving_portrait(60))
     table = tmp_path / "in" / "clips.csv"
@@ -246,4 +247,7 @@ def test_changed_span_and_resampling_reach_the_store_and_its_tuples(tmp_path, mo
             (info,) = store.clips
             numbers = store.read(info, "source_frame")
             assert numbers[0] == first and 14 <= len(numbers) <= 16
-            assert len(index_clips(store, ["a"], 11)[0].anchors) == len(numbers) - 11
+            whole, longer = (PretrainConfig(n_following=len(numbers) - 2 + more) for more in (0, 1))
+            assert index_clips(store, ["a"], whole) == [info]
+            with pytest.raises(InputError, match=f"the longest run of a in .* has {len(numbers)}"):
+                index_clips(store, ["a"], longer)

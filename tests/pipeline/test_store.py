@@ -1,4 +1,6 @@
+import os
 import pickle
+import resource
 
 import h5py
 import numpy as np
@@ -208,3 +210,76 @@ def test_crops_of_frames_without_a_face_take_no_room(tmp_path):
     with h5py.File(path) as file:
         frames = file["clips/T1/frames"]
         assert frames.shape == (256, 64, 64, 3) and not frames[100:140].any()
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4", "gzip", "none", "jpeg"])
+def test_read_rows_reads_any_rows_in_any_order(tmp_path, codec):
+    write_one_clip(tmp_path / "subjects" / "s.h5", codec=codec)
+    with Store(tmp_path) as store:
+        (info,) = store.clips
+        every = store.read_frames(info)
+        for rows in ([0], [1, 40], [9, 8, 7, 33], list(range(41)), [7, 8]):
+            np.testing.assert_array_equal(store.read_rows(info, np.array(rows)), every[rows])
+            out = np.full((len(rows), SIZE, SIZE, 3), 9, np.uint8)
+            assert store.read_rows(info, np.array(rows), out) is out
+            np.testing.assert_array_equal(out, every[rows])
+
+
+def test_read_rows_gives_zeros_for_chunks_that_were_never_written(tmp_path):
+    align, path = AlignConfig(size=SIZE), tmp_path / "subjects" / "s.h5"
+    with write_part(path, root_attrs("folder", "s", DetectConfig(), align, "0")) as part:
+        writer = part.add_clip("T1", ClipLayout(align, 68))
+        writer.append(make_block(8) | {"frames": np.zeros((8, SIZE, SIZE, 3), np.uint8)})
+    with Store(tmp_path) as store:
+        out = np.full((2, SIZE, SIZE, 3), 9, np.uint8)
+        assert not store.read_rows(store.clips[0], np.array([2, 5]), out).any()
+
+
+def test_read_rows_reads_a_filter_that_it_does_not_know_through_hdf5(store):
+    root, written = store
+    with h5py.File(root / "subjects" / "s.h5", "r+") as file:
+        frames = file["clips/T1/frames"][:]
+        del file["clips/T1/frames"]
+        file["clips/T1"].create_dataset("frames", data=frames, chunks=(8, SIZE, SIZE, 3), compression="lzf")
+    with Store(root) as opened:
+        rows = np.array([30, 2, 3])
+        np.testing.assert_array_equal(opened.read_rows(opened.clips[0], rows), written["T1"]["frames"][rows])
+
+
+@pytest.mark.parametrize("rows", [[41], [-1], [3, 3]])
+def test_read_rows_refuses_rows_that_are_not_there_or_come_twice(store, rows):
+    with Store(store[0]) as opened, pytest.raises(StoreError, match="Expected rows 0 to 40 of clip s/T1, each once"):
+        opened.read_rows(opened.clips[0], np.array(rows))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4", "none"])
+def test_read_rows_of_a_damaged_file_is_a_store_error_that_names_it(tmp_path, codec):
+    path = tmp_path / "subjects" / "s.h5"
+    write_one_clip(path, codec=codec)
+    with h5py.File(path) as file:
+        stored = file["clips/T1/frames"].id.get_chunk_info_by_coord((32, 0, 0, 0))
+    with Store(tmp_path) as store:
+        store.read_rows(store.clips[0], np.array([0]))  # opens the file, which is then damaged
+        with path.open("r+b") as file:
+            if codec == "none":
+                file.truncate(stored.byte_offset + 10)
+            else:
+                file.seek(stored.byte_offset)
+                file.write(b"\xff" * stored.size)
+        with pytest.raises(StoreError, match=f"Cannot read {path} as HDF5 of a store: "):
+            store.read_rows(store.clips[0], np.array([35]))
+
+
+def test_many_subjects_are_read_with_few_open_files(tmp_path, make_store):
+    root = make_store(tmp_path / "store", n_subjects=40, n_frames=8, size=16)
+    next_file = os.open(os.devnull, os.O_RDONLY)
+    os.close(next_file)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Store(root) as store:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (next_file + 20, before[1]))
+            for _ in range(2):
+                for info in store.clips:
+                    assert store.read_rows(info, np.array([3])).any()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,53 +1,20 @@
+import pickle
+import shutil
+
+import h5py
 import numpy as np
 import pytest
 import torch
 
+from tclr.pipeline import tuples as tuples_module
+from tclr.pipeline.augment import N_DRAWS
 from tclr.pipeline.store import Store
-from tclr.pipeline.tuples import TupleDataset, find_anchors, follows_on, longest_run, split_subjects, tuple_offsets
-from tclr.schemas.errors import InputError
+from tclr.pipeline.tuples import TupleDataset, index_clips, split_subjects
+from tclr.schemas.config import PretrainConfig
+from tclr.schemas.errors import InputError, StoreError
 
-
-def test_tuple_offsets_are_anchor_sibling_and_the_following():
-    np.testing.assert_array_equal(tuple_offsets(1, 10), np.arange(12))
-    np.testing.assert_array_equal(tuple_offsets(3, 3), [0, 1, 4, 7, 10])
-
-
-def slow_anchors(follows, face, span):
-    return [
-        row
-        for row in range(len(face) - span)
-        if all(face[row : row + span + 1]) and all(follows[row + 1 : row + span + 1])
-    ]
-
-
-def test_find_anchors_equals_a_slow_search_and_never_bridges_a_gap():
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        number = np.flatnonzero(rng.random(60) < 0.95) + 10
-        face = rng.random(len(number)) < 0.93
-        follows = follows_on(number / 25, np.zeros(len(number)))
-        np.testing.assert_array_equal(follows[1:], np.diff(number) == 1)
-        for span in (1, 3, 9):
-            assert find_anchors(follows, face, span).tolist() == slow_anchors(follows, face, span)
-
-
-def test_resampled_clips_count_as_whole():
-    assert follows_on(np.arange(20) * 2 / 25, np.zeros(20))[1:].all()  # every second frame of 25/s
-    assert len(find_anchors(follows_on(np.arange(20) / 12.5, np.zeros(20)), np.ones(20, bool), 11)) == 9
-    for n in (0, 1):
-        assert follows_on(np.zeros(n), np.zeros(n)).tolist() == [False] * n
-
-
-def test_tuples_do_not_bridge_a_cut():
-    track = np.repeat([0, 1], 10)
-    follows = follows_on(np.arange(20) / 25, track)
-    assert np.flatnonzero(~follows).tolist() == [0, 10]
-    assert find_anchors(follows, np.ones(20, bool), 7).tolist() == [0, 1, 2, 10, 11, 12]
-
-
-def test_longest_run_counts_frames_in_a_row():
-    assert longest_run(follows_on(np.array([1, 2, 3, 5, 6]), np.zeros(5)), np.ones(5, bool)) == 3
-    assert longest_run(follows_on(np.arange(4), np.zeros(4)), np.array([1, 0, 1, 1], bool)) == 2
+CONFIG = PretrainConfig(spacing=2, n_following=4)
+IN_SECONDS = {"spacing_min_s": 0.08, "spacing_max_s": 0.16}
 
 
 def test_split_subjects_keeps_sides_apart_and_follows_the_seed():
@@ -65,48 +32,129 @@ def store(tmp_path_factory, make_store):
     return make_store(tmp_path_factory.mktemp("tuples") / "store", no_face=(20,))
 
 
-def dataset(store, **changes):
-    options = {"spacing": 2, "n_following": 4, "anchors_per_clip": 5, "seed": 0} | changes
-    return TupleDataset(store, ["F001", "F002"], **options)
+def dataset(store, *, anchors_per_clip=5, targets=None, fixed_spacing_s=None, **changes):
+    config = CONFIG.model_copy(update=changes)
+    options = {"anchors_per_clip": anchors_per_clip, "targets": targets, "fixed_spacing_s": fixed_spacing_s}
+    return TupleDataset(store, ["F001", "F002"], config, **options)
 
 
-def test_tuples_hold_the_right_frames(store):
-    tuples = dataset(store)
-    assert len(tuples) == 10
+def all_rows(tuples, epoch):
+    return [(clip, rows.tolist()) for clip, rows in (tuples.rows(epoch, index) for index in range(len(tuples)))]
+
+
+def test_batches_hold_the_frames_of_their_rows_and_their_distance_in_time(store):
+    tuples = dataset(store, direction="both", **IN_SECONDS)
+    batch = tuples.read(3, range(10))
+    assert len(tuples) == 10 and len(batch) == 10 and batch.targets.shape == (10, 6, 0)
     with Store(store) as opened:
-        for index in range(len(tuples)):
-            clip, row = tuples.tuples[index]
-            info = tuples.clips[clip].info
-            rows = row + np.array([0, 1, 3, 5, 7, 9])
-            assert 20 not in range(row, row + 10)
-            expected = np.stack([opened.read_frames(info, r, r + 1)[0] for r in rows])
-            np.testing.assert_array_equal(tuples[index].numpy(), expected)
+        for index, (clip, rows) in enumerate(all_rows(tuples, 3)):
+            assert 20 not in range(min(rows), max(rows) + 1)
+            expected = opened.read_frames(tuples.clips[clip])[rows]
+            np.testing.assert_array_equal(batch.frames[index].numpy(), expected)
+            seconds = np.abs(np.array(rows) - rows[0]) / 25
+            np.testing.assert_allclose(batch.seconds[index], seconds, atol=1e-6)
+    assert {tuple(np.sign(np.diff(rows))) for _, rows in all_rows(tuples, 3)} == {(1,) * 5, (-1,) * 5}
 
 
-def test_anchors_are_drawn_anew_each_epoch_and_follow_from_seed_and_epoch(store):
+def test_each_clip_is_drawn_as_often_as_any_in_an_order_of_its_own(store):
+    clips = [clip for clip, _ in all_rows(dataset(store, anchors_per_clip=20), 0)]
+    assert clips.count(0) == clips.count(1) == 20 and clips != sorted(clips)
+
+
+def test_tuples_are_drawn_anew_each_epoch_and_follow_from_seed_epoch_and_index(store):
     first, second = dataset(store), dataset(store)
-    start = list(first.tuples)
-    first.set_epoch(3)
-    assert first.tuples != start
-    second.set_epoch(3)
-    assert first.tuples == second.tuples
-    assert dataset(store, seed=1).tuples != start
+    start = all_rows(first, 0)
+    assert all_rows(first, 3) != start
+    assert [second.rows(3, index)[1].tolist() for index in (7, 2)] == [all_rows(first, 3)[i][1] for i in (7, 2)]
+    assert all_rows(dataset(store, seed=1), 0) != start
+    assert all_rows(pickle.loads(pickle.dumps(first)), 0) == start
 
 
-def test_loader_processes_do_not_change_the_tuples(store):
-    batches = [
-        torch.cat(list(torch.utils.data.DataLoader(dataset(store), 4, num_workers=workers))) for workers in (0, 2)
-    ]
-    assert torch.equal(*batches)
+def test_draws_are_uniform_and_follow_from_seed_epoch_and_index_alone(store):
+    tuples = dataset(store, anchors_per_clip=20)
+    draws = tuples.read(1, range(40)).draws
+    assert draws.shape == (40, 6, N_DRAWS) and draws.dtype == torch.float32 and 0 <= draws.min() <= draws.max() < 1
+    assert abs(draws.mean() - 0.5) < 0.02 and abs(draws.std() - 12**-0.5) < 0.02
+    assert len(torch.unique(draws[:, :, 0])) == 240
+    assert torch.equal(tuples.read(1, [17, 3]).draws, draws[[17, 3]])
+    other_rows = dataset(store, anchors_per_clip=20, spacing=1)
+    assert torch.equal(other_rows.read(1, range(40)).draws, draws)
+    for other in (tuples.read(2, range(40)), dataset(store, anchors_per_clip=20, seed=1).read(1, range(40))):
+        assert not (other.draws == draws).any(dim=2).all(dim=1).any()
 
 
-def test_fixed_anchors_stay_the_same(store):
+def test_fixed_tuples_are_the_same_in_every_epoch_and_under_settings_of_training(store):
     tuples = dataset(store, anchors_per_clip=0)
-    start = list(tuples.tuples)
-    tuples.set_epoch(5)
-    assert tuples.tuples == start and len({row for _, row in start}) > 3
+    first, later = tuples.read(0, range(len(tuples))), tuples.read(5, range(len(tuples)))
+    assert all(torch.equal(a, b) for a, b in zip(first.tensors, later.tensors, strict=True))
+    assert len({rows[0] for _, rows in all_rows(tuples, 0)}) > 3
+    other = dataset(store, anchors_per_clip=0, direction="both", match="pose", seed=3)
+    assert all_rows(other, 0) == all_rows(tuples, 0)
+
+
+def test_fixed_spacing_holds_whatever_the_settings(store):
+    wanted = [dataset(store, anchors_per_clip=0, fixed_spacing_s=0.12, **changes) for changes in ({}, IN_SECONDS)]
+    assert all_rows(wanted[0], 0) == all_rows(wanted[1], 0)
+    np.testing.assert_array_equal(np.diff(wanted[0].rows(0, 0)[1]), [1, 3, 3, 3, 3])
+    too_long = dataset(store, anchors_per_clip=0, fixed_spacing_s=9.0)
+    assert all(rows[-1] - rows[0] in (18, 19) for _, rows in all_rows(too_long, 0))
+
+
+def test_targets_are_those_of_the_rows_and_are_asked_for_once_a_clip(store):
+    asked = []
+
+    def targets(opened, info):
+        asked.append(info.name)
+        numbers = opened.read(info, "source_frame").astype(np.float32)
+        return np.stack([numbers, np.full_like(numbers, np.nan)], axis=1)
+
+    tuples = dataset(store, targets=targets)
+    assert tuples.n_targets == 2
+    asked.clear()
+    batch = tuples.read(0, range(10))
+    expected = np.array([rows for _, rows in all_rows(tuples, 0)]) + 100
+    np.testing.assert_array_equal(batch.targets[..., 0].numpy(), expected)
+    assert batch.targets.dtype == torch.float32 and batch.targets[..., 1].isnan().all()
+    assert sorted(asked) == ["F001/T1", "F002/T1"]
+
+
+def test_targets_of_another_shape_are_an_error_that_names_the_clip(store):
+    tuples = dataset(store, targets=lambda opened, info: np.zeros((40, 1 + (info.subject == "F002")), np.float32))
+    with pytest.raises(StoreError, match=r"shape \(40, 1\) as for the first clip, but got \(40, 2\) for clip F002/T1"):
+        tuples.read(0, range(10))
+
+
+def test_a_process_forgets_the_clips_that_it_used_long_ago(store, monkeypatch):
+    monkeypatch.setattr(tuples_module, "CACHED_CLIPS", 1)
+    tuples = dataset(store)
+    expected = dataset(store).read(0, range(10))
+    assert torch.equal(tuples.read(0, range(10)).frames, expected.frames) and len(tuples._kept) == 1
+
+
+def test_pose_is_matched_from_the_store(tmp_path, store):
+    shutil.copytree(store, tmp_path / "store")
+    for path in (tmp_path / "store" / "subjects").glob("*.h5"):
+        with h5py.File(path, "r+") as file:
+            file["clips/T1/pose"][:] = np.random.default_rng(0).normal(0, 0.3, (40, 3))
+    tuples, plain = (dataset(tmp_path / "store", spacing=3, match=match) for match in ("pose", "none"))
+    assert all_rows(tuples, 0) != all_rows(plain, 0)
+    assert [rows[:2] for _, rows in all_rows(tuples, 0)] == [rows[:2] for _, rows in all_rows(plain, 0)]
 
 
 def test_clips_that_are_too_short_say_how_long_they_are(store):
-    with pytest.raises(InputError, match="42 frames with a face in a row, but the longest run .* has 20. Lower"):
+    with pytest.raises(InputError, match="42 frames with a face in a row, but the longest run .* has 20. Lower --spac"):
         dataset(store, spacing=10)
+    match = "6 frames with a face in a row that last 2.04 s, but .* has 20 frames or 0.76 s. Lower --spacing-min-s"
+    with pytest.raises(InputError, match=match):
+        dataset(store, spacing_min_s=0.5, spacing_max_s=0.6)
+
+
+def test_index_clips_leaves_out_what_is_too_short(tmp_path, store, make_store):
+    shutil.copytree(store, tmp_path / "store")
+    short = make_store(tmp_path / "short", n_subjects=1, n_frames=9)
+    shutil.copy(short / "subjects/F001.h5", tmp_path / "store/subjects/F001.h5")
+    with Store(tmp_path / "store") as opened:
+        names = [info.name for info in index_clips(opened, opened.subjects, CONFIG)]
+        assert names == ["F002/T1", "F003/T1"]
+        shorter = CONFIG.model_copy(update={"spacing_min_s": 0.06, "spacing_max_s": 2.0})
+        assert len(index_clips(opened, opened.subjects, shorter)) == 3

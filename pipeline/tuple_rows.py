@@ -1,0 +1,266 @@
+"""Which rows of a clip a tuple has: arrays in, rows out.
+
+A tuple has an anchor, its sibling and N following frames, at 0, c, c + s, ..., c + N s on the clip's clock, where s is
+the spacing. The clock counts frames and c is one frame (the paper's way: t, t + 1, t + 1 + k, ...), or it shows seconds
+and c is 1/25 s, a frame of the paper's videos, so that clips of any rate agree. The frame nearest to each place is
+taken. A tuple never bridges a frame that is missing or has no face, nor a cut: it stays within one run of rows.
+
+Source: Lu, Tavabi and Soleymani, BMVC 2020; spacing in seconds, both directions and matched pose are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tclr.schemas.config import PretrainConfig
+
+GAP_STEPS = 1.5
+"""A longer step than this many usual ones is a gap; chosen by us: one missing frame makes it 2."""
+SIBLING_S = 0.04
+"""From anchor to sibling where the clock shows seconds: one frame of VoxCeleb2, which the paper trains on."""
+TOLERANCE = 1e-3
+"""Of a clock; chosen by us: containers round timestamps to a millisecond."""
+
+
+def tuple_offsets(spacing: float, n_following: int, sibling: float = 1) -> np.ndarray:
+    """Return the places of a tuple's frames from its anchor, on the clip's clock.
+
+    Returns
+    -------
+    ndarray
+        (n_following + 2,): 0, c, c + s, ..., c + n_following s; int64 if both are whole numbers of frames.
+    """
+    return np.concatenate([[0], sibling + spacing * np.arange(n_following + 1)])
+
+
+@dataclass(frozen=True)
+class Spacing:
+    """From which spacings a tuple's is drawn, in frames or in seconds.
+
+    Where ``smallest`` is 0, it is always the largest, or the largest that fits.
+    """
+
+    smallest: float
+    largest: float
+    in_seconds: bool
+
+    @classmethod
+    def of(cls, config: PretrainConfig) -> Spacing:
+        """Return what the settings ask for: ``spacing`` in frames unless there is one in seconds."""
+        if config.spacing_max_s:
+            return cls(config.spacing_min_s, config.spacing_max_s, in_seconds=True)
+        return cls(config.spacing, config.spacing, in_seconds=False)
+
+    @property
+    def sibling(self) -> float:
+        """From anchor to sibling, in the same unit."""
+        return SIBLING_S if self.in_seconds else 1
+
+    def at(self, share: float) -> float:
+        """Return the spacing at a share 0..1 of the range, on a logarithmic scale."""
+        if self.smallest in (0, self.largest):
+            return self.largest
+        return math.exp((1 - share) * math.log(self.smallest) + share * math.log(self.largest))
+
+    def clock(self, timestamp: np.ndarray) -> np.ndarray:
+        """Return (T,) float64: what the clock shows at each row."""
+        return timestamp if self.in_seconds else np.arange(len(timestamp), dtype=np.float64)
+
+    def longest_fitting(self, clock: np.ndarray, runs: np.ndarray, n_following: int) -> float:
+        """Return the largest spacing of which a tuple fits in one of the runs; minus infinity if none does."""
+        long_enough = runs[runs[:, 1] - runs[:, 0] >= n_following + 2]
+        lengths = clock[long_enough[:, 1] - 1] - clock[long_enough[:, 0]]
+        return float((lengths.max(initial=-np.inf) - self.sibling) / n_following)
+
+    def fits(self, clock: np.ndarray, runs: np.ndarray, n_following: int) -> bool:
+        """Tell whether a tuple of the smallest spacing fits in one of the runs."""
+        return self.longest_fitting(clock, runs, n_following) >= self.smallest - TOLERANCE
+
+
+def follows_on(timestamp: np.ndarray, track: np.ndarray) -> np.ndarray:
+    """Tell for each frame whether it follows the one before without a gap in time or a cut.
+
+    Parameters
+    ----------
+    timestamp : ndarray
+        (T,) seconds, rising.
+    track : ndarray
+        (T,) number of the face's track: a cut begins a new one.
+
+    Returns
+    -------
+    ndarray
+        (T,) bool: the step is at most ``GAP_STEPS`` of the clip's usual (median) one; the first frame follows none.
+        So clips that were resampled count as whole, and missing images of a sequence as gaps.
+    """
+    steps = np.diff(timestamp)
+    if not len(steps):
+        return np.zeros(len(timestamp), bool)
+    return np.concatenate([[False], (steps <= GAP_STEPS * np.median(steps)) & (np.diff(track) == 0)])
+
+
+def find_runs(follows: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """Return the runs of frames with a face that follow each other.
+
+    Parameters
+    ----------
+    follows : ndarray
+        (T,) bool, see ``follows_on``.
+    face : ndarray
+        (T,) bool.
+
+    Returns
+    -------
+    ndarray
+        (R, 2) int64: first row, and the row after the last one.
+    """
+    goes_on = follows & face & np.concatenate([[False], face[:-1]])
+    starts = np.flatnonzero(face & ~goes_on)
+    stops = np.flatnonzero(face & ~np.concatenate([goes_on[1:], [False]])) + 1
+    return np.stack([starts, stops], axis=1)
+
+
+def find_anchors(clock: np.ndarray, runs: np.ndarray, span: float, n_rows: int) -> np.ndarray:
+    """Return the rows from which a run goes on for ``span`` of the clock, and for ``n_rows`` rows with themselves.
+
+    Returns
+    -------
+    ndarray
+        (A,) int64, rising.
+    """
+    anchors = [np.zeros(0, np.int64)]
+    for start, stop in runs.tolist():
+        in_time = np.searchsorted(clock[start:stop], clock[stop - 1] - span + TOLERANCE, side="right")
+        anchors.append(np.arange(start, min(start + int(in_time), stop - n_rows + 1)))
+    return np.concatenate(anchors)
+
+
+def nearest_rows(clock: np.ndarray, anchor: int, stop: int, offsets: np.ndarray) -> np.ndarray:
+    """Return the rows nearest to an anchor's tuple, each after the one before and below ``stop``.
+
+    Parameters
+    ----------
+    clock : ndarray
+        (T,) float64, rising.
+    anchor, stop : int
+        Row of the anchor; end of its run, at least as many rows later as the tuple has.
+    offsets : ndarray
+        (F,) see ``tuple_offsets``.
+
+    Returns
+    -------
+    ndarray
+        (F,) int64.
+    """
+    places, order = clock[anchor] + offsets, np.arange(len(offsets))
+    after = np.searchsorted(clock[:stop], places).clip(anchor + 1, stop - 1)
+    rows = np.where(places - clock[after - 1] <= clock[after] - places, after - 1, after)
+    rows = np.maximum.accumulate(rows - order) + order
+    return np.minimum(rows, stop - len(offsets) + order)
+
+
+def match_pose(rows: np.ndarray, clock: np.ndarray, pose: np.ndarray, stop: int, window: float) -> np.ndarray:
+    """Move a tuple's following frames to where the head is turned as in the anchor.
+
+    So frames that differ from the anchor do not differ by the head's motion alone. Of the rows within ``window`` of a
+    frame's own, that with the nearest pose is taken; their order stays. Anchor and sibling stay.
+
+    Parameters
+    ----------
+    rows : ndarray
+        (F,) int64, rising.
+    clock : ndarray
+        (T,) float64.
+    pose : ndarray
+        (T, 3) pitch, yaw and roll in radians; NaN = unknown. Where none is known, a frame stays where it is.
+    stop : int
+        End of the run.
+    window : float
+        On the clock.
+
+    Returns
+    -------
+    ndarray
+        (F,) int64, rising.
+    """
+    matched = rows.copy()
+    limits = np.append(rows[1:], stop)
+    for i in range(2, len(rows)):
+        near = np.arange(matched[i - 1] + 1, limits[i])
+        near = near[np.abs(clock[near] - clock[rows[i]]) <= window + TOLERANCE]
+        turned = np.nan_to_num(np.linalg.norm(pose[near] - pose[rows[0]], axis=1), nan=np.inf)
+        matched[i] = near[np.lexsort((np.abs(near - rows[i]), turned))[0]]
+    return matched
+
+
+@dataclass(frozen=True)
+class ClipTimes:
+    """What the choice of rows needs to know of a clip.
+
+    ``timestamp`` (T,) float64 seconds, ``runs`` (R, 2) see ``find_runs``, ``pose`` (T, 3) float32 radians.
+    """
+
+    timestamp: np.ndarray
+    runs: np.ndarray
+    pose: np.ndarray
+
+    def backwards(self) -> ClipTimes:
+        """Return the clip as it runs back in time: row r becomes row T - 1 - r."""
+        return ClipTimes(-self.timestamp[::-1], len(self.timestamp) - self.runs[::-1, ::-1], self.pose[::-1])
+
+
+def draw_rows(times: ClipTimes, config: PretrainConfig, draws: np.ndarray) -> np.ndarray:
+    """Choose the rows of one tuple of a clip that it fits in, as the settings say.
+
+    Where the clip is too short for the spacing that was drawn, the largest that fits is taken.
+
+    Parameters
+    ----------
+    times : ClipTimes
+        The clip.
+    config : PretrainConfig
+        Settings: spacing, ``n_following``, ``direction`` and ``match``.
+    draws : ndarray
+        (3,) in [0, 1): for spacing, direction and anchor.
+
+    Returns
+    -------
+    ndarray
+        (F,) int64, rising, or falling where the tuple runs back in time.
+    """
+    back = config.direction == "both" and draws[1] < 0.5
+    used, spacing = times.backwards() if back else times, Spacing.of(config)
+    clock = spacing.clock(used.timestamp)
+    step = min(spacing.at(draws[0]), spacing.longest_fitting(clock, used.runs, config.n_following))
+    offsets = tuple_offsets(step, config.n_following, spacing.sibling)
+    anchors = find_anchors(clock, used.runs, offsets[-1], len(offsets))
+    anchor = int(anchors[int(draws[2] * len(anchors))])
+    stop = _end_of_run(used.runs, anchor)
+    rows = nearest_rows(clock, anchor, stop, offsets)
+    if config.match == "pose":
+        rows = match_pose(rows, clock, used.pose, stop, config.match_window * step)
+    return len(clock) - 1 - rows if back else rows
+
+
+def fixed_rows(times: ClipTimes, spacing: Spacing, n_following: int, n_tuples: int) -> np.ndarray:
+    """Choose the rows of tuples spread evenly over a clip: forward, at the middle of the spacings, pose not matched.
+
+    Returns
+    -------
+    ndarray
+        (n, F) int64, n at most ``n_tuples``.
+    """
+    clock = spacing.clock(times.timestamp)
+    step = min(spacing.at(0.5), spacing.longest_fitting(clock, times.runs, n_following))
+    offsets = tuple_offsets(step, n_following, spacing.sibling)
+    anchors = find_anchors(clock, times.runs, offsets[-1], len(offsets))
+    chosen = np.linspace(0, len(anchors) - 1, min(n_tuples, len(anchors))).round().astype(int)
+    rows = [nearest_rows(clock, row, _end_of_run(times.runs, row), offsets) for row in anchors[chosen].tolist()]
+    return np.stack(rows)
+
+
+def _end_of_run(runs: np.ndarray, row: int) -> int:
+    return int(runs[np.searchsorted(runs[:, 1], row, side="right"), 1])
