@@ -151,6 +151,40 @@ def index_clips(store: Store, subjects: Sequence[str], span: int) -> list[Anchor
     return indexed
 
 
+@dataclass
+class TupleBatch:
+    """Tuples of one micro-batch.
+
+    Parameters
+    ----------
+    frames : Tensor
+        (B, F, S, S, 3) uint8 RGB.
+    seconds : Tensor
+        (B, F) float32, distance in time to the anchor.
+    draws : Tensor
+        (B, F, N_DRAWS) float32 in [0, 1), the augmentation's random numbers.
+    targets : Tensor
+        (B, F, G) float32, NaN where unknown; G may be 0.
+    """
+
+    frames: torch.Tensor
+    seconds: torch.Tensor
+    draws: torch.Tensor
+    targets: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> TupleBatch:
+        """Return the batch on a device."""
+        tensors = (self.frames, self.seconds, self.draws, self.targets)
+        return TupleBatch(*(tensor.to(device, non_blocking=non_blocking) for tensor in tensors))
+
+    def pin_memory(self) -> TupleBatch:
+        """Return the batch in page-locked memory."""
+        return TupleBatch(*(tensor.pin_memory() for tensor in (self.frames, self.seconds, self.draws, self.targets)))
+
+
 class TupleDataset(Dataset[torch.Tensor]):
     """Tuples of one epoch, as (F, S, S, 3) uint8 tensors.
 
@@ -175,6 +209,7 @@ class TupleDataset(Dataset[torch.Tensor]):
         self.offsets = tuple_offsets(spacing, n_following)
         self.anchors_per_clip = anchors_per_clip
         self.seed = seed
+        self.n_targets = 0
         self.clips = index_clips(self.store, subjects, int(self.offsets[-1]))
         self.tuples: list[tuple[int, int]] = []
         self.store.close()  # loader processes open their own files
@@ -182,6 +217,7 @@ class TupleDataset(Dataset[torch.Tensor]):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the anchors of an epoch and their order."""
+        self.epoch = epoch
         if self.anchors_per_clip == 0:
             self.tuples = [(i, row) for i, clip in enumerate(self.clips) for row in self._fixed(clip)]
             return
