@@ -49,13 +49,15 @@ def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: P
     if result.resumed_at == pretrain.epochs:
         click.echo(f"Nothing to do: {run} already has {result.resumed_at} epochs. Raise --epochs to go on.")
     elif result.resumed_at or result.resumed_step:
-        click.echo(f"Resumed after epoch {result.resumed_at}, step {result.resumed_step} of the next.")
+        within = f", step {result.resumed_step} of the next" if result.resumed_step else ""
+        click.echo(f"Resumed after epoch {result.resumed_at}{within}.")
     last = result.history[-1]
     n_held = len(result.val_subjects)
     held = f"{n_held} held-out subject{'s' * (n_held > 1)}" if n_held else "no subject held out"
     click.echo(f"Epoch {last['epoch']}: training loss {last['train_loss']:.4f}; {held}", nl=not result.val_subjects)
     if result.val_subjects:
         click.echo(f": loss {last['val_loss']:.4f}, ranking accuracy {last['val_accuracy']:.3f} (chance 0.5)")
+        click.echo(f"Distance over time: {run / 'distance.png'}")
     click.echo(f"Encoder: {result.encoder}")
     click.echo(f"Next: tclr fit-au {store} --encoder {run} -o au.safetensors")
     click.echo(f"  or: tclr embed {store} features/ --encoder {run}")
