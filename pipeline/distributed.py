@@ -108,8 +108,8 @@ def plan_steps(n_tuples: int, config: PretrainConfig, n_processes: int) -> list[
     """
     if config.batch_size % (config.accumulate * n_processes):
         raise SettingError(
-            f"Expected a batch_size that {n_processes} processes x {config.accumulate} micro-batches divide, but got "
-            f"{config.batch_size}. It counts the tuples of a whole step: change --batch-size or --accumulate."
+            f"Expected a batch_size that processes x micro-batches ({n_processes} x {config.accumulate}) divide, but "
+            f"got {config.batch_size}. It counts the tuples of a whole step: change --batch-size or --accumulate."
         )
     micro = config.batch_size // config.accumulate
     parts = [range(start, min(start + micro, n_tuples)) for start in range(0, n_tuples, micro)]

@@ -106,7 +106,9 @@ def test_torchrun_trains_and_one_process_speaks(tmp_path, store):
 @pytest.mark.parametrize(("count", "change"), [(1, {"accumulate": 3}), (2, {"batch_size": 5}), (4, {"accumulate": 2})])
 def test_processes_and_micro_batches_must_divide_a_step(count, change):
     config = CONFIG.model_copy(update=change)
-    with pytest.raises(SettingError, match=f"batch_size that {count} processes x {config.accumulate} micro-batches"):
+    with pytest.raises(
+        SettingError, match=rf"batch_size that processes x micro-batches \({count} x {config.accumulate}\) divide"
+    ):
         plan_steps(9, config, count)
 
 
