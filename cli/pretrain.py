@@ -21,32 +21,44 @@ def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: P
 
     The network learns, without labels, to rank frames by their distance in time from an anchor (Lu et al., BMVC
     2020). It uses a GPU if there is one. Run the same command again to go on after an interruption; the result is
-    the same. RUN then holds encoder.safetensors, checkpoint.pt, log.jsonl and config.json.
+    the same. RUN then holds encoder.safetensors, checkpoint.pt, log.jsonl, config.json, distance.png and tensorboard/.
 
     \b
     Example:
       tclr pretrain store/ run/
+      torchrun --nproc-per-node 4 -m tclr.cli.main pretrain store/ run/
       tclr pretrain store/ run/ --init resnet18-imagenet.pth --epochs 50
       tclr pretrain store/ run/ --arch mobilenet_v2 --init mobilenet_v2-imagenet.pth
       tclr pretrain store/ run/ --image-size 64 --batch-size 8 --anchors-per-clip 12
     """
+    from contextlib import nullcontext
+
     from tclr.cli.progress import progress_bar
+    from tclr.pipeline.distributed import is_first_process
     from tclr.pipeline.pretrain import pretrain as train
 
-    with progress_bar("Pretraining", "tuples") as progress:
-        result = train(store, run, pretrain, init=init, resume=resume, progress=progress)
+    def warn(message: str) -> None:
+        click.echo(f"warning: {message}", err=True)
+
+    def ignore(done: int, total: int) -> None:
+        return
+
+    with progress_bar("Pretraining", "tuples") if is_first_process() else nullcontext(ignore) as progress:
+        result = train(store, run, pretrain, init=init, resume=resume, progress=progress, warn=warn)
+    if not result.is_main:
+        return
     if result.resumed_at == pretrain.epochs:
         click.echo(f"Nothing to do: {run} already has {result.resumed_at} epochs. Raise --epochs to go on.")
-    elif result.resumed_at:
-        click.echo(f"Resumed after epoch {result.resumed_at}.")
+    elif result.resumed_at or result.resumed_step:
+        within = f", step {result.resumed_step} of the next" if result.resumed_step else ""
+        click.echo(f"Resumed after epoch {result.resumed_at}{within}.")
     last = result.history[-1]
     n_held = len(result.val_subjects)
     held = f"{n_held} held-out subject{'s' * (n_held > 1)}" if n_held else "no subject held out"
     click.echo(f"Epoch {last['epoch']}: training loss {last['train_loss']:.4f}; {held}", nl=not result.val_subjects)
     if result.val_subjects:
         click.echo(f": loss {last['val_loss']:.4f}, ranking accuracy {last['val_accuracy']:.3f} (chance 0.5)")
-    if result.collapsed:
-        click.echo("warning: the embeddings have nearly collapsed to one point; lower --learning-rate.", err=True)
+        click.echo(f"Distance over time: {run / 'distance.png'}")
     click.echo(f"Encoder: {result.encoder}")
     click.echo(f"Next: tclr fit-au {store} --encoder {run} -o au.safetensors")
     click.echo(f"  or: tclr embed {store} features/ --encoder {run}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from tclr.pipeline.au import Describe, collect_frames, cross_score, embed_rows
-from tclr.pipeline.encoder import LoadedEncoder, load_encoder
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder
 from tclr.pipeline.files import replacing
 from tclr.pipeline.losses import ranked_pairs
 from tclr.pipeline.pretrain import pretrain
@@ -84,8 +85,7 @@ def blendshape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.n
 
 
 BASELINES: dict[str, Describe] = {"landmarks": landmark_rows, "blendshapes": blendshape_rows}
-"""Features of a store without an encoder; a store may lack them."""
-STORE_FIELDS = {"landmarks": "landmarks", "blendshapes": "blendshapes"}
+"""Features of a store without an encoder, by the dataset they come from; a store may lack it."""
 
 
 @torch.inference_mode()
@@ -200,19 +200,22 @@ def run_ablation(
                 _read_result(path) if path.is_file() else _write_result(path, judge(name, 0, probe, describe, None, 0))
             )
     for seed in seeds:
-        path, shape = _result_path(out, "random", seed), variant_config("tclr", seed, common)
+        path = _result_path(out, "random", seed)
         if not path.is_file():
-            encoder = load_encoder(
-                f"random:{shape.arch}", seed=seed, image_size=shape.image_size, embedding_dim=shape.embedding_dim
-            )
-            _write_result(path, _judge_encoder("random", seed, probe, encoder, shape, 0))
+            shape = variant_config("tclr", seed, common)
+            _write_result(path, _judge_encoder("random", seed, probe, _untrained(shape), shape, 0))
         yield _read_result(path)
     for (name, seed), config in configs.items():
         path = _result_path(out, name, seed)
         if not path.is_file():
-            trained = pretrain(store, path.parent, config, progress=lambda done, total: progress(label, done, total))
+            trained = pretrain(store, path.parent, config, progress=partial(progress, f"{name}, seed {seed}"))
             _write_result(path, _judge_encoder(name, seed, probe, load_encoder(trained.run), config, trained.n_frames))
         yield _read_result(path)
+
+
+def _untrained(config: PretrainConfig) -> LoadedEncoder:
+    info = EncoderInfo(config.embedding_dim, config.image_size, config.crop_ratio, arch=config.arch, seed=config.seed)
+    return LoadedEncoder(build_encoder(config.embedding_dim, config.seed, config.arch), info)
 
 
 def _judge_encoder(

@@ -112,7 +112,7 @@ def detection_figure(rows: list[dict[str, Any]]) -> str:
 
 
 def training_figures(log: list[dict[str, Any]]) -> list[str]:
-    """Return loss and ranking accuracy over epochs, from the lines of a run's log."""
+    """Return loss, ranking accuracy and spread of embeddings over epochs, from the lines of a run's log."""
     epochs = [line["epoch"] for line in log]
 
     def curve(key: str, name: str) -> go.Scatter:
@@ -124,7 +124,26 @@ def training_figures(log: list[dict[str, Any]]) -> list[str]:
     return [
         _figure(losses, "Aggregate ranking loss", "epoch", "loss"),
         _figure([*accuracy, chance], "Ranking accuracy of adjacent frames", "epoch", "share of pairs in order"),
+        _figure(
+            [curve("embedding_std", "embeddings")], "Spread of embeddings (1: random directions)", "epoch", "spread"
+        ),
     ]
+
+
+def distance_figures(run: Path) -> list[str]:
+    """Return the distance of embeddings over time, from ``RUN/distance.json``; none without held-out subjects."""
+    path = run / "distance.json"
+    if not path.is_file():
+        return []
+    traces = []
+    for name, curve in json.loads(path.read_text()).items():
+        colour, light = ("#2a7f9e", "rgba(42,127,158,0.2)") if name == "trained" else ("#888", "rgba(136,136,136,0.2)")
+        band = {"x": curve["seconds"], "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        traces.append(go.Scatter(y=curve["q25"], **band))
+        traces.append(go.Scatter(y=curve["q75"], fill="tonexty", fillcolor=light, **band))
+        traces.append(go.Scatter(x=curve["seconds"], y=curve["mean"], name=name, line={"color": colour}))
+    title = "Held-out subjects: distance to the anchor, mean and middle half of the pairs"
+    return [_figure(traces, title, "time from the anchor in s", "squared distance of embeddings")]
 
 
 def timeline_figure(table: pd.DataFrame, au_names: list[str]) -> str:
@@ -210,7 +229,7 @@ def write_report(
     context = {
         "summary": summary,
         "detection": detection_figure(summary["clips"]),
-        "training": training_figures(read_log(run)) if run else [],
+        "training": [*training_figures(read_log(run)), *distance_figures(run)] if run else [],
         "clips": _clip_views(root, summary["clips"], features, progress),
         "max_clips": MAX_CLIPS,
         "plotly": get_plotlyjs(),

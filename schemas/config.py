@@ -93,6 +93,10 @@ PAPER = {
     "ranking_weight": 1.0,
     "margin": 0.03,
     "margin_per_s": 0.0,
+    "spacing_min_s": 0.0,
+    "spacing_max_s": 0.0,
+    "direction": "forward",
+    "match": "none",
     "contrast_weight": 0.0,
     "cross_subject_weight": 0.0,
     "geometry_weight": 0.0,
@@ -100,6 +104,10 @@ PAPER = {
     "learning_rate": 0.001,
     "momentum": 0.9,
     "weight_decay": 0.0,
+    "schedule": "constant",
+    "warmup_epochs": 0.0,
+    "grad_clip": 0.0,
+    "ema": 0.0,
 }
 """The paper's settings, where tclr's are others: as its authors' repository trains."""
 
@@ -112,7 +120,8 @@ class PretrainConfig(Settings):
         "resnet18", description="Network; the paper's is resnet18."
     )
     epochs: int = Field(50, ge=1, description="Passes over all clips.")
-    batch_size: int = Field(48, ge=1, description="Tuples a step.")
+    batch_size: int = Field(48, ge=1, description="Tuples a step, over all processes and micro-batches.")
+    accumulate: int = Field(1, ge=1, description="Micro-batches that a step is done in, to save memory.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
     spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k).")
     spacing_min_s: float = Field(
@@ -167,9 +176,20 @@ class PretrainConfig(Settings):
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="Optimizer.")
     learning_rate: float = Field(0.001, gt=0, description="Learning rate.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(0.05, ge=0, description="Weight decay.")
+    weight_decay: float = Field(0.05, ge=0, description="Weight decay; with adamw none on norms and biases.")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="Learning rate after the warm-up.")
+    warmup_epochs: float = Field(0.0, ge=0, description="Epochs in which the learning rate rises from 0.")
+    grad_clip: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0 does not clip.")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="Decay a step of the averaged weights that are validated and released; 0 for none."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Arithmetic of the encoder; auto is bf16 on a GPU, fp32 on a CPU."
+    )
+    compile: bool = Field(False, description="Compile the encoder with torch.compile.")
     val_share: float = Field(0.2, ge=0, lt=1, description="Share of subjects held out to measure ranking accuracy.")
     checkpoint_every: int = Field(1, ge=1, description="Epochs between checkpoints.")
+    checkpoint_every_s: float = Field(600.0, ge=0, description="Seconds between checkpoints within an epoch.")
     num_workers: int = Field(0, ge=0, description="Loader processes; 0 loads in the trainer.")
     seed: int = Field(0, ge=0, description="Seed of everything that is random.")
 

@@ -114,3 +114,24 @@ def test_architectures_are_listed_and_others_refused(store, tmp_path):
     assert "[resnet18|resnet50|densenet121|mobilenet_v2]" in run_tclr("pretrain", "--help").output
     refused = run_tclr("pretrain", store, tmp_path, *SMALL, "--arch", "vgg16")
     assert refused.exit_code == 2 and "'vgg16' is not one of" in refused.output
+
+
+def test_settings_of_a_long_run_are_options(store, tmp_path):
+    flags = ["--optimizer", "adamw", "--schedule", "cosine", "--warmup-epochs", "0.5", "--ema", "0.9"]
+    flags += ["--grad-clip", "1", "--precision", "bf16", "--batch-size", "4", "--accumulate", "2", "--no-compile"]
+    result = run_tclr("pretrain", store, tmp_path, *SMALL, *flags, "--checkpoint-every-s", "0")
+    assert result.exit_code == 0 and f"Distance over time: {tmp_path}/distance.png" in result.stdout
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert (kept["schedule"], kept["ema"], kept["accumulate"], kept["precision"]) == ("cosine", 0.9, 2, "bf16")
+
+
+def test_micro_batches_that_do_not_divide_a_step_are_one_error(store, tmp_path):
+    message = error_of(run_tclr("pretrain", store, tmp_path, *SMALL, "--accumulate", "5"))
+    assert "batch_size that processes x micro-batches (1 x 5) divide, but got 48" in message
+
+
+def test_collapse_is_told_on_standard_error(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("tclr.pipeline.pretrain.COLLAPSE_STD", 2.0)
+    result = run_tclr("pretrain", store, tmp_path, *SMALL)
+    assert result.exit_code == 0 and result.stderr.startswith("warning: the embeddings have nearly collapsed to one")
+    assert result.stderr.count("warning") == 1

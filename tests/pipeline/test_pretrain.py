@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from tclr.pipeline.augment import augment
 from tclr.pipeline.encoder import EncoderInfo, build_encoder, load_encoder, save_encoder
+from tclr.pipeline.loader import load_batches
 from tclr.pipeline.losses import aggregate_ranking_loss
-from tclr.pipeline.pretrain import Trainer, _step_generator, augment, pretrain
+from tclr.pipeline.monitor import held_out_metrics
+from tclr.pipeline.pretrain import pretrain
+from tclr.pipeline.trainer import Trainer
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import ModelError, SettingError, StoreError, TclrError
 
@@ -41,7 +45,8 @@ def weights(run):
 
 def test_run_folder_holds_what_is_documented(run):
     names = sorted(path.name for path in run.run.iterdir())
-    assert names == ["checkpoint.pt", "config.json", "encoder.safetensors", "log.jsonl"]
+    expected = ["checkpoint.pt", "config.json", "distance.json", "distance.png", "encoder.safetensors", "log.jsonl"]
+    assert names == [*expected, "tensorboard"]
     lines = [json.loads(line) for line in (run.run / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3] and len(lines[0]["val_accuracy_by_pair"]) == 4
     assert len(run.val_subjects) == 1 and set(run.val_subjects).isdisjoint(run.train_subjects)
@@ -66,7 +71,7 @@ def test_interrupted_and_resumed_run_ends_with_the_same_weights(tmp_path, store,
     with pytest.raises(Stop):
         pretrain(store, tmp_path, CONFIG, progress=stop)
     result = pretrain(store, tmp_path, CONFIG)
-    assert result.resumed_at == stop_after // 6
+    assert (result.resumed_at, result.resumed_step) == (stop_after // 6, 0)
     resumed, whole = weights(tmp_path), weights(run.run)
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
     strip = [{k: v for k, v in line.items() if k != "tuples_per_s"} for line in result.history]
@@ -153,7 +158,7 @@ def test_resume_refuses_other_settings_and_another_size(tmp_path, store):
     with pytest.raises(SettingError, match="setting 'learning_rate' was 0.01 and is now 0.5"):
         pretrain(store, tmp_path, CONFIG.model_copy(update={"learning_rate": 0.5}))
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    content["model"]["fc1.weight"] = torch.zeros(9, 512)
+    content["training"]["fc1.weight"] = torch.zeros(9, 512)
     torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(ModelError, match="size mismatch for fc1.weight.*--no-resume"):
         pretrain(store, tmp_path, CONFIG)
@@ -181,70 +186,46 @@ def test_training_learns_to_rank_frames_of_subjects_it_has_not_seen(tmp_path, ma
         paint_time_under_flicker(path, seed)
     changes = {"anchors_per_clip": 16, "spacing": 4, "augment": "none", "val_share": 0.5, "margin": 0.1, "seed": 2}
     config = CONFIG.model_copy(update={**changes, "optimizer": "adamw", "learning_rate": 0.001})
-    untrained = Trainer(store, config, None).validate()
+    trainer = Trainer(store, config, None)
+    seen = trainer.look(trainer.released)
+    accuracy = held_out_metrics(seen.embeddings, seen.seconds)["val_accuracy"]
     trained = pretrain(store, tmp_path / "run", config)
     # seeds 0 to 3: 0.67 to 0.73 untrained, 0.94 to 1.0 trained
-    assert untrained["val_accuracy"] < 0.75
-    assert trained.history[-1]["val_accuracy"] > untrained["val_accuracy"] + 0.15
-    assert trained.history[-1]["val_loss"] < 0.5 * untrained["val_loss"]
+    assert accuracy < 0.75
+    assert trained.history[-1]["val_accuracy"] > accuracy + 0.15
+    assert trained.history[-1]["val_loss"] < 0.5 * seen.losses["loss"]
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "what"), [(4, "the loss in epoch 1, step 2 became nan"), (48, "all weights after epoch 1 became")]
+    ("batch_size", "what"),
+    [(4, "the loss of epoch 1, up to step 2, became nan"), (48, "all weights in epoch 1, up to step 1, became")],
 )
 def test_exploding_run_is_one_clear_error_and_writes_no_encoder(tmp_path, store, batch_size, what):
     with pytest.raises(TclrError, match=f"{what}.*Lower --learning-rate"):
         pretrain(store, tmp_path, CONFIG.model_copy(update={"learning_rate": 1e38, "batch_size": batch_size}))
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "tensorboard"]
 
 
-def test_epoch_loss_weighs_the_last_partial_batch_by_its_size(tmp_path, store):
+def test_a_partial_last_step_counts_by_its_size_and_micro_batches_add_up(tmp_path, store):
     still = {"epochs": 1, "learning_rate": 1e-30, "anchors_per_clip": 3, "augment": "none"}
-    trainer = Trainer(store, CONFIG.model_copy(update=still), None)
+    config = CONFIG.model_copy(update=still)
+    trainer = Trainer(store, config, None)
+    trainer.model.train()
     trainer.train_tuples.set_epoch(0)
     sizes, losses = [], []
-    for batch in trainer._batches(trainer.train_tuples):
-        embeddings = trainer._embed(trainer._augmented(batch, 0, 0), len(batch))
+    for batch in load_batches(trainer.train_tuples, [range(4), range(4, 6)], num_workers=0, device=trainer.device):
+        embeddings = trainer.model.embed(trainer.model.encoder, augment(batch.frames, batch.draws, config), len(batch))
         sizes.append(len(batch))
         losses.append(aggregate_ranking_loss(embeddings, CONFIG.margin).item())
-    assert sizes == [4, 2]
     expected = (4 * losses[0] + 2 * losses[1]) / 6
-    assert pretrain(store, tmp_path, trainer.config).history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
-
-
-def picture(n_frames):
-    return torch.rand(n_frames, 3, 20, 20, generator=torch.Generator().manual_seed(0))
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def test_augment_per_tuple_treats_its_frames_alike_and_tuples_apart():
-    x = picture(1).repeat(6, 1, 1, 1)
-    out = augment(x, 12, 3, 0.2, generator())
-    assert out.shape == (6, 3, 12, 12) and 0 <= out.min() and out.max() <= 1
-    assert torch.equal(out[0], out[1]) and torch.equal(out[3], out[5]) and not torch.equal(out[0], out[3])
-    each = augment(x, 12, 1, 0.2, generator())
-    assert not torch.equal(each[0], each[1])
-
-
-def test_augment_crops_a_part_of_the_picture_perhaps_mirrored():
-    x = picture(1)
-    for seed in range(8):
-        out = augment(x, 12, 1, 0.0, generator(seed))[0]
-        parts = [x[0, :, t : t + 12, left : left + 12] for t in range(9) for left in range(9)]
-        parts += [part.flip(2) for part in parts]
-        assert any(torch.allclose(out, part, atol=1e-6) for part in parts)
-
-
-def test_augment_follows_its_generator():
-    x = picture(4)
-    assert torch.equal(augment(x, 12, 2, 0.3, generator(5)), augment(x, 12, 2, 0.3, generator(5)))
-
-
-def test_augmentation_is_drawn_anew_each_epoch_and_step_and_follows_the_seed():
-    places = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
-    draws = [torch.rand(4, generator=_step_generator(*place)).tolist() for place in places]
-    assert len({tuple(draw) for draw in draws}) == 4
-    assert torch.rand(4, generator=_step_generator(1, 0, 0)).tolist() == draws[3]
+    assert sizes == [4, 2] and losses[0] != losses[1]
+    assert pretrain(store, tmp_path, config).history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
+    # one step of two micro-batches has the gradient of their mean loss, batch statistics being each one's own
+    whole = Trainer(store, config.model_copy(update={"batch_size": 8, "accumulate": 2}), None)
+    assert [n for n in whole.steps()] == [6]
+    trainer.model.train()
+    trainer.model.zero_grad()
+    for batch in load_batches(trainer.train_tuples, [range(4), range(4, 6)], num_workers=0, device=trainer.device):
+        losses, _ = trainer.model(augment(batch.frames, batch.draws, config), batch)
+        (losses["loss"] * len(batch) / 6).backward()
+    torch.testing.assert_close(whole.model.encoder.fc1.weight.grad, trainer.model.encoder.fc1.weight.grad)

@@ -1,0 +1,188 @@
+"""Training in several processes: who does what, and batch statistics over all of them.
+
+A step's tuples are divided first into micro-batches, then among the processes, so that the number of processes changes
+neither which tuples share batch statistics nor the gradient: it is that of one process up to rounding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd.function import Function
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tclr.pipeline.encoder import default_device
+from tclr.schemas.config import PretrainConfig
+from tclr.schemas.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, seen from one of them; by default it is alone.
+
+    ``rank`` counts from 0; rank 0 writes files and speaks.
+    """
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def share(self, indices: Sequence[int]) -> list[int]:
+        """Return this process's part of some tuple indices: parts differ by at most one and may be empty."""
+        return [int(index) for index in np.array_split(np.asarray(indices, np.int64), self.count)[self.rank]]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return what each process gives, in order of rank, to all."""
+        values = [value] * self.count
+        if self.count > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+    def agree(self, flag: bool) -> bool:
+        """Return rank 0's flag to all."""
+        if self.count == 1:
+            return flag
+        shared = torch.tensor([flag])  # on the CPU, so that no GPU is waited for
+        dist.broadcast(shared, src=0)
+        return bool(shared.item())
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the only process or the first of those that ``torchrun`` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def open_processes() -> Iterator[Processes]:
+    """Join the processes that ``torchrun`` started, if it did; gloo carries CPU tensors, nccl those of GPUs.
+
+    A caller that has initialised ``torch.distributed`` itself keeps its process group.
+
+    Raises
+    ------
+    SettingError
+        If there are more processes on this machine than GPUs.
+    """
+    device = default_device()
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    if not launched and not dist.is_initialized():
+        yield Processes(device)
+        return
+    if device.type == "cuda":
+        local_rank, n_gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local_rank >= n_gpus:
+            raise SettingError(
+                f"Expected at most one process a GPU, but got process {local_rank + 1} on a machine with {n_gpus}. "
+                "Lower torchrun's --nproc-per-node."
+            )
+        device = torch.device("cuda", local_rank)
+        torch.cuda.set_device(device)
+    ours = not dist.is_initialized()
+    if ours:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    yield Processes(device, dist.get_rank(), dist.get_world_size())
+    if ours:  # not after an error: the others hang in a collective until torchrun ends them
+        dist.destroy_process_group()
+
+
+def plan_steps(n_tuples: int, config: PretrainConfig, n_processes: int) -> list[list[range]]:
+    """Divide an epoch's tuples into steps of ``batch_size`` and those into micro-batches; the last may be smaller.
+
+    Raises
+    ------
+    SettingError
+        If processes and micro-batches do not divide ``batch_size``.
+    """
+    if config.batch_size % (config.accumulate * n_processes):
+        raise SettingError(
+            f"Expected a batch_size that processes x micro-batches ({n_processes} x {config.accumulate}) divide, but "
+            f"got {config.batch_size}. It counts the tuples of a whole step: change --batch-size or --accumulate."
+        )
+    micro = config.batch_size // config.accumulate
+    parts = [range(start, min(start + micro, n_tuples)) for start in range(0, n_tuples, micro)]
+    return [parts[i : i + config.accumulate] for i in range(0, len(parts), config.accumulate)]
+
+
+class _SumOverProcesses(Function):
+    """Add up a tensor over all processes, and its gradient likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.clone()
+        dist.all_reduce(total)
+        return total
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """Batch normalisation with the statistics of all processes' samples, on any device; a process may have none.
+
+    ``torch.nn.SyncBatchNorm`` does the same, on GPUs only.
+    """
+
+    def _check_input_dim(self, x: Tensor) -> None:
+        return
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (N, C, ...) to the same shape and dtype; statistics in float32, the mean before the variance."""
+        if not self.training:
+            return super().forward(x)
+        dims = [0, *range(2, x.dim())]
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        wide = x if x.dtype == torch.float64 else x.float()
+        count = wide.new_tensor([x.numel() // x.shape[1]])
+        sums = _SumOverProcesses.apply(torch.cat([wide.sum(dims), count]))
+        n = sums[-1].detach()
+        mean = sums[:-1] / n
+        centred = wide - mean.view(shape)
+        variance = _SumOverProcesses.apply(centred.square().sum(dims)) / n
+        self._track(mean.detach(), (variance * n / (n - 1)).detach())
+        normal = centred * torch.rsqrt(variance + self.eps).view(shape)
+        return (normal * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics, as ``torch.nn.BatchNorm2d`` does."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
+
+
+def share_batch_statistics(model: nn.Module, device: torch.device) -> nn.Module:
+    """Have every batch normalisation of a model, in place, use the samples of all processes.
+
+    Returns
+    -------
+    Module
+        The model, with the same parameters, buffers and names.
+    """
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for module in model.modules():
+        for name, child in list(module.named_children()):
+            if isinstance(child, _BatchNorm):
+                shared = GlobalBatchNorm(child.num_features, child.eps, child.momentum, device=device)
+                shared.load_state_dict(child.state_dict())
+                shared.weight, shared.bias = child.weight, child.bias
+                setattr(module, name, shared)
+    return model

@@ -1,0 +1,76 @@
+"""How weights move: optimizer, learning rate, average of weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from tclr.schemas.config import PretrainConfig
+
+
+def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Optimizer:
+    """Return the optimizer of all parameters.
+
+    AdamW decays only weights of two or more dimensions, not those of norms nor biases; SGD all, as the paper's trainer
+    would.
+    """
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    parameters = list(model.parameters())
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate)
+
+
+def learning_rate(step: int, steps_per_epoch: int, config: PretrainConfig) -> float:
+    """Return the learning rate of a step, a function of its number alone, so that resuming is exact.
+
+    Parameters
+    ----------
+    step : int
+        Steps done in the run, from 0.
+    steps_per_epoch : int
+        Steps an epoch.
+    config : PretrainConfig
+        ``warmup_epochs`` of linear rise, then constant, or half a cosine down to 0 after the last epoch.
+
+    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
+    """
+    warmup = config.warmup_epochs * steps_per_epoch
+    if step + 1 < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    share = (step - warmup) / max(config.epochs * steps_per_epoch - warmup, 1)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, current: nn.Module, decay: float, step: int) -> None:
+    """Move the averaged weights and statistics towards the current ones.
+
+    The decay starts low and rises to its value, ``min(decay, (1 + step) / (10 + step))``, so that the first weights
+    are soon forgotten.
+
+    Parameters
+    ----------
+    average, current : Module
+        Of one architecture.
+    decay : float
+        Share that the average keeps.
+    step : int
+        Steps done before this one.
+    """
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    now = current.state_dict()
+    for name, value in average.state_dict().items():
+        new = now[name]
+        if value.is_floating_point():
+            value.lerp_(new, weight)
+        else:
+            value.copy_(new)
