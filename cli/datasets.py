@@ -23,6 +23,7 @@ def command(source: Path | None) -> None:
     from rich.table import Table
 
     from tclr.pipeline.sources import DATASETS, find_clips
+    from tclr.pipeline.sources.folder_labels import unused_tables
 
     table = Table("dataset", "layout", "AU labels", show_lines=True)
     for dataset in DATASETS.values():
@@ -30,8 +31,14 @@ def command(source: Path | None) -> None:
     Console(width=120).print(table)
     if source is not None:
         clips = find_clips(source.resolve())
+        unused = unused_tables(source.resolve(), clips) if clips[0].dataset == "folder" else []
         labelled = sum(bool(clip.label_paths) for clip in clips)
         subjects = len({clip.subject for clip in clips})
         click.echo(
             f"{source} looks like {clips[0].dataset}: {subjects} subjects, {len(clips)} clips, {labelled} labelled"
         )
+        if unused:
+            click.echo(
+                f"{len(unused)} tables of labels fit no clip and are not used, among them {unused[0].name}: "
+                f"expected names as {clips[0].subject}_{clips[0].clip}.csv"
+            )

@@ -42,6 +42,10 @@ EMOTIONET_AUS = (1, 2, 4, 5, 6, 9, 12, 17, 20, 25, 26, 43)
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 """Occurrence codes in the store: int8."""
+MAX_INTENSITY = 5.0
+"""Intensity in the store goes from 0 to FACS's E, 5."""
+PRESENT_FROM = 2.0
+"""Least intensity that counts as present, as DISFA's protocol has it (DESIGN.md, section 5)."""
 
 
 def au_column(number: int) -> str:

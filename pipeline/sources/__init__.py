@@ -60,8 +60,8 @@ DATASETS: dict[str, Dataset] = {
         Dataset("voxceleb2", "[dev/mp4/]id00012/21Uxsk56VDQ/00001.mp4", "none", find_voxceleb2, looks_like_voxceleb2),
         Dataset(
             "folder",
-            "<subject>/<clip>.mp4, <subject>/<clip>/0001.jpg, flat files, or clips.csv",
-            "none",
+            "<subject>/<clip>.mp4, <subject>/<clip>/0001.jpg, flat files, or clips.csv; labels/<subject>_<clip>.csv",
+            "occurrence AU01_c, intensity AU01_r 0..5 or AU01 0..1; empty = unknown",
             find_folder,
             lambda source: True,
         ),

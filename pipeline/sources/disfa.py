@@ -18,15 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from tclr.pipeline.sources.clip import Clip, Labels, is_video
-from tclr.schemas.action_units import UNKNOWN, au_column
+from tclr.schemas.action_units import PRESENT_FROM, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 
 CAMERAS = {"left": "Videos_LeftCamera", "right": "Videos_RightCamera"}
 VIDEO = re.compile(r"(?:Left|Right)Video(SN\d{3})", re.IGNORECASE)
 LABEL_FOLDER = "ActionUnit_Labels"
 LABEL_FILE = re.compile(r"SN\d{3}_au(\d+)\.txt", re.IGNORECASE)
-PRESENT_FROM = 2.0
-"""Least intensity that counts as present (DESIGN.md, section 5)."""
 
 
 def looks_like_disfa(source: Path) -> bool:

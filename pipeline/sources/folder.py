@@ -8,6 +8,7 @@
     SOURCE/0001.jpg ...                  numbered images only: one sequence, named after the folder
     SOURCE                               may also be a single video or image
     SOURCE/clips.csv                     names them instead: path, subject, clip and, optionally, start_s, end_s
+    SOURCE/labels/<subject>_<clip>.csv   a clip's AU labels (``folder_labels``); no clip is looked for in this folder
 
 Deeper folders are joined into the clip's name with ``_``. Flat files that share a name, as ``a.mp4`` and
 ``a.jpg``, keep their suffix.
@@ -22,6 +23,7 @@ from collections import Counter
 from pathlib import Path
 
 from tclr.pipeline.sources.clip import Clip, SubjectNames, is_image, is_video, largest_sequence, safe_name, walk_folders
+from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, attach_labels
 from tclr.schemas.errors import InputError
 
 CLIPS_TABLE = "clips.csv"
@@ -46,9 +48,15 @@ def _is_sequence(images: list[Path], folder: Path) -> bool:
 
 
 def _media(source: Path) -> list[Path]:
-    """List videos, stills and folders that are image sequences."""
+    """List videos, stills and folders that are image sequences; the folder of labels has none."""
     media: list[Path] = []
+    labels = source / LABEL_FOLDER
     for folder, files in walk_folders(source):
+        if folder.is_relative_to(labels):
+            passed = [path for path in files if is_video(path) or is_image(path)]
+            if passed:
+                logger.warning("%s is passed over: %s is for labels. Move it to use it.", passed[0], labels)
+            continue
         media += [path for path in files if is_video(path)]
         images = [path for path in files if is_image(path)]
         media += [folder] if _is_sequence(images, folder) else images
@@ -111,15 +119,15 @@ def read_clips_table(source: Path) -> list[Clip]:
 
 
 def find_folder(source: Path) -> list[Clip]:
-    """List the clips of a folder tree, or the one of a single file.
+    """List the clips of a folder tree, or the one of a single file, with their labels.
 
     Raises
     ------
     InputError
-        If there is no video or image in it.
+        If there is no video or image in it, or labels fit two clips.
     """
     if (source / CLIPS_TABLE).is_file():
-        return read_clips_table(source)
+        return attach_labels(source, read_clips_table(source))
     media = [source] if source.is_file() else _media(source)
     source = source.parent if source.is_file() else source
     if not media:
@@ -136,4 +144,4 @@ def find_folder(source: Path) -> list[Clip]:
         subject = subjects.name(parts[0], source)
         relative = path.relative_to(source).as_posix()
         clips.append(Clip("folder", subject, safe_name("_".join(parts[1:])), path, relative))
-    return clips
+    return attach_labels(source, clips)

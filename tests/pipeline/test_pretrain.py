@@ -19,6 +19,7 @@ from tclr.schemas.errors import ModelError, SettingError, StoreError, TclrError
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONFIG = PretrainConfig(
+    recipe="paper",
     epochs=3, batch_size=4, anchors_per_clip=3, n_following=4, image_size=32, crop_ratio=0.8, embedding_dim=8,
     learning_rate=0.01, val_share=0.3,
 )  # fmt: skip

@@ -1,0 +1,245 @@
+"""AU labels for a folder of one's own: one table a clip, by frame number.
+
+::
+
+    SOURCE/labels/<subject>_<clip>.csv    header frame,AU01_c,AU01_r,AU02,...; then a row a frame
+
+``frame`` is the store's ``source_frame``: the position in the video from 0, the number in the file name of image
+sequences. Each AU has one or two columns, named as the field's tools name them:
+
+==========  ===============================================================  =================
+``AU01_c``  occurrence, 0 or 1; 9, 999, -1, empty = unknown                  OpenFace
+``AU01_r``  intensity, 0..5; empty = unknown                                 OpenFace
+``AU01``    intensity, 0..1, stored times 5; empty = unknown                 Py-Feat
+==========  ===============================================================  =================
+
+Where an AU has an intensity alone, it is present from intensity 2 on, as in DISFA's protocol. Sources: Baltrusaitis,
+Zadeh, Lim and Morency, "OpenFace 2.0", FG 2018; Cheong et al., "Py-Feat", Affective Science 2023.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.schemas.action_units import ABSENT, AU_NAMES, MAX_INTENSITY, PRESENT, PRESENT_FROM, UNKNOWN, au_column
+from tclr.schemas.errors import InputError
+
+LABEL_FOLDER = "labels"
+OCCURRENCE, INTENSITY, SHARE = "_c", "_r", ""
+"""What follows an AU's name in the header; ``SHARE`` is an intensity of 0..1."""
+COLUMN = re.compile(r"(AU(\d\d))(_c|_r|)")
+UNKNOWN_CODES = (9, 999, -1)
+"""Codes of BP4D, EmotioNet and tclr's store for an occurrence that is not known."""
+LIMITS = {INTENSITY: MAX_INTENSITY, SHARE: 1.0}
+ALLOWED = {
+    OCCURRENCE: f"0 or 1, or {', '.join(map(str, UNKNOWN_CODES))} or empty for unknown",
+    INTENSITY: f"0 to {MAX_INTENSITY:g}, or empty for unknown",
+    SHARE: "0 to 1, or empty for unknown",
+}
+MAX_FRAME = 2**53
+"""Frame numbers are less; chosen by us: whole numbers are exact up to here."""
+
+Column = tuple[int, str]
+"""FACS number, and one of ``OCCURRENCE``, ``INTENSITY``, ``SHARE``."""
+
+
+def _parse_header(cells: list[str], where: str) -> list[Column]:
+    """Return what each column after the first one holds."""
+    if not cells or cells[0] != "frame":
+        raise InputError(
+            f"Expected a header 'frame,AU01,...', but got {','.join(cells)[:60]!r} in {where}. "
+            "Add one, with the frame number as the first column."
+        )
+    columns: list[Column] = []
+    for cell in cells[1:]:
+        found = COLUMN.fullmatch(cell)
+        if found is None or int(found.group(2)) not in AU_NAMES:
+            known = ", ".join(au_column(number) for number in sorted(AU_NAMES))
+            raise InputError(
+                f"Expected columns frame and AU01_c (0/1), AU01_r (0..5) or AU01 (0..1), but got {cell!r} in {where}. "
+                f"Rename or remove it. Known AUs: {known}."
+            )
+        columns.append((int(found.group(2)), found.group(3)))
+        name, kind = found.group(1, 3)
+        if columns.count(columns[-1]) > 1:
+            raise InputError(f"Expected each column once, but got {cell!r} twice in {where}. Remove one.")
+        if {(columns[-1][0], other) for other in LIMITS} <= set(columns):
+            raise InputError(
+                f"Expected one intensity an AU, but got both {name} (0..1) and {name}_r (0..5) in {where}. Remove one."
+            )
+    if not columns:
+        raise InputError(f"Expected a column an AU, as AU01, but got 'frame' alone in {where}. Add the labels.")
+    return columns
+
+
+def _parse_row(cells: list[str], names: list[str], where: str) -> list[float]:
+    """Return a row's numbers, NaN where it is empty; the first one is a frame number."""
+    if len(cells) != len(names):
+        raise InputError(
+            f"Expected {len(names)} cells, but got {len(cells)} in {where}. Leave the cell of an unknown label empty."
+        )
+    values = []
+    for cell, name in zip(cells, names, strict=True):
+        try:
+            values.append(float(cell) if cell.strip() else math.nan)
+        except ValueError as error:
+            raise InputError(
+                f"Expected a number in column {name}, but got {cell!r} in {where}. "
+                "Correct it, or leave the cell of an unknown label empty."
+            ) from error
+    if not (values[0].is_integer() and 0 <= values[0] < MAX_FRAME):
+        raise InputError(
+            f"Expected a whole frame number from 0 on, but got {cells[0]!r} in {where}. "
+            "Number frames as the column 'frame' of the features does."
+        )
+    return values
+
+
+def _check_values(values: np.ndarray, columns: list[Column], lines: np.ndarray, path: Path) -> None:
+    """Refuse a value outside its range; ``values`` (N, C) float64, ``lines`` (N,) int64."""
+    good = np.isnan(values)
+    for place, (_, kind) in enumerate(columns):
+        column = values[:, place]
+        if kind == OCCURRENCE:
+            good[:, place] |= np.isin(column, (ABSENT, PRESENT, *UNKNOWN_CODES))
+        else:
+            good[:, place] |= (column >= 0) & (column <= LIMITS[kind])
+    if not good.all():
+        row, place = np.argwhere(~good)[0]
+        number, kind = columns[place]
+        raise InputError(
+            f"Expected {au_column(number)}{kind} to be {ALLOWED[kind]}, but got {values[row, place]:g} in {path} "
+            f"line {lines[row]}. Correct it, or give the column the name of its scale."
+        )
+
+
+def _check_frames(frames: np.ndarray, lines: np.ndarray, path: Path) -> None:
+    """Refuse a frame that stands twice; ``frames`` (N,) int64, rising, ``lines`` (N,) int64."""
+    again = np.flatnonzero(np.diff(frames) == 0)
+    if again.size:
+        first, second = lines[again[0]], lines[again[0] + 1]
+        raise InputError(
+            f"Expected each frame once, but got {frames[again[0]]} again in {path} line {second} (first in line "
+            f"{first}). Remove one."
+        )
+
+
+def _read_table(path: Path) -> tuple[list[Column], np.ndarray, np.ndarray, np.ndarray]:
+    """Return columns, frames (N,) int64, values (N, C) float64, lines (N,) int64; in order of the file."""
+    rows, lines = [], []
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        names = [cell.strip() for cell in next(reader, [])]
+        columns = _parse_header(names, f"{path} line 1")
+        for cells in reader:
+            if cells:
+                rows.append(_parse_row(cells, names, f"{path} line {reader.line_num}"))
+                lines.append(reader.line_num)
+    if not rows:
+        raise InputError(
+            f"Expected a row a frame, but got a header alone in {path}. Add the labels, or delete the file."
+        )
+    table = np.array(rows, np.float64)
+    return columns, table[:, 0].astype(np.int64), table[:, 1:], np.array(lines)
+
+
+def read_label_table(paths: tuple[Path, ...]) -> Labels:
+    """Read the table of one clip.
+
+    Parameters
+    ----------
+    paths : tuple of Path
+        Its file, alone.
+
+    Returns
+    -------
+    Labels
+        Every AU of the table, by number; ``intensity`` is ``None`` if no AU has one.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read; if the header is missing, or names something else; if a cell is no number or out
+        of range; if a frame stands twice.
+    """
+    (path,) = paths
+    try:
+        columns, frames, values, lines = _read_table(path)
+    except UnicodeDecodeError as error:
+        raise InputError(f"Expected a table in UTF-8, but got {error.reason} in {path}. Save it as UTF-8.") from error
+    except csv.Error as error:
+        raise InputError(f"Expected a table with commas, but got {error} in {path}. Save it as CSV.") from error
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}. Check the file, then run again.") from error
+    _check_values(values, columns, lines, path)
+    order = np.argsort(frames, kind="stable")
+    _check_frames(frames[order], lines[order], path)
+    return _to_labels(columns, frames[order], values[order])
+
+
+def _to_labels(columns: list[Column], frames: np.ndarray, values: np.ndarray) -> Labels:
+    """Turn a table's columns into occurrence and intensity; ``values`` (N, C) float64, NaN unknown."""
+    given = {column: values[:, place] for place, column in enumerate(columns)}
+    numbers = sorted({number for number, _ in columns})
+    occurrence = np.full((len(frames), len(numbers)), UNKNOWN, np.int8)
+    intensity = np.full((len(frames), len(numbers)), np.nan, np.float32)
+    for place, number in enumerate(numbers):
+        level = None
+        for kind, limit in LIMITS.items():
+            if (number, kind) in given:
+                level = given[number, kind] * (MAX_INTENSITY / limit)
+                intensity[:, place] = level
+        if (number, OCCURRENCE) in given:
+            codes = given[number, OCCURRENCE]
+            occurrence[:, place] = np.where(np.isin(codes, (ABSENT, PRESENT)), codes, UNKNOWN)
+        elif level is not None:
+            occurrence[:, place] = np.where(np.isnan(level), UNKNOWN, level >= PRESENT_FROM)
+    has_intensity = any(kind in LIMITS for _, kind in columns)
+    names = tuple(au_column(number) for number in numbers)
+    return Labels(names, frames, occurrence, intensity if has_intensity else None)
+
+
+def _tables(source: Path) -> dict[str, Path]:
+    """Return the tables of a source folder by the name that they should have in common with a clip."""
+    folder = source / LABEL_FOLDER
+    paths = folder.glob("*.csv") if folder.is_dir() else ()
+    return {path.stem: path for path in paths if not path.name.startswith(".")}
+
+
+def attach_labels(source: Path, clips: Iterable[Clip]) -> list[Clip]:
+    """Return the clips with the labels that the folder has for them.
+
+    Raises
+    ------
+    InputError
+        If a table fits two clips.
+    """
+    tables = _tables(source)
+    owners: dict[str, Clip] = {}
+    attached: list[Clip] = []
+    for clip in clips:
+        name = f"{clip.subject}_{clip.clip}"
+        if name in tables:
+            owner = owners.setdefault(name, clip)
+            if owner.key != clip.key:
+                raise InputError(
+                    f"Expected {tables[name]} to fit one clip, but it fits {owner.name} and {clip.name}. "
+                    "Rename one of the clips."
+                )
+            clip = replace(clip, label_paths=(tables[name],), read_labels=read_label_table)
+        attached.append(clip)
+    return attached
+
+
+def unused_tables(source: Path, clips: Iterable[Clip]) -> list[Path]:
+    """Return the tables of a source folder that fit none of its clips, sorted."""
+    used = {path for clip in clips for path in clip.label_paths}
+    return sorted(set(_tables(source).values()) - used)
