@@ -1,6 +1,6 @@
 """What embeddings of held-out subjects tell while an encoder is trained, and the picture at its end.
 
-Shapes: embeddings (B, F, D) of unit length, frame 0 the anchor; seconds (B, F), distance in time to it.
+Shapes: embeddings (B, F, D) of unit length, frame 0 the anchor; seconds (B, F), time from it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def held_out_metrics(embeddings: Tensor, seconds: Tensor) -> dict[str, Any]:
     return {
         "val_accuracy": by_pair.mean().item(),
         "val_accuracy_by_pair": [round(value, 4) for value in by_pair.tolist()],
-        "val_accuracy_by_seconds": _accuracy_by_seconds(ranked, seconds[:, 2:]),
+        "val_accuracy_by_seconds": _accuracy_by_seconds(ranked, seconds[:, 2:].abs()),
         "embedding_std": spread(embeddings),
         "effective_rank": effective_rank(embeddings),
     }
@@ -80,7 +80,7 @@ def distance_curve(embeddings: Tensor, seconds: Tensor) -> dict[str, list[float]
         Euclidean distances in it; ``n``, how many. Bins are single times where there are at most ``MAX_POINTS`` of
         them, to the millisecond, else quantiles.
     """
-    times, distances = seconds[:, 1:].flatten(), anchor_distances(embeddings).flatten()
+    times, distances = seconds[:, 1:].abs().flatten(), anchor_distances(embeddings).flatten()
     unique = (times * 1000).round().unique() / 1000
     if len(unique) <= MAX_POINTS:
         edges = (unique[1:] + unique[:-1]) / 2

@@ -19,6 +19,10 @@ from tclr.pipeline.tuples import ClipTargets, TupleBatch
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.config import PretrainConfig
 
+WHITENED_LIMIT = 4.0
+"""Standard deviations at which whitened movements are cut; beyond lie landmarks that jumped."""
+FLOOR = 1e-3
+"""Share of the largest variance below which a direction of movement is noise, and not blown up."""
 READOUT_SCALE = 4.0
 """Embeddings are of unit length; scaled by this they reach the size of the targets with weights near 1."""
 
@@ -54,7 +58,10 @@ class Objective(nn.Module):
         if n_targets and config.supervision_weight:
             self.label_head = self._linear(n_targets)
         elif n_targets and config.geometry_weight:
-            self.geometry_head = self._linear(n_targets)
+            n_components = min(config.geometry_components, n_targets)
+            self.geometry_head = self._linear(n_components)
+            self.register_buffer("target_mean", torch.zeros(n_targets))
+            self.register_buffer("target_basis", torch.eye(n_targets)[:, :n_components].contiguous())
             index, sign = mirror_index(n_targets)
             self.register_buffer("mirror_index", torch.from_numpy(index), persistent=False)
             self.register_buffer("mirror_sign", torch.from_numpy(sign), persistent=False)
@@ -63,6 +70,28 @@ class Objective(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             return nn.Linear(self.config.embedding_dim, n_targets)
+
+    def fit_targets(self, sample: Tensor) -> None:
+        """Whiten the geometry targets: large movements, as of the jaw, would else drown those of lids and cheeks.
+
+        Parameters
+        ----------
+        sample : Tensor
+            (N, G) targets of the data; rows with NaN are passed over. Called once, before training.
+        """
+        if self.geometry_head is None:
+            return
+        known = sample[sample.isfinite().all(dim=1)].double()
+        if len(known) < 2:
+            return
+        mean = known.mean(dim=0)
+        variance, directions = torch.linalg.eigh((known - mean).T @ (known - mean) / len(known))
+        variance, directions = variance.flip(0), directions.flip(1)
+        # the sign of an eigenvector is arbitrary: make its largest entry positive
+        directions = directions * directions.gather(0, directions.abs().argmax(dim=0, keepdim=True)).sign()
+        scale = 1 / (variance + FLOOR * variance[0]).sqrt()
+        self.target_mean.copy_(mean)
+        self.target_basis.copy_((directions * scale)[:, : self.target_basis.shape[1]])
 
     def forward(self, embeddings: Tensor, batch: TupleBatch) -> dict[str, Tensor]:
         """Return the losses.
@@ -109,7 +138,8 @@ class Objective(nn.Module):
         if self.training:
             mirrored = targets[..., self.mirror_index] * self.mirror_sign
             targets = torch.where(flipped(batch.draws, self.config)[:, None, None], mirrored, targets)
-        return _mean_where_known(functional.smooth_l1_loss(predicted, targets.nan_to_num(), reduction="none"), targets)
+        wanted = ((targets - self.target_mean) @ self.target_basis).clamp(-WHITENED_LIMIT, WHITENED_LIMIT)
+        return _mean_where_known(functional.smooth_l1_loss(predicted, wanted.nan_to_num(), reduction="none"), wanted)
 
 
 def _mean_where_known(error: Tensor, targets: Tensor) -> Tensor:

@@ -178,7 +178,9 @@ class Trainer:
         self.average = deepcopy(encoder) if config.ema else None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            objective = Objective(config, self.train_tuples.n_targets).to(self.device)
+            objective = Objective(config, self.train_tuples.n_targets)
+        objective.fit_targets(self.train_tuples.sample_targets())
+        objective.to(self.device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.model = PretrainModel(encoder, objective, self.info, bf16)
         if self.processes.count > 1:  # not before the average is copied, which is only ever looked with

@@ -5,7 +5,9 @@ the spacing. The clock counts frames and c is one frame (the paper's way: t, t +
 and c is 1/25 s, a frame of the paper's videos, so that clips of any rate agree. The frame nearest to each place is
 taken. A tuple never bridges a frame that is missing or has no face, nor a cut: it stays within one run of rows.
 
-Source: Lu, Tavabi and Soleymani, BMVC 2020; spacing in seconds, both directions and matched pose are ours.
+Or a tuple has pairs of neighbouring frames from places all over the clip (``draw_pairs``), for contrast within a clip.
+
+Source: Lu, Tavabi and Soleymani, BMVC 2020; spacing in seconds, both directions, matched pose and pairs are ours.
 """
 
 from __future__ import annotations
@@ -21,6 +23,10 @@ GAP_STEPS = 1.5
 """A longer step than this many usual ones is a gap; chosen by us: one missing frame makes it 2."""
 SIBLING_S = 0.04
 """From anchor to sibling where the clock shows seconds: one frame of VoxCeleb2, which the paper trains on."""
+PAIR_GAP_S = 0.4
+"""Least time between the pairs of a tuple, where the clip is long enough; chosen by us: most of an action's onset."""
+MATCHED_SHARE = 0.2
+"""Share of a clip's places, those with the head turned most like in the anchor, that matched pairs are drawn from."""
 TOLERANCE = 1e-3
 """Of a clock; chosen by us: containers round timestamps to a millisecond."""
 
@@ -210,6 +216,40 @@ class ClipTimes:
     def backwards(self) -> ClipTimes:
         """Return the clip as it runs back in time: row r becomes row T - 1 - r."""
         return ClipTimes(-self.timestamp[::-1], len(self.timestamp) - self.runs[::-1, ::-1], self.pose[::-1])
+
+
+def draw_pairs(times: ClipTimes, config: PretrainConfig, rng: np.random.Generator) -> np.ndarray:
+    """Choose pairs of neighbouring frames of a clip, the anchor's first, the others by rising time from it.
+
+    Parameters
+    ----------
+    times : ClipTimes
+        The clip; a pair lies within one run.
+    config : PretrainConfig
+        ``n_following`` + 2 frames make half as many pairs; with ``match = "pose"`` they come from the places where the
+        head is turned most like in the anchor.
+    rng : numpy.random.Generator
+        Draws.
+
+    Returns
+    -------
+    ndarray
+        (F,) int64. Places are ``PAIR_GAP_S`` apart as long as there are such; in a short clip they may repeat.
+    """
+    starts = np.concatenate([np.arange(start, stop - 1) for start, stop in times.runs.tolist()])
+    first = int(rng.choice(starts))
+    chosen = [first]
+    clock = times.timestamp
+    for _ in range((config.n_following + 2) // 2 - 1):
+        apart = np.abs(clock[starts][:, None] - clock[chosen]).min(axis=1)
+        free = starts[apart >= PAIR_GAP_S - TOLERANCE]
+        free = free if len(free) else starts
+        if config.match == "pose":
+            turned = np.nan_to_num(np.linalg.norm(times.pose[free] - times.pose[first], axis=1), nan=np.inf)
+            free = free[np.argsort(turned, kind="stable")[: max(1, round(MATCHED_SHARE * len(free)))]]
+        chosen.append(int(rng.choice(free)))
+    order = np.argsort(np.abs(clock[chosen] - clock[first]), kind="stable")
+    return (np.array(chosen)[order][:, None] + np.arange(2)).ravel()
 
 
 def draw_rows(times: ClipTimes, config: PretrainConfig, draws: np.ndarray) -> np.ndarray:

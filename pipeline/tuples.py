@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tclr.pipeline.augment import N_DRAWS
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.tuple_rows import ClipTimes, Spacing, draw_rows, find_runs, fixed_rows, follows_on
+from tclr.pipeline.tuple_rows import ClipTimes, Spacing, draw_pairs, draw_rows, find_runs, fixed_rows, follows_on
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import InputError, StoreError
 
@@ -27,6 +27,8 @@ VALIDATION_TUPLES_PER_CLIP = 8
 """Fixed anchors a held-out clip, spread evenly; chosen by us: enough pairs to see 1% at a few clips."""
 CACHED_CLIPS = 1024
 """Clips whose times and targets a process keeps; chosen by us: BP4D's 328 whole, some 50 MB."""
+SAMPLED_CLIPS = 128
+"""Clips whose targets tell how targets vary; chosen by us: more change little."""
 ROWS_STREAM, AUGMENTATION_STREAM = 0, 1
 """Numbers of the random streams, so that they are independent."""
 
@@ -66,7 +68,7 @@ class TupleBatch:
     frames : Tensor
         (B, F, S, S, 3) uint8 RGB.
     seconds : Tensor
-        (B, F) float32, distance in time to the anchor.
+        (B, F) float32, time from the anchor; below 0 before it.
     draws : Tensor
         (B, F, N_DRAWS) float32 in [0, 1), the augmentation's random numbers.
     targets : Tensor
@@ -257,6 +259,13 @@ class TupleDataset:
             )
         return values
 
+    def sample_targets(self) -> Tensor:
+        """Return the targets of clips spread evenly over all, (N, G) float32, to see how they vary."""
+        count = min(len(self.clips), SAMPLED_CLIPS)
+        chosen = np.linspace(0, len(self.clips) - 1, count).round().astype(int)
+        with self.store:
+            return torch.from_numpy(np.concatenate([self._read_targets(self.clips[i]) for i in chosen]))
+
     def rows(self, epoch: int, index: int) -> tuple[int, np.ndarray]:
         """Return which of ``clips`` a tuple is of, and its rows, (F,) int64."""
         if self.anchors_per_clip == 0:
@@ -264,7 +273,10 @@ class TupleDataset:
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self.config.seed, epoch]).permutation(len(self))
         clip = int(self._order[1][index]) // self.anchors_per_clip
-        return clip, draw_rows(self._clip(clip).times, self.config, self._random(ROWS_STREAM, epoch, index).random(3))
+        random = self._random(ROWS_STREAM, epoch, index)
+        if self.config.layout == "pairs":
+            return clip, draw_pairs(self._clip(clip).times, self.config, random)
+        return clip, draw_rows(self._clip(clip).times, self.config, random.random(3))
 
     def read(self, epoch: int, indices: Sequence[int], frames: Tensor | None = None) -> TupleBatch:
         """Read tuples of an epoch.
@@ -294,7 +306,7 @@ class TupleDataset:
             clip = self._clip(number)
             self.store.read_rows(self.clips[number], rows, frames[place].numpy())
             timestamp = clip.times.timestamp
-            seconds[place] = np.abs(timestamp[rows] - timestamp[rows[0]])
+            seconds[place] = timestamp[rows] - timestamp[rows[0]]
             drawn_epoch = epoch if self.anchors_per_clip else 0
             self._random(AUGMENTATION_STREAM, drawn_epoch, index).random(dtype=np.float32, out=draws[place])
             targets[place] = clip.targets[rows]

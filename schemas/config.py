@@ -93,6 +93,7 @@ PAPER = {
     "ranking_weight": 1.0,
     "margin": 0.03,
     "margin_per_s": 0.0,
+    "layout": "following",
     "spacing_min_s": 0.0,
     "spacing_max_s": 0.0,
     "direction": "forward",
@@ -123,6 +124,9 @@ class PretrainConfig(Settings):
     batch_size: int = Field(48, ge=1, description="Tuples a step, over all processes and micro-batches.")
     accumulate: int = Field(1, ge=1, description="Micro-batches that a step is done in, to save memory.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
+    layout: Literal["following", "pairs"] = Field(
+        "following", description="Tuples of frames that follow an anchor, or of neighbours from all over the clip."
+    )
     spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k).")
     spacing_min_s: float = Field(
         0.0, ge=0, description="Smallest spacing in seconds, drawn anew for each tuple; 0 goes by --spacing."
@@ -169,6 +173,9 @@ class PretrainConfig(Settings):
     geometry_weight: float = Field(
         1.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
     )
+    geometry_components: int = Field(
+        32, ge=1, description="Directions of movement that are predicted, the largest ones, each of unit variance."
+    )
     supervision_weight: float = Field(
         0.0, ge=0, description="Weight of the store's AU labels, instead of geometry: for a ceiling to compare with."
     )
@@ -199,6 +206,13 @@ class PretrainConfig(Settings):
         if isinstance(values, dict) and values.get("recipe") == "paper":
             return {**PAPER, **values}
         return values
+
+    @field_validator("n_following")
+    @classmethod
+    def _makes_pairs(cls, count: int, info: ValidationInfo) -> int:
+        if count % 2 and info.data.get("layout") == "pairs":
+            raise ValueError("expected an even number where 'layout' is pairs")
+        return count
 
     @field_validator("supervision_weight")
     @classmethod
