@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from pathlib import Path
 
@@ -14,23 +15,25 @@ SMOOTHINGS_S = (0.0, 0.03, 0.06, 0.12, 0.24)
 @click.option("--source", type=click.Path(path_type=Path), help="Folder of videos  [default: a demo clip made here]")
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
 @click.option("--alignment", is_flag=True, help="Measure how well crops stay in place instead.")
-def command(source: Path | None, runs: int, alignment: bool) -> None:
+@click.option("--loader", is_flag=True, help="Measure reading for pretraining instead.")
+def command(source: Path | None, runs: int, alignment: bool, loader: bool) -> None:
     """Measure preprocessing and reading against what bounds them, and print the ratios.
 
     With --alignment, a portrait is moved in a known way and the crops' jitter, error and lag are printed for several
-    widths of smoothing.
+    widths of smoothing. With --loader, reading tuples is measured against single JPEG files, and a training step
+    against the network's part of it.
 
     \b
     Example:
       tclr bench
       tclr bench --source videos/ --runs 9
       tclr bench --alignment
+      tclr bench --loader
     """
     from rich.console import Console
     from rich.table import Table
 
     from tclr.pipeline.alignment_check import check_alignment
-    from tclr.pipeline.benchmark import run_benchmark
     from tclr.pipeline.synth import write_demo
 
     if alignment:
@@ -44,9 +47,17 @@ def command(source: Path | None, runs: int, alignment: bool) -> None:
         if source is None:
             source = Path(scratch)
             write_demo(source, subjects=1, tasks=1, frames=200)
-        rows = run_benchmark(source, runs)
-    table = Table("what", "against", "median ratio", "lowest", "highest", title=f"{runs} runs")
+        if loader:
+            from tclr.pipeline.loader_benchmark import run_loader_benchmark
+
+            rows = run_loader_benchmark(source, runs)
+        else:
+            from tclr.pipeline.benchmark import run_benchmark
+
+            rows = run_benchmark(source, runs)
+    table = Table("what", "against", "median ratio", "lowest", "highest", "frames/s", title=f"{runs} runs")
     for row in rows:
         values = (row.median, min(row.ratio), max(row.ratio))
-        table.add_row(row.name, row.bound, *(f"{value:.3f}" for value in values))
+        rate = f"{statistics.median(row.frames_per_s):,.0f}" if row.frames_per_s else ""
+        table.add_row(row.name, row.bound, *(f"{value:.3f}" for value in values), rate)
     Console().print(table)

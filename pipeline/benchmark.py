@@ -28,12 +28,14 @@ from tclr.schemas.store import CHUNK_FRAMES
 class BenchRow:
     """One line of the table: a ratio with its spread over runs.
 
-    ``ratio`` holds one value a run; ``bound`` says what 1.0 would be.
+    ``ratio`` holds one value a run; ``bound`` says what 1.0 would be. ``frames_per_s`` is what was measured, where that
+    says something.
     """
 
     name: str
     bound: str
     ratio: tuple[float, ...]
+    frames_per_s: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
@@ -41,10 +43,18 @@ class BenchRow:
         return float(np.median(self.ratio))
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def measure_s(work: Callable[[], object]) -> float:
+    """Return the seconds that some work takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+def measure_cpu_s(work: Callable[[], object]) -> float:
+    """Return the seconds that the process's threads spend on some work."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
 
 
 def _bare_landmarks(clip: Clip, detect: DetectConfig) -> None:
@@ -61,8 +71,8 @@ def bench_preprocess(clip: Clip, folder: Path, runs: int) -> BenchRow:
     ratios = []
     part = folder / "subjects" / f"{clip.subject}.h5"
     for _ in range(runs):
-        bare_s = _seconds(lambda: _bare_landmarks(clip, DetectConfig()))
-        full_s = _seconds(lambda: extract_clip(clip, part, DetectConfig(), AlignConfig(), "bench"))
+        bare_s = measure_s(lambda: _bare_landmarks(clip, DetectConfig()))
+        full_s = measure_s(lambda: extract_clip(clip, part, DetectConfig(), AlignConfig(), "bench"))
         ratios.append(bare_s / full_s)
     return BenchRow("preprocess, one worker", "decode + landmarks", tuple(ratios))
 
@@ -80,9 +90,9 @@ def bench_windows(folder: Path, runs: int, n_windows: int = 40, length: int = 12
         span = max(1, info.n_frames - length)
         for run in range(runs):
             starts = np.random.default_rng(run).integers(0, span, n_windows).tolist()
-            windows_s = _seconds(partial(_read_blocks, store, starts, length))
+            windows_s = measure_s(partial(_read_blocks, store, starts, length))
             blocks = list(range(0, info.n_frames, CHUNK_FRAMES))
-            all_s = _seconds(partial(_read_blocks, store, blocks, CHUNK_FRAMES))
+            all_s = measure_s(partial(_read_blocks, store, blocks, CHUNK_FRAMES))
             ratios.append((n_windows * length / windows_s) / (info.n_frames / all_s))
     return BenchRow("random 12-frame windows", "sequential chunks", tuple(ratios))
 

@@ -80,13 +80,13 @@ def _decode_lz4(data: bytes, frames: Mapping[int, np.ndarray]) -> None:
         raise ValueError(f"it claims {total} bytes in blocks of {block_bytes}; row {last} is wanted")
     block_bytes = min(block_bytes, total)
     whole = None if block_bytes == frame_bytes else np.empty(total, np.uint8)
-    place = 12
+    place, stored = 12, memoryview(data)
     for block in range(((last + 1) * frame_bytes - 1) // block_bytes + 1):
         (size,) = struct.unpack_from(">I", data, place)
         place += 4
         if whole is not None or block in frames:
             start, length = block * block_bytes, min(block_bytes, total - block * block_bytes)
-            part = data[place : place + size]
+            part = stored[place : place + size]
             plain = np.frombuffer(part if size == length else pa.decompress(part, length, codec="lz4_raw"), np.uint8)
             target = frames[block].ravel() if whole is None else whole[start : start + length]
             target[:] = plain

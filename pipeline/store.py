@@ -358,33 +358,43 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_chunks(dataset: h5py.Dataset, rows: np.ndarray, out: np.ndarray) -> None:
-    """Put rows of a dataset of frames in ``out``, chunk by chunk."""
-    filters = dataset.id.get_create_plist()
-    codec = CODECS.get(tuple(filters.get_filter(i)[0] for i in range(filters.get_nfilters())))
-    if codec is None:
+class _FrameChunks:
+    """The chunks of a clip's frames where they lie in the file, read past HDF5's filters and lock."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        filters = dataset.id.get_create_plist()
+        self.codec = CODECS.get(tuple(filters.get_filter(i)[0] for i in range(filters.get_nfilters())))
+        self.frame_shape = dataset.shape[1:]
+        self._dataset, self._id = dataset, dataset.id
+        self._rows_a_chunk = dataset.chunks[0]
+        self._file = dataset.file.id.get_vfd_handle(h5py.h5p.create(h5py.h5p.FILE_ACCESS))
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Put rows in ``out``; a chunk that several of them lie in is decoded once."""
+        if self.codec is None:
+            for place, row in enumerate(rows.tolist()):
+                out[place] = self._dataset[row]
+            return
+        by_chunk: dict[int, dict[int, np.ndarray]] = {}
         for place, row in enumerate(rows.tolist()):
-            out[place] = dataset[row]
-        return
-    file, frame_bytes = _descriptor(dataset.file), out[:1].nbytes
-    for chunk in np.unique(rows // dataset.chunks[0]).tolist():
-        first = chunk * dataset.chunks[0]
-        places = np.flatnonzero(rows // dataset.chunks[0] == chunk)
-        stored = dataset.id.get_chunk_info_by_coord((first, 0, 0, 0))
+            chunk, inside = divmod(row, self._rows_a_chunk)
+            by_chunk.setdefault(chunk, {})[inside] = out[place]
+        for chunk, frames in by_chunk.items():
+            self._read_chunk(chunk * self._rows_a_chunk, frames)
+
+    def _read_chunk(self, first: int, frames: dict[int, np.ndarray]) -> None:
+        stored = self._id.get_chunk_info_by_coord((first, 0, 0, 0))
         if stored.byte_offset is None:  # never written: no face in any of its rows
-            out[places] = 0
-        elif codec == "none" or stored.filter_mask:
-            for place in places.tolist():
-                start = stored.byte_offset + (int(rows[place]) - first) * frame_bytes
-                _check_length(os.preadv(file, [out[place]], start), frame_bytes)
+            for frame in frames.values():
+                frame[:] = 0
+        elif self.codec == "none" or stored.filter_mask:
+            for inside, frame in frames.items():
+                start = stored.byte_offset + inside * frame.nbytes
+                _check_length(os.preadv(self._file, [frame], start), frame.nbytes)
         else:
-            data = os.pread(file, stored.size, stored.byte_offset)
+            data = os.pread(self._file, stored.size, stored.byte_offset)
             _check_length(len(data), stored.size)
-            decode_frames(data, codec, {int(rows[place]) - first: out[place] for place in places.tolist()})
-
-
-def _descriptor(file: h5py.File) -> int:
-    return file.id.get_vfd_handle(h5py.h5p.create(h5py.h5p.FILE_ACCESS))
+            decode_frames(data, str(self.codec), frames)
 
 
 def _check_length(got: int, expected: int) -> None:
@@ -438,6 +448,7 @@ class Store:
     def __init__(self, root: Path, subjects: Iterable[str] | None = None) -> None:
         self.root = Path(root)
         self._files: OrderedDict[str, h5py.File] = OrderedDict()
+        self._chunks: dict[str, dict[str, _FrameChunks | None]] = {}
         if self.root.is_file():
             self.clips = read_clip_infos(self.root)
             self.paths = {info.subject: self.root for info in self.clips}
@@ -458,13 +469,13 @@ class Store:
         return list(self.paths)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict()}
+        return {**self.__dict__, "_files": OrderedDict(), "_chunks": {}}
 
     def _group(self, info: ClipInfo) -> h5py.Group:
         file = self._files.pop(info.subject, None)
         if file is None:
             while len(self._files) >= _max_open_files():
-                self._files.popitem(last=False)[1].close()
+                self._close(next(iter(self._files)))
             file = _open(self.paths[info.subject])
         self._files[info.subject] = file
         with _reading(self.paths[info.subject]):
@@ -472,8 +483,12 @@ class Store:
 
     def close(self) -> None:
         """Close all open files."""
-        while self._files:
-            self._files.popitem()[1].close()
+        for subject in list(self._files):
+            self._close(subject)
+
+    def _close(self, subject: str) -> None:
+        self._chunks.pop(subject, None)
+        self._files.pop(subject).close()
 
     def __enter__(self) -> Store:
         return self
@@ -557,19 +572,27 @@ class Store:
                 f"Expected rows 0 to {info.n_frames - 1} of clip {info.name}, each once, but got {rows.tolist()} for "
                 f"{path}. Run 'tclr preprocess' again if the file has changed."
             )
-        group = self._group(info)
         with _reading(path):
-            if "frames" in group:
-                frames = group["frames"]
-                out = np.empty((len(rows), *frames.shape[1:]), np.uint8) if out is None else out
-                _read_chunks(frames, rows, out)
+            if (chunks := self._frame_chunks(info)) is not None:
+                out = np.empty((len(rows), *chunks.frame_shape), np.uint8) if out is None else out
+                chunks.read(rows, out)
                 return out
             size = AlignConfig.model_validate_json(info.root["align_config"]).size
             out = np.empty((len(rows), size, size, 3), np.uint8) if out is None else out
             order = np.argsort(rows)
-            for place, file in zip(order, group["frames_jpeg"][rows[order]], strict=True):
+            for place, file in zip(order, self._group(info)["frames_jpeg"][rows[order]], strict=True):
                 _decode_jpeg(file, out[place])
             return out
+
+    def _frame_chunks(self, info: ClipInfo) -> _FrameChunks | None:
+        """Return where a clip's frames lie, as found once while its file is open; ``None`` if they are JPEG files."""
+        known = self._chunks.setdefault(info.subject, {})
+        if info.subject in self._files and info.clip in known:
+            self._files.move_to_end(info.subject)
+        else:
+            group = self._group(info)
+            known[info.clip] = _FrameChunks(group["frames"]) if "frames" in group else None
+        return known[info.clip]
 
     def face_mask(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return (n,) bool for rows ``start:stop``: frames that have landmarks and a crop."""

@@ -208,6 +208,5 @@ def test_fixed_rows_spread_over_the_clip_at_the_middle_of_the_spacings():
     np.testing.assert_array_equal(np.diff(rows, axis=1), np.tile([1, 3, 3, 3, 3], (8, 1)))  # 0.12 s
     assert len(np.unique(np.diff(rows[:, 0]).clip(10, 11))) <= 2 and np.ptp(np.diff(rows[:, 0])) <= 1
     assert len(fixed_rows(clip(np.arange(15) / 25), spacing, 4, 8)) == 2
-    np.testing.assert_array_equal(
-        fixed_rows(clip(np.arange(8) / 25), spacing, 4, 8)[:, -1], [7]
-    )  # the largest that fits
+    short = fixed_rows(clip(np.arange(8) / 25), spacing, 4, 8)  # has the largest spacing that fits
+    np.testing.assert_array_equal(short[:, -1], [7])

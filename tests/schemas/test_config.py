@@ -1,6 +1,6 @@
 import pytest
 
-from tclr.schemas.config import AlignConfig, DetectConfig, parse_settings
+from tclr.schemas.config import AlignConfig, DetectConfig, PretrainConfig, parse_settings
 from tclr.schemas.errors import SettingError
 
 
@@ -23,3 +23,12 @@ def test_digest_changes_with_any_value_and_only_then():
 def test_settings_are_frozen():
     with pytest.raises(Exception, match="frozen"):
         DetectConfig().max_faces = 2
+
+
+@pytest.mark.parametrize(("smallest", "largest"), [(0.5, 0.2), (0.0, 0.2), (0.5, 0.0)])
+def test_a_range_of_spacings_has_two_ends_in_order(smallest, largest):
+    given = {"spacing_min_s": smallest, "spacing_max_s": largest} if largest else {"spacing_min_s": smallest}
+    match = f"'spacing_max_s' in x.toml.*at least 'spacing_min_s', which is {smallest}, or both 0.*got {largest}"
+    with pytest.raises(SettingError, match=match):
+        parse_settings(PretrainConfig, given, "x.toml")
+    assert parse_settings(PretrainConfig, {"spacing_min_s": 0.2, "spacing_max_s": 0.2}, "x").spacing_max_s == 0.2
