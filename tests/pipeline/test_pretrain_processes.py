@@ -17,11 +17,11 @@ from tclr.schemas.errors import SettingError
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONFIG = PretrainConfig(
-    epochs=2, batch_size=4, anchors_per_clip=3, n_following=4, image_size=32, crop_ratio=0.8, embedding_dim=8,
+    epochs=1, batch_size=4, anchors_per_clip=3, n_following=4, image_size=32, crop_ratio=0.8, embedding_dim=8,
     learning_rate=0.003, val_share=0.3, optimizer="adamw", schedule="cosine", grad_clip=5, ema=0.9,
 )  # fmt: skip
 # 6 tuples an epoch, in steps of 4 and 2; then 9 in micro-batches of 2, of whose last the second process has none.
-CHANGES = [{}, {"val_share": 0, "accumulate": 2, "epochs": 1, "optimizer": "sgd", "ema": 0}]
+CHANGES = [{}, {"val_share": 0, "accumulate": 2, "optimizer": "sgd", "ema": 0, "grad_clip": 0}]
 
 IN_TWO_PROCESSES = """
 import json, sys
@@ -101,6 +101,42 @@ def test_torchrun_trains_and_one_process_speaks(tmp_path, store):
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("Epoch 1: training loss") == 1 and result.stdout.count("Encoder: ") == 1
     assert len(history(tmp_path / "run")) == 1 and len(list((tmp_path / "run/tensorboard").iterdir())) == 1
+
+
+FAILING = """
+import os
+from tclr.cli.main import main
+from tclr.pipeline.trainer import Trainer
+from tclr.schemas.errors import InputError
+
+step = Trainer._backward
+def fail(self, *args):
+    if self.processes.rank == 1 and self.step == 1:
+        raise InputError("Expected a clip, but rank 1 got none.")
+    step(self, *args)
+Trainer._backward = fail
+main()
+"""
+
+
+def test_error_in_one_process_ends_all(tmp_path, store):
+    (tmp_path / "fail.py").write_text(FAILING)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [
+        tmp_path / "fail.py",
+        "pretrain",
+        store,
+        tmp_path / "run",
+        "--batch-size",
+        "2",
+        "--anchors-per-clip",
+        "3",
+    ]
+    command += ["--n-following", "4", "--image-size", "32", "--crop-ratio", "0.8", "--embedding-dim", "8"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert result.returncode != 0 and "tclr: Expected a clip, but rank 1 got none." in result.stderr
+    assert not (tmp_path / "run/encoder.safetensors").exists()
 
 
 @pytest.mark.parametrize(("count", "change"), [(1, {"accumulate": 3}), (2, {"batch_size": 5}), (4, {"accumulate": 2})])
