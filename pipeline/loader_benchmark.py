@@ -20,11 +20,10 @@ from torch import Tensor
 
 from tclr.pipeline.benchmark import BenchRow, measure_cpu_s, measure_s
 from tclr.pipeline.extract import extract_clip
-from tclr.pipeline.loader import BATCHES_AHEAD, load_batches
-from tclr.pipeline.losses import aggregate_ranking_loss
-from tclr.pipeline.pretrain import Trainer
+from tclr.pipeline.loader import load_batches
 from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.store import Store
+from tclr.pipeline.trainer import Trainer
 from tclr.pipeline.tuples import TupleDataset
 from tclr.schemas.config import AlignConfig, DetectConfig, PretrainConfig
 
@@ -104,16 +103,7 @@ def bench_codec(store: Path, jpegs: Sequence[Path], codec: str, runs: int) -> Be
 
 def _bare_step(trainer: Trainer, x: Tensor, weights: Tensor) -> None:
     """Take a step on pictures that are there, for a loss that costs nothing."""
-    loss = (trainer.model(x) * weights).sum()
-    trainer.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    trainer.optimizer.step()
-
-
-def _full_step(trainer: Trainer, frames: Tensor, step: int) -> None:
-    """Take a step of training on frames as they were read."""
-    embeddings = trainer._embed(trainer._augmented(frames, 0, step), len(frames))
-    loss = aggregate_ranking_loss(embeddings, trainer.config.margin)
+    loss = (trainer.model.encoder(x) * weights).sum()
     trainer.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     trainer.optimizer.step()
@@ -126,22 +116,17 @@ def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
     """
     trainer = Trainer(store, config, None)
     trainer.model.train()
-    tuples, size = trainer.train_tuples, config.batch_size
-    shape = (size * tuples.n_frames, 3, config.image_size, config.image_size)
+    shape = (config.batch_size * trainer.train_tuples.n_frames, 3, config.image_size, config.image_size)
     x = torch.rand(shape).to(memory_format=torch.channels_last)
     weights = torch.rand(shape[0], config.embedding_dim) / shape[0]
-    batches = [[(i * size + j) % len(tuples) for j in range(size)] for i in range(STEPS_A_RUN + 1 + BATCHES_AHEAD)]
     _bare_step(trainer, x, weights)
     ratios = []
     for _ in range(runs):
         bare_s = measure_s(lambda: [_bare_step(trainer, x, weights) for _ in range(STEPS_A_RUN)])
-        reading = load_batches(tuples, batches, num_workers=config.num_workers, device=trainer.device)
-        with closing(reading):  # type: ignore[type-var]
-            next(reading)
-            full_s = measure_s(
-                lambda reading=reading: [_full_step(trainer, next(reading).frames, i) for i in range(STEPS_A_RUN)]
-            )
-        ratios.append(full_s / bare_s)
+        trainer.step = 0
+        with closing(trainer.steps()) as steps:  # type: ignore[type-var]
+            next(steps)
+            ratios.append(measure_s(lambda steps=steps: [next(steps) for _ in range(STEPS_A_RUN)]) / bare_s)
     return BenchRow("training step", "the network's part", tuple(ratios))
 
 
