@@ -17,6 +17,7 @@ from tclr.schemas.errors import SettingError
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CONFIG = PretrainConfig(
+    recipe="paper",
     epochs=1, batch_size=4, anchors_per_clip=3, n_following=4, image_size=32, crop_ratio=0.8, embedding_dim=8,
     learning_rate=0.003, val_share=0.3, optimizer="adamw", schedule="cosine", grad_clip=5, ema=0.9,
 )  # fmt: skip
