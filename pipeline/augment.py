@@ -93,36 +93,30 @@ def cut(x: Tensor, u: Tensor, mirrored: Tensor, config: PretrainConfig) -> Tenso
     Tensor
         (N, 3, image_size, image_size). Beyond the crop's edge the picture is mirrored.
     """
-    size = config.image_size
-    shrink = x.shape[-1] * config.crop_ratio / size
-    if shrink > 1:  # area-average first: a sampling grid alone would alias
-        side = max(size, round(x.shape[-1] / shrink))
-        x = functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    size, n_crops = config.image_size, len(x)
+    whole = round(size / config.crop_ratio)
+    if x.shape[-1] > whole:  # average first: a sampling grid alone would alias
+        x = functional.interpolate(x, size=(whole, whole), mode="bilinear", antialias=True, align_corners=False)
     signed = 2 * u - 1
-    room = 1 - config.crop_ratio
-    scale = config.crop_ratio * (1 + config.zoom * signed[:, 3])
+    # whole pixels, so that a part that is neither turned nor resized is not blurred either
+    margin = whole - size
+    places = torch.floor(u[:, 1:3] * (margin + 1)) if config.augment != "none" else margin // 2 + 0 * u[:, 1:3]
+    shift = (2 * places - margin) / whole
+    scale = size / whole * (1 + config.zoom * signed[:, 3])
     stretch = 1 + 0.5 * config.zoom * signed[:, 4]
     angle = math.radians(config.rotation_deg) * signed[:, 5]
     cos, sin = torch.cos(angle), torch.sin(angle)
-    side = torch.where(mirrored, -1.0, 1.0)
-    zero = torch.zeros_like(scale)
+    side = torch.where(mirrored, -1.0, 1.0).to(u.dtype)
     rows = [
-        [scale * stretch * cos * side, -scale * sin, room * signed[:, 1]],
-        [scale * stretch * sin * side, scale * cos, room * signed[:, 2]],
-        [config.tilt * signed[:, 6], config.tilt * signed[:, 7], zero + 1],
+        [scale * stretch * cos * side, -scale * sin, shift[:, 0]],
+        [scale * stretch * sin * side, scale * cos, shift[:, 1]],
+        [config.tilt * signed[:, 6], config.tilt * signed[:, 7], torch.ones_like(scale)],
     ]
     maps = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
     steps = (torch.arange(size, device=x.device, dtype=x.dtype) + 0.5) * 2 / size - 1
-    plane = torch.stack(
-        [
-            steps.expand(size, size),
-            steps[:, None].expand(size, size),
-            torch.ones_like(x[0, 0, 0, 0]).expand(size, size),
-        ],
-        dim=-1,
-    )
-    places = plane.view(1, -1, 3) @ maps.transpose(1, 2)
-    grid = (places[..., :2] / places[..., 2:]).view(-1, size, size, 2)
+    plane = torch.stack([*torch.meshgrid(steps, steps, indexing="xy"), steps.new_ones(size, size)], dim=-1)
+    seen = plane.view(1, -1, 3) @ maps.transpose(1, 2)
+    grid = (seen[..., :2] / seen[..., 2:]).view(n_crops, size, size, 2)
     return functional.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 

@@ -1,8 +1,9 @@
-"""Facial movement from landmarks: what the geometry companion of pretraining asks the encoder to predict.
+"""Facial movement from landmarks and blendshapes: what the geometry companion of pretraining has the encoder predict.
 
 Landmarks of a clip are brought to one head pose by a rigid fit on points that no muscle moves much; then the clip's
 median face is taken away. What is left is how each point has moved against the person's usual face, without head
-pose, position, size or identity. No label is needed: landmarks come with the store.
+pose, position, size or identity. Blendshapes, where the detector gives them, have their median taken away, too. No
+label is needed: all of it comes with the store.
 
 Source of the rigid fit: Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
 IEEE TPAMI 1991.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 
 MESH_PAIRS = (
     *((33, 263), (133, 362), (159, 386), (145, 374), (70, 300), (63, 293), (105, 334), (66, 296), (107, 336)),
@@ -32,6 +34,8 @@ IBUG_RIGID = (0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45)
 UNIT = 0.03
 """One unit of movement as a share of the distance between the outer eye corners; chosen by us: about the spread of
 all coordinates on rendered people, so that targets are near 1."""
+BLENDSHAPE_UNIT = 0.15
+"""The same for blendshapes, which are 0..1."""
 ROUNDS = 3
 """Fits to a reference, which is a frame at first and then the median of what was fitted; chosen by us: the third moves
 nothing by more than a thousandth."""
@@ -117,25 +121,53 @@ def upright(face: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
     return (face - face.mean(axis=0)) @ np.stack([x, np.cross(z, x), z], axis=1)
 
 
-def mirror_index(n_targets_: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tell what a mirrored picture's movement is: ``moved[..., index] * sign``.
+def mirror_index(n_numbers: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tell what a mirrored picture's targets are: ``targets[..., index] * sign``.
+
+    Parameters
+    ----------
+    n_numbers : int
+        G of ``clip_targets``, which says what they are of.
 
     Returns
     -------
     (ndarray, ndarray)
-        (G,) int64 and (G,) float32: right and left points change places, and x its sign.
+        (G,) int64 and (G,) float32: right and left change places, and x its sign.
     """
-    by_count = {n_targets(count): topology for count, topology in _TOPOLOGY.items()}
-    pairs, middle, _ = by_count[n_targets_]
-    points = np.array([*(2 * i + side for i in range(len(pairs)) for side in (1, 0)), *range(2 * len(pairs), 0)])
-    points = np.concatenate([points, 2 * len(pairs) + np.arange(len(middle))]).astype(np.int64)
+    n_blendshapes = len(BLENDSHAPE_NAMES)
+    kinds = {n_targets(count) + extra: (count, extra) for count in _TOPOLOGY for extra in (0, n_blendshapes)}
+    n_landmarks, extra = kinds[n_numbers]
+    pairs, middle, _ = _TOPOLOGY[n_landmarks]
+    sides = [2 * i + side for i in range(len(pairs)) for side in (1, 0)]
+    points = np.array([*sides, *range(2 * len(pairs), 2 * len(pairs) + len(middle))], np.int64)
     index = (3 * points[:, None] + np.arange(3)).ravel()
-    return index, np.tile(np.array([-1, 1, 1], np.float32), len(points))
+    sign = np.tile(np.array([-1, 1, 1], np.float32), len(points))
+    if extra:
+        swapped = [
+            name.replace("Left", "\0").replace("Right", "Left").replace("\0", "Right") for name in BLENDSHAPE_NAMES
+        ]
+        index = np.append(index, len(index) + np.array([BLENDSHAPE_NAMES.index(name) for name in swapped]))
+        sign = np.append(sign, np.ones(extra, np.float32))
+    return index, sign
 
 
 def clip_targets(store: Store, info: ClipInfo) -> np.ndarray:
-    """Return ``movement`` of a clip of a store, (T, G) float32; G is 0 where its landmarks are of no known kind."""
+    """Return movement and blendshapes of a clip against its median face.
+
+    Returns
+    -------
+    ndarray
+        (T, G) float32: ``movement``, then, where the store has them, the 52 blendshapes less their median in
+        ``BLENDSHAPE_UNIT``. NaN where there is no face. G is 0 where its landmarks are of no known kind.
+    """
     landmarks = store.read(info, "landmarks")
     if landmarks.shape[1] not in _TOPOLOGY:
         return np.zeros((len(landmarks), 0), np.float32)
-    return movement(landmarks)
+    moved = movement(landmarks)
+    if "blendshapes" not in store.fields(info):
+        return moved
+    shapes = store.read(info, "blendshapes")
+    known = np.isfinite(shapes).all(axis=1)
+    if known.any():
+        shapes = (shapes - np.median(shapes[known], axis=0)) / BLENDSHAPE_UNIT
+    return np.concatenate([moved, shapes.astype(np.float32)], axis=1)

@@ -174,7 +174,7 @@ class PretrainConfig(Settings):
         1.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
     )
     geometry_components: int = Field(
-        32, ge=1, description="Directions of movement that are predicted, the largest ones, each of unit variance."
+        48, ge=1, description="Directions of movement that are predicted, the largest ones, each of unit variance."
     )
     supervision_weight: float = Field(
         0.0, ge=0, description="Weight of the store's AU labels, instead of geometry: for a ceiling to compare with."

@@ -5,6 +5,7 @@ from scipy.spatial.transform import Rotation
 from tclr.pipeline import geometry
 from tclr.pipeline.geometry import clip_targets, fit_rigid, mirror_index, movement, n_targets
 from tclr.pipeline.store import Store
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 
 MESH_SPREAD = 60.0
 
@@ -99,11 +100,23 @@ def test_mirrored_picture_has_the_mirrored_movement(n_landmarks):
     np.testing.assert_allclose(movement(mirrored), movement(clip)[:, index] * sign, atol=0.02)
 
 
-def test_targets_of_a_clip_come_from_its_landmarks(tmp_path, make_store):
+def test_targets_of_a_clip_are_movement_and_blendshapes_against_the_median(tmp_path, make_store):
     with Store(make_store(tmp_path / "store", n_subjects=1, n_frames=12, no_face=(3,))) as store:
-        targets = clip_targets(store, store.clips[0])
-        np.testing.assert_array_equal(targets, movement(store.read(store.clips[0], "landmarks")))
-    assert targets.shape == (12, n_targets(68)) and np.isnan(targets[3]).all() and np.isfinite(targets[4]).all()
+        info, moved = store.clips[0], n_targets(68)
+        targets, shapes = clip_targets(store, info), store.read(store.clips[0], "blendshapes")
+        np.testing.assert_array_equal(targets[:, :moved], movement(store.read(info, "landmarks")))
+    expected = (shapes - np.nanmedian(shapes, axis=0)) / geometry.BLENDSHAPE_UNIT
+    np.testing.assert_allclose(targets[:, moved:], expected, rtol=1e-5)
+    assert targets.shape == (12, moved + 52) and np.isnan(targets[3]).all() and np.isfinite(targets[4]).all()
+
+
+def test_mirrored_picture_has_the_mirrored_blendshapes():
+    index, sign = mirror_index(n_targets(478) + 52)
+    names = [BLENDSHAPE_NAMES[i - n_targets(478)] for i in index[n_targets(478) :]]
+    assert names[BLENDSHAPE_NAMES.index("mouthSmileLeft")] == "mouthSmileRight"
+    assert names[BLENDSHAPE_NAMES.index("browDownRight")] == "browDownLeft"
+    assert names[BLENDSHAPE_NAMES.index("jawOpen")] == "jawOpen" and (sign[n_targets(478) :] == 1).all()
+    np.testing.assert_array_equal(index[index], np.arange(n_targets(478) + 52))
 
 
 def test_landmarks_of_an_unknown_kind_give_no_targets():
