@@ -25,14 +25,14 @@ from tclr.pipeline.losses import aggregate_ranking_loss
 from tclr.pipeline.pretrain import Trainer
 from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.store import Store
-from tclr.pipeline.tuples import TupleDataset
+from tclr.pipeline.tuples import TupleBatch, TupleDataset
 from tclr.schemas.config import AlignConfig, DetectConfig, PretrainConfig
 
 CODECS = ("none", "lz4", "zstd")
 JPEG_QUALITY = 95
 RESIZED_PX, CROP_PX = 256, 224
 """Sides of the paper's pictures, resized and cropped."""
-MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, as the paper's trainer has them."""
 TUPLES_A_RUN, TUPLES_A_BATCH = 24, 4
 """Chosen by us: 288 frames, some tenths of a second."""
@@ -67,7 +67,7 @@ def read_jpegs(paths: Sequence[Path], rng: np.random.Generator) -> Tensor:
     Tensor
         (n, 3, 224, 224) float32.
     """
-    mean, std = (torch.from_numpy(values)[:, None, None] for values in (MEAN, STD))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     pictures = []
     for path in paths:
         with Image.open(path) as file:
@@ -131,16 +131,23 @@ def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
     x = torch.rand(shape).to(memory_format=torch.channels_last)
     weights = torch.rand(shape[0], config.embedding_dim) / shape[0]
     batches = [[(i * size + j) % len(tuples) for j in range(size)] for i in range(STEPS_A_RUN + 1 + BATCHES_AHEAD)]
-    _bare_step(trainer, x, weights)
+
+    def bare() -> None:
+        for _ in range(STEPS_A_RUN):
+            _bare_step(trainer, x, weights)
+
+    def full(reading: Iterator[TupleBatch]) -> None:
+        for step in range(STEPS_A_RUN):
+            _full_step(trainer, next(reading).frames, step)
+
+    bare()
     ratios = []
     for _ in range(runs):
-        bare_s = measure_s(lambda: [_bare_step(trainer, x, weights) for _ in range(STEPS_A_RUN)])
+        bare_s = measure_s(bare)
         reading = load_batches(tuples, batches, num_workers=config.num_workers, device=trainer.device)
         with closing(reading):  # type: ignore[type-var]
             next(reading)
-            full_s = measure_s(
-                lambda reading=reading: [_full_step(trainer, next(reading).frames, i) for i in range(STEPS_A_RUN)]
-            )
+            full_s = measure_s(partial(full, reading))
         ratios.append(full_s / bare_s)
     return BenchRow("training step", "the network's part", tuple(ratios))
 
