@@ -65,7 +65,7 @@ def _decode_zstd(data: bytes, frames: Mapping[int, np.ndarray]) -> None:
     unwanted = np.empty_like(next(iter(frames.values())))
     with pa.CompressedInputStream(pa.BufferReader(data), "zstd") as stream:
         for row in range(max(frames) + 1):
-            rest = memoryview(frames.get(row, unwanted)).cast("B")
+            rest = frames.get(row, unwanted).data.cast("B")
             while rest:
                 count = stream.readinto(rest)
                 if not count:

@@ -31,7 +31,7 @@ CODECS = ("none", "lz4", "zstd")
 JPEG_QUALITY = 95
 RESIZED_PX, CROP_PX = 256, 224
 """Sides of the paper's pictures, resized and cropped."""
-MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, as the paper's trainer has them."""
 TUPLES_A_RUN, TUPLES_A_BATCH = 24, 4
 """Chosen by us: 288 frames, some tenths of a second."""
@@ -66,7 +66,7 @@ def read_jpegs(paths: Sequence[Path], rng: np.random.Generator) -> Tensor:
     Tensor
         (n, 3, 224, 224) float32.
     """
-    mean, std = (torch.from_numpy(values)[:, None, None] for values in (MEAN, STD))
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     pictures = []
     for path in paths:
         with Image.open(path) as file:

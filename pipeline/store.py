@@ -390,7 +390,7 @@ class _FrameChunks:
         elif self.codec == "none" or stored.filter_mask:
             for inside, frame in frames.items():
                 start = stored.byte_offset + inside * frame.nbytes
-                _check_length(os.preadv(self._file, [frame], start), frame.nbytes)
+                _check_length(os.preadv(self._file, [frame.data], start), frame.nbytes)
         else:
             data = os.pread(self._file, stored.size, stored.byte_offset)
             _check_length(len(data), stored.size)

@@ -125,7 +125,7 @@ class PretrainConfig(Settings):
     accumulate: int = Field(1, ge=1, description="Micro-batches that a step is done in, to save memory.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
     layout: Literal["following", "pairs"] = Field(
-        "following", description="Tuples of frames that follow an anchor, or of neighbours from all over the clip."
+        "pairs", description="Tuples of frames that follow an anchor, or of neighbours from all over the clip."
     )
     spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k).")
     spacing_min_s: float = Field(
@@ -138,13 +138,13 @@ class PretrainConfig(Settings):
         "forward", description="Whether tuples run forward in time, or half of them backwards."
     )
     match: Literal["none", "pose"] = Field(
-        "none",
+        "pose",
         description="Take following frames as they come, or near there with the head as in the anchor.",
     )
     match_window: float = Field(
         0.5, gt=0, le=0.5, description="How far from its place a matched frame may lie, as a share of the spacing."
     )
-    n_following: int = Field(10, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
+    n_following: int = Field(6, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
     image_size: int = Field(
         224, ge=32, le=1024, description="Encoder input in pixels, a random crop of the resized crop."
     )
@@ -161,10 +161,10 @@ class PretrainConfig(Settings):
     )
     light_jitter: float = Field(0.3, ge=0, le=1, description="Strongest light from one side, as a logarithm.")
     blur: float = Field(0.2, ge=0, le=1, description="Share of pictures that are blurred.")
-    ranking_weight: float = Field(1.0, ge=0, description="Weight of the ranking loss.")
+    ranking_weight: float = Field(0.3, ge=0, description="Weight of the ranking loss.")
     margin: float = Field(0.03, ge=0, description="Margin of each triplet loss.")
     margin_per_s: float = Field(0.0, ge=0, description="What a second between the two frames adds to the margin.")
-    contrast_weight: float = Field(0.0, ge=0, description="Weight of telling near from far frames of a clip (InfoNCE).")
+    contrast_weight: float = Field(0.3, ge=0, description="Weight of telling near from far frames of a clip (InfoNCE).")
     contrast_temperature: float = Field(0.1, gt=0, description="Temperature of that term.")
     contrast_min_s: float = Field(0.4, ge=0, description="Seconds from which on frames count as far in it.")
     cross_subject_weight: float = Field(
@@ -184,9 +184,9 @@ class PretrainConfig(Settings):
     learning_rate: float = Field(0.001, gt=0, description="Learning rate.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(0.05, ge=0, description="Weight decay; with adamw none on norms and biases.")
-    schedule: Literal["constant", "cosine"] = Field("constant", description="Learning rate after the warm-up.")
-    warmup_epochs: float = Field(0.0, ge=0, description="Epochs in which the learning rate rises from 0.")
-    grad_clip: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0 does not clip.")
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate after the warm-up.")
+    warmup_epochs: float = Field(0.3, ge=0, description="Epochs in which the learning rate rises from 0.")
+    grad_clip: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 does not clip.")
     ema: float = Field(
         0.0, ge=0, lt=1, description="Decay a step of the averaged weights that are validated and released; 0 for none."
     )
