@@ -18,6 +18,7 @@ COMMANDS = {
     "preprocess": "Detect, align and store the faces of a folder of videos or a dataset.",
     "inspect": "Show or verify what a store holds.",
     "pretrain": "Train an encoder without labels by temporal consistency.",
+    "ablate": "Train variants of the pretraining recipe and judge each on people it has not seen.",
     "fit-au": "Fit an Action Unit head on a frozen encoder from a store with labels.",
     "embed": "Export per-frame embeddings and Action Units to Parquet.",
     "report": "Write one HTML page that shows a run.",

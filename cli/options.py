@@ -4,27 +4,50 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
 from pydantic.fields import FieldInfo
 
-from tclr.schemas.config import Settings, parse_settings
+from tclr.schemas.config import PAPER, PretrainConfig, Settings, parse_settings
 from tclr.schemas.errors import SettingError
 
 TABLES = ("detect", "align", "pretrain", "fit_au", "embed")
 
 
-def _option(name: str, field: FieldInfo) -> Callable[[Any], Any]:
+def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any], Any]:
     flag = name.replace("_", "-")
-    help_text = f"{field.description}  [default: {field.default}]"
+    differs = kind is PretrainConfig and PAPER.get(name, field.default) != field.default
+    paper = f"; paper: {PAPER[name]}" if differs else ""
+    help_text = f"{field.description}  [default: {field.default}{paper}]"
     if field.annotation is bool:
         return click.option(f"--{flag}/--no-{flag}", name, default=None, help=help_text)
     if get_origin(field.annotation) is Literal:
         return click.option(f"--{flag}", name, type=click.Choice(get_args(field.annotation)), help=help_text)
     return click.option(f"--{flag}", name, type=field.annotation, help=help_text)
+
+
+def given_options(
+    kind: type[Settings], without: Sequence[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option for every field of a settings class but some; pass only those that were given, as ``common``."""
+    fields = {name: field for name, field in kind.model_fields.items() if name not in without}
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **values: Any) -> None:
+            given = {name: values.pop(name) for name in fields}
+            chosen = {name: value for name, value in given.items() if value is not None}
+            parse_settings(kind, chosen, "the command line")
+            function(*args, common=chosen, **values)
+
+        for name, field in reversed(list(fields.items())):
+            wrapper = _option(kind, name, field)(wrapper)
+        return wrapper
+
+    return decorate
 
 
 def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
@@ -67,7 +90,7 @@ def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., None]],
 
         for kind in reversed(list(kinds.values())):
             for name, field in reversed(list(kind.model_fields.items())):
-                wrapper = _option(name, field)(wrapper)
+                wrapper = _option(kind, name, field)(wrapper)
         config_option = click.option(
             "--config", type=click.Path(path_type=Path), help="TOML file with settings, one table a stage."
         )

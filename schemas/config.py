@@ -181,7 +181,7 @@ class PretrainConfig(Settings):
     )
     embedding_dim: int = Field(256, ge=2, le=4096, description="Length of the embedding.")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="Optimizer.")
-    learning_rate: float = Field(0.001, gt=0, description="Learning rate.")
+    learning_rate: float = Field(0.002, gt=0, description="Learning rate.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     weight_decay: float = Field(0.05, ge=0, description="Weight decay; with adamw none on norms and biases.")
     schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate after the warm-up.")
