@@ -42,12 +42,24 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "light not changed": {"colour_jitter": 0, "light_jitter": 0, "blur": 0},
     "not turned or tilted": {"rotation_deg": 0, "zoom": 0, "tilt": 0},
     "not mirrored": {"flip": 0},
-    "forward only": {"direction": "forward"},
+    "following frames": {
+        "layout": "following",
+        "match": "none",
+        "spacing_min_s": 0.08,
+        "spacing_max_s": 0.36,
+        "direction": "both",
+    },
+    "following frames, forward": {
+        "layout": "following",
+        "match": "none",
+        "spacing_min_s": 0.08,
+        "spacing_max_s": 0.36,
+    },
     "margin growing with time": {"margin_per_s": 0.1},
     "cross-subject term": {"cross_subject_weight": 0.3},
     "constant learning rate": {"schedule": "constant", "warmup_epochs": 0},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0},
-    "not averaged": {"ema": 0},
+    "averaged weights": {"ema": 0.99},
 }
 """Named changes of the default recipe; each is a row of the table."""
 RANKING_SPACING_S = 0.08

@@ -234,7 +234,8 @@ def draw_pairs(times: ClipTimes, config: PretrainConfig, rng: np.random.Generato
     Returns
     -------
     ndarray
-        (F,) int64. Places are ``PAIR_GAP_S`` apart as long as there are such; in a short clip they may repeat.
+        (F,) int64. Places are ``PAIR_GAP_S`` apart as long as there are such, then two rows; in a very short clip
+        rows may repeat.
     """
     starts = np.concatenate([np.arange(start, stop - 1) for start, stop in times.runs.tolist()])
     first = int(rng.choice(starts))
@@ -242,8 +243,9 @@ def draw_pairs(times: ClipTimes, config: PretrainConfig, rng: np.random.Generato
     clock = times.timestamp
     for _ in range((config.n_following + 2) // 2 - 1):
         apart = np.abs(clock[starts][:, None] - clock[chosen]).min(axis=1)
-        free = starts[apart >= PAIR_GAP_S - TOLERANCE]
-        free = free if len(free) else starts
+        rows_apart = np.abs(starts[:, None] - chosen).min(axis=1)
+        wanted = (apart >= PAIR_GAP_S - TOLERANCE, rows_apart > 1, np.ones(len(starts), bool))
+        free = starts[next(mask for mask in wanted if mask.any())]
         if config.match == "pose":
             turned = np.nan_to_num(np.linalg.norm(times.pose[free] - times.pose[first], axis=1), nan=np.inf)
             free = free[np.argsort(turned, kind="stable")[: max(1, round(MATCHED_SHARE * len(free)))]]

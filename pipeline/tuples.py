@@ -304,7 +304,11 @@ class TupleDataset:
         for place, index in enumerate(indices):
             number, rows = self.rows(epoch, index)
             clip = self._clip(number)
-            self.store.read_rows(self.clips[number], rows, frames[place].numpy())
+            once, places = np.unique(rows, return_inverse=True)
+            if len(once) == len(rows):
+                self.store.read_rows(self.clips[number], rows, frames[place].numpy())
+            else:  # pairs of a very short clip
+                frames[place] = torch.from_numpy(self.store.read_rows(self.clips[number], once)[places])
             timestamp = clip.times.timestamp
             seconds[place] = timestamp[rows] - timestamp[rows[0]]
             drawn_epoch = epoch if self.anchors_per_clip else 0

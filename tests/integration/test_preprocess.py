@@ -247,7 +247,7 @@ def test_changed_span_and_resampling_reach_the_store_and_its_tuples(tmp_path, mo
             (info,) = store.clips
             numbers = store.read(info, "source_frame")
             assert numbers[0] == first and 14 <= len(numbers) <= 16
-            whole, longer = (PretrainConfig(n_following=len(numbers) - 2 + more) for more in (0, 1))
+            whole, longer = (PretrainConfig(recipe="paper", n_following=len(numbers) - 2 + more) for more in (0, 1))
             assert index_clips(store, ["a"], whole) == [info]
             with pytest.raises(InputError, match=f"the longest run of a in .* has {len(numbers)}"):
                 index_clips(store, ["a"], longer)

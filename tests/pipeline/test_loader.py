@@ -15,7 +15,7 @@ from tclr.schemas.errors import StoreError, TclrError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CONFIG = PretrainConfig(n_following=4, spacing_min_s=0.04, spacing_max_s=0.2, direction="both")
+CONFIG = PretrainConfig(recipe="paper", n_following=4, spacing_min_s=0.04, spacing_max_s=0.2, direction="both")
 BATCHES = [[0, 1, 2, 3], [4, 5, 6, 7], [8], [11, 10, 9]]
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from tclr.schemas.config import PretrainConfig
 
 
 def rates(n_steps, **settings):
-    config = PretrainConfig(learning_rate=0.1, **settings)
+    config = PretrainConfig(**{"recipe": "paper", "learning_rate": 0.1, **settings})
     return [learning_rate(step, 10, config) for step in range(n_steps)]
 
 
@@ -42,7 +42,7 @@ def test_adamw_decays_weights_but_neither_norms_nor_biases():
 
 
 def test_sgd_decays_everything_as_torch_does():
-    groups = make_optimizer(nn.BatchNorm2d(4), PretrainConfig(weight_decay=0.5)).param_groups
+    groups = make_optimizer(nn.BatchNorm2d(4), PretrainConfig(recipe="paper", weight_decay=0.5)).param_groups
     assert len(groups) == 1 and groups[0]["weight_decay"] == 0.5 and groups[0]["momentum"] == 0.9
 
 

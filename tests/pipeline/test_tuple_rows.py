@@ -4,6 +4,7 @@ import pytest
 from tclr.pipeline.tuple_rows import (
     ClipTimes,
     Spacing,
+    draw_pairs,
     draw_rows,
     find_anchors,
     find_runs,
@@ -26,7 +27,7 @@ def clip(timestamp, breaks=(), pose=None):
 
 
 def settings(**changes):
-    return PretrainConfig(n_following=4, **changes)
+    return PretrainConfig(**{"recipe": "paper", "n_following": 4, **changes})
 
 
 def draws(n, seed=0):
@@ -210,3 +211,43 @@ def test_fixed_rows_spread_over_the_clip_at_the_middle_of_the_spacings():
     assert len(fixed_rows(clip(np.arange(15) / 25), spacing, 4, 8)) == 2
     short = fixed_rows(clip(np.arange(8) / 25), spacing, 4, 8)  # has the largest spacing that fits
     np.testing.assert_array_equal(short[:, -1], [7])
+
+
+def pairs_of(times, n_following=6, seed=0, **changes):
+    config = PretrainConfig(layout="pairs", n_following=n_following, **changes)
+    return draw_pairs(times, config, np.random.default_rng(seed))
+
+
+def test_pairs_are_neighbours_of_one_run_from_places_far_apart():
+    times = clip(np.arange(200) / 25, breaks=(60, 131))
+    for seed in range(50):
+        rows = pairs_of(times, seed=seed, match="none")
+        pairs = rows.reshape(4, 2)
+        assert (np.diff(pairs, axis=1) == 1).all() and not set(pairs[:, 1]) & {60, 131}
+        gaps = np.abs(pairs[:, None, 0] - pairs[None, :, 0])[~np.eye(4, dtype=bool)]
+        assert gaps.min() >= 10  # 0.4 s
+        away = np.abs(pairs[:, 0] - pairs[0, 0])
+        assert (np.diff(away) >= 0).all()
+    anywhere = np.concatenate([pairs_of(times, seed=seed, match="none") for seed in range(50)])
+    assert anywhere.min() < 20 and anywhere.max() > 180
+
+
+def test_matched_pairs_have_the_head_turned_as_the_anchor():
+    pose = np.zeros((200, 3), np.float32)
+    pose[:, 1] = np.sin(np.arange(200) / 9)
+    times = clip(np.arange(200) / 25, pose=pose)
+    spread = {
+        match: np.mean(
+            [np.abs(np.diff(pose[pairs_of(times, seed=s, match=match)[[0, 2, 4, 6]], 1])).mean() for s in range(40)]
+        )
+        for match in ("none", "pose")
+    }
+    assert spread["pose"] < 0.5 * spread["none"]
+    unknown = clip(np.arange(200) / 25, pose=np.full((200, 3), np.nan, np.float32))
+    assert len(np.unique(pairs_of(unknown, match="pose"))) == 8
+
+
+def test_pairs_of_a_short_clip_come_closer_and_at_last_repeat():
+    rows = pairs_of(clip(np.arange(20) / 25), match="none")
+    assert len(np.unique(rows)) == 8
+    assert pairs_of(clip(np.arange(8) / 25), match="none", seed=1).max() <= 7

@@ -1,0 +1,124 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tclr.cli.main import cli
+from tclr.pipeline import ablation
+from tclr.pipeline.ablation import (
+    VARIANTS,
+    AblationResult,
+    blendshape_rows,
+    landmark_rows,
+    markdown_table,
+    ranking_accuracy,
+    run_ablation,
+    summarise,
+    variant_config,
+)
+from tclr.pipeline.encoder import load_encoder
+from tclr.pipeline.store import Store
+from tclr.schemas.config import PretrainConfig
+from tclr.schemas.errors import SettingError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+COMMON = {
+    "epochs": 1, "batch_size": 4, "image_size": 32, "crop_ratio": 0.8, "embedding_dim": 8, "n_following": 4,
+    "anchors_per_clip": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory, make_store):
+    folder = tmp_path_factory.mktemp("ablation")
+    return make_store(folder / "people", n_frames=24), make_store(folder / "probe", n_subjects=4, n_frames=24, seed=1)
+
+
+def test_every_variant_is_a_valid_change_of_the_default_recipe():
+    default = PretrainConfig()
+    for name in VARIANTS:
+        config = variant_config(name, 3, {"epochs": 2})
+        assert (config.seed, config.epochs) == (3, 2)
+        assert name == "tclr" or config.model_copy(update={"seed": 0, "epochs": default.epochs}) != default
+    assert variant_config("paper", 0, {}) == PretrainConfig(recipe="paper")
+    assert variant_config("without geometry", 0, {"geometry_weight": 5}).geometry_weight == 0
+    with pytest.raises(SettingError, match="Unknown variant 'no such'. Known variants: tclr, paper"):
+        variant_config("no such", 0, {})
+
+
+def test_campaign_goes_seed_by_seed_keeps_what_is_done_and_goes_on(tmp_path, stores, monkeypatch):
+    people, probe = stores
+    first = list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0], COMMON))
+    assert [(r.variant, r.seed) for r in first] == [
+        ("landmarks", 0), ("blendshapes", 0), ("random", 0), ("tclr", 0), ("supervised", 0),
+    ]  # fmt: skip
+    assert first[3].frames == 2 * 2 * 6 and 0 <= first[3].f1 <= 1 and set(first[3].au_f1) == {"AU01", "AU12"}
+    assert first[0].ranking is None and 0 <= first[3].ranking <= 1
+    monkeypatch.setattr(ablation, "pretrain", None)  # what is done is not trained again
+    assert list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0], COMMON)) == first
+    monkeypatch.undo()
+    both = list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0, 1], COMMON))
+    assert [(r.variant, r.seed) for r in both[2:]] == [
+        ("random", 0), ("random", 1), ("tclr", 0), ("supervised", 0), ("tclr", 1), ("supervised", 1),
+    ]  # fmt: skip
+    assert both[6].f1 != first[3].f1
+
+
+def test_ceiling_learns_the_labels(tmp_path, stores):
+    people, probe = stores
+    settings = {**COMMON, "epochs": 12, "anchors_per_clip": 6, "augment": "none", "learning_rate": 0.005}
+    results = {r.variant: r for r in run_ablation(people, probe, tmp_path, ["supervised"], [0], settings)}
+    assert results["supervised"].roc_auc > 0.95 > results["landmarks"].roc_auc
+
+
+def test_baselines_are_landmarks_in_the_crop_and_blendshapes(stores):
+    with Store(stores[1]) as store:
+        info = store.clips[0]
+        landmarks = store.read(info, "landmarks", 2, 5)
+        np.testing.assert_allclose(landmark_rows(store, info, 2, 5), landmarks[..., :2].reshape(3, -1), rtol=1e-5)
+        np.testing.assert_array_equal(blendshape_rows(store, info, 2, 5), store.read(info, "blendshapes", 2, 5))
+
+
+def test_ranking_is_that_of_tuples_with_one_spacing_for_all_variants(stores):
+    encoder = load_encoder("random", image_size=32, embedding_dim=8)
+    config = PretrainConfig(**COMMON)
+    measured = ranking_accuracy(stores[1], encoder, config)
+    assert measured == ranking_accuracy(stores[1], encoder, variant_config("paper", 0, COMMON))
+    pairs = []
+    with Store(stores[1]) as store:
+        for info in store.clips:  # 24 frames at 25 frames/s: a tuple of 0, 1, 3, ..., 9 frames fits from rows 0 to 14
+            for row in np.linspace(0, 14, 8).round().astype(int):
+                rows = row + np.array([0, 1, 3, 5, 7, 9])
+                embeddings = encoder.embed(store.read_frames(info)[rows])
+                distances = ((embeddings[1:] - embeddings[0]) ** 2).sum(axis=1)
+                pairs.append(distances[:-1] < distances[1:])
+    assert measured == pytest.approx(np.mean(pairs), abs=0.02)
+
+
+def result(variant, seed, f1, ranking=0.6):
+    return AblationResult(variant, seed, f1, 0.7, {"AU01": f1}, ranking, 1200)
+
+
+def test_table_has_a_row_a_variant_with_its_spread_over_seeds():
+    results = [result("landmarks", 0, 0.4, None), result("tclr", 0, 0.5), result("tclr", 1, 0.7, 0.8)]
+    rows = summarise(results)
+    assert [row["variant"] for row in rows] == ["landmarks", "tclr"]
+    assert (rows[1]["f1"], rows[1]["f1_low"], rows[1]["f1_high"]) == (pytest.approx(0.6), 0.5, 0.7)
+    text = markdown_table(rows)
+    assert "| tclr | 2 | 0.600 (0.500 to 0.700) | 0.700 | 0.700 | 1,200 |" in text
+    assert "| landmarks | 1 | 0.400 | 0.700 |  | 1,200 |" in text
+
+
+def test_command_prints_and_writes_the_table(tmp_path, stores):
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in COMMON.items()]
+    arguments = ["ablate", *map(str, (*stores, tmp_path / "out")), "--variants", "paper, tclr", "--seeds", "1", *flags]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 0, done.output
+    table = (tmp_path / "out/table.md").read_text()
+    assert [line.split("|")[1].strip() for line in table.splitlines()[2:]] == [
+        "landmarks", "blendshapes", "random", "paper", "tclr",
+    ]  # fmt: skip
+    kept = json.loads((tmp_path / "out/paper/seed0/config.json").read_text())
+    assert kept["recipe"] == "paper" and kept["n_following"] == 4 and kept["optimizer"] == "sgd"
