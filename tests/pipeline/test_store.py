@@ -271,7 +271,7 @@ def test_read_rows_of_a_damaged_file_is_a_store_error_that_names_it(tmp_path, co
 
 
 def test_many_subjects_are_read_with_few_open_files(tmp_path, make_store):
-    root = make_store(tmp_path / "store", n_subjects=40, n_frames=8, size=16)
+    root = make_store(tmp_path / "store", n_subjects=30, n_clips=2, n_frames=8, size=16)
     next_file = os.open(os.devnull, os.O_RDONLY)
     os.close(next_file)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)

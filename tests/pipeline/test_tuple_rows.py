@@ -128,6 +128,13 @@ def test_a_slow_clip_gives_rows_that_differ():
     np.testing.assert_array_equal(np.diff(rows), 1)
 
 
+def test_nearest_rows_differ_and_stay_in_the_run_at_its_end():
+    clock = np.arange(10.0)
+    assert nearest_rows(clock, 0, 6, np.array([0, 1, 2.4, 3.6, 5])).tolist() == [0, 1, 2, 4, 5]
+    assert nearest_rows(clock, 0, 6, np.array([0, 1, 4.8, 5, 5.2])).tolist() == [0, 1, 3, 4, 5]
+    assert nearest_rows(clock, 2, 9, np.array([0, 0.1, 0.2, 0.3, 3])).tolist() == [2, 3, 4, 5, 6]
+
+
 def test_spacing_tells_what_fits():
     spacing, runs = Spacing(0.1, 0.5, in_seconds=True), np.array([[0, 12]])
     assert spacing.fits(np.arange(12) / 25, runs, 4)  # 0.44 s, exactly
