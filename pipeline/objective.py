@@ -51,6 +51,11 @@ class Objective(nn.Module):
         Numbers a frame that a companion predicts, see ``targets_for``; 0 where the store has none.
     """
 
+    target_mean: Tensor
+    target_basis: Tensor
+    mirror_index: Tensor
+    mirror_sign: Tensor
+
     def __init__(self, config: PretrainConfig, n_targets: int) -> None:
         super().__init__()
         self.config = config
