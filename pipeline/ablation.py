@@ -24,6 +24,7 @@ from tclr.pipeline.files import replacing
 from tclr.pipeline.losses import ranked_pairs
 from tclr.pipeline.pretrain import pretrain
 from tclr.pipeline.store import ClipInfo, Store
+from tclr.pipeline.trainer import WATCHED_SPACING_S
 from tclr.pipeline.tuples import TupleDataset
 from tclr.schemas.config import FitAuConfig, PretrainConfig
 from tclr.schemas.errors import SettingError
@@ -62,8 +63,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "averaged weights": {"ema": 0.99},
 }
 """Named changes of the default recipe; each is a row of the table."""
-RANKING_SPACING_S = 0.08
-"""Spacing of the tuples on which all variants are ranked; chosen by us: 12 frames then span most of a second."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def ranking_accuracy(store: Path, encoder: LoadedEncoder, config: PretrainConfig
     """
     with Store(store) as opened:
         subjects = opened.subjects
-    tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing_s=RANKING_SPACING_S)
+    tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing_s=WATCHED_SPACING_S)
     ranked = []
     for index in range(len(tuples)):
         frames = tuples.read(0, [index]).frames[0].numpy()

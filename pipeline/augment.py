@@ -52,7 +52,7 @@ def augment(frames: Tensor, draws: Tensor, config: PretrainConfig) -> Tensor:
     draws : Tensor
         (B, F, N_DRAWS) float32 in [0, 1), on the same device.
     config : PretrainConfig
-        Settings ``augment``, ``image_size``, ``crop_ratio``, ``flip``, ``rotation_deg``, ``zoom``, ``tilt``,
+        Settings ``augment``, ``image_size``, ``crop_ratio``, ``shift``, ``flip``, ``rotation_deg``, ``zoom``, ``tilt``,
         ``colour_jitter``, ``light_jitter`` and ``blur``.
 
     Returns
@@ -100,7 +100,11 @@ def cut(x: Tensor, u: Tensor, mirrored: Tensor, config: PretrainConfig) -> Tenso
     signed = 2 * u - 1
     # whole pixels, so that a part that is neither turned nor resized is not blurred either
     margin = whole - size
-    places = torch.floor(u[:, 1:3] * (margin + 1)) if config.augment != "none" else margin // 2 + 0 * u[:, 1:3]
+    reach = 0 if config.augment == "none" else round(config.shift * whole)
+    lowest, highest = max(margin // 2 - reach, 0), min((margin + 1) // 2 + reach, margin)
+    if reach == 0:
+        highest = lowest
+    places = lowest + torch.floor(u[:, 1:3] * (highest - lowest + 1))
     shift = (2 * places - margin) / whole
     scale = size / whole * (1 + config.zoom * signed[:, 3])
     stretch = 1 + 0.5 * config.zoom * signed[:, 4]

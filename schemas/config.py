@@ -83,6 +83,7 @@ PAPER = {
     "n_following": 10,
     "crop_ratio": 0.875,
     "augment": "frame",
+    "shift": 1.0,
     "flip": 0.0,
     "rotation_deg": 0.0,
     "zoom": 0.0,
@@ -145,12 +146,13 @@ class PretrainConfig(Settings):
         0.5, gt=0, le=0.5, description="How far from its place a matched frame may lie, as a share of the spacing."
     )
     n_following: int = Field(6, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
-    image_size: int = Field(
-        224, ge=32, le=1024, description="Encoder input in pixels, a random crop of the resized crop."
-    )
-    crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Random crop's side as a share of the stored crop.")
+    image_size: int = Field(224, ge=32, le=1024, description="Encoder input in pixels, a part of the resized crop.")
+    crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
     augment: Literal["tuple", "frame", "none"] = Field(
         "frame", description="Change pictures at random: frame by frame, a tuple alike, or not."
+    )
+    shift: float = Field(
+        0.03, ge=0, le=1, description="Largest displacement as a share of the stored crop, but never beyond its edge."
     )
     flip: float = Field(0.5, ge=0, le=1, description="Share of tuples that are mirrored.")
     rotation_deg: float = Field(5.0, ge=0, le=45, description="Largest rotation in the picture's plane, degrees.")
@@ -171,7 +173,7 @@ class PretrainConfig(Settings):
         0.0, ge=0, description="Weight of the share of variance between tuples, which tells people apart."
     )
     geometry_weight: float = Field(
-        1.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
+        5.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
     )
     geometry_components: int = Field(
         48, ge=1, description="Directions of movement that are predicted, the largest ones, each of unit variance."

@@ -8,7 +8,16 @@ from tclr.pipeline.augment import N_DRAWS, augment, flipped
 from tclr.pipeline.encoder import EncoderInfo, centre_crop, to_input
 from tclr.schemas.config import PretrainConfig
 
-STILL = {"rotation_deg": 0, "zoom": 0, "tilt": 0, "colour_jitter": 0, "light_jitter": 0, "blur": 0, "flip": 0}
+STILL = {
+    "rotation_deg": 0,
+    "zoom": 0,
+    "tilt": 0,
+    "colour_jitter": 0,
+    "light_jitter": 0,
+    "blur": 0,
+    "flip": 0,
+    "shift": 1,
+}
 SIZES = {"image_size": 32, "crop_ratio": 0.8}
 
 
@@ -49,6 +58,21 @@ def test_input_is_a_part_of_the_crop_at_a_drawn_place():
         u = draws(seed=seed)[0, 0]
         left, top = (int(u[i] * 9) for i in (1, 2))
         torch.testing.assert_close(out, whole[0, :, top : top + 32, left : left + 32], rtol=0, atol=1e-5)
+
+
+def test_shift_bounds_the_displacement():
+    whole = to_input(crops()[0], EncoderInfo(image_size=32, crop_ratio=0.8))[0]
+    places = set()
+    for seed in range(40):
+        out = augment(crops(), draws(seed=seed), config(shift=0.05))[0]
+        same = [
+            (top, left) for top in range(9) for left in range(9)
+            if torch.allclose(out, whole[:, top : top + 32, left : left + 32], atol=1e-5)
+        ]  # fmt: skip
+        places |= set(same)
+    assert {place[0] for place in places} == {place[1] for place in places} == {2, 3, 4, 5, 6}
+    middle = augment(crops(), draws(), config(shift=0))[0]
+    torch.testing.assert_close(middle, whole[:, 4:36, 4:36], rtol=0, atol=1e-5)
 
 
 def test_projective_map_agrees_with_opencv():

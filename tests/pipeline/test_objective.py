@@ -11,7 +11,13 @@ from tclr.pipeline.tuples import TupleBatch
 from tclr.schemas.config import PretrainConfig, parse_settings
 from tclr.schemas.errors import SettingError
 
-OFF = {"ranking_weight": 0, "contrast_weight": 0, "cross_subject_weight": 0, "geometry_weight": 0}
+OFF = {
+    "layout": "following",
+    "ranking_weight": 0,
+    "contrast_weight": 0,
+    "cross_subject_weight": 0,
+    "geometry_weight": 0,
+}
 N_POINTS = n_targets(68)
 
 
@@ -57,6 +63,15 @@ def test_margin_grows_with_the_seconds_between_two_frames_also_back_in_time():
     back = TupleBatch(forth.frames, -forth.seconds, forth.draws, forth.targets)
     for one in (forth, back):
         assert Objective(config, 0)(still, one)["ranking"].item() == pytest.approx(3 * (0.1 + 0.5 * 0.4))
+
+
+def test_of_pairs_the_anchor_its_sibling_and_the_first_of_each_other_are_ranked():
+    objective = Objective(PretrainConfig(embedding_dim=8, **{**OFF, "ranking_weight": 1.0, "layout": "pairs"}), 0)
+    embeddings = unit(3, 8, 8)
+    expected = aggregate_ranking_loss(embeddings[:, [0, 1, 2, 4, 6]], 0.03)
+    torch.testing.assert_close(objective(embeddings, batch(n_frames=8))["ranking"], expected)
+    held_out = objective.eval()(embeddings, batch(n_frames=8))["ranking"]  # whose tuples are of following frames
+    torch.testing.assert_close(held_out, aggregate_ranking_loss(embeddings, 0.03))
 
 
 def slow_contrast(embeddings, seconds, temperature, min_s):
