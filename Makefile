@@ -11,9 +11,12 @@ WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 ENCODER ?= $(OUT)/run
 PREPROCESS_FLAGS ?=
 PRETRAIN_FLAGS ?=
+VARIANTS ?= all
+SEEDS ?= 3
+ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 18 --anchors-per-clip 4 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test lint bench ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -40,6 +43,13 @@ lint: install ## Check style and types
 
 bench: install ## Measure the stages, as ratios within one run
 	$(BIN)/tclr bench
+
+ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE=labelled OUT=... [VARIANTS=all] [SEEDS=3]
+	@test -n "$(PEOPLE)" -a -n "$(PROBE)" || { echo "Expected PEOPLE=<folder> PROBE=<folder>. Example: make ablation PEOPLE=/data/people PROBE=/data/BP4D OUT=out"; exit 2; }
+	$(BIN)/tclr preprocess "$(PEOPLE)" "$(OUT)/people" --workers $(WORKERS) --size 96 --codec lz4
+	$(BIN)/tclr preprocess "$(PROBE)" "$(OUT)/probe" --workers $(WORKERS) --size 96 --codec lz4
+	$(BIN)/tclr ablate "$(OUT)/people" "$(OUT)/probe" "$(OUT)/ablation" --variants "$(VARIANTS)" --seeds $(SEEDS) \
+	  $(ABLATION_FLAGS)
 
 bp4d-features: ## BP4D to Parquet: make bp4d-features BP4D_ROOT=... OUT=...
 	@$(MAKE) --no-print-directory features DATASET=bp4d SOURCE="$(BP4D_ROOT)" ROOT_NAME=BP4D_ROOT OUT="$(OUT)"
