@@ -275,4 +275,6 @@ def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise SettingError(f"Setting {name!r} in {where}: {first['msg']}, but got {first['input']!r}.") from error
+        raise SettingError(
+            f"Setting {name!r} in {where}: {first['msg'].removeprefix('Value error, ')}, but got {first['input']!r}."
+        ) from error

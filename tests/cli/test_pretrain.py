@@ -12,7 +12,7 @@ from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import TclrError
 from tclr.schemas.store import CLIP_FIELDS
 
-SMALL = ("--image-size", "32", "--n-following", "3", "--embedding-dim", "8", "--epochs", "1")
+SMALL = ("--recipe", "paper", "--image-size", "32", "--n-following", "3", "--embedding-dim", "8", "--epochs", "1")
 N_FRAMES = 8
 
 
@@ -135,3 +135,14 @@ def test_collapse_is_told_on_standard_error(store, tmp_path, monkeypatch):
     result = run_tclr("pretrain", store, tmp_path, *SMALL)
     assert result.exit_code == 0 and result.stderr.startswith("warning: the embeddings have nearly collapsed to one")
     assert result.stderr.count("warning") == 1
+
+
+def test_help_shows_the_defaults_of_both_recipes_and_a_run_follows_its_own(store, tmp_path):
+    text = " ".join(run_tclr("pretrain", "--help").output.split())
+    assert "[default: adamw; paper: sgd]" in text and "[default: 48]" in text
+    result = run_tclr("pretrain", store, tmp_path, *SMALL)
+    assert result.exit_code == 0
+    with safe_open(tmp_path / "encoder.safetensors", framework="np") as file:
+        assert json.loads(file.metadata()["info"])["recipe"] == "paper"
+    kept = json.loads((tmp_path / "config.json").read_text())
+    assert (kept["optimizer"], kept["layout"], kept["geometry_weight"]) == ("sgd", "following", 0)
