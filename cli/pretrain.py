@@ -48,7 +48,8 @@ def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: P
     if not result.is_main:
         return
     if result.resumed_at == pretrain.epochs:
-        click.echo(f"Nothing to do: {run} already has {result.resumed_at} epochs. Raise --epochs to go on.")
+        more = "Raise --epochs to go on." if pretrain.schedule == "constant" else f"Start a new run with --init {run}."
+        click.echo(f"Nothing to do: {run} already has {result.resumed_at} epochs. {more}")
     elif result.resumed_at or result.resumed_step:
         within = f", step {result.resumed_step} of the next" if result.resumed_step else ""
         click.echo(f"Resumed after epoch {result.resumed_at}{within}.")

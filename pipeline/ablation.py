@@ -8,9 +8,10 @@ need no training. Every run that is finished is kept, so a campaign that was int
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,38 +25,47 @@ from tclr.pipeline.files import replacing
 from tclr.pipeline.losses import ranked_pairs
 from tclr.pipeline.pretrain import pretrain
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.trainer import WATCHED_SPACING_S
+from tclr.pipeline.trainer import WATCHED_SPACING_S, hash_data
 from tclr.pipeline.tuples import TupleDataset
 from tclr.schemas.config import FitAuConfig, PretrainConfig
 from tclr.schemas.errors import SettingError
 
+PAIRS = {"layout": "pairs", "match": "pose", "n_following": 4}
 VARIANTS: dict[str, dict[str, Any]] = {
     "tclr": {},
     "paper": {"recipe": "paper"},
+    "paper with our optimizer": {
+        "recipe": "paper",
+        "optimizer": "adamw",
+        "learning_rate": 0.002,
+        "weight_decay": 0.05,
+        "schedule": "cosine",
+        "warmup_epochs": 0.3,
+        "grad_clip": 1.0,
+    },
     "supervised": {"supervision_weight": 1.0, "ranking_weight": 0, "contrast_weight": 0, "geometry_weight": 0},
-    "without geometry": {"geometry_weight": 0},
-    "without contrast": {"contrast_weight": 0},
-    "without ranking": {"ranking_weight": 0},
-    "ranking alone": {"geometry_weight": 0, "contrast_weight": 0},
-    "pose not matched": {"match": "none"},
+    "ranking alone": {"geometry_weight": 0},
+    "geometry alone": {"ranking_weight": 0},
+    "geometry not whitened much": {"geometry_components": 8},
+    "with contrast": {"contrast_weight": 0.3},
+    "with contrast in pairs": {"contrast_weight": 0.3, **PAIRS, "match": "none"},
+    "with contrast in pairs matched in pose": {"contrast_weight": 0.3, **PAIRS},
+    "contrast alone in pairs matched in pose": {
+        "contrast_weight": 0.3,
+        "ranking_weight": 0,
+        "geometry_weight": 0,
+        **PAIRS,
+    },
+    "pose matched": {"match": "pose"},
+    "spacing of a frame": {"spacing_min_s": 0, "spacing_max_s": 0},
+    "ten following frames": {"n_following": 10},
+    "shifted anywhere": {"shift": 1.0},
     "augmented a tuple alike": {"augment": "tuple"},
     "not augmented": {"augment": "none"},
     "light not changed": {"colour_jitter": 0, "light_jitter": 0, "blur": 0},
     "not turned or tilted": {"rotation_deg": 0, "zoom": 0, "tilt": 0},
     "not mirrored": {"flip": 0},
-    "following frames": {
-        "layout": "following",
-        "match": "none",
-        "spacing_min_s": 0.08,
-        "spacing_max_s": 0.36,
-        "direction": "both",
-    },
-    "following frames, forward": {
-        "layout": "following",
-        "match": "none",
-        "spacing_min_s": 0.08,
-        "spacing_max_s": 0.36,
-    },
+    "forward only": {"direction": "forward"},
     "margin growing with time": {"margin_per_s": 0.1},
     "cross-subject term": {"cross_subject_weight": 0.3},
     "constant learning rate": {"schedule": "constant", "warmup_epochs": 0},
@@ -71,6 +81,7 @@ class AblationResult:
 
     ``f1`` and ``roc_auc`` are means over the AUs of the probe store, ``au_f1`` the F1 of each; ``ranking`` is the share
     of ranked pairs on the probe store, ``None`` for features that are no encoder's; ``frames`` were trained on.
+    ``made_from`` is a digest of settings and stores.
     """
 
     variant: str
@@ -80,6 +91,7 @@ class AblationResult:
     au_f1: dict[str, float]
     ranking: float | None
     frames: int
+    made_from: str = ""
 
 
 def landmark_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
@@ -154,11 +166,23 @@ def _result_path(out: Path, variant: str, seed: int) -> Path:
     return out / variant.replace(" ", "-") / f"seed{seed}" / "result.json"
 
 
-def _read_result(path: Path) -> AblationResult:
-    return AblationResult(**json.loads(path.read_text()))
+def _once(path: Path, made_from: str, make: Callable[[], AblationResult]) -> AblationResult:
+    """Return the result in a file if there is one, else make and write it.
 
-
-def _write_result(path: Path, result: AblationResult) -> AblationResult:
+    Raises
+    ------
+    SettingError
+        If the one in the file was made from other settings or stores.
+    """
+    if path.is_file():
+        known = AblationResult(**json.loads(path.read_text()))
+        if known.made_from != made_from:
+            raise SettingError(
+                f"Expected results of these settings and stores, but {path} was made from others. Use another folder "
+                "for OUT, or delete that one."
+            )
+        return known
+    result = replace(make(), made_from=made_from)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(asdict(result), indent=1) + "\n")
     return result
@@ -202,26 +226,44 @@ def run_ablation(
         If a variant is unknown, or a run in ``out`` had other settings.
     """
     configs = {(name, seed): variant_config(name, seed, common) for seed in seeds for name in variants}
+    with Store(store) as opened:
+        trained_on = hash_data(opened.clips)
     with Store(probe) as opened:
-        fields = set(opened.fields(opened.clips[0]))
+        judged_on, fields = hash_data(opened.clips), set(opened.fields(opened.clips[0]))
+
+    def digest(config: PretrainConfig | None) -> str:
+        facts = [judged_on] if config is None else [judged_on, trained_on, config.to_json()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
     for name, describe in BASELINES.items():
         if name in fields:
-            path = _result_path(out, name, 0)
-            yield (
-                _read_result(path) if path.is_file() else _write_result(path, judge(name, 0, probe, describe, None, 0))
-            )
+            yield _once(_result_path(out, name, 0), digest(None), partial(judge, name, 0, probe, describe, None, 0))
     for seed in seeds:
-        path = _result_path(out, "random", seed)
-        if not path.is_file():
-            shape = variant_config("tclr", seed, common)
-            _write_result(path, _judge_encoder("random", seed, probe, _untrained(shape), shape, 0))
-        yield _read_result(path)
+        shape = variant_config("tclr", seed, common)
+        yield _once(
+            _result_path(out, "random", seed),
+            digest(shape),
+            partial(_judge_encoder, "random", seed, probe, _untrained(shape), shape, 0),
+        )
     for (name, seed), config in configs.items():
         path = _result_path(out, name, seed)
-        if not path.is_file():
-            trained = pretrain(store, path.parent, config, progress=partial(progress, f"{name}, seed {seed}"))
-            _write_result(path, _judge_encoder(name, seed, probe, load_encoder(trained.run), config, trained.n_frames))
-        yield _read_result(path)
+        tell = partial(progress, f"{name}, seed {seed}")
+        yield _once(
+            path, digest(config), partial(_train_and_judge, name, seed, store, probe, path.parent, config, tell)
+        )
+
+
+def _train_and_judge(
+    variant: str,
+    seed: int,
+    store: Path,
+    probe: Path,
+    run: Path,
+    config: PretrainConfig,
+    progress: Callable[[int, int], None],
+) -> AblationResult:
+    trained = pretrain(store, run, config, progress=progress)
+    return _judge_encoder(variant, seed, probe, load_encoder(trained.run), config, trained.n_frames)
 
 
 def _untrained(config: PretrainConfig) -> LoadedEncoder:

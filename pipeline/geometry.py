@@ -42,6 +42,10 @@ nothing by more than a thousandth."""
 LIMIT = 4.0
 """Movements are cut here: beyond lie landmarks that jumped."""
 
+MESH_UPRIGHT, IBUG_UPRIGHT = (10, 4), (27, 30)
+"""A high and a low point of the face's middle: forehead and tip of the nose; bridge and tip of the nose."""
+
+_UPRIGHT = {478: MESH_UPRIGHT, 68: IBUG_UPRIGHT}
 _TOPOLOGY = {478: (MESH_PAIRS, MESH_MIDDLE, MESH_RIGID), 68: (IBUG_PAIRS, IBUG_MIDDLE, IBUG_RIGID)}
 
 
@@ -93,18 +97,19 @@ def movement(landmarks: np.ndarray) -> np.ndarray:
     -------
     ndarray
         (T, ``n_targets(K)``) float32 in ``UNIT``, in -LIMIT..LIMIT: x, y, z of each point, right and left points in
-        turn, then the middle ones; NaN where there is no face.
+        turn, then the middle ones; NaN where there is no face, and everywhere if landmarks have no depth (z is 0).
     """
     pairs, middle, rigid = _TOPOLOGY[landmarks.shape[1]]
     chosen = np.array([*(point for pair in pairs for point in pair), *middle])
     out = np.full((len(landmarks), 3 * len(chosen)), np.nan, np.float32)
     known = np.isfinite(landmarks).all(axis=(1, 2))
-    if not known.any():
+    if not landmarks[known, :, 2].any():  # without depth, a head that turns cannot be told from a face that moves
         return out
     points = landmarks[known].astype(np.float64)
     reference = points[len(points) // 2]
     for _ in range(ROUNDS):
-        fitted = fit_rigid(points, upright(reference, pairs[0]), np.array(rigid))
+        reference = upright(reference, pairs[0], _UPRIGHT[landmarks.shape[1]])
+        fitted = fit_rigid(points, reference, np.array(rigid))
         reference = np.median(fitted, axis=0)
     eyes = np.linalg.norm(reference[pairs[0][0]] - reference[pairs[0][1]])
     moved = (fitted - reference)[:, chosen] / (eyes * UNIT)
@@ -112,11 +117,11 @@ def movement(landmarks: np.ndarray) -> np.ndarray:
     return out
 
 
-def upright(face: np.ndarray, eyes: tuple[int, int]) -> np.ndarray:
-    """Turn a face (K, 3) so that the line between two of its points runs along x: clips then share their axes."""
+def upright(face: np.ndarray, eyes: tuple[int, int], middle: tuple[int, int]) -> np.ndarray:
+    """Turn a face (K, 3) so that one line of it runs along x and another in the plane of x and y: clips share axes."""
     x = face[eyes[1]] - face[eyes[0]]
     x /= np.linalg.norm(x)
-    z = np.cross(x, (0.0, 1.0, 0.0))
+    z = np.cross(x, face[middle[1]] - face[middle[0]])
     z /= np.linalg.norm(z)
     return (face - face.mean(axis=0)) @ np.stack([x, np.cross(z, x), z], axis=1)
 

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from tclr.pipeline.benchmark import BenchRow, measure_cpu_s, measure_s
+from tclr.pipeline.distributed import Processes
 from tclr.pipeline.extract import extract_clip
 from tclr.pipeline.loader import load_batches
 from tclr.pipeline.sources import Clip, find_clips
@@ -114,7 +115,7 @@ def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
 
     Batches are read ahead all the while, as in the midst of an epoch.
     """
-    trainer = Trainer(store, config, None)
+    trainer = Trainer(store, config, None, Processes(torch.device("cpu")))
     trainer.model.train()
     shape = (config.batch_size * trainer.train_tuples.n_frames, 3, config.image_size, config.image_size)
     x = torch.rand(shape).to(memory_format=torch.channels_last)
@@ -160,5 +161,5 @@ def run_loader_benchmark(source: Path, runs: int) -> list[BenchRow]:
         with Store(stores["none"]) as opened:
             jpegs = write_jpegs(opened.read_frames(opened.clips[0]), folder / "jpeg")
         rows = [bench_codec(store, jpegs, codec, runs) for codec, store in stores.items()]
-        config = PretrainConfig(batch_size=1, anchors_per_clip=8, val_share=0)
+        config = PretrainConfig(recipe="paper", batch_size=1, anchors_per_clip=8, val_share=0)
         return [*rows, bench_step(stores["zstd"], config, runs)]

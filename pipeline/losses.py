@@ -11,6 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+NEVER = -1e4
+"""Stands for minus infinity among similarities; its gradient is 0 where infinity's would be NaN."""
+TOLERANCE_S = 1e-3
+"""Containers round timestamps to a millisecond, and seconds are float32."""
+
 
 def anchor_distances(embeddings: Tensor) -> Tensor:
     """Return the squared Euclidean distances to the anchor.
@@ -28,7 +33,7 @@ def anchor_distances(embeddings: Tensor) -> Tensor:
     return (embeddings[:, 1:] - embeddings[:, :1]).square().sum(dim=2)
 
 
-def aggregate_ranking_loss(embeddings: Tensor, margin: float | Tensor) -> Tensor:
+def aggregate_ranking_loss(embeddings: Tensor, margin: float | Tensor, used: Tensor | None = None) -> Tensor:
     """Return the sum of triplet losses over adjacent frames, averaged over the batch.
 
     Parameters
@@ -37,6 +42,8 @@ def aggregate_ranking_loss(embeddings: Tensor, margin: float | Tensor) -> Tensor
         (B, F, D), frame 0 is the anchor, F >= 3.
     margin : float or Tensor
         How much farther the later frame must be; one for all, or (B, F - 2).
+    used : Tensor, optional
+        (B, F - 2) bool: which adjacent frames are compared; default all.
 
     Returns
     -------
@@ -44,7 +51,8 @@ def aggregate_ranking_loss(embeddings: Tensor, margin: float | Tensor) -> Tensor
         Scalar: ``mean_b sum_i max(0, d(b, i) - d(b, i + 1) + margin)``.
     """
     distances = anchor_distances(embeddings)
-    return torch.relu(distances[:, :-1] - distances[:, 1:] + margin).sum(dim=1).mean()
+    losses = torch.relu(distances[:, :-1] - distances[:, 1:] + margin)
+    return (losses if used is None else losses * used).sum(dim=1).mean()
 
 
 def within_clip_contrast(embeddings: Tensor, seconds: Tensor, temperature: float, min_s: float) -> Tensor:
@@ -69,28 +77,27 @@ def within_clip_contrast(embeddings: Tensor, seconds: Tensor, temperature: float
     Returns
     -------
     Tensor
-        Scalar, the mean over frames that have a negative; 0 if none has.
+        Scalar, the mean over tuples of means over frames that have a negative; a tuple without one counts 0.
     """
     similarity = embeddings @ embeddings.transpose(1, 2) / temperature
     apart = (seconds[:, None, :] - seconds[:, :, None]).abs()
     others = apart.masked_fill(torch.eye(apart.shape[1], dtype=torch.bool, device=apart.device), torch.inf)
     nearest, place = others.min(dim=2)
-    negative = others.isfinite() & (apart >= torch.clamp(3 * nearest, min=min_s)[:, :, None])
+    negative = others.isfinite() & (apart >= torch.clamp(3 * nearest, min=min_s)[:, :, None] - TOLERANCE_S)
     positive = similarity.gather(2, place[:, :, None]).squeeze(2)
-    far = torch.logsumexp(similarity.masked_fill(~negative, -torch.inf), dim=2)
+    far = torch.logsumexp(similarity.masked_fill(~negative, NEVER), dim=2)
     used = negative.any(dim=2)
-    if not used.any():
-        return embeddings.sum() * 0
-    return functional.softplus(far[used] - positive[used]).mean()
+    losses = functional.softplus(far - positive) * used
+    return (losses.sum(dim=1) / used.sum(dim=1).clamp(min=1)).mean()
 
 
 def subject_spread(embeddings: Tensor) -> Tensor:
-    """Return the share of the embeddings' variance that lies between tuples: what tells people, not what they do.
+    """Return the share of the embeddings' variance that lies between tuples, most of which show different people.
 
     Parameters
     ----------
     embeddings : Tensor
-        (B, F, D), each tuple of another clip, B >= 2.
+        (B, F, D), B >= 2.
 
     Returns
     -------

@@ -23,6 +23,8 @@ WHITENED_LIMIT = 4.0
 """Standard deviations at which whitened movements are cut; beyond lie landmarks that jumped."""
 FLOOR = 1e-3
 """Share of the largest variance below which a direction of movement is noise, and not blown up."""
+MIN_STEP_S = 0.2
+"""Pairs lie on both sides of the anchor: those that are about as far from it are not ranked. Chosen by us."""
 READOUT_SCALE = 4.0
 """Embeddings of unit length are scaled by this for the linear heads; chosen by us: 16 was learnt more slowly."""
 
@@ -98,6 +100,8 @@ class Objective(nn.Module):
         if len(known) < 2:
             return
         mean = known.mean(dim=0)
+        if not (known - mean).any():
+            return
         variance, directions = torch.linalg.eigh((known - mean).T @ (known - mean) / len(known))
         variance, directions = variance.flip(0), directions.flip(1)
         # the sign of an eigenvector is arbitrary: make its largest entry positive
@@ -121,12 +125,14 @@ class Objective(nn.Module):
         dict of str to Tensor
             Scalars: ``loss``, the weighted sum, and each part by name, unweighted.
         """
-        config, parts, total = self.config, {}, embeddings.new_zeros(())
+        config, parts, total = self.config, {}, embeddings.sum() * 0
         if config.ranking_weight:
             ranked = ranked_frames(embeddings.shape[1], config.layout if self.training else "following")
             apart = batch.seconds[:, ranked].abs()
-            margin = config.margin + config.margin_per_s * (apart[:, 2:] - apart[:, 1:-1])
-            parts["ranking"] = aggregate_ranking_loss(embeddings[:, ranked], margin)
+            steps = apart[:, 2:] - apart[:, 1:-1]
+            margin = config.margin + config.margin_per_s * steps
+            used = steps >= MIN_STEP_S if self.training and config.layout == "pairs" else None
+            parts["ranking"] = aggregate_ranking_loss(embeddings[:, ranked], margin, used)
             total = total + config.ranking_weight * parts["ranking"]
         if config.contrast_weight:
             parts["contrast"] = within_clip_contrast(
@@ -157,5 +163,6 @@ class Objective(nn.Module):
 
 
 def _mean_where_known(error: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over tuples of (B, F, G) errors' means over what is known; without anything, 0."""
     known = targets.isfinite()
-    return (error * known).sum() / known.sum().clamp(min=1)
+    return ((error * known).sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp(min=1)).mean()

@@ -24,6 +24,7 @@ from tclr.pipeline.checkpoint import load_checkpoint, save_checkpoint
 from tclr.pipeline.distributed import open_processes
 from tclr.pipeline.encoder import save_encoder
 from tclr.pipeline.files import remove_abandoned, remove_quietly, write_json
+from tclr.pipeline.loader import stop_workers
 from tclr.pipeline.monitor import COLLAPSE_STD, distance_curve, held_out_metrics, write_distances
 from tclr.pipeline.runlog import RunLog
 from tclr.pipeline.trainer import Trainer
@@ -106,7 +107,10 @@ def pretrain(
         if processes.is_main:
             _prepare(run, trainer)
         if trainer.epoch < config.epochs:
-            _train(run, trainer, progress, warn)
+            try:
+                _train(run, trainer, progress, warn)
+            finally:
+                stop_workers(trainer.train_tuples)
         encoder = run / "encoder.safetensors"
         if processes.agree(resumed[0] < config.epochs or not encoder.is_file()):
             _finish(run, trainer)

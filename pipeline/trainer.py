@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -44,7 +45,9 @@ from tclr.pipeline.runlog import RunningMeans, add_states
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.tuples import TupleBatch, TupleDataset, index_clips, split_subjects
 from tclr.schemas.config import PretrainConfig
-from tclr.schemas.errors import TclrError
+from tclr.schemas.errors import SettingError, TclrError
+
+logger = logging.getLogger("tclr.pretrain")
 
 WATCHED_SPACING_S = 0.08
 """Spacing of held-out tuples where the recipe's own have none; chosen by us: 12 frames span most of a second."""
@@ -173,15 +176,15 @@ class Trainer:
         )
         self.train_tuples = self._tuples(self.train_subjects, config.anchors_per_clip)
         self.watched_tuples = self._tuples(self.val_subjects or self.train_subjects, 0)
+        self._check_targets()
         self.plan = plan_steps(len(self.train_tuples), config, self.processes.count)
         encoder = self.start_encoder()
         self.start_digest = encoder_digest(encoder, self.info)
         encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(encoder) if config.ema else None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            objective = Objective(config, self.train_tuples.n_targets)
-        objective.fit_targets(self.train_tuples.sample_targets())
+        objective = Objective(config, self.train_tuples.n_targets)
+        if self.train_tuples.n_targets:
+            objective.fit_targets(self.train_tuples.sample_targets())
         objective.to(self.device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.model = PretrainModel(encoder, objective, self.info, bf16)
@@ -192,6 +195,22 @@ class Trainer:
         self.epoch = 0
         self.step = 0
         self.history: list[dict[str, Any]] = []
+
+    def _check_targets(self) -> None:
+        """See that there is something to learn from."""
+        config, n_targets = self.config, self.train_tuples.n_targets
+        if config.supervision_weight and not n_targets:
+            raise SettingError(
+                f"Expected AU labels in {self.store} for 'supervision_weight', but its first clip has none. Give a "
+                "store with labels, or leave it 0."
+            )
+        if not (config.ranking_weight or config.contrast_weight or config.cross_subject_weight or n_targets):
+            raise SettingError(
+                f"Expected a loss, but the weights of ranking, contrast and cross_subject are 0, and {self.store} has "
+                "no landmarks for geometry. Set one of the weights."
+            )
+        if config.geometry_weight and not n_targets:
+            logger.warning("%s has no landmarks that geometry knows: it is left out.", self.store)
 
     def start_encoder(self) -> TemporalEncoder:
         """Return the encoder that training starts from, on the CPU."""

@@ -244,11 +244,12 @@ def draw_pairs(times: ClipTimes, config: PretrainConfig, rng: np.random.Generato
     for _ in range((config.n_following + 2) // 2 - 1):
         apart = np.abs(clock[starts][:, None] - clock[chosen]).min(axis=1)
         rows_apart = np.abs(starts[:, None] - chosen).min(axis=1)
-        wanted = (apart >= PAIR_GAP_S - TOLERANCE, rows_apart > 1, np.ones(len(starts), bool))
+        disjoint = rows_apart > 1
+        wanted = (disjoint & (apart >= PAIR_GAP_S - TOLERANCE), disjoint, np.ones(len(starts), bool))
         free = starts[next(mask for mask in wanted if mask.any())]
         if config.match == "pose":
             turned = np.nan_to_num(np.linalg.norm(times.pose[free] - times.pose[first], axis=1), nan=np.inf)
-            free = free[np.argsort(turned, kind="stable")[: max(1, round(MATCHED_SHARE * len(free)))]]
+            free = free[np.lexsort((rng.permutation(len(free)), turned))[: max(1, round(MATCHED_SHARE * len(free)))]]
         chosen.append(int(rng.choice(free)))
     order = np.argsort(np.abs(clock[chosen] - clock[first]), kind="stable")
     return (np.array(chosen)[order][:, None] + np.arange(2)).ravel()

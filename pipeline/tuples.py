@@ -26,7 +26,8 @@ from tclr.schemas.errors import InputError, StoreError
 VALIDATION_TUPLES_PER_CLIP = 8
 """Fixed anchors a held-out clip, spread evenly; chosen by us: enough pairs to see 1% at a few clips."""
 CACHED_CLIPS = 1024
-"""Clips whose times and targets a process keeps; chosen by us: BP4D's 328 whole, some 50 MB."""
+"""Clips whose times and targets a process keeps; chosen by us: BP4D's 328 whole, some 150 MB with
+landmarks as targets."""
 SAMPLED_CLIPS = 128
 """Clips whose targets tell how targets vary; chosen by us: more change little."""
 ROWS_STREAM, AUGMENTATION_STREAM = 0, 1

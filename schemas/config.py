@@ -83,7 +83,7 @@ PAPER = {
     "n_following": 10,
     "crop_ratio": 0.875,
     "augment": "frame",
-    "shift": 1.0,
+    "shift": 0.0625,
     "flip": 0.0,
     "rotation_deg": 0.0,
     "zoom": 0.0,
@@ -110,8 +110,11 @@ PAPER = {
     "warmup_epochs": 0.0,
     "grad_clip": 0.0,
     "ema": 0.0,
+    "precision": "fp32",
 }
 """The paper's settings, where tclr's are others: as its authors' repository trains."""
+IN_FRAMES = {"spacing_min_s": 0.0, "spacing_max_s": 0.0}
+"""Where only a spacing in frames is given, none in seconds is meant."""
 
 
 class PretrainConfig(Settings):
@@ -126,26 +129,26 @@ class PretrainConfig(Settings):
     accumulate: int = Field(1, ge=1, description="Micro-batches that a step is done in, to save memory.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
     layout: Literal["following", "pairs"] = Field(
-        "pairs", description="Tuples of frames that follow an anchor, or of neighbours from all over the clip."
+        "following", description="Tuples of frames that follow an anchor, or of neighbours from all over the clip."
     )
-    spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k).")
+    spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k), if given; else by seconds.")
     spacing_min_s: float = Field(
-        0.0, ge=0, description="Smallest spacing in seconds, drawn anew for each tuple; 0 goes by --spacing."
+        0.04, ge=0, description="Smallest spacing in seconds, drawn anew for each tuple; 0 goes by --spacing."
     )
     spacing_max_s: float = Field(
-        0.0, ge=0, validate_default=True, description="Largest spacing in seconds; 0 goes by --spacing."
+        0.24, ge=0, validate_default=True, description="Largest spacing in seconds; 0 goes by --spacing."
     )
     direction: Literal["forward", "both"] = Field(
-        "forward", description="Whether tuples run forward in time, or half of them backwards."
+        "both", description="Whether tuples run forward in time, or half of them backwards."
     )
     match: Literal["none", "pose"] = Field(
-        "pose",
+        "none",
         description="Take following frames as they come, or near there with the head as in the anchor.",
     )
     match_window: float = Field(
         0.5, gt=0, le=0.5, description="How far from its place a matched frame may lie, as a share of the spacing."
     )
-    n_following: int = Field(6, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
+    n_following: int = Field(4, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
     image_size: int = Field(224, ge=32, le=1024, description="Encoder input in pixels, a part of the resized crop.")
     crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
     augment: Literal["tuple", "frame", "none"] = Field(
@@ -166,7 +169,7 @@ class PretrainConfig(Settings):
     ranking_weight: float = Field(0.3, ge=0, description="Weight of the ranking loss.")
     margin: float = Field(0.03, ge=0, description="Margin of each triplet loss.")
     margin_per_s: float = Field(0.0, ge=0, description="What a second between the two frames adds to the margin.")
-    contrast_weight: float = Field(0.3, ge=0, description="Weight of telling near from far frames of a clip (InfoNCE).")
+    contrast_weight: float = Field(0.0, ge=0, description="Weight of telling near from far frames of a clip (InfoNCE).")
     contrast_temperature: float = Field(0.1, gt=0, description="Temperature of that term.")
     contrast_min_s: float = Field(0.4, ge=0, description="Seconds from which on frames count as far in it.")
     cross_subject_weight: float = Field(
@@ -176,7 +179,7 @@ class PretrainConfig(Settings):
         5.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
     )
     geometry_components: int = Field(
-        48, ge=1, description="Directions of movement that are predicted, the largest ones, each of unit variance."
+        48, ge=1, description="Directions of movement that are predicted: the largest ones, whitened."
     )
     supervision_weight: float = Field(
         0.0, ge=0, description="Weight of the store's AU labels, instead of geometry: for a ceiling to compare with."
@@ -205,8 +208,11 @@ class PretrainConfig(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_recipe(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("recipe") == "paper":
-            return {**PAPER, **values}
+        if not isinstance(values, dict):
+            return values
+        by_frames = "spacing" in values and not {"spacing_min_s", "spacing_max_s"} & values.keys()
+        if values.get("recipe") == "paper" or by_frames:
+            values = {**(PAPER if values.get("recipe") == "paper" else IN_FRAMES), **values}
         return values
 
     @field_validator("n_following")

@@ -1,6 +1,5 @@
 import json
 
-import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -44,7 +43,7 @@ def test_every_variant_is_a_valid_change_of_the_default_recipe():
         assert (config.seed, config.epochs) == (3, 2)
         assert name == "tclr" or config.model_copy(update={"seed": 0, "epochs": default.epochs}) != default
     assert variant_config("paper", 0, {}) == PretrainConfig(recipe="paper")
-    assert variant_config("without geometry", 0, {"geometry_weight": 5}).geometry_weight == 0
+    assert variant_config("ranking alone", 0, {"geometry_weight": 5}).geometry_weight == 0
     with pytest.raises(SettingError, match="Unknown variant 'no such'. Known variants: tclr, paper"):
         variant_config("no such", 0, {})
 
@@ -59,6 +58,8 @@ def test_campaign_goes_seed_by_seed_keeps_what_is_done_and_goes_on(tmp_path, sto
     assert first[0].ranking is None and 0 <= first[3].ranking <= 1
     monkeypatch.setattr(ablation, "pretrain", None)  # what is done is not trained again
     assert list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0], COMMON)) == first
+    with pytest.raises(SettingError, match="random/seed0/result.json was made from others. Use another folder"):
+        list(run_ablation(people, probe, tmp_path, ["tclr"], [0], {**COMMON, "epochs": 2}))
     monkeypatch.undo()
     both = list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0, 1], COMMON))
     assert [(r.variant, r.seed) for r in both[2:]] == [
@@ -69,7 +70,7 @@ def test_campaign_goes_seed_by_seed_keeps_what_is_done_and_goes_on(tmp_path, sto
 
 def test_ceiling_learns_the_labels(tmp_path, stores):
     people, probe = stores
-    settings = {**COMMON, "epochs": 12, "anchors_per_clip": 6, "augment": "none", "learning_rate": 0.005}
+    settings = {**COMMON, "epochs": 12, "anchors_per_clip": 6, "augment": "none"}
     results = {r.variant: r for r in run_ablation(people, probe, tmp_path, ["supervised"], [0], settings)}
     assert results["supervised"].roc_auc > 0.95 > results["landmarks"].roc_auc
 
@@ -123,31 +124,3 @@ def test_command_prints_and_writes_the_table(tmp_path, stores):
     ]  # fmt: skip
     kept = json.loads((tmp_path / "out/paper/seed0/config.json").read_text())
     assert kept["recipe"] == "paper" and kept["n_following"] == 4 and kept["optimizer"] == "sgd"
-
-
-def hide_action_under_flicker(path, seed):
-    """AU12 moves the mouth's landmarks and shows as a faint stripe, under noise and light that changes every frame."""
-    rng = np.random.default_rng(seed)
-    face = np.random.default_rng(0).normal(0, 60, (68, 3))
-    face[36], face[45] = (-45, -30, 0), (45, -30, 0)
-    with h5py.File(path, "r+") as file:
-        clip = file["clips/T1"]
-        au = clip["au"][:, 1] == 1
-        n_frames, size = clip["frames"].shape[:2]
-        pixels = rng.uniform(70, 150, (n_frames, 1, 1, 1)) + rng.normal(0, 12, (n_frames, size, size, 3))
-        pixels[au, 20:24, 8:24] += 25
-        clip["frames"][...] = pixels.clip(1, 255).astype(np.uint8)
-        landmarks = face[None] + rng.normal(0, 0.3, (n_frames, 68, 3))
-        landmarks[au, 48:68, 1] += 6
-        clip["landmarks"][...] = landmarks
-        clip["blendshapes"][...] = 0.5
-
-
-def test_recipe_probes_better_than_an_untrained_encoder(tmp_path, make_store):
-    people = make_store(tmp_path / "people", n_subjects=6, n_frames=60)
-    probe = make_store(tmp_path / "probe", n_subjects=6, n_frames=60, seed=1)
-    for seed, path in enumerate([*sorted(people.glob("subjects/*.h5")), *sorted(probe.glob("subjects/*.h5"))]):
-        hide_action_under_flicker(path, seed)
-    settings = {**COMMON, "epochs": 10, "anchors_per_clip": 6, "batch_size": 6, "val_share": 0, "shift": 0}
-    results = {r.variant: r for r in run_ablation(people, probe, tmp_path / "out", ["tclr"], [0], settings)}
-    assert results["tclr"].au_f1["AU12"] > results["random"].au_f1["AU12"] + 0.1

@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tclr.pipeline import geometry
-from tclr.pipeline.geometry import clip_targets, fit_rigid, mirror_index, movement, n_targets
+from tclr.pipeline.geometry import clip_targets, fit_rigid, mirror_index, movement, n_targets, upright
 from tclr.pipeline.store import Store
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 
@@ -41,16 +41,19 @@ def posed(points, seed=2):
     return scale * (points @ turns.transpose(0, 2, 1)) + rng.uniform(100, 400, (len(points), 1, 3))
 
 
+def eyes_and_middle(n_landmarks):
+    return geometry._TOPOLOGY[n_landmarks][0][0], geometry._UPRIGHT[n_landmarks]
+
+
 @pytest.mark.parametrize("n_landmarks", [478, 68])
 def test_movement_is_the_expression_whatever_pose_size_and_place(n_landmarks):
     moved, chosen = expression(n_landmarks, 31)
     clip = posed(face(n_landmarks) + moved)
     out = movement(clip.astype(np.float32))
     assert out.shape == (31, n_targets(n_landmarks)) and out.dtype == np.float32
-    got, expected = out.reshape(31, -1, 3), moved[:, chosen] / (90 * geometry.UNIT)
-    # the axes are the clip's median face made upright; here that leaves a turn about the eyes' line
-    np.testing.assert_allclose(np.linalg.norm(got, axis=2), np.linalg.norm(expected, axis=2), atol=0.02)
-    np.testing.assert_allclose(got[..., 0], expected[..., 0], atol=0.02)
+    axes = upright(np.concatenate([face(n_landmarks), np.eye(3), np.zeros((1, 3))]), *eyes_and_middle(n_landmarks))
+    turned = moved[:, chosen] @ (axes[-4:-1] - axes[-1])  # the face's own axes, whatever those of the clip
+    np.testing.assert_allclose(out.reshape(31, -1, 3), turned / (90 * geometry.UNIT), atol=0.02)
 
 
 def test_still_face_that_turns_does_not_move():
@@ -117,6 +120,12 @@ def test_mirrored_picture_has_the_mirrored_blendshapes():
     assert names[BLENDSHAPE_NAMES.index("browDownRight")] == "browDownLeft"
     assert names[BLENDSHAPE_NAMES.index("jawOpen")] == "jawOpen" and (sign[n_targets(478) :] == 1).all()
     np.testing.assert_array_equal(index[index], np.arange(n_targets(478) + 52))
+
+
+def test_landmarks_without_depth_tell_no_movement():
+    clip = posed(np.repeat(face(68)[None], 10, axis=0))
+    clip[..., 2] = 0
+    assert np.isnan(movement(clip)).all()
 
 
 def test_landmarks_of_an_unknown_kind_give_no_targets():

@@ -70,13 +70,19 @@ def test_of_pairs_the_anchor_its_sibling_and_the_first_of_each_other_are_ranked(
     embeddings = unit(3, 8, 8)
     expected = aggregate_ranking_loss(embeddings[:, [0, 1, 2, 4, 6]], 0.03)
     torch.testing.assert_close(objective(embeddings, batch(n_frames=8))["ranking"], expected)
+    sides = batch(n_frames=8)
+    sides.seconds = torch.tensor([[0, 0.04, 1.0, 1.04, -1.1, -1.06, 2.0, 2.04]]).expand(3, -1)
+    used = torch.tensor([[True, False, True]])  # 1.0 s after and 1.1 s before the anchor are as far
+    expected = aggregate_ranking_loss(embeddings[:, [0, 1, 2, 4, 6]], 0.03, used)
+    torch.testing.assert_close(objective(embeddings, sides)["ranking"], expected)
     held_out = objective.eval()(embeddings, batch(n_frames=8))["ranking"]  # whose tuples are of following frames
     torch.testing.assert_close(held_out, aggregate_ranking_loss(embeddings, 0.03))
 
 
 def slow_contrast(embeddings, seconds, temperature, min_s):
-    losses = []
+    tuples = []
     for z, t in zip(embeddings.tolist(), seconds.tolist(), strict=True):
+        losses = []
         for i in range(len(z)):
             others = [j for j in range(len(z)) if j != i]
             nearest = min(others, key=lambda j: abs(t[j] - t[i]))
@@ -85,7 +91,8 @@ def slow_contrast(embeddings, seconds, temperature, min_s):
             if far:
                 score = {j: np.exp(np.dot(z[i], z[j]) / temperature) for j in (nearest, *far)}
                 losses.append(-np.log(score[nearest] / sum(score.values())))
-    return np.mean(losses) if losses else 0.0
+        tuples.append(np.mean(losses) if losses else 0.0)
+    return np.mean(tuples)
 
 
 @pytest.mark.parametrize("min_s", [0.1, 0.5, 2.0])
@@ -101,6 +108,22 @@ def test_contrast_without_negatives_is_zero_and_has_a_gradient():
     value = within_clip_contrast(embeddings, batch(2, 4, step_s=0.01).seconds, 0.1, 1.0)
     value.backward()
     assert value.item() == 0 and embeddings.grad.abs().sum() == 0
+    seconds = torch.tensor([[0, 0.04, 2, 2.04]]).repeat(2, 1)
+    within_clip_contrast(embeddings, seconds, 0.1, 1.0).backward()
+    assert embeddings.grad.isfinite().all() and embeddings.grad.abs().sum() > 0
+
+
+def test_losses_of_tuples_do_not_depend_on_the_rest_of_the_batch():
+    weights = {"ranking_weight": 0.5, "contrast_weight": 2.0, "geometry_weight": 0.25}
+    objective, embeddings = Objective(PretrainConfig(embedding_dim=8, **weights), N_POINTS), unit(4, 6, 8)
+    whole = batch(4, 6, N_POINTS, step_s=0.3)
+    whole.seconds = whole.seconds * torch.tensor([[1.0], [0.01], [2.0], [0.5]])
+    whole.targets[2, 1:] = torch.nan
+    parts = [
+        objective(embeddings[i : i + 2], TupleBatch(*(tensor[i : i + 2] for tensor in whole.tensors)))["loss"]
+        for i in (0, 2)
+    ]
+    torch.testing.assert_close(objective(embeddings, whole)["loss"], sum(parts) / 2)
 
 
 def test_subject_spread_is_the_share_of_variance_between_tuples():
@@ -152,10 +175,9 @@ def test_geometry_is_the_smooth_l1_error_over_known_frames_and_mirrored_with_the
         wanted = ((wanted - objective.target_mean) @ objective.target_basis).clamp(-4, 4)
         predicted = objective.geometry_head(4 * embeddings)
         known = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
-        errors = [functional.smooth_l1_loss(predicted[i, j], wanted[i, j]) for i, j in known]
-        assert objective(embeddings, one)["geometry"].item() == pytest.approx(
-            torch.stack(errors).mean().item(), rel=1e-5
-        )
+        errors = {place: functional.smooth_l1_loss(predicted[place], wanted[place]).item() for place in known}
+        by_tuple = [np.mean([value for place, value in errors.items() if place[0] == i]) for i in (0, 1)]
+        assert objective(embeddings, one)["geometry"].item() == pytest.approx(np.mean(by_tuple), rel=1e-5)
     one.targets[:] = torch.nan
     assert objective(embeddings, one)["loss"].item() == 0
 

@@ -27,7 +27,7 @@ def test_settings_are_frozen():
 
 @pytest.mark.parametrize(("smallest", "largest"), [(0.5, 0.2), (0.0, 0.2), (0.5, 0.0)])
 def test_a_range_of_spacings_has_two_ends_in_order(smallest, largest):
-    given = {"spacing_min_s": smallest, "spacing_max_s": largest} if largest else {"spacing_min_s": smallest}
+    given = {"spacing_min_s": smallest, "spacing_max_s": largest}
     match = f"'spacing_max_s' in x.toml.*at least 'spacing_min_s', which is {smallest}, or both 0.*got {largest}"
     with pytest.raises(SettingError, match=match):
         parse_settings(PretrainConfig, given, "x.toml")
@@ -43,7 +43,7 @@ def test_paper_recipe_is_what_the_papers_repository_trains():
     assert (paper.optimizer, paper.learning_rate, paper.momentum, paper.weight_decay) == ("sgd", 0.001, 0.9, 0)
     assert (paper.schedule, paper.warmup_epochs, paper.grad_clip, paper.ema) == ("constant", 0, 0, 0)
     assert (paper.batch_size, paper.epochs, paper.anchors_per_clip) == (48, 50, 1)
-    assert round(paper.image_size / paper.crop_ratio) == 256 and (paper.augment, paper.shift) == ("frame", 1)
+    assert round(paper.image_size / paper.crop_ratio) == 256 and (paper.augment, paper.shift) == ("frame", 16 / 256)
     changed = ("flip", "rotation_deg", "zoom", "tilt", "colour_jitter", "light_jitter", "blur")
     companions = ("contrast_weight", "cross_subject_weight", "geometry_weight", "supervision_weight")
     assert all(getattr(paper, name) == 0 for name in (*changed, *companions))
@@ -60,5 +60,13 @@ def test_recipe_gives_defaults_and_every_setting_can_still_be_given():
 
 def test_pairs_need_an_even_number_of_frames():
     with pytest.raises(SettingError, match="'n_following'.*even number"):
-        parse_settings(PretrainConfig, {"n_following": 5}, "the command line")
-    assert PretrainConfig(n_following=5, layout="following").n_following == 5
+        parse_settings(PretrainConfig, {"n_following": 5, "layout": "pairs"}, "the command line")
+    assert PretrainConfig(n_following=5).n_following == 5
+
+
+def test_spacing_in_frames_wins_over_the_defaults_in_seconds():
+    assert PretrainConfig().spacing_max_s > 0
+    assert PretrainConfig(spacing=3).spacing_max_s == PretrainConfig(spacing=3).spacing_min_s == 0
+    both = PretrainConfig(spacing=3, spacing_min_s=0.1, spacing_max_s=0.2)
+    assert (both.spacing_min_s, both.spacing_max_s) == (0.1, 0.2)
+    assert PretrainConfig(**both.model_dump()) == both
