@@ -13,7 +13,7 @@ PREPROCESS_FLAGS ?=
 PRETRAIN_FLAGS ?=
 VARIANTS ?= all
 SEEDS ?= 3
-ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 18 --anchors-per-clip 4 --epochs 4 --val-share 0.05 --precision bf16
+ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint bench ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean

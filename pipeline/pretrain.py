@@ -1,7 +1,7 @@
 """Temporal-consistency pretraining: read top to bottom.
 
-Each step takes a batch of tuples, sends all frames of all tuples through the encoder at once, and asks for each
-tuple that every frame lie nearer to the anchor than the next one (``objective.py``). ``trainer.py`` does the steps;
+Each step takes a batch of tuples, sends all frames of all tuples through the encoder at once, and asks that every
+frame lie nearer to the anchor than the next one, and for what the recipe adds (``objective.py``). ``trainer.py`` does the steps;
 here is what surrounds them: going on after an interruption, checkpoints, logs, warnings, and the encoder at the end.
 
 Source: Lu, Tavabi and Soleymani, BMVC 2020. Known flaws of the paper's own trainer are avoided: anchors are drawn
