@@ -20,8 +20,9 @@ def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: P
     """Train an encoder on STORE by temporal consistency and write it to the folder RUN.
 
     The network learns, without labels, to rank frames by their distance in time from an anchor (Lu et al., BMVC
-    2020), and by default also how landmarks move (docs/pretraining.md). --recipe paper is the paper's. It uses a GPU if there is one. Run the same command again to go on after an interruption; the result is
-    the same. RUN then holds encoder.safetensors, checkpoint.pt, log.jsonl, config.json, distance.png and tensorboard/.
+    2020), and by default also how landmarks move (docs/pretraining.md); --recipe paper is the paper's. It uses a GPU
+    if there is one. Run the same command again to go on after an interruption; the result is the same. RUN then
+    holds encoder.safetensors, checkpoint.pt, log.jsonl, config.json, distance.png and tensorboard/.
 
     \b
     Example:

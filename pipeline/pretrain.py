@@ -1,8 +1,9 @@
 """Temporal-consistency pretraining: read top to bottom.
 
 Each step takes a batch of tuples, sends all frames of all tuples through the encoder at once, and asks that every
-frame lie nearer to the anchor than the next one, and for what the recipe adds (``objective.py``). ``trainer.py`` does the steps;
-here is what surrounds them: going on after an interruption, checkpoints, logs, warnings, and the encoder at the end.
+frame lie nearer to the anchor than the next one, and for what the recipe adds (``objective.py``). ``trainer.py`` does
+the steps; here is what surrounds them: going on after an interruption, checkpoints, logs, warnings, and the encoder at
+the end.
 
 Source: Lu, Tavabi and Soleymani, BMVC 2020. Known flaws of the paper's own trainer are avoided: anchors are drawn
 anew every epoch, and a last partial batch counts by its size.

@@ -25,7 +25,9 @@ def test_help_lists_every_command():
 
 def test_unknown_command_lists_the_known_ones():
     result = run_tclr("preproces")
-    assert result.returncode == 2 and "Known commands: bench, datasets, demo" in result.stderr.replace("\n", " ")
+    assert result.returncode == 2 and "Known commands: ablate, bench, datasets, demo" in result.stderr.replace(
+        "\n", " "
+    )
 
 
 def test_expected_error_is_one_line_and_a_failing_exit_status(tmp_path):
