@@ -130,8 +130,11 @@ def pretrain(
 def _prepare(run: Path, trainer: Trainer) -> None:
     """Write the settings; remove what an earlier run left that this one is not, and what a killed one left half."""
     remove_abandoned(run)
+    if trainer.epoch < trainer.config.epochs:
+        for name in ("encoder.safetensors", "distance.json", "distance.png"):
+            remove_quietly(run / name)
     if trainer.steps_done == 0:
-        for name in ("checkpoint.pt", "encoder.safetensors", "log.jsonl", "distance.json", "distance.png"):
+        for name in ("checkpoint.pt", "log.jsonl"):
             remove_quietly(run / name)
     settings = trainer.config.model_dump(mode="json")
     write_json(run / "config.json", {"store": str(trainer.store), "init": str(trainer.init or ""), **settings})

@@ -106,6 +106,14 @@ def test_log_has_each_epoch_once_when_checkpoints_are_rarer(tmp_path, store, run
 
 def test_more_epochs_go_on_from_a_finished_run(tmp_path, store):
     pretrain(store, tmp_path, CONFIG.model_copy(update={"epochs": 1}))
+
+    def stop(done, total):
+        if done > 6:
+            raise Stop
+
+    with pytest.raises(Stop):
+        pretrain(store, tmp_path, CONFIG.model_copy(update={"epochs": 2}), progress=stop)
+    assert not (tmp_path / "encoder.safetensors").exists()  # there is one of finished runs only
     result = pretrain(store, tmp_path, CONFIG.model_copy(update={"epochs": 2}))
     assert result.resumed_at == 1 and len(result.history) == 2
     again = pretrain(store, tmp_path, CONFIG.model_copy(update={"epochs": 2}))
