@@ -35,6 +35,8 @@ def test_bench_codec_says_how_many_frames_and_how_many_more_than_single_files(tm
 
 
 def test_bench_step_trains_and_gives_a_ratio_a_run(store):
-    config = PretrainConfig(recipe="paper", image_size=32, n_following=4, batch_size=1, embedding_dim=8, val_share=0)
+    config = PretrainConfig(
+        recipe="paper", image_size=32, n_following=4, batch_size=1, embedding_dim=8, val_share=0, anchors_per_clip=4
+    )
     row = bench_step(store, config, 2)
     assert len(row.ratio) == 2 and all(0 < ratio < float("inf") for ratio in row.ratio)
