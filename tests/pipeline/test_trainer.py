@@ -188,8 +188,7 @@ def test_healthy_run_is_not_warned_and_the_log_has_what_is_documented(tmp_path, 
     assert not caplog.records and [line["step"] for line in lines] == [3, 6]
     assert lines[0].keys() == {
         "epoch", "step", "learning_rate", "train_loss", "train_ranking", "val_loss", "val_ranking", "val_accuracy",
-        "val_accuracy_by_pair",
-        "val_accuracy_by_seconds", "embedding_std", "effective_rank", "tuples_per_s",
+        "val_accuracy_by_pair", "val_accuracy_by_seconds", "embedding_std", "effective_rank", "tuples_per_s",
     }  # fmt: skip
 
 
