@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -29,6 +29,19 @@ def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any]
     return click.option(f"--{flag}", name, type=field.annotation, help=help_text)
 
 
+def _add_options(function: Any, kind: type[Settings], fields: Mapping[str, FieldInfo]) -> Any:
+    """Add an option for each field, so that help lists them in order."""
+    for name, field in reversed(list(fields.items())):
+        function = _option(kind, name, field)(function)
+    return function
+
+
+def _pop_given(values: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
+    """Take the fields' options out of a command's values; return those that were given."""
+    taken = {name: values.pop(name) for name in fields}
+    return {name: value for name, value in taken.items() if value is not None}
+
+
 def given_options(
     kind: type[Settings], without: Sequence[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -38,14 +51,11 @@ def given_options(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def wrapper(*args: Any, **values: Any) -> None:
-            given = {name: values.pop(name) for name in fields}
-            chosen = {name: value for name, value in given.items() if value is not None}
+            chosen = _pop_given(values, fields)
             parse_settings(kind, chosen, "the command line")
             function(*args, common=chosen, **values)
 
-        for name, field in reversed(list(fields.items())):
-            wrapper = _option(kind, name, field)(wrapper)
-        return wrapper
+        return _add_options(wrapper, kind, fields)
 
     return decorate
 
@@ -82,15 +92,13 @@ def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., None]],
         def wrapper(*args: Any, config: Path | None, **values: Any) -> None:
             tables = read_config(config)
             for table, kind in kinds.items():
-                given = {name: values.pop(name) for name in kind.model_fields}
-                chosen = {name: value for name, value in given.items() if value is not None}
+                chosen = _pop_given(values, kind.model_fields)
                 parse_settings(kind, tables.get(table, {}), f"[{table}] of {config}")
                 values[table] = parse_settings(kind, tables.get(table, {}) | chosen, "the command line")
             function(*args, **values)
 
         for kind in reversed(list(kinds.values())):
-            for name, field in reversed(list(kind.model_fields.items())):
-                wrapper = _option(kind, name, field)(wrapper)
+            wrapper = _add_options(wrapper, kind, kind.model_fields)
         config_option = click.option(
             "--config", type=click.Path(path_type=Path), help="TOML file with settings, one table a stage."
         )

@@ -31,6 +31,7 @@ from tclr.schemas.config import FitAuConfig, PretrainConfig
 from tclr.schemas.errors import SettingError
 
 PAIRS = {"layout": "pairs", "match": "pose", "n_following": 4}
+"""What the variants of pairs share."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "tclr": {},
     "paper": {"recipe": "paper"},
@@ -46,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "supervised": {"supervision_weight": 1.0, "ranking_weight": 0, "contrast_weight": 0, "geometry_weight": 0},
     "ranking alone": {"geometry_weight": 0},
     "geometry alone": {"ranking_weight": 0},
-    "geometry not whitened much": {"geometry_components": 8},
+    "geometry of 8 directions": {"geometry_components": 8},
     "with contrast": {"contrast_weight": 0.3},
     "with contrast in pairs": {"contrast_weight": 0.3, **PAIRS, "match": "none"},
     "with contrast in pairs matched in pose": {"contrast_weight": 0.3, **PAIRS},

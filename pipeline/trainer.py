@@ -183,7 +183,7 @@ class Trainer:
         encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(encoder) if config.ema else None
         objective = Objective(config, self.train_tuples.n_targets)
-        if self.train_tuples.n_targets:
+        if config.geometry_weight and self.train_tuples.n_targets:  # no other targets are whitened
             objective.fit_targets(self.train_tuples.sample_targets())
         objective.to(self.device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
