@@ -59,7 +59,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "pose matched": {"match": "pose"},
     "spacing of a frame": {"spacing_min_s": 0, "spacing_max_s": 0},
+    "two following frames": {"n_following": 2},
     "ten following frames": {"n_following": 10},
+    "one anchor a clip": {"anchors_per_clip": 1},
+    "background in the picture": {"crop_ratio": 0.95},
     "shifted anywhere": {"shift": 1.0},
     "augmented a tuple alike": {"augment": "tuple"},
     "not augmented": {"augment": "none"},
@@ -67,9 +70,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "not turned or tilted": {"rotation_deg": 0, "zoom": 0, "tilt": 0},
     "not mirrored": {"flip": 0},
     "forward only": {"direction": "forward"},
+    "margin of 0.2": {"margin": 0.2},
     "margin growing with time": {"margin_per_s": 0.1},
     "cross-subject term": {"cross_subject_weight": 0.3},
+    "no warm-up": {"warmup_epochs": 0},
     "constant learning rate": {"schedule": "constant", "warmup_epochs": 0},
+    "gradient not clipped": {"grad_clip": 0},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0},
     "averaged weights": {"ema": 0.99},
 }
@@ -153,6 +159,9 @@ def judge(
 def variant_config(name: str, seed: int, common: Mapping[str, Any]) -> PretrainConfig:
     """Return the settings of a variant; ``common`` settings hold for all, and what makes the variant wins over them.
 
+    All variants see as many frames as the default recipe with the common settings does, in a step and in all: one whose
+    tuples are longer gets fewer of them, one with fewer anchors a clip more epochs (and as long a warm-up).
+
     Raises
     ------
     SettingError
@@ -160,7 +169,19 @@ def variant_config(name: str, seed: int, common: Mapping[str, Any]) -> PretrainC
     """
     if name not in VARIANTS:
         raise SettingError(f"Unknown variant {name!r}. Known variants: {', '.join(VARIANTS)}.")
-    return PretrainConfig(**{**common, "seed": seed, **VARIANTS[name]})
+    own, plain = VARIANTS[name], PretrainConfig(**common)
+    config = PretrainConfig(**{**common, **own, "seed": seed})
+    tuples = (plain.n_following + 2) / (config.n_following + 2)
+    anchors = own.get("anchors_per_clip", max(1, round(plain.anchors_per_clip * tuples)))
+    longer = plain.anchors_per_clip * tuples / anchors
+    return config.model_copy(
+        update={
+            "batch_size": max(1, round(plain.batch_size * tuples)),
+            "anchors_per_clip": anchors,
+            "epochs": max(1, round(plain.epochs * longer)),
+            "warmup_epochs": config.warmup_epochs * longer,
+        }
+    )
 
 
 def _result_path(out: Path, variant: str, seed: int) -> Path:

@@ -37,15 +37,30 @@ def stores(tmp_path_factory, make_store):
 
 
 def test_every_variant_is_a_valid_change_of_the_default_recipe():
-    default = PretrainConfig()
+    common = {"epochs": 2, "anchors_per_clip": 4}
+    plain = PretrainConfig(**common, seed=3)
+    assert variant_config("tclr", 3, common) == plain
     for name in VARIANTS:
-        config = variant_config(name, 3, {"epochs": 2})
-        assert (config.seed, config.epochs) == (3, 2)
-        assert name == "tclr" or config.model_copy(update={"seed": 0, "epochs": default.epochs}) != default
-    assert variant_config("paper", 0, {}) == PretrainConfig(recipe="paper")
+        config = variant_config(name, 3, common)
+        assert config.seed == 3
+        assert name == "tclr" or config != plain
     assert variant_config("ranking alone", 0, {"geometry_weight": 5}).geometry_weight == 0
     with pytest.raises(SettingError, match="Unknown variant 'no such'. Known variants: tclr, paper"):
         variant_config("no such", 0, {})
+
+
+def test_all_variants_see_as_many_frames():
+    common = {"epochs": 3, "anchors_per_clip": 8, "batch_size": 24}
+    for name in VARIANTS:
+        config = variant_config(name, 0, common)
+        length = config.n_following + 2
+        assert config.epochs * config.anchors_per_clip * length == 3 * 8 * 6, name
+        assert config.batch_size * length == 24 * 6, name
+    paper = variant_config("paper", 0, common)
+    free = {"epochs", "anchors_per_clip", "batch_size"}
+    assert paper.model_dump(exclude=free) == PretrainConfig(recipe="paper").model_dump(exclude=free)
+    rare = variant_config("one anchor a clip", 0, {**common, "warmup_epochs": 0.5})
+    assert (rare.anchors_per_clip, rare.epochs, rare.warmup_epochs) == (1, 24, 4)
 
 
 def test_campaign_goes_seed_by_seed_keeps_what_is_done_and_goes_on(tmp_path, stores, monkeypatch):
