@@ -92,9 +92,12 @@ def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., None]],
         def wrapper(*args: Any, config: Path | None, **values: Any) -> None:
             tables = read_config(config)
             for table, kind in kinds.items():
-                chosen = _pop_given(values, kind.model_fields)
-                parse_settings(kind, tables.get(table, {}), f"[{table}] of {config}")
-                values[table] = parse_settings(kind, tables.get(table, {}) | chosen, "the command line")
+                in_file, chosen = tables.get(table, {}), _pop_given(values, kind.model_fields)
+                try:
+                    values[table] = parse_settings(kind, in_file | chosen, "the command line")
+                except SettingError:
+                    parse_settings(kind, in_file, f"[{table}] of {config}")  # names the file, if it is to blame
+                    raise
             function(*args, **values)
 
         for kind in reversed(list(kinds.values())):

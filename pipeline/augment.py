@@ -151,7 +151,7 @@ def soften(x: Tensor, u: Tensor, share: float) -> Tensor:
         return x
     sigma = torch.where(u[:, 16] < share, 0.3 + 0.9 * u[:, 17], torch.full_like(u[:, 0], 1e-2))
     taps = torch.arange(BLUR_TAPS, device=x.device) - BLUR_TAPS // 2
-    weights = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2)
+    weights = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2).to(x.dtype)
     weights = (weights / weights.sum(dim=1, keepdim=True)).repeat_interleave(x.shape[1], dim=0)
     n, channels, height, width = x.shape
     flat = x.reshape(1, n * channels, height, width)

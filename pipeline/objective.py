@@ -6,6 +6,9 @@ Weights are settings; a companion of weight 0 is not computed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -29,16 +32,23 @@ READOUT_SCALE = 4.0
 """Embeddings of unit length are scaled by this for the linear heads; chosen by us: 16 was learnt more slowly."""
 
 
-def label_targets(store: Store, info: ClipInfo) -> np.ndarray:
-    """Return the AU labels of a clip, (T, A) float32 0 or 1; NaN where unknown."""
-    labels = store.read(info, "au").astype(np.float32) if store.names(info, "au") else np.zeros((info.n_frames, 0))
-    return np.where(labels == UNKNOWN, np.nan, labels).astype(np.float32)
+def label_targets(au_names: Sequence[str], store: Store, info: ClipInfo) -> np.ndarray:
+    """Return the labels of some AUs in a clip, (T, A) float32 0 or 1; NaN where unknown or not labelled."""
+    targets = np.full((info.n_frames, len(au_names)), np.nan, np.float32)
+    labelled = store.names(info, "au")
+    if labelled:
+        labels = store.read(info, "au").astype(np.float32)
+        targets[:, [au_names.index(name) for name in labelled]] = np.where(labels == UNKNOWN, np.nan, labels)
+    return targets
 
 
-def targets_for(config: PretrainConfig) -> ClipTargets | None:
-    """Return what reads the targets that a recipe needs beside the frames; None if it needs none."""
+def targets_for(config: PretrainConfig, au_names: Sequence[str]) -> ClipTargets | None:
+    """Return what reads the targets that a recipe needs beside the frames; None if it needs none.
+
+    ``au_names`` are the AUs that are labelled anywhere in the store: clips may have different ones, or none.
+    """
     if config.supervision_weight:
-        return label_targets
+        return partial(label_targets, tuple(au_names))
     return clip_targets if config.geometry_weight else None
 
 

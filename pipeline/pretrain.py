@@ -12,6 +12,8 @@ anew every epoch, and a last partial batch counts by its size.
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -30,6 +32,7 @@ from tclr.pipeline.monitor import COLLAPSE_STD, distance_curve, held_out_metrics
 from tclr.pipeline.runlog import RunLog
 from tclr.pipeline.trainer import Trainer
 from tclr.schemas.config import PretrainConfig
+from tclr.schemas.errors import TclrError
 
 LOG_EVERY_STEPS = 10
 """Steps between points in TensorBoard and checks that the loss is finite; chosen by us."""
@@ -140,24 +143,62 @@ def _prepare(run: Path, trainer: Trainer) -> None:
     write_json(run / "config.json", {"store": str(trainer.store), "init": str(trainer.init or ""), **settings})
 
 
-class _Checkpoints:
-    """Writes checkpoints by time, measured in the first process."""
+class _Stop:
+    """A context in which SIGTERM and SIGINT ask to stop after the step that is being done; a second one does not wait.
 
-    def __init__(self, path: Path, trainer: Trainer) -> None:
-        self.path, self.trainer = path, trainer
+    Schedulers of clusters send SIGTERM before they take a machine away.
+    """
+
+    def __init__(self) -> None:
+        self.asked: signal.Signals | None = None
+        self.before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+            self.before = {kind: signal.signal(kind, self._ask) for kind in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for kind, handler in self.before.items():
+            signal.signal(kind, handler)
+        self.before = {}
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = signal.Signals(number)
+        self.__exit__()
+
+
+class _Checkpoints:
+    """Writes checkpoints by time, and when asked to stop; time and signals are those of the first process."""
+
+    def __init__(self, path: Path, trainer: Trainer, stop: _Stop) -> None:
+        self.path, self.trainer, self.stop = path, trainer, stop
         self.written_s = time.monotonic()
 
     def write_if_due(self, now: bool = False) -> None:
-        """Write one if the time has come, or ``now``."""
+        """Write one if the time has come, or ``now``.
+
+        Raises
+        ------
+        TclrError
+            After it is written, if the run was asked to stop.
+        """
         trainer = self.trainer
         elapsed_s = time.monotonic() - self.written_s
-        if not (now or trainer.processes.agree(elapsed_s >= trainer.config.checkpoint_every_s)):
+        due = elapsed_s >= trainer.config.checkpoint_every_s or self.stop.asked is not None
+        if not (now or trainer.processes.agree(due)):
             return
         trainer.check_finite()
         sums = trainer.sums_of_all()
         if trainer.processes.is_main:
             save_checkpoint(self.path, trainer, sums)
         self.written_s = time.monotonic()
+        if trainer.processes.agree(self.stop.asked is not None):
+            signal_name = self.stop.asked.name if self.stop.asked else "a signal to another process"
+            raise TclrError(
+                f"Stopped by {signal_name} after {trainer.steps_done} steps, which {self.path} holds. Run the same "
+                "command again to go on."
+            )
 
 
 class _Window:
@@ -182,10 +223,10 @@ class _Window:
 def _train(run: Path, trainer: Trainer, progress: Callable[[int, int], None], warn: Callable[[str], None]) -> None:
     """Do all epochs that are left."""
     config, is_main = trainer.config, trainer.processes.is_main
-    checkpoints = _Checkpoints(run / "checkpoint.pt", trainer)
     n_tuples = config.epochs * len(trainer.train_tuples)
     warned = False
-    with RunLog(run, trainer.steps_done) if is_main else nullcontext() as log:
+    with _Stop() as stop, RunLog(run, trainer.steps_done) if is_main else nullcontext() as log:
+        checkpoints = _Checkpoints(run / "checkpoint.pt", trainer, stop)
         if log:
             log.write_history(trainer.history)
             progress(trainer.tuples_done, n_tuples)

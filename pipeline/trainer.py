@@ -95,7 +95,8 @@ class PretrainModel(nn.Module):
         # a process without tuples takes part in batch statistics, which must have one dtype everywhere
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16 and n_tuples > 0):
             embeddings = encoder(normalise(x, self.info))
-        return embeddings.float().view(n_tuples, -1, embeddings.shape[-1]) if n_tuples else embeddings.float()
+        embeddings = embeddings.to(torch.get_default_dtype())
+        return embeddings.view(n_tuples, -1, embeddings.shape[-1]) if n_tuples else embeddings
 
     def forward(self, x: Tensor, batch: TupleBatch | None) -> tuple[dict[str, Tensor], Tensor]:
         """Return losses, means over the tuples, and embeddings; without a batch a loss of 0 that uses every parameter.
@@ -160,6 +161,7 @@ class Trainer:
             crop_size = opened.crop_size()  # raises now if sizes differ, not in the midst of an epoch
             root = opened.clips[0].root
             self.data_hash = hash_data(opened.clips)
+            self.au_names = sorted({name for info in opened.clips for name in opened.names(info, "au")})
         self.info = EncoderInfo(
             embedding_dim=config.embedding_dim,
             image_size=config.image_size,
@@ -201,8 +203,8 @@ class Trainer:
         config, n_targets = self.config, self.train_tuples.n_targets
         if config.supervision_weight and not n_targets:
             raise SettingError(
-                f"Expected AU labels in {self.store} for 'supervision_weight', but its first clip has none. Give a "
-                "store with labels, or leave it 0."
+                f"Expected AU labels in {self.store} for 'supervision_weight', but it has none. Give a store with "
+                "labels, or leave it 0."
             )
         if not (config.ranking_weight or config.contrast_weight or config.cross_subject_weight or n_targets):
             raise SettingError(
@@ -226,7 +228,7 @@ class Trainer:
             self.config,
             anchors_per_clip=anchors_per_clip,
             fixed_spacing_s=WATCHED_SPACING_S if self.config.layout == "pairs" else None,
-            targets=targets_for(self.config),
+            targets=targets_for(self.config, self.au_names),
         )
 
     @property

@@ -48,6 +48,15 @@ def test_unknown_setting_in_a_file_is_named(tmp_path):
     assert result.returncode == 1 and "Unknown table or setting 'aling'" in result.stderr
 
 
+def test_settings_of_a_file_are_judged_together_with_the_command_line(tmp_path):
+    config = tmp_path / "tclr.toml"
+    config.write_text("[pretrain]\nsupervision_weight = 1.0\n")
+    alone = run_tclr("pretrain", tmp_path / "absent", tmp_path / "run", "--config", config)
+    assert "Setting 'supervision_weight' in [pretrain] of" in alone.stderr
+    joined = run_tclr("pretrain", tmp_path / "absent", tmp_path / "run", "--config", config, "--geometry-weight", "0")
+    assert joined.returncode == 1 and "Setting" not in joined.stderr and "absent" in joined.stderr
+
+
 def test_setting_out_of_range_is_one_line(tmp_path):
     (tmp_path / "in").mkdir()
     result = run_tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", "3")

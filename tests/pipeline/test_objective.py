@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from tclr.pipeline.geometry import clip_targets, mirror_index, n_targets
 from tclr.pipeline.losses import aggregate_ranking_loss, subject_spread, within_clip_contrast
-from tclr.pipeline.objective import Objective, label_targets, targets_for
+from tclr.pipeline.objective import Objective, targets_for
 from tclr.pipeline.store import Store
 from tclr.pipeline.tuples import TupleBatch
 from tclr.schemas.config import PretrainConfig, parse_settings
@@ -193,14 +193,17 @@ def test_supervision_is_the_cross_entropy_of_known_labels():
 
 
 def test_targets_are_what_the_recipe_needs(tmp_path, make_store):
-    assert targets_for(PretrainConfig(recipe="paper")) is None
-    assert targets_for(PretrainConfig()) is clip_targets
-    assert targets_for(PretrainConfig(geometry_weight=0, supervision_weight=1)) is label_targets
+    assert targets_for(PretrainConfig(recipe="paper"), ["AU01"]) is None
+    assert targets_for(PretrainConfig(), ["AU01"]) is clip_targets
+    labels = targets_for(PretrainConfig(geometry_weight=0, supervision_weight=1), ["AU01", "AU07", "AU12"])
     with Store(make_store(tmp_path / "store", n_subjects=1, n_frames=12)) as store:
         info = store.clips[0]
-        np.testing.assert_array_equal(label_targets(store, info), store.read(info, "au"))
+        assert store.names(info, "au") == ["AU01", "AU12"]
+        targets = labels(store, info)
+        np.testing.assert_array_equal(targets[:, [0, 2]], store.read(info, "au"))
+        assert np.isnan(targets[:, 1]).all()
     with Store(make_store(tmp_path / "bare", n_subjects=1, n_frames=12, au_names=())) as store:
-        assert label_targets(store, store.clips[0]).shape == (12, 0)
+        assert np.isnan(labels(store, store.clips[0])).all() and labels(store, store.clips[0]).shape == (12, 3)
 
 
 def test_labels_and_geometry_together_are_refused():

@@ -13,6 +13,7 @@ import torch
 from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.pretrain import pretrain
 from tclr.schemas.config import PretrainConfig
+from tclr.schemas.errors import TclrError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -50,6 +51,24 @@ def kill_after(process, checkpoint, n_checkpoints, delay_s):
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     return torch.load(checkpoint, weights_only=True)["step"]
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+def test_run_that_is_asked_to_stop_writes_a_checkpoint_first_and_goes_on(tmp_path, make_store, kind):
+    store, config = make_store(tmp_path / "store", n_frames=24), CONFIG.model_copy(update={"checkpoint_every_s": 600})
+    whole = pretrain(store, tmp_path / "whole", config)
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+
+    def stop_within_the_second_epoch(done, total):
+        if done >= 14:
+            signal.raise_signal(kind)
+
+    with pytest.raises(TclrError, match=rf"Stopped by {kind.name} after 8 steps.*Run the same command again"):
+        pretrain(store, tmp_path / "run", config, progress=stop_within_the_second_epoch)
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    result = pretrain(store, tmp_path / "run", config)
+    assert (result.resumed_at, result.resumed_step) == (1, 3)
+    assert load_encoder(result.run).digest == load_encoder(whole.run).digest
 
 
 def test_run_killed_at_several_moments_ends_as_one_that_was_not(tmp_path, make_store):

@@ -23,6 +23,10 @@ CONFIG = PretrainConfig(
 )  # fmt: skip
 # 6 tuples an epoch, in steps of 4 and 2; then 9 in micro-batches of 2, of whose last the second process has none.
 CHANGES = [{}, {"val_share": 0, "accumulate": 2, "optimizer": "sgd", "ema": 0, "grad_clip": 0}]
+OURS = PretrainConfig(
+    epochs=1, batch_size=4, anchors_per_clip=3, image_size=32, crop_ratio=0.8, embedding_dim=8, val_share=0.3,
+    geometry_components=8,
+)  # fmt: skip
 
 IN_TWO_PROCESSES = """
 import json, sys
@@ -61,7 +65,7 @@ def history(run):
 
 
 def test_two_processes_train_as_one(tmp_path, store, double_precision):
-    configs = [CONFIG.model_copy(update=change) for change in CHANGES]
+    configs = [*(CONFIG.model_copy(update=change) for change in CHANGES), OURS]
     values = json.dumps([config.model_dump() for config in configs])
     started = [
         subprocess.Popen(
