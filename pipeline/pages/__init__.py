@@ -1,0 +1,10 @@
+"""Files of the HTML pages that tclr writes (the report) or serves (the viewer); they ask for nothing from a network."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+
+def read_asset(name: str) -> str:
+    """Return the text of a file of this package, as ``theme.css``."""
+    return files(__name__).joinpath(name).read_text(encoding="utf-8")

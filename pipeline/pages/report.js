@@ -1,0 +1,56 @@
+// Draws each plot when it comes into view, in the colours of the page's theme.
+"use strict";
+(() => {
+  const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const touch = matchMedia("(hover: none)").matches;
+  const drawn = new Set();
+
+  function themed() {
+    const axis = { gridcolor: style("--line"), zerolinecolor: style("--line"), linecolor: style("--line") };
+    const colours = { paper_bgcolor: "transparent", plot_bgcolor: "transparent", "font.color": style("--ink") };
+    for (const name of ["xaxis", "yaxis"]) {
+      for (const [key, value] of Object.entries(axis)) colours[`${name}.${key}`] = value;
+    }
+    return colours;
+  }
+
+  async function draw(plot) {
+    const { data, layout } = JSON.parse(document.querySelector(`[data-plot="${plot.id}"]`).textContent);
+    layout.dragmode = touch ? false : "zoom";  // a finger scrolls the page
+    await Plotly.newPlot(plot, data, layout, { responsive: true, displayModeBar: false });
+    await Plotly.relayout(plot, themed());
+    drawn.add(plot);
+    const select = document.getElementById(`${plot.id}-colour`);
+    if (select) {
+      const extra = JSON.parse(document.getElementById(`${plot.id}-extra`).textContent);
+      const colour = () => paint(plot, extra, select.value);
+      select.addEventListener("change", colour);
+      await colour();
+    }
+  }
+
+  // Subjects get hues a golden angle apart; a column of AUs gets shades, unknown frames grey.
+  function paint(plot, extra, column) {
+    const values = column ? extra.columns[column] : extra.codes;
+    const shade = (value) => (value === null ? "rgba(138,143,148,0.25)" : `hsl(${210 - 180 * value} 75% 52%)`);
+    const hue = (code) => `hsl(${(code * 137.508) % 360} 60% 52%)`;
+    const shown = column ? values.map((value) => value ?? "unknown") : values.map((code) => extra.subjects[code]);
+    return Plotly.restyle(plot, {
+      "marker.color": [values.map(column ? shade : hue)],
+      customdata: [shown],
+      hovertemplate: `%{text}<br>${column || "subject"}: %{customdata}<extra></extra>`,
+    });
+  }
+
+  const seen = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (isIntersecting) { seen.unobserve(target); draw(target); }
+    }
+  }, { rootMargin: "400px" });
+  for (const plot of document.querySelectorAll(".plot")) {
+    const { layout } = JSON.parse(document.querySelector(`[data-plot="${plot.id}"]`).textContent);
+    plot.style.minHeight = `${layout.height}px`;  // so that nothing jumps when it is drawn
+    seen.observe(plot);
+  }
+  document.addEventListener("themechange", () => drawn.forEach((plot) => Plotly.relayout(plot, themed())));
+})();

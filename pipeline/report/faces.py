@@ -1,0 +1,121 @@
+"""Which clips and frames the report shows, and their pictures: the most doubtful ones, and typical ones beside them."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.store import Status
+
+FACES_PER_CLIP = 12
+WORST_FRAMES = 24
+"""Frames of the sheet of the whole store's worst."""
+WORST_PER_CLIP = 3
+"""Most frames that one clip has in that sheet, so that one bad clip does not fill it."""
+MAX_CLIPS = 24
+"""Clips that get pictures and timelines. Numbers chosen by us: the page stays below some 15 MB."""
+THUMBNAIL_PX = 112
+
+
+@dataclass(frozen=True)
+class Face:
+    """A picture of a contact sheet: ``picture`` is a data URL, ``worst`` tells doubtful frames from typical ones."""
+
+    caption: str
+    picture: str
+    worst: bool
+
+
+def share_ok(row: dict[str, Any]) -> float:
+    """Return the share 0..1 of a clip's frames with status ok; ``row`` as ``summarise_store`` gives it."""
+    return row["n_ok"] / max(row["n_frames"], 1)
+
+
+def choose_clips(rows: Sequence[dict[str, Any]], count: int = MAX_CLIPS) -> list[int]:
+    """Return indices of the clips to show: the lowest shares of ok frames first, then evenly through the others.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        As ``summarise_store`` gives them.
+    count : int
+        Most clips; half of them are the worst.
+    """
+    by_share = sorted(range(len(rows)), key=lambda i: share_ok(rows[i]))
+    if len(rows) <= count:
+        return by_share
+    worst, others = by_share[: count // 2], sorted(by_share[count // 2 :])
+    even = np.linspace(0, len(others) - 1, count - len(worst)).round().astype(int)
+    return worst + [others[i] for i in even]
+
+
+def choose_rows(status: np.ndarray, score: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the frames that a contact sheet shows: the lowest scores, then evenly through the clip.
+
+    Parameters
+    ----------
+    status : ndarray
+        (T,) uint8.
+    score : ndarray
+        (T,) float32.
+    count : int
+        Most frames to show; a third of them are the worst, at least T / ``count`` frames apart: neighbours look alike.
+
+    Returns
+    -------
+    worst, typical : ndarray
+        Frame rows that have a face: by rising score, and by time.
+    """
+    rows = np.flatnonzero(np.isfinite(score) & (status != Status.no_face))
+    by_score = rows[np.argsort(score[rows], kind="stable")]
+    gap = max(len(rows) // count, 1)
+    worst: list[int] = []
+    for row in by_score:
+        if len(worst) == -(-count // 3):
+            break
+        if all(abs(row - other) >= gap for other in worst):
+            worst.append(int(row))
+    others = np.setdiff1d(rows, worst)
+    even = np.linspace(0, len(others) - 1, min(count - len(worst), len(others))).round().astype(int)
+    return np.array(worst, int), others[even]
+
+
+def _thumbnail(crop: np.ndarray) -> str:
+    small = cv2.resize(crop, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+    jpeg = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
+
+
+def _face(store: Store, info: ClipInfo, row: int, worst: bool, where: str = "") -> Face:
+    one = slice(row, row + 1)
+    number, status, score, sharpness = (
+        store.read(info, name, one.start, one.stop)[0] for name in ("source_frame", "status", "score", "sharpness")
+    )
+    caption = f"{where}frame {number}, {Status(int(status)).name}, score {score:.2f}, sharpness {sharpness:.0f}"
+    return Face(caption, _thumbnail(store.read_frames(info, one.start, one.stop)[0]), worst)
+
+
+def clip_faces(store: Store, info: ClipInfo, count: int = FACES_PER_CLIP) -> list[Face]:
+    """Return the contact sheet of a clip: worst frames first, by score, then typical ones by time."""
+    worst, typical = choose_rows(store.read(info, "status"), store.read(info, "score"), count)
+    return [_face(store, info, row, True) for row in worst] + [_face(store, info, row, False) for row in typical]
+
+
+def worst_faces(
+    store: Store, count: int = WORST_FRAMES, progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[Face]:
+    """Return the frames with the lowest scores of the whole store, at most ``WORST_PER_CLIP`` of a clip."""
+    lowest: list[tuple[float, int, int]] = []
+    for index, info in enumerate(store.clips):
+        score = store.read(info, "score")
+        rows = choose_rows(store.read(info, "status"), score, 3 * WORST_PER_CLIP)[0]
+        lowest = heapq.nsmallest(count, lowest + [(float(score[row]), index, int(row)) for row in rows])
+        progress(index + 1, len(store.clips))
+    return [_face(store, store.clips[i], row, True, f"{store.clips[i].name} ") for _, i, row in lowest]
