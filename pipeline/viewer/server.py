@@ -32,8 +32,8 @@ ASSETS = {
     "icon.svg": ("icon.svg", "image/svg+xml"),
     **{name: (name, "text/css; charset=utf-8") for name in ("theme.css", "viewer.css")},
     **{
-        name: (name, "text/javascript; charset=utf-8")
-        for name in ("theme.js", "curves.js", "marks.js", "player.js", "viewer.js")
+        f"{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("clip_list", "curves", "lanes", "marks", "player", "theme", "viewer")
     },
 }
 HEADERS = {

@@ -212,7 +212,7 @@ def test_viewer_marks_events_by_drag_and_keys_and_saves_them(chromium, viewer, t
     from selenium.webdriver.common.keys import Keys
 
     drag(chromium, lane_canvas(chromium, 1), 0.25, 0.75)  # AU12, rows 9 to 29 of 39 steps
-    keys(chromium, Keys.HOME, Keys.ARROW_UP, "i", Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, "o")
+    keys(chromium, Keys.HOME, Keys.ARROW_UP, "i", Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_RIGHT, "o")
     rows = chromium.find_elements(By.CSS_SELECTOR, "#events tbody tr")
     assert [row.text.split()[1] for row in rows] == ["AU12", "AU01"]
     rows[0].find_element(By.TAG_NAME, "input").send_keys("iao")  # letters, no marks

@@ -43,8 +43,10 @@ def test_page_is_served_at_the_address_that_is_printed(server):
     assert answer.status == 200 and b"<title>tclr viewer</title>" in content
     for name in re.findall(rb'(?:href|src)="([a-z.]+)"', content):
         assert ask(server, name.decode())[0].status == 200
-    scripts = ask(server, "viewer.js")[1]
-    assert all(ask(server, name.decode())[0].status == 200 for name in re.findall(rb'from "./(\w+\.js)"', scripts))
+    scripts, lanes = (ask(server, name)[1] for name in ("viewer.js", "lanes.js"))
+    assert all(
+        ask(server, name.decode())[0].status == 200 for name in re.findall(rb'from "./(\w+\.js)"', scripts + lanes)
+    )
 
 
 def test_only_this_machine_can_connect(server):
