@@ -25,7 +25,7 @@ STATUS_COLOURS = {"ok": BLUE, "interpolated": "#7cc0a8", "low_confidence": "#e0a
 STATUS_COLOURS["unreadable"] = "#7b5ea7"
 SHADES = [[0, "rgba(42,143,176,0.06)"], [1, "rgb(42,143,176)"]]
 """From the page's background to blue: reads on light and dark."""
-LISTED = {"autorange": "reversed", "type": "category", "showgrid": False}
+LISTED = {"autorange": "reversed", "type": "category", "showgrid": False, "zeroline": False}
 """An axis of names, the first one on top."""
 
 
@@ -208,7 +208,7 @@ def timeline_figure(timeline: Timeline, clip: str) -> Figure:
         colorbar={"thickness": 10},
         hovertemplate="%{y} at %{x:.2f} s: %{z}<extra></extra>",
     )
-    layout = {"xaxis": {"title": {"text": "time in s"}, "showgrid": False}, "yaxis": LISTED}
+    layout = {"xaxis": {"title": {"text": "time in s"}, "showgrid": False, "zeroline": False}, "yaxis": LISTED}
     most = max(timeline.table, key=lambda row: row[1] or 0)
     description = f"{clip}: predicted probability over time, labels below it where there are any."
     if most[1]:
@@ -241,7 +241,7 @@ def co_occurrence_figure(counted: CoOccurrence, what: str) -> Figure | None:
     if others[row, column] >= 0:
         strongest = f"{_percent(others[row, column])} of the frames with {au_title(names[row])}"
         description += f" Highest: {au_title(names[column])} in {strongest}."
-    layout = {"xaxis": {"type": "category", "side": "top", "showgrid": False}, "yaxis": LISTED}
+    layout = {"xaxis": {"type": "category", "side": "top", "showgrid": False, "zeroline": False}, "yaxis": LISTED}
     rows = [(au_title(name), *(_percent(v) for v in values)) for name, values in zip(names, shares, strict=True)]
     height = 80 + 26 * len(names)
     title = f"{what}: AU co-occurrence"
@@ -280,7 +280,7 @@ def map_figure(mapped: EmbeddingMap) -> Figure:
 def _between_name(name: str) -> str:
     if name == "subject":
         return "subjects"
-    return f"{au_title(name[:4])}, {'label' if name.endswith('_true') else 'prediction'}"
+    return f"{au_title(name.partition('_')[0])}, {'label' if name.endswith('_true') else 'prediction'}"
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ Everything is read clip by clip; of a large folder a part of the clips, evenly t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,9 +162,7 @@ class FeatureStatistics:
     embedding: EmbeddingMap | None
 
 
-def read_statistics(
-    features: FeatureClips, progress: Callable[[int, int], None] = lambda done, total: None
-) -> FeatureStatistics:
+def read_statistics(features: FeatureClips) -> FeatureStatistics:
     """Read a features folder once, or ``MAX_FEATURE_CLIPS`` of its clips, evenly through it."""
     keys = list(features.paths)
     if len(keys) > MAX_FEATURE_CLIPS:
@@ -176,7 +174,7 @@ def read_statistics(
     points_a_clip = -(-MAX_MAP_POINTS // len(keys))
     embeddings, frames = [], []
     wanted = ["clip", "frame", *features.au_columns, *features.embedding_columns]
-    for done, (subject, clip) in enumerate(keys):
+    for subject, clip in keys:
         table = features.read(subject, clip, wanted)
         predicted.add(_flags(table, [f"{name}_c" for name in with_prediction]))
         labelled.add(_flags(table, [f"{name}_true" for name in with_label]))
@@ -186,7 +184,6 @@ def read_statistics(
         if len(rows):
             embeddings.append(points[rows])
             frames.append(table.iloc[rows][["clip", "frame", *features.au_columns]].assign(subject=subject))
-        progress(done + 1, len(keys))
     mapped = map_embeddings(np.concatenate(embeddings), pd.concat(frames), names) if embeddings else None
     return FeatureStatistics(len(keys), predicted, labelled, mapped)
 

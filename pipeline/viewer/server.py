@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import logging
 import re
 import secrets
 from dataclasses import dataclass
@@ -44,8 +43,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-
-logger = logging.getLogger("tclr.viewer")
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         return "tclr"
 
     def log_message(self, format: str, *args: Any) -> None:
-        logger.debug(format.replace("%", "%%") if not args else format, *args)
+        """Keep no log: requests hold the token."""
 
     def _path(self) -> str | None:
         """Return the path below the token; ``None`` if host, origin or token are wrong."""

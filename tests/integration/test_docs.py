@@ -19,7 +19,7 @@ def test_every_test_that_a_document_names_exists(path):
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_every_link_to_a_file_leads_somewhere(path):
-    links = re.findall(r"\]\(([^)#]+\.(?:md|py|png))\)", path.read_text())
+    links = re.findall(r"\]\(([^)#]+\.(?:md|py|png|webp))\)", path.read_text())
     assert all((path.parent / link).is_file() for link in links if "://" not in link)
 
 
