@@ -14,7 +14,6 @@ import plotly.graph_objects as go
 from tclr.pipeline.report.faces import share_ok
 from tclr.pipeline.report.statistics import CoOccurrence, EmbeddingMap, Timeline
 from tclr.schemas.action_units import AU_NAMES
-from tclr.schemas.errors import StoreError
 from tclr.schemas.store import Status
 
 MAX_BARS = 40
@@ -281,17 +280,3 @@ def _between_name(name: str) -> str:
     if name == "subject":
         return "subjects"
     return f"{au_title(name.partition('_')[0])}, {'label' if name.endswith('_true') else 'prediction'}"
-
-
-def read_log(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of ``RUN/log.jsonl``.
-
-    Raises
-    ------
-    StoreError
-        If the folder has none.
-    """
-    path = run / "log.jsonl"
-    if not path.is_file():
-        raise StoreError(f"Expected a run of 'tclr pretrain' with log.jsonl, but found none in {run}.")
-    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]

@@ -23,12 +23,12 @@ from tclr.pipeline.report.figures import (
     detection_figure,
     distance_figures,
     map_figure,
-    read_log,
     timeline_figure,
     training_figures,
 )
 from tclr.pipeline.report.statistics import read_statistics, read_timeline, subject_rows
 from tclr.pipeline.store import Store
+from tclr.schemas.errors import StoreError
 
 Progress = Callable[[int, int], None]
 
@@ -66,6 +66,20 @@ def _clip_views(
             views.append(ClipView(rows[index], clip_faces(store, info), figure))
             progress(len(store.clips) + done + 1, total)
     return worst, views
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of ``RUN/log.jsonl``.
+
+    Raises
+    ------
+    StoreError
+        If the folder has none.
+    """
+    path = run / "log.jsonl"
+    if not path.is_file():
+        raise StoreError(f"Expected a run of 'tclr pretrain' with log.jsonl, but found none in {run}.")
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
 
 
 def _failures(root: Path) -> list[dict[str, Any]]:
