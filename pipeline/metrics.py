@@ -255,8 +255,8 @@ def roc_auc(label: np.ndarray, probability: np.ndarray) -> float:
 def icc_3_1(intensity_label: np.ndarray, intensity: np.ndarray) -> float:
     """Return the intraclass correlation ICC(3,1) of two raters, (n,) 0..5, NaN unknown.
 
-    ``(BMS - EMS) / (BMS + EMS)`` with the mean squares between targets and of the error of the two-way table (Shrout and
-    Fleiss, Psychological Bulletin, 1979). NaN with fewer than two frames, or if both raters are constant.
+    ``(BMS - EMS) / (BMS + EMS)`` with the mean squares between targets and of the error of the two-way table (Shrout
+    and Fleiss, Psychological Bulletin, 1979). NaN with fewer than two frames, or if both raters are constant.
     """
     return _measure("icc_3_1", _single(intensity_label=intensity_label, intensity=intensity))
 
