@@ -35,8 +35,8 @@ from tclr.pipeline.encoder import (
     default_device,
     encoder_digest,
     load_weights,
-    read_weights,
     normalise,
+    read_weights,
     to_input,
 )
 from tclr.pipeline.loader import load_batches

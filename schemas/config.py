@@ -266,7 +266,7 @@ class EvaluateConfig(Settings):
     test_folds: int = Field(3, ge=2, description="Folds of protocol emotionet; other protocols bring theirs.")
     label_shares: str = Field(
         "",
-        description="Percentages of training subjects for the label-efficiency curve, as 1,5,10,25,100; none: no curve.",
+        description="Percentages of training subjects for a label-efficiency curve, as 1,5,10,25,100; none: no curve.",
     )
     label_seeds: int = Field(3, ge=1, description="Draws of those subjects, for the curve's spread.")
 
