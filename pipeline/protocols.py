@@ -70,6 +70,11 @@ class Plan:
     notes: tuple[str, ...]
     published: Mapping[str, float]
 
+    @property
+    def crosses(self) -> bool:
+        """Whether it trains on one dataset and tests on another; units are then ``dataset/subject``."""
+        return self.protocol.startswith(CROSS)
+
 
 def _require_dataset(store: StoreFacts, dataset: str, protocol: str) -> None:
     if store.dataset != dataset:
