@@ -11,7 +11,7 @@ from tclr.cli.options import settings_options
 from tclr.schemas.config import FitAuConfig
 
 if TYPE_CHECKING:
-    from tclr.pipeline.au import FitResult
+    from tclr.pipeline.fit_au import FitResult
 
 
 def _show(result: FitResult) -> None:
@@ -56,8 +56,8 @@ def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> None:
       tclr fit-au store/ --encoder run/ -o au.safetensors
     """
     from tclr.cli.progress import progress_bar
-    from tclr.pipeline.au import fit_au as fit
     from tclr.pipeline.encoder import load_encoder
+    from tclr.pipeline.fit_au import fit_au as fit
 
     with progress_bar("Embedding", "frames") as progress:
         result = fit(store, load_encoder(encoder, seed=fit_au.seed), out, fit_au, progress=progress)

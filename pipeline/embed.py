@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tclr.pipeline.au import AuHead, load_head
 from tclr.pipeline.blendshape_aus import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.features import PARTITION
+from tclr.pipeline.head_file import load_head
+from tclr.pipeline.heads import AuHead
 from tclr.pipeline.parquet import read_metadata, write_table
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import UNKNOWN

@@ -239,8 +239,20 @@ class PretrainConfig(Settings):
 
 
 class FitAuConfig(Settings):
-    """Linear AU head on the frozen encoder."""
+    """AU head."""
 
+    head: Literal["linear", "mlp", "finetune"] = Field(
+        "linear", description="Linear or with a hidden layer, on the frozen encoder; or the encoder is trained, too."
+    )
+    loss: Literal["bce", "weighted", "asymmetric"] = Field(
+        "bce", description="Loss of occurrence: plain, rare classes weigh more, or asymmetric."
+    )
+    hidden_dim: int = Field(128, ge=1, description="Units of the mlp's hidden layer.")
+    epochs: int = Field(20, ge=1, description="Most passes over the frames, for mlp and finetune.")
+    learning_rate: float = Field(0.001, gt=0, description="Learning rate of mlp and of finetune's head.")
+    smooth_s: float = Field(
+        0.0, ge=0, description="Smooth predictions in time, standard deviation in seconds; 0 does not."
+    )
     batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
     l2: float = Field(0.01, gt=0, description="L2 penalty on the head's weights, beside the mean loss a frame.")
     folds: int = Field(5, ge=2, description="Subject-exclusive folds for thresholds and the reported scores.")
