@@ -29,13 +29,13 @@ def _shards(frames: LabelledFrames) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FoldFrames:
-    """One fold: frames to learn from, frames to predict, and where these stand among all test frames."""
+    """One fold: frames to learn from, frames to predict, and the unit, subject or shard, of each."""
 
     split: Split
     train: LabelledFrames
     train_units: np.ndarray
     test: LabelledFrames
-    place: slice
+    test_units: np.ndarray
 
 
 class LabelledStore:
@@ -56,9 +56,7 @@ class LabelledStore:
             self.labels = collect_frames(store, _nothing, batch_size)
         shards = frozenset(np.unique(_shards(self.labels)).tolist())
         subjects = frozenset(np.unique(self.labels.subjects).tolist())
-        self.facts = StoreFacts(
-            str(path), str(self.root["dataset"]), frozenset(self.labels.names), subjects, shards
-        )
+        self.facts = StoreFacts(str(path), str(self.root["dataset"]), frozenset(self.labels.names), subjects, shards)
 
     def units(self, frames: LabelledFrames, plan: Plan) -> np.ndarray:
         """Return (N,) str: which unit of the plan's splits each frame belongs to."""
@@ -132,14 +130,11 @@ class FoldedData:
             If a side is left without frames.
         """
         units = [store.units(frames, self.plan) for store, frames in zip(self.stores, described, strict=True)]
-        folds, start = [], 0
+        folds = []
         for split in self.plan.splits:
             train, train_units = self._side(described, units, split.train, split.name)
             test, test_units = self._side(described, units, split.test, split.name)
-            if both := sorted(set(train_units.tolist()) & set(test_units.tolist())):
-                raise InputError(f"Expected nobody on both sides, but {both[0]} is, in fold {split.name!r}.")
-            folds.append(FoldFrames(split, train, train_units, test, slice(start, start + len(test))))
-            start += len(test)
+            folds.append(FoldFrames(split, train, train_units, test, test_units))
         return folds
 
     def _side(
