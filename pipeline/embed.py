@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ def _provenance(info: ClipInfo, encoder: LoadedEncoder, source: AuSource, config
         **{name: info.root[name] for name in ("detect_hash", "align_hash")},
         "detect": json.loads(info.root["detect_config"]),
         "align": json.loads(info.root["align_config"]),
-        "encoder": {"digest": encoder.digest, **json.loads(json.dumps(asdict(encoder.info)))},
+        "encoder": {"digest": encoder.digest, **json.loads(json.dumps(encoder.info.brief()))},
         "au_source": source.name,
         "au_thresholds": {name: float(t) for name, t in zip(source.au_names, source.threshold, strict=True)},
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),

@@ -10,6 +10,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +43,8 @@ class EncoderInfo:
     ``image_size`` is the input side in pixels; crops are resized to ``image_size / crop_ratio`` and their centre is
     taken. ``mean`` and ``std`` are subtracted and divided after scaling to 0..1. ``arch`` is a name of ``BACKBONES``.
     The other fields say how it came about: ``detect_hash``, ``align_hash``, ``data_hash`` and ``crop_size`` (the crop's
-    side in pixels) are the store's, ``n_subjects`` counts those trained on; 0 and "" where nobody said.
+    side in pixels) are the store's, ``n_subjects`` counts those trained on and ``subjects`` names them, as
+    ``dataset/subject``; ``supervised`` says that AU labels were learnt from. 0, "" and () where nobody said.
     """
 
     embedding_dim: int = 256
@@ -59,7 +61,13 @@ class EncoderInfo:
     data_hash: str = ""
     crop_size: int = 0
     n_subjects: int = 0
+    subjects: tuple[str, ...] = ()
+    supervised: bool = False
     tclr_version: str = ""
+
+    def brief(self) -> dict[str, Any]:
+        """Return the info for files that quote it: without the names of the subjects, which may be thousands."""
+        return {name: value for name, value in asdict(self).items() if name != "subjects"}
 
 
 def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
@@ -96,7 +104,10 @@ def parse_info(text: str, where: str) -> EncoderInfo:
     known = {field.name for field in fields(EncoderInfo)}
     try:
         values = {name: value for name, value in json.loads(text).items() if name in known}
-        info = EncoderInfo(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        lists = {name: tuple(values[name]) for name in ("mean", "std")} | {
+            "subjects": tuple(values.get("subjects", ()))
+        }
+        info = EncoderInfo(**{**values, **lists})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"Expected the info of an encoder, but cannot read it in {where}: {error!r}. "

@@ -2,7 +2,7 @@
 
 The defaults stand here and nowhere else: the command line builds its options from these classes
 (``cli/options.py``), and a TOML file given with ``--config`` has one table a class (``[detect]``, ``[align]``,
-``[pretrain]``, ``[fit_au]``, ``[embed]``).
+``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[evaluate]``).
 """
 
 from __future__ import annotations
@@ -278,6 +278,37 @@ class EmbedConfig(Settings):
     batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
     blendshapes: bool = Field(False, description="Add the 52 blendshape columns bs_<name>.")
     seed: int = Field(0, ge=0, description="Seed of the random encoder (the same as in fit-au).")
+
+
+class EvaluateConfig(Settings):
+    """Evaluation of AU predictions; how heads are fitted is ``FitAuConfig``'s."""
+
+    average: Literal["folds", "pooled"] = Field(
+        "folds", description="What tables print: the mean over folds, as papers do, or of all folds' frames together."
+    )
+    intervals: bool = Field(False, description="Print the 95% interval of every figure.")
+    resamples: int = Field(1000, ge=0, description="Resamples of the test subjects for the 95% intervals; 0 for none.")
+    test_folds: int = Field(3, ge=2, description="Folds of protocol emotionet; other protocols bring theirs.")
+    label_shares: str = Field(
+        "",
+        description="Percentages of training subjects for a label-efficiency curve, as 1,5,10,25,100; none: no curve.",
+    )
+    label_seeds: int = Field(3, ge=1, description="Draws of those subjects, for the curve's spread.")
+
+    @field_validator("label_shares")
+    @classmethod
+    def _are_percentages(cls, text: str) -> str:
+        try:
+            if all(0 < float(part) <= 100 for part in text.split(",") if text):
+                return text
+        except ValueError:
+            pass
+        raise ValueError("expected percentages above 0 and up to 100 with commas between, as 1,5,10,25,100")
+
+    @property
+    def shares(self) -> list[float]:
+        """The percentages, ascending."""
+        return sorted({float(part) for part in self.label_shares.split(",") if part})
 
 
 def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:
