@@ -1,4 +1,10 @@
-"""Head files: one ``.safetensors`` file with weights, thresholds, AU names and the encoder's digest."""
+"""Head files: one ``.safetensors`` file with weights, thresholds, AU names and the encoder's digest.
+
+Format 2. Tensors: ``weight``, ``bias``, ``threshold``, and where there are any ``intensity_weight``, ``intensity_bias``
+(see ``Readout``) and ``hidden_mean``, ``hidden_std``, ``hidden_weight``, ``hidden_bias`` (see ``Hidden``). The metadata's
+``info`` is JSON. A fine-tuned head holds its encoder as well, so that the file can be given as an encoder: tensors
+``encoder.<name>``, and its ``EncoderInfo`` as JSON under ``encoder_info``. Format 1 had linear heads without intensity.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +14,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+import torch
 
-from tclr.pipeline.files import replacing
-from tclr.pipeline.heads import AuHead
+from tclr.pipeline.encoder import load_encoder
+from tclr.pipeline.heads import AuHead, AuScore
 from tclr.pipeline.readout import Readout
+from tclr.pipeline.tensor_file import check_format, read_tensors, write_tensors
+from tclr.pipeline.weights import ENCODER_INSIDE, INSIDE_PREFIX, info_to_json
 from tclr.schemas.errors import ModelError
 
 FORMAT = "tclr-au-head"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def save_head(path: Path, head: AuHead, data: dict[str, Any]) -> None:
@@ -39,17 +45,24 @@ def save_head(path: Path, head: AuHead, data: dict[str, Any]) -> None:
         If it cannot be written.
     """
     info = {
+        "kind": head.kind,
         "au_names": head.au_names,
+        "smooth_s": head.smooth_s,
         "encoder_digest": head.encoder_digest,
         "encoder_info": head.encoder_info,
+        "started_from": head.started_from,
         "scores": [asdict(score) for score in head.scores],
+        "left_out": head.left_out,
         "settings": head.settings,
         **data,
         "tclr_version": version("tclr-face"),
     }
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(info)}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(head.arrays(), header))
+    tensors = {name: torch.from_numpy(array) for name, array in head.arrays().items()}
+    if head.encoder is not None:
+        tensors |= {INSIDE_PREFIX + name: value for name, value in head.encoder.model.state_dict().items()}
+        header[ENCODER_INSIDE] = info_to_json(head.encoder.info)
+    write_tensors(path, tensors, header)
 
 
 def load_head(path: Path) -> AuHead:
@@ -60,45 +73,32 @@ def load_head(path: Path) -> AuHead:
     ModelError
         If it is missing, damaged, of another format, or its tensors do not fit together.
     """
-    try:
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"Expected an AU head (.safetensors), but cannot read {path}: {error}.") from error
-    if header.get("format") != FORMAT or int(header.get("format_version", 0)) > FORMAT_VERSION:
-        got = f"{header.get('format')!r} {header.get('format_version', '')}".strip()
-        raise ModelError(
-            f"Expected a file of format {FORMAT!r} {FORMAT_VERSION}, but got {got}: {path}. "
-            "Give a head that 'tclr fit-au' wrote."
-        )
+    tensors, header = read_tensors(path, "an AU head")
+    check_format(header, FORMAT, FORMAT_VERSION, path, "Give a head that 'tclr fit-au' wrote.")
+    arrays = {name: value.numpy() for name, value in tensors.items() if not name.startswith(INSIDE_PREFIX)}
     try:
         info = json.loads(header["info"])
-        n_aus, dim, encoder_digest = (
-            len(info["au_names"]),
-            info["encoder_info"]["embedding_dim"],
-            info["encoder_digest"],
+        threshold = arrays.pop("threshold")
+        head = AuHead(
+            kind=info.get("kind", "linear"),
+            au_names=tuple(info["au_names"]),
+            readout=Readout.from_arrays(arrays),
+            threshold=threshold,
+            smooth_s=float(info.get("smooth_s", 0.0)),
+            encoder_digest=info["encoder_digest"],
+            encoder_info=info["encoder_info"],
+            settings=info["settings"],
+            scores=tuple(AuScore(**score) for score in info["scores"]),
+            left_out=info.get("left_out", {}),
+            encoder=load_encoder(path) if ENCODER_INSIDE in header else None,
+            started_from=info.get("started_from", ""),
+            where=str(path),
         )
+        wanted = ((len(head.au_names),), head.encoder_info.get("embedding_dim", head.readout.n_inputs))
+        if (threshold.shape, head.readout.n_inputs) != wanted or len(head.readout.bias) != len(threshold):
+            raise ValueError(f"weights of {head.readout.weight.shape} for {len(head.au_names)} AUs")
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
-            f"Expected the header of an AU head, but got {error!r} for {path}. Run 'tclr fit-au' again."
+            f"Expected weights and header of an AU head, but got {error!r} for {path}. Run 'tclr fit-au' again."
         ) from error
-    shapes = {name: tensors[name].shape if name in tensors else None for name in ("weight", "bias", "threshold")}
-    if shapes != {"weight": (n_aus, dim), "bias": (n_aus,), "threshold": (n_aus,)}:
-        raise ModelError(f"Expected tensors for {n_aus} AUs and {dim} dimensions, but got {shapes} in {path}.")
-    missing = np.full_like(tensors["weight"], np.nan), np.full_like(tensors["bias"], np.nan)
-    readout = Readout(
-        tensors["weight"],
-        tensors["bias"],
-        tensors.get("intensity_weight", missing[0]),
-        tensors.get("intensity_bias", missing[1]),
-    )
-    return AuHead(
-        kind="linear",
-        au_names=tuple(info["au_names"]),
-        readout=readout,
-        threshold=tensors["threshold"],
-        encoder_digest=encoder_digest,
-        encoder_info=info["encoder_info"],
-        where=str(path),
-    )
+    return head

@@ -17,13 +17,17 @@ import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score
 
 from tclr.pipeline.encoder import LoadedEncoder
-from tclr.pipeline.labelled import LabelledFrames
+from tclr.pipeline.finetune_head import fine_tune
+from tclr.pipeline.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.linear_head import fit_linear
+from tclr.pipeline.metrics import icc_3_1
+from tclr.pipeline.mlp_head import fit_mlp
 from tclr.pipeline.readout import Prediction, Readout
 from tclr.pipeline.smoothing import smooth
-from tclr.pipeline.thresholds import DEFAULT_THRESHOLD, assign_folds, choose_threshold, cross_threshold
+from tclr.pipeline.thresholds import DEFAULT_THRESHOLD, assign_folds, choose_threshold, cross_threshold, hold_out
+from tclr.schemas.action_units import PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
-from tclr.schemas.errors import InputError, ModelError
+from tclr.schemas.errors import InputError, ModelError, SettingError
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class AuScore:
     """What one AU's classifier reaches on subjects it has not seen; ``None`` where that cannot be measured.
 
     ``f1`` uses thresholds chosen on other folds; ``f1_all_positive`` is what calling every frame present gives.
+    ``icc`` is ICC(3,1) and ``mae`` the mean absolute error of the intensity.
     """
 
     name: str
@@ -40,6 +45,8 @@ class AuScore:
     f1: float | None
     f1_all_positive: float
     roc_auc: float | None
+    icc: float | None = None
+    mae: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,8 @@ class AuHead:
         AUs that could not be learnt, with the reason.
     encoder : LoadedEncoder, optional
         Of a fine-tuned head: its own encoder.
+    started_from : str
+        Of a fine-tuned head: the digest of the encoder that its own was made from.
     where : str
         What messages call it.
     """
@@ -83,6 +92,7 @@ class AuHead:
     scores: tuple[AuScore, ...] = ()
     left_out: dict[str, str] = field(default_factory=dict)
     encoder: LoadedEncoder | None = None
+    started_from: str = ""
     where: str = "the head"
 
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
@@ -98,7 +108,7 @@ class AuHead:
 
         A fine-tuned head embeds their crops with its own encoder; others read their embeddings.
         """
-        embeddings = frames.embeddings
+        embeddings = frames.embeddings if self.encoder is None else embed_crops(self.encoder, frames)
         return smooth_clips(self.readout.predict(embeddings), frames, self.smooth_s)
 
     @cached_property
@@ -108,11 +118,7 @@ class AuHead:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return weights and thresholds by name, as the file has them."""
-        arrays = {"weight": self.readout.weight, "bias": self.readout.bias, "threshold": self.threshold}
-        if self.readout.has_intensity.any():
-            arrays["intensity_weight"] = self.readout.intensity_weight
-            arrays["intensity_bias"] = self.readout.intensity_bias
-        return arrays
+        return {**self.readout.arrays(), "threshold": self.threshold}
 
     def check_encoder(self, encoder: LoadedEncoder) -> None:
         """Refuse an encoder that the head was not fitted on.
@@ -140,8 +146,17 @@ def smooth_clips(prediction: Prediction, frames: LabelledFrames, smooth_s: float
     return Prediction(probability, intensity)
 
 
-def cross_predict(frames: LabelledFrames, folds: np.ndarray, config: FitAuConfig) -> Prediction:
-    """Return out-of-fold predictions, not smoothed; NaN where the other folds lack one of an AU's classes.
+def _fit_frozen(frames: LabelledFrames, config: FitAuConfig) -> Readout:
+    return fit_mlp(frames, config) if config.head == "mlp" else fit_linear(frames, config)
+
+
+def cross_predict(
+    frames: LabelledFrames,
+    folds: np.ndarray,
+    config: FitAuConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Prediction:
+    """Return out-of-fold predictions of a head on frozen embeddings, not smoothed.
 
     Parameters
     ----------
@@ -151,50 +166,91 @@ def cross_predict(frames: LabelledFrames, folds: np.ndarray, config: FitAuConfig
         (N,) fold of each frame.
     config : FitAuConfig
         Settings.
+    progress : callable
+        Called with folds done and folds in all.
+
+    Returns
+    -------
+    Prediction
+        Of N frames; NaN where the other folds cannot teach an AU.
     """
     out = Prediction(*(np.full(frames.labels.shape, np.nan, np.float32) for _ in range(2)))
-    for fold in np.unique(folds):
+    numbers = np.unique(folds)
+    for done, fold in enumerate(numbers):
         inside = folds == fold
         if not inside.all():
-            predicted = fit_linear(frames.take(~inside), config).predict(frames.embeddings[inside])
+            predicted = _fit_frozen(frames.take(~inside), config).predict(frames.embeddings[inside])
             out.probability[inside], out.intensity[inside] = predicted.probability, predicted.intensity
+        progress(done + 1, len(numbers))
     return out
 
 
-def _score(name: str, y: np.ndarray, probability: np.ndarray, folds: np.ndarray) -> AuScore:
-    base_rate = float(y.mean())
-    known = np.isfinite(probability)
-    measured = known.any() and len(np.unique(folds[known])) > 1 and len(np.unique(y[known])) == 2
+def _score(
+    name: str, label: np.ndarray, probability: np.ndarray, true: np.ndarray, intensity: np.ndarray, folds: np.ndarray
+) -> AuScore:
+    known = label != UNKNOWN
+    base_rate = float((label[known] == PRESENT).mean())
+    predicted = known & np.isfinite(probability)
+    y, p = label[predicted], probability[predicted]
     f1 = roc_auc = None
     threshold = DEFAULT_THRESHOLD
-    if measured:
-        threshold = choose_threshold(probability[known], y[known])
-        decision = cross_threshold(probability[known], y[known], folds[known])
-        f1 = float(f1_score(y[known], decision, zero_division=0))
-        roc_auc = float(roc_auc_score(y[known], probability[known]))
-    return AuScore(name, len(y), base_rate, threshold, f1, 2 * base_rate / (1 + base_rate), roc_auc)
+    if len(np.unique(y)) == 2:
+        threshold = choose_threshold(p, y)
+        roc_auc = float(roc_auc_score(y, p))
+        if len(np.unique(folds[predicted])) > 1:
+            f1 = float(f1_score(y, cross_threshold(p, y, folds[predicted]), zero_division=0))
+    rated = np.isfinite(true) & np.isfinite(intensity)
+    return AuScore(
+        name,
+        int(known.sum()),
+        base_rate,
+        threshold,
+        f1,
+        2 * base_rate / (1 + base_rate),
+        roc_auc,
+        icc_3_1(true[rated], intensity[rated]) if rated.any() else None,
+        float(np.abs(true - intensity)[rated].mean()) if rated.any() else None,
+    )
 
 
-def find_learnable(frames: LabelledFrames) -> tuple[list[str], dict[str, str]]:
-    """Return the AUs that are both present and absent; and the others, with the reason."""
-    left_out = {}
-    for name in frames.names:
-        y = frames.known(name)[1]
-        if len(np.unique(y)) < 2:
-            left_out[name] = "never present" if not y.any() else "never absent"
-    return [name for name in frames.names if name not in left_out], left_out
+def score_aus(frames: LabelledFrames, prediction: Prediction, folds: np.ndarray) -> tuple[AuScore, ...]:
+    """Score out-of-fold predictions of each AU; NaN where there is none."""
+    return tuple(
+        _score(name, *columns, folds)
+        for name, *columns in zip(
+            frames.names,
+            frames.labels.T,
+            prediction.probability.T,
+            frames.intensities.T,
+            prediction.intensity.T,
+            strict=True,
+        )
+    )
 
 
-def cross_score(frames: LabelledFrames, config: FitAuConfig) -> list[AuScore]:
-    """Score a probe of each AU that can be learnt on subjects it has not seen."""
-    frames = frames.select(find_learnable(frames)[0])
+def _learnable(frames: LabelledFrames) -> list[str]:
+    names = [name for name, both in zip(frames.names, frames.occurrence_known, strict=True) if both]
+    if not names:
+        raise InputError(f"No AU of {frames.store} is both present and absent in its labels: nothing can be learnt.")
+    return names
+
+
+def cross_score(
+    frames: LabelledFrames,
+    config: FitAuConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[AuScore, ...]:
+    """Score a head on frozen embeddings on subjects it has not seen, for each AU that can be learnt.
+
+    Raises
+    ------
+    InputError
+        If none can.
+    """
+    frames = frames.select(_learnable(frames))
     folds = assign_folds(frames.subjects, config.folds, config.seed)
-    prediction = smooth_clips(cross_predict(frames, folds, config), frames, config.smooth_s)
-    scores = []
-    for column, name in enumerate(frames.names):
-        known = frames.mask(name)
-        scores.append(_score(name, frames.labels[known, column], prediction.probability[known, column], folds[known]))
-    return scores
+    predicted = cross_predict(frames, folds, config, progress)
+    return score_aus(frames, smooth_clips(predicted, frames, config.smooth_s), folds)
 
 
 def fit_head(
@@ -205,6 +261,10 @@ def fit_head(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> AuHead:
     """Fit a head; everything in it, thresholds included, comes from the given frames only.
+
+    A linear head or MLP is fitted on all subjects, and its thresholds are chosen on out-of-fold predictions. Fine-tuning
+    is too slow to be done once a fold: one fold of the subjects is held out, and says when to stop and which thresholds
+    to take.
 
     Parameters
     ----------
@@ -221,21 +281,42 @@ def fit_head(
     ------
     InputError
         If no AU is both present and absent in the labels.
+    SettingError
+        If a head is to be fine-tuned without an encoder.
     """
-    names, left_out = find_learnable(frames)
-    if not names:
-        raise InputError(f"No AU of {frames.store} is both present and absent in its labels: nothing can be learnt.")
+    own = None
+    held = np.zeros(len(frames), bool)
+    if config.head == "finetune":
+        if encoder is None:
+            raise SettingError("Expected an encoder to fine-tune, but got none. Give one, or another head.")
+        held = hold_out(frames.subjects, config.folds, config.seed)
+    names = _learnable(frames.take(~held))
+    left_out = {
+        name: "never absent" if (column == PRESENT).any() else "never present"
+        for name, column in zip(frames.names, frames.labels[~held].T, strict=True)
+        if name not in names
+    }
     frames = frames.select(names)
-    scores = cross_score(frames, config)
+    if encoder is not None and config.head == "finetune":
+        judged = frames.take(held)
+        readout, own = fine_tune(frames.take(~held), judged if held.any() else None, encoder, config, progress)
+        predicted = smooth_clips(readout.predict(embed_crops(own, judged)), judged, config.smooth_s)
+        scores = score_aus(judged, predicted, assign_folds(judged.subjects, config.folds, config.seed))
+    else:
+        scores = cross_score(frames, config, progress)
+        readout = _fit_frozen(frames, config)
+    belongs_to = own or encoder
     return AuHead(
         kind=config.head,
         au_names=tuple(names),
-        readout=fit_linear(frames, config),
+        readout=readout,
         threshold=np.array([score.threshold for score in scores], np.float32),
         smooth_s=config.smooth_s,
-        encoder_digest=encoder.digest if encoder else "",
-        encoder_info=asdict(encoder.info) if encoder else {},
+        encoder_digest=belongs_to.digest if belongs_to else "",
+        encoder_info=asdict(belongs_to.info) if belongs_to else {},
         settings=config.model_dump(mode="json"),
-        scores=tuple(scores),
+        scores=scores,
         left_out=left_out,
+        encoder=own,
+        started_from=encoder.digest if own and encoder else "",
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.schemas.action_units import UNKNOWN
+from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
 from tclr.schemas.errors import InputError
 
 
@@ -74,6 +74,18 @@ class LabelledFrames:
         return self.embeddings[mask], self.labels[mask, self.names.index(name)]
 
     @cached_property
+    def occurrence_known(self) -> np.ndarray:
+        """(A,) bool: AUs that are both present and absent in these frames, so that there is something to learn."""
+        return (self.labels == PRESENT).any(axis=0) & (self.labels == ABSENT).any(axis=0)
+
+    @cached_property
+    def intensity_known(self) -> np.ndarray:
+        """(A,) bool: AUs whose intensity is known and not always the same."""
+        low = np.where(np.isfinite(self.intensities), self.intensities, np.inf).min(axis=0, initial=np.inf)
+        high = np.where(np.isfinite(self.intensities), self.intensities, -np.inf).max(axis=0, initial=-np.inf)
+        return high > low
+
+    @cached_property
     def _opened(self) -> tuple[Store, dict[tuple[str, str], ClipInfo]]:
         store = Store(self.store)
         return store, {(info.subject, info.clip): info for info in store.clips}
@@ -110,6 +122,14 @@ class LabelledFrames:
         for key, places in self.by_clip(index):
             out[places] = store.read_rows(infos[key], self.rows[index[places]])
         return out
+
+
+def embed_crops(encoder: LoadedEncoder, frames: LabelledFrames, batch_size: int = 128) -> np.ndarray:
+    """Embed the frames' crops anew, block by block; (N, D) float32."""
+    blocks = [np.arange(start, min(start + batch_size, len(frames))) for start in range(0, len(frames), batch_size)]
+    return np.concatenate(
+        [np.zeros((0, encoder.embedding_dim), np.float32)] + [encoder.embed(frames.crops(block)) for block in blocks]
+    )
 
 
 Describe = Callable[[Store, ClipInfo, int, int], np.ndarray]

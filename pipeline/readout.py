@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +53,62 @@ class Readout:
     def has_intensity(self) -> np.ndarray:
         """(A,) bool: the AUs with an intensity."""
         return np.isfinite(self.intensity_bias)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all weights by name, those of intensities only if there are any; see ``from_arrays``."""
+        arrays = {"weight": self.weight, "bias": self.bias}
+        if self.has_intensity.any():
+            arrays |= {"intensity_weight": self.intensity_weight, "intensity_bias": self.intensity_bias}
+        if self.hidden is not None:
+            arrays |= {f"hidden_{name}": value for name, value in vars(self.hidden).items()}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Readout:
+        """Return the readout of arrays by name.
+
+        Raises
+        ------
+        ValueError
+            If one is missing, or they do not fit together.
+        """
+        hidden = {name.removeprefix("hidden_"): array for name, array in arrays.items() if name.startswith("hidden_")}
+        unknown = {name: np.full_like(arrays[name], np.nan) for name in ("weight", "bias") if name in arrays}
+        try:
+            readout = cls(
+                arrays["weight"],
+                arrays["bias"],
+                arrays.get("intensity_weight", unknown["weight"]),
+                arrays.get("intensity_bias", unknown["bias"]),
+                Hidden(**hidden) if hidden else None,
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"tensor {error} is missing or unknown") from error
+        n_aus, seen = readout.weight.shape
+        expected = {name: (n_aus, seen) if name.endswith("weight") else (n_aus,) for name in arrays}
+        if hidden:
+            dim = len(hidden["mean"])
+            shapes = {"mean": (dim,), "std": (dim,), "weight": (seen, dim), "bias": (seen,)}
+            expected |= {f"hidden_{name}": shape for name, shape in shapes.items()}
+        for name, shape in expected.items():
+            if arrays[name].shape != shape:
+                raise ValueError(f"tensor {name!r} of shape {arrays[name].shape} instead of {shape}")
+        return readout
+
+    @property
+    def n_inputs(self) -> int:
+        """Length of the embedding."""
+        return self.weight.shape[1] if self.hidden is None else self.hidden.weight.shape[1]
+
+    def without(self, occurrence: np.ndarray, intensity: np.ndarray) -> Readout:
+        """Return the readout with NaN for the occurrence and the intensity of some AUs, two (A,) bool."""
+        return replace(
+            self,
+            weight=np.where(occurrence[:, None], np.float32(np.nan), self.weight),
+            bias=np.where(occurrence, np.float32(np.nan), self.bias),
+            intensity_weight=np.where(intensity[:, None], np.float32(np.nan), self.intensity_weight),
+            intensity_bias=np.where(intensity, np.float32(np.nan), self.intensity_bias),
+        )
 
     def predict(self, embeddings: np.ndarray) -> Prediction:
         """Return the predictions for (n, D) embeddings."""

@@ -39,6 +39,12 @@ def assign_folds(subjects: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
     return fold_of[index]
 
 
+def hold_out(subjects: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Return (N,) bool: the frames of one fold of subjects, to be held out; none where there is one subject only."""
+    folds = assign_folds(subjects, n_folds, seed)
+    return (folds == 0) & (folds.max() > 0)
+
+
 def choose_threshold(probability: np.ndarray, label: np.ndarray) -> float:
     """Return the threshold of the highest F1 (present is ``probability >= threshold``); 0.5 without a positive.
 

@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from tclr.pipeline.backbones import BACKBONES
-from tclr.pipeline.files import replacing
 from tclr.pipeline.network import TemporalEncoder
+from tclr.pipeline.tensor_file import check_format, read_tensors, write_tensors
 from tclr.schemas.errors import ModelError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 FORMAT = "tclr-encoder"
 FORMAT_VERSION = 1
+ENCODER_INSIDE, INSIDE_PREFIX = "encoder_info", "encoder."
+"""A file of another format may hold an encoder, too: its info under this key, its tensors with this prefix."""
 ALIKE = 0.5
 """Share of tensors, of either side's, above which a file is taken for an architecture; chosen by us.
 
@@ -84,10 +84,13 @@ def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
         raise ModelError(
             f"Expected the info of a {model.arch} encoder, but got {info.arch!r} for {path}. Give the model's arch."
         )
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(asdict(info))}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(weights, metadata))
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": info_to_json(info)}
+    write_tensors(path, model.state_dict(), metadata)
+
+
+def info_to_json(info: EncoderInfo) -> str:
+    """Return the info as ``parse_info`` reads it."""
+    return json.dumps(asdict(info))
 
 
 def parse_info(text: str, where: str) -> EncoderInfo:
@@ -119,24 +122,14 @@ def parse_info(text: str, where: str) -> EncoderInfo:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"Expected an encoder file (.safetensors), but cannot read {path}: {error}.") from error
+    weights, metadata = read_tensors(path, "an encoder file")
     if "format" not in metadata:
         return weights, None
-    if metadata["format"] != FORMAT:
-        raise ModelError(
-            f"Expected a file of format {FORMAT!r}, but got {metadata['format']!r}: {path}. Give an encoder, "
-            "as 'tclr pretrain' writes it."
-        )
-    if metadata.get("format_version") not in [str(number + 1) for number in range(FORMAT_VERSION)]:
-        raise ModelError(
-            f"Expected encoder format {FORMAT_VERSION} or older, but got {metadata.get('format_version')}: {path}. "
-            "Upgrade tclr to read it."
-        )
+    if ENCODER_INSIDE in metadata:
+        inside = {name: value for name, value in weights.items() if name.startswith(INSIDE_PREFIX)}
+        inside = {name.removeprefix(INSIDE_PREFIX): value for name, value in inside.items()}
+        return inside, parse_info(metadata[ENCODER_INSIDE], str(path))
+    check_format(metadata, FORMAT, FORMAT_VERSION, path, "Give an encoder, as 'tclr pretrain' writes it.")
     return weights, parse_info(metadata.get("info", ""), str(path))
 
 

@@ -239,24 +239,37 @@ class PretrainConfig(Settings):
 
 
 class FitAuConfig(Settings):
-    """AU head."""
+    """AU head on an encoder's embeddings."""
 
     head: Literal["linear", "mlp", "finetune"] = Field(
-        "linear", description="Linear or with a hidden layer, on the frozen encoder; or the encoder is trained, too."
+        "linear", description="Linear or with a hidden layer, on the frozen encoder; or the encoder learns, too."
     )
     loss: Literal["bce", "weighted", "asymmetric"] = Field(
-        "bce", description="Loss of occurrence: plain, rare classes weigh more, or asymmetric."
+        "bce", description="Cross entropy, the same with rare AUs weighted, or asymmetric."
     )
+    l2: float = Field(0.01, gt=0, description="L2 penalty on the linear head's weights, beside the mean loss a frame.")
     hidden_dim: int = Field(128, ge=1, description="Units of the mlp's hidden layer.")
-    epochs: int = Field(20, ge=1, description="Most passes over the frames, for mlp and finetune.")
-    learning_rate: float = Field(0.001, gt=0, description="Learning rate of mlp and of finetune's head.")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Share of the mlp's hidden units left out at random.")
+    epochs: int = Field(30, ge=1, description="Most passes over the frames (mlp, finetune); fewer if that is better.")
+    learning_rate: float = Field(0.001, gt=0, description="Learning rate of the head (mlp, finetune).")
+    encoder_learning_rate: float = Field(0.0001, gt=0, description="Learning rate of the encoder (finetune).")
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW (mlp, finetune).")
     smooth_s: float = Field(
-        0.0, ge=0, description="Smooth predictions in time, standard deviation in seconds; 0 does not."
+        0.0,
+        ge=0,
+        description="Smooth predictions over time: the Gaussian's standard deviation in seconds.",
+        json_schema_extra={"flag": "smooth"},
     )
-    batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
-    l2: float = Field(0.01, gt=0, description="L2 penalty on the head's weights, beside the mean loss a frame.")
+    batch_size: int = Field(128, ge=1, description="Frames a step.")
     folds: int = Field(5, ge=2, description="Subject-exclusive folds for thresholds and the reported scores.")
-    seed: int = Field(0, ge=0, description="Seed of the folds and of the random encoder (the same as in embed).")
+    seed: int = Field(0, ge=0, description="Seed of folds, weights and the random encoder (the same as in embed).")
+
+    @field_validator("loss")
+    @classmethod
+    def _fits_the_head(cls, loss: str, info: ValidationInfo) -> str:
+        if loss == "asymmetric" and info.data.get("head") == "linear":
+            raise ValueError("expected bce or weighted where 'head' is linear")
+        return loss
 
 
 class EmbedConfig(Settings):

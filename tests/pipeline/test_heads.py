@@ -239,7 +239,7 @@ def damaged(path, fitted, damage):
         case "foreign":
             header = {"format": "tclr-encoder", "format_version": "1"}
         case "newer":
-            header["format_version"] = "2"
+            header["format_version"] = "3"
         case "narrow":
             tensors["weight"] = tensors["weight"][:, :5].copy()
         case "no bias":
