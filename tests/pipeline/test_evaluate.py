@@ -14,7 +14,8 @@ from tclr.cli.main import cli
 from tclr.pipeline import evaluate as evaluate_module
 from tclr.pipeline.blendshape_aus import MAPPED_AUS, predict_from_blendshapes
 from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
-from tclr.pipeline.evaluate import METHODS, Evaluation, predict_fitted
+from tclr.pipeline.evaluate import METHODS, Evaluation, check_encoder, predict_fitted
+from tclr.pipeline.folds import FoldedData
 from tclr.pipeline.label_curve import CurvePoint, draw_subsets, summarise_points
 from tclr.pipeline.labelled import landmark_rows
 from tclr.pipeline.store import Store
@@ -28,17 +29,17 @@ FOLDS = {"1": ["F004", "F006"], "2": ["F003", "F005"], "3": ["F001", "F002"]}
 """Of the store below, as BP4D's parts C, B and A have them."""
 FIT = FitAuConfig(folds=2)
 QUICK = EvaluateConfig(resamples=20)
-SEEN = {"image_size": 32, "embedding_dim": 8, "crop_ratio": 1.0}
+SEEN = {"image_size": 32, "embedding_dim": 8, "crop_ratio": 1.0, "arch": "mobilenet_v2"}
 
 
 @pytest.fixture(scope="module")
 def store(make_store, tmp_path_factory):
     """Six subjects, two in each part; frame 3 has labels but no face."""
-    return make_store(tmp_path_factory.mktemp("bp4d") / "store", n_subjects=6, n_frames=30, no_face=(3,))
+    return make_store(tmp_path_factory.mktemp("bp4d") / "store", n_subjects=6, n_frames=20, no_face=(3,))
 
 
 def write_encoder(path, **told):
-    save_encoder(path, build_encoder(8, 4), EncoderInfo(**SEEN, **told))
+    save_encoder(path, build_encoder(8, 4, "mobilenet_v2"), EncoderInfo(**SEEN, **told))
     return path
 
 
@@ -140,7 +141,7 @@ def test_decisions_follow_from_probabilities_and_the_folds_thresholds(written):
 
 def test_rows_of_the_parquet_are_the_labelled_frames_with_a_face(written):
     out, told, table, _ = written
-    assert told["frames"] == {"labelled": 6 * 30, "scored": 6 * 29} and len(table) == 6 * 6 * 29
+    assert told["frames"] == {"labelled": 6 * 20, "scored": 6 * 19} and len(table) == 6 * 6 * 19
     with Store(out / "rated") as opened:
         info = opened.clips[2]
         face, labels = opened.face_mask(info), opened.read(info, "au")
@@ -173,7 +174,7 @@ def test_tables_have_a_row_a_method_and_the_same_figures(written):
         for text in (shown, (out / "t.md").read_text(), (out / "t.tex").read_text()):
             assert any(method["label"] in line and percent in line for line in text.splitlines())
     assert (
-        "6 of the protocol's 41 subjects: not comparable" in shown and "6 of 180 labelled frames have no face" in shown
+        "6 of the protocol's 41 subjects: not comparable" in shown and "6 of 120 labelled frames have no face" in shown
     )
     assert "(published)" not in shown
 
@@ -222,21 +223,25 @@ def test_heads_are_fitted_on_training_subjects_only(store, encoder, monkeypatch)
 
 
 def test_encoder_that_has_seen_test_subjects_is_noted_and_refused_if_it_saw_their_labels(store, tmp_path):
+    data = FoldedData([store], "bp4d-3fold")
+
     def notes(**told):
-        return evaluate(store, write_encoder(tmp_path / "e.safetensors", **told), methods=["encoder"])[1][
-            "encoder"
-        ].notes
+        return check_encoder(EncoderInfo(**told), "run/", data)
 
     with Store(store) as opened:
         data_hash = hash_data(opened.clips)
-    assert notes(subjects=("disfa/F001",)) == ()
+    assert notes() == notes(data_hash="other") == notes(subjects=("disfa/F001",), data_hash=data_hash) == ()
     assert notes(subjects=("bp4d/F001", "bp4d/F999")) == (
         "the encoder was pretrained, without labels, on frames of 1 of the 6 test subjects",
     )
-    assert "on frames of this store" in notes(data_hash=data_hash)[0]  # of before files named subjects
-    with pytest.raises(InputError, match="learnt from labels of 1 of the 6 test subjects"):
+    assert "on frames of this store" in notes(data_hash=data_hash)[0]
+    with pytest.raises(InputError, match="run/ learnt from labels of 1 of the 6 test subjects"):
         notes(subjects=("bp4d/F001",), supervised=True)
     assert notes(subjects=("disfa/SN001",), supervised=True) == ()
+    seen = write_encoder(tmp_path / "seen.safetensors", subjects=("bp4d/F003",))
+    with pytest.raises(InputError, match="learnt from labels"):
+        evaluate(store, write_encoder(tmp_path / "told.safetensors", subjects=("bp4d/F003",), supervised=True))
+    assert "1 of the 6 test subjects" in evaluate(store, seen, methods=["encoder"])[1]["encoder"].notes[0]
 
 
 # ---- methods
@@ -301,7 +306,10 @@ def test_au_that_cannot_be_learnt_is_called_what_all_training_frames_are(done):
     train, test = replace(fold.train, labels=labels), fold.test
     found = predict_fitted(train, test, FIT, None)
     assert (found.decision[:, 0] == 0).all() and (found.probability[:, 0] == 0).all()
-    assert set(found.thresholds) == {"AU12"} and found.notes == ("AU01 is never present in the training labels",)
+    assert set(found.thresholds) == {"AU12"}
+    assert found.notes == ("AU01 could not be learnt and is called absent throughout",)
+    never = predict_fitted(replace(train, labels=np.full_like(labels, [1, -1])), test, FIT, None)
+    assert (never.decision == [1, -1]).all() and np.isnan(never.probability[:, 1]).all() and not never.thresholds
 
 
 # ---- protocols end to end
@@ -315,7 +323,7 @@ def test_cross_trains_on_one_store_and_tests_on_the_other(store, encoder, make_s
     prepared, results = evaluate([store, other], encoder, protocol="cross:bp4d:disfa", methods=["landmarks", "encoder"])
     assert prepared.plan.au_names == ("AU12",) and prepared.data.n_tested == 40
     fold = prepared.data.folds[0]
-    assert (fold.train.store, fold.test.store, len(fold.train)) == (store, other, 6 * 29)
+    assert (fold.train.store, fold.test.store, len(fold.train)) == (store, other, 6 * 19)
     with Store(other) as opened:
         truth = np.concatenate([opened.read(info, "au")[:, 0] for info in opened.clips])
     np.testing.assert_array_equal(results["encoder"].outcomes.label[:, 0], truth)
