@@ -19,7 +19,7 @@ TABLES = ("detect", "align", "pretrain", "fit_au", "embed", "evaluate")
 
 
 def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any], Any]:
-    """A field may ask for a second, shorter flag, as ``json_schema_extra={"flag": "smooth"}``."""
+    """Return the option of a field; with ``json_schema_extra={"flag": "smooth"}`` it has a second flag."""
     flag = name.replace("_", "-")
     extra = field.json_schema_extra
     short = [f"--{extra['flag']}"] if isinstance(extra, dict) else []

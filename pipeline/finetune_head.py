@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tclr.pipeline.augment import N_DRAWS, augment
 from tclr.pipeline.encoder import LoadedEncoder, TemporalEncoder, centre_crop, normalise, to_input
 from tclr.pipeline.head_training import HeadLoss, batches, train
-from tclr.pipeline.labelled import LabelledFrames
+from tclr.pipeline.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.linear_head import fit_linear
 from tclr.pipeline.readout import Readout
 from tclr.schemas.config import FitAuConfig, PretrainConfig
@@ -59,7 +59,7 @@ def fine_tune(
 ) -> tuple[Readout, LoadedEncoder]:
     """Train a copy of an encoder and a linear head on crops.
 
-    The head starts as the linear probe of the frozen encoder, so that the first steps do not spoil the encoder's weights
+    The head starts as the linear probe of the frozen encoder, so that the first steps do not spoil the encoder
     (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022). Both
     learn by AdamW, the encoder at a lower rate, from crops augmented as in pretraining. With held-out subjects, the
     weights of the epoch that does best on them are kept. On the CPU of one machine, the same frames and settings give
@@ -68,7 +68,7 @@ def fine_tune(
     Parameters
     ----------
     frames, held_out : LabelledFrames
-        Frames to learn from, with the encoder's embeddings; frames of other subjects to stop by, or None.
+        Frames to learn from; frames of other subjects to stop by, or None. Only their crops and labels are used.
     encoder : LoadedEncoder
         Where to start; it stays as it is.
     config : FitAuConfig
@@ -84,6 +84,7 @@ def fine_tune(
     device, info = encoder.device, encoder.info
     view = PretrainConfig(image_size=info.image_size, crop_ratio=info.crop_ratio)
     loss = HeadLoss.of(frames, config.loss)
+    frames = replace(frames, embeddings=embed_crops(encoder, frames))
     start = fit_linear(frames, config.model_copy(update={"loss": "bce"}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -125,4 +126,7 @@ def fine_tune(
 
     train(model, optimizer, config.epochs, losses, held_out_loss)
     readout = model.readout().without(~frames.occurrence_known, ~frames.intensity_known)
-    return readout, LoadedEncoder(model.encoder, replace(info, recipe=f"{info.recipe}, fine-tuned"), device)
+    everyone = {*info.subjects, *frames.people(), *(held_out.people() if held_out is not None else ())}
+    recipe = f"{info.recipe}, fine-tuned"
+    learnt = replace(info, recipe=recipe, subjects=tuple(sorted(everyone)), n_subjects=len(everyone), supervised=True)
+    return readout, LoadedEncoder(model.encoder, learnt, device)

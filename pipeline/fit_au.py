@@ -11,20 +11,25 @@ import numpy as np
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.head_file import save_head
 from tclr.pipeline.heads import AuScore, fit_head
-from tclr.pipeline.labelled import collect_frames, embed_rows
+from tclr.pipeline.labelled import collect_frames, embed_rows, no_rows
 from tclr.pipeline.store import Store
+from tclr.pipeline.thresholds import hold_out
 from tclr.schemas.config import FitAuConfig
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """The head's file, its scores, and the AUs that could not be learnt, with the reason."""
+    """The head's file, its scores, and the AUs that could not be learnt, with the reason.
+
+    ``n_held_out`` counts the subjects that fine-tuning held out; None for other heads.
+    """
 
     path: Path
     scores: list[AuScore]
     left_out: dict[str, str]
     n_subjects: int
     n_folds: int
+    n_held_out: int | None
 
 
 def fit_au(
@@ -34,6 +39,7 @@ def fit_au(
     config: FitAuConfig,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    fit_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FitResult:
     """Fit an AU head on the labelled frames of a store and write it.
 
@@ -47,6 +53,8 @@ def fit_au(
         Settings.
     progress : callable
         Called with frames embedded and frames in all.
+    fit_progress : callable
+        Called with steps of the fit done and steps in all.
 
     Raises
     ------
@@ -56,9 +64,12 @@ def fit_au(
         If the file cannot be written.
     """
     with Store(store_path) as store:
-        frames = collect_frames(store, embed_rows(encoder), config.batch_size, progress)
+        describe = no_rows if config.head == "finetune" else embed_rows(encoder)
+        frames = collect_frames(store, describe, config.batch_size, progress)
         root = store.clips[0].root
-    head = fit_head(frames, config, encoder)
+    head = fit_head(frames, config, encoder, progress=fit_progress)
     save_head(out, head, {name: root[name] for name in ("align_hash", "dataset")})
     n_subjects = len(np.unique(frames.subjects))
-    return FitResult(out, list(head.scores), head.left_out, n_subjects, min(config.folds, n_subjects))
+    held_out = np.unique(frames.subjects[hold_out(frames.subjects, config.folds, config.seed)])
+    n_held_out = len(held_out) if config.head == "finetune" else None
+    return FitResult(out, list(head.scores), head.left_out, n_subjects, min(config.folds, n_subjects), n_held_out)

@@ -1,9 +1,10 @@
 """Head files: one ``.safetensors`` file with weights, thresholds, AU names and the encoder's digest.
 
-Format 2. Tensors: ``weight``, ``bias``, ``threshold``, and where there are any ``intensity_weight``, ``intensity_bias``
-(see ``Readout``) and ``hidden_mean``, ``hidden_std``, ``hidden_weight``, ``hidden_bias`` (see ``Hidden``). The metadata's
-``info`` is JSON. A fine-tuned head holds its encoder as well, so that the file can be given as an encoder: tensors
-``encoder.<name>``, and its ``EncoderInfo`` as JSON under ``encoder_info``. Format 1 had linear heads without intensity.
+Format 2. Tensors: ``weight``, ``bias``, ``threshold``, and where there are any ``intensity_weight`` and
+``intensity_bias`` (see ``Readout``), ``hidden_mean``, ``hidden_std``, ``hidden_weight`` and ``hidden_bias`` (see
+``Hidden``). The metadata's ``info`` is JSON. A fine-tuned head holds its encoder as well, so that the file can be given
+as an encoder: tensors ``encoder.<name>``, and its ``EncoderInfo`` as JSON under ``encoder_info``. Format 1 had linear
+heads without intensity.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ F1 of a fold uses a threshold chosen on the other folds only.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +21,7 @@ from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.finetune_head import fine_tune
 from tclr.pipeline.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.linear_head import fit_linear
-from tclr.pipeline.metrics import icc_3_1
+from tclr.pipeline.metrics import icc_3_1, mae
 from tclr.pipeline.mlp_head import fit_mlp
 from tclr.pipeline.readout import Prediction, Readout
 from tclr.pipeline.smoothing import smooth
@@ -185,6 +186,10 @@ def cross_predict(
     return out
 
 
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _score(
     name: str, label: np.ndarray, probability: np.ndarray, true: np.ndarray, intensity: np.ndarray, folds: np.ndarray
 ) -> AuScore:
@@ -208,31 +213,26 @@ def _score(
         f1,
         2 * base_rate / (1 + base_rate),
         roc_auc,
-        icc_3_1(true[rated], intensity[rated]) if rated.any() else None,
-        float(np.abs(true - intensity)[rated].mean()) if rated.any() else None,
+        _number(icc_3_1(true[rated], intensity[rated])) if rated.any() else None,
+        _number(mae(true[rated], intensity[rated])) if rated.any() else None,
     )
 
 
 def score_aus(frames: LabelledFrames, prediction: Prediction, folds: np.ndarray) -> tuple[AuScore, ...]:
     """Score out-of-fold predictions of each AU; NaN where there is none."""
-    return tuple(
-        _score(name, *columns, folds)
-        for name, *columns in zip(
-            frames.names,
-            frames.labels.T,
-            prediction.probability.T,
-            frames.intensities.T,
-            prediction.intensity.T,
-            strict=True,
-        )
-    )
+    probability, intensity = prediction.probability.T, prediction.intensity.T
+    columns = zip(frames.names, frames.labels.T, probability, frames.intensities.T, intensity, strict=True)
+    return tuple(_score(*column, folds=folds) for column in columns)
 
 
-def _learnable(frames: LabelledFrames) -> list[str]:
-    names = [name for name, both in zip(frames.names, frames.occurrence_known, strict=True) if both]
-    if not names:
-        raise InputError(f"No AU of {frames.store} is both present and absent in its labels: nothing can be learnt.")
-    return names
+def find_learnable(frames: LabelledFrames) -> tuple[list[str], dict[str, str]]:
+    """Return the AUs that are both present and absent; and the others, with the reason."""
+    left_out = {
+        name: "never absent" if (column == PRESENT).any() else "never present"
+        for name, column, both in zip(frames.names, frames.labels.T, frames.occurrence_known, strict=True)
+        if not both
+    }
+    return [name for name in frames.names if name not in left_out], left_out
 
 
 def cross_score(
@@ -240,14 +240,8 @@ def cross_score(
     config: FitAuConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[AuScore, ...]:
-    """Score a head on frozen embeddings on subjects it has not seen, for each AU that can be learnt.
-
-    Raises
-    ------
-    InputError
-        If none can.
-    """
-    frames = frames.select(_learnable(frames))
+    """Score a head on frozen embeddings on subjects it has not seen, for each AU that can be learnt."""
+    frames = frames.select(find_learnable(frames)[0])
     folds = assign_folds(frames.subjects, config.folds, config.seed)
     predicted = cross_predict(frames, folds, config, progress)
     return score_aus(frames, smooth_clips(predicted, frames, config.smooth_s), folds)
@@ -262,9 +256,9 @@ def fit_head(
 ) -> AuHead:
     """Fit a head; everything in it, thresholds included, comes from the given frames only.
 
-    A linear head or MLP is fitted on all subjects, and its thresholds are chosen on out-of-fold predictions. Fine-tuning
-    is too slow to be done once a fold: one fold of the subjects is held out, and says when to stop and which thresholds
-    to take.
+    A linear head or MLP is fitted on all subjects, and its thresholds are chosen on out-of-fold predictions.
+    Fine-tuning is too slow to be done once a fold: one fold of the subjects is held out, and says when to stop and
+    which thresholds to take.
 
     Parameters
     ----------
@@ -273,7 +267,8 @@ def fit_head(
     config : FitAuConfig
         Settings.
     encoder : LoadedEncoder, optional
-        The encoder whose embeddings the frames carry; without it the head belongs to none (landmarks, blendshapes).
+        The encoder whose embeddings the frames carry; without it the head belongs to none (landmarks, blendshapes). A
+        fine-tuned head starts from it and reads crops, so embeddings may then be anything.
     progress : callable
         Called with steps done and steps in all.
 
@@ -290,12 +285,9 @@ def fit_head(
         if encoder is None:
             raise SettingError("Expected an encoder to fine-tune, but got none. Give one, or another head.")
         held = hold_out(frames.subjects, config.folds, config.seed)
-    names = _learnable(frames.take(~held))
-    left_out = {
-        name: "never absent" if (column == PRESENT).any() else "never present"
-        for name, column in zip(frames.names, frames.labels[~held].T, strict=True)
-        if name not in names
-    }
+    names, left_out = find_learnable(frames.take(~held))
+    if not names:
+        raise InputError(f"No AU of {frames.store} is both present and absent in its labels: nothing can be learnt.")
     frames = frames.select(names)
     if encoder is not None and config.head == "finetune":
         judged = frames.take(held)
@@ -313,7 +305,7 @@ def fit_head(
         threshold=np.array([score.threshold for score in scores], np.float32),
         smooth_s=config.smooth_s,
         encoder_digest=belongs_to.digest if belongs_to else "",
-        encoder_info=asdict(belongs_to.info) if belongs_to else {},
+        encoder_info=belongs_to.info.brief() if belongs_to else {},
         settings=config.model_dump(mode="json"),
         scores=scores,
         left_out=left_out,

@@ -90,6 +90,11 @@ class LabelledFrames:
         store = Store(self.store)
         return store, {(info.subject, info.clip): info for info in store.clips}
 
+    def people(self) -> set[str]:
+        """Return the subjects as ``<dataset>/<subject>``, as an encoder's info names them."""
+        dataset = {subject: info.dataset for (subject, _), info in self._opened[1].items()}
+        return {f"{dataset[subject]}/{subject}" for subject in np.unique(self.subjects).tolist()}
+
     def by_clip(self, index: np.ndarray | None = None) -> list[tuple[tuple[str, str], np.ndarray]]:
         """Return ((subject, clip), places) of every clip: where its frames stand, in ``index`` or in all frames."""
         subjects, clips = (self.subjects, self.clips) if index is None else (self.subjects[index], self.clips[index])
@@ -127,13 +132,17 @@ class LabelledFrames:
 def embed_crops(encoder: LoadedEncoder, frames: LabelledFrames, batch_size: int = 128) -> np.ndarray:
     """Embed the frames' crops anew, block by block; (N, D) float32."""
     blocks = [np.arange(start, min(start + batch_size, len(frames))) for start in range(0, len(frames), batch_size)]
-    return np.concatenate(
-        [np.zeros((0, encoder.embedding_dim), np.float32)] + [encoder.embed(frames.crops(block)) for block in blocks]
-    )
+    embedded = [encoder.embed(frames.crops(block)) for block in blocks]
+    return np.concatenate([np.zeros((0, encoder.embedding_dim), np.float32), *embedded])
 
 
 Describe = Callable[[Store, ClipInfo, int, int], np.ndarray]
 """Gives (n, D) float32 of rows start to stop of a clip."""
+
+
+def no_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
+    """Return no numbers, (n, 0): for what reads crops."""
+    return np.zeros((stop - start, 0), np.float32)
 
 
 def embed_rows(encoder: LoadedEncoder) -> Describe:

@@ -23,12 +23,9 @@ def _fit_epochs(
     loss = HeadLoss.of(frames, config.loss)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = nn.Sequential(
-            nn.Linear(x.shape[1], config.hidden_dim),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.hidden_dim, 2 * len(frames.names)),
-        )
+        hidden = nn.Linear(x.shape[1], config.hidden_dim)
+        outputs = nn.Linear(config.hidden_dim, 2 * len(frames.names))
+        model = nn.Sequential(hidden, nn.ReLU(), nn.Dropout(config.dropout), outputs)
         optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         generator = torch.Generator().manual_seed(config.seed)
 
@@ -47,10 +44,10 @@ def _fit_epochs(
 
         best_epoch = train(model, optimizer, n_epochs, losses, held_out_loss)
     (weight, intensity_weight), (bias, intensity_bias) = (
-        np.split(value.detach().numpy(), 2) for value in (model[3].weight, model[3].bias)
+        np.split(value.detach().numpy(), 2) for value in (outputs.weight, outputs.bias)
     )
-    first = [value.detach().numpy() for value in (model[0].weight, model[0].bias)]
-    readout = Readout(weight, bias, intensity_weight, intensity_bias, Hidden(mean, std, *first))
+    layer = Hidden(mean, std, hidden.weight.detach().numpy(), hidden.bias.detach().numpy())
+    readout = Readout(weight, bias, intensity_weight, intensity_bias, layer)
     return readout.without(~frames.occurrence_known, ~frames.intensity_known), best_epoch
 
 

@@ -54,6 +54,6 @@ def check_format(metadata: Mapping[str, str], name: str, newest: int, path: Path
     version = metadata.get("format_version", "")
     if version not in [str(number + 1) for number in range(newest)]:
         raise ModelError(
-            f"Expected format {name!r} {newest} or older, but got {version or None}: {path}. Upgrade tclr to read it."
+            f"Expected {name} format {newest} or older, but got {version or None}: {path}. Upgrade tclr to read it."
         )
     return int(version)
