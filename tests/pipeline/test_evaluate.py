@@ -312,6 +312,17 @@ def test_au_that_cannot_be_learnt_is_called_what_all_training_frames_are(done):
     assert (never.decision == [1, -1]).all() and np.isnan(never.probability[:, 1]).all() and not never.thresholds
 
 
+@pytest.mark.parametrize("head", ["mlp", "finetune"])
+def test_other_heads_are_fitted_on_the_same_folds(store, encoder, done, head):
+    fit = FIT.model_copy(update={"head": head, "epochs": 1, "batch_size": 19})
+    result = evaluate(store, encoder, methods=["encoder"], fit=fit, config=EvaluateConfig(resamples=0))[1]["encoder"]
+    assert result.label == f"encoder.safetensors + {head}" and set(result.thresholds) == set(FOLDS)
+    linear = done[1]["encoder"].outcomes
+    np.testing.assert_array_equal(result.outcomes.subject, linear.subject)
+    assert np.isfinite(result.outcomes.probability).all()
+    assert np.abs(result.outcomes.probability - linear.probability).max() > 0.01
+
+
 # ---- protocols end to end
 
 
