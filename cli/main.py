@@ -20,6 +20,7 @@ COMMANDS = {
     "pretrain": "Train an encoder without labels by temporal consistency.",
     "ablate": "Train variants of the pretraining recipe and judge each on people it has not seen.",
     "fit-au": "Fit an Action Unit head on a frozen encoder from a store with labels.",
+    "evaluate": "Score Action Units by a protocol of the literature, beside baselines.",
     "embed": "Export per-frame embeddings and Action Units to Parquet.",
     "report": "Write one HTML page that shows a run.",
     "view": "Play clips beside their AU curves in a local page, and mark AU events.",

@@ -6,6 +6,7 @@ import functools
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -14,19 +15,24 @@ from pydantic.fields import FieldInfo
 from tclr.schemas.config import PAPER, PretrainConfig, Settings, parse_settings
 from tclr.schemas.errors import SettingError
 
-TABLES = ("detect", "align", "pretrain", "fit_au", "embed")
+TABLES = ("detect", "align", "pretrain", "fit_au", "embed", "evaluate")
 
 
 def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any], Any]:
+    """Return the option of a field; with ``json_schema_extra={"flag": "smooth"}`` it has a second flag."""
     flag = name.replace("_", "-")
+    extra = field.json_schema_extra
+    short = [f"--{extra['flag']}"] if isinstance(extra, dict) else []
     differs = kind is PretrainConfig and PAPER.get(name, field.default) != field.default
     paper = f"; paper: {PAPER[name]}" if differs else ""
-    help_text = f"{field.description}  [default: {field.default}{paper}]"
+    default = "" if field.default is None else f"  [default: {field.default}{paper}]"
+    help_text = f"{field.description}{default}"
     if field.annotation is bool:
         return click.option(f"--{flag}/--no-{flag}", name, default=None, help=help_text)
     if get_origin(field.annotation) is Literal:
         return click.option(f"--{flag}", name, type=click.Choice(get_args(field.annotation)), help=help_text)
-    return click.option(f"--{flag}", name, type=field.annotation, help=help_text)
+    kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType]
+    return click.option(*short, f"--{flag}", name, type=kinds[0], help=help_text)
 
 
 def _add_options(function: Any, kind: type[Settings], fields: Mapping[str, FieldInfo]) -> Any:

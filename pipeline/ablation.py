@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tclr.pipeline.au import Describe, collect_frames, cross_score, embed_rows
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder
 from tclr.pipeline.files import replacing
+from tclr.pipeline.heads import cross_score
+from tclr.pipeline.labelled import Describe, blendshape_rows, collect_frames, embed_rows, landmark_rows
 from tclr.pipeline.losses import ranked_pairs
 from tclr.pipeline.pretrain import pretrain
-from tclr.pipeline.store import ClipInfo, Store
+from tclr.pipeline.store import Store
 from tclr.pipeline.trainer import WATCHED_SPACING_S, hash_data
 from tclr.pipeline.tuples import TupleDataset
 from tclr.schemas.config import FitAuConfig, PretrainConfig
@@ -101,19 +102,6 @@ class AblationResult:
     made_from: str = ""
 
 
-def landmark_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return landmarks in the crop, (n, K * 2) float32: what a probe sees of the face's geometry."""
-    landmarks = store.read(info, "landmarks", start, stop)[..., :2]
-    transform = store.read(info, "transform", start, stop).astype(np.float32)
-    placed = np.einsum("tij,tkj->tki", transform[:, :, :2], landmarks) + transform[:, None, :, 2]
-    return placed.reshape(len(placed), -1)
-
-
-def blendshape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return the (n, 52) float32 blendshapes."""
-    return store.read(info, "blendshapes", start, stop)
-
-
 BASELINES: dict[str, Describe] = {"landmarks": landmark_rows, "blendshapes": blendshape_rows}
 """Features of a store without an encoder, by the dataset they come from; a store may lack it."""
 
@@ -143,7 +131,7 @@ def judge(
     """Probe features on a store with labels; folds are the same whatever the seed."""
     config = FitAuConfig(folds=3)
     with Store(probe) as store:
-        scores, _ = cross_score(collect_frames(store, describe, config.batch_size), config)
+        scores = cross_score(collect_frames(store, describe, config.batch_size), config)
     measured = [score for score in scores if score.f1 is not None and score.roc_auc is not None]
     return AblationResult(
         variant,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tclr.pipeline.au import AuHead, load_head
 from tclr.pipeline.blendshape_aus import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.features import PARTITION
+from tclr.pipeline.head_file import load_head
+from tclr.pipeline.heads import AuHead
 from tclr.pipeline.parquet import read_metadata, write_table
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import UNKNOWN
@@ -203,7 +204,7 @@ def _provenance(info: ClipInfo, encoder: LoadedEncoder, source: AuSource, config
         **{name: info.root[name] for name in ("detect_hash", "align_hash")},
         "detect": json.loads(info.root["detect_config"]),
         "align": json.loads(info.root["align_config"]),
-        "encoder": {"digest": encoder.digest, **json.loads(json.dumps(asdict(encoder.info)))},
+        "encoder": {"digest": encoder.digest, **json.loads(json.dumps(encoder.info.brief()))},
         "au_source": source.name,
         "au_thresholds": {name: float(t) for name, t in zip(source.au_names, source.threshold, strict=True)},
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),

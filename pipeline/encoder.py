@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tclr.pipeline.backbones import BACKBONES
 from tclr.pipeline.network import TemporalEncoder, build_encoder
 from tclr.pipeline.weights import (
     EncoderInfo,
@@ -36,9 +37,11 @@ __all__ = [
     "centre_crop",
     "default_device",
     "encoder_digest",
+    "load_backbone",
     "load_encoder",
     "load_weights",
     "normalise",
+    "read_weights",
     "resized_side",
     "save_encoder",
     "to_input",
@@ -185,3 +188,38 @@ def load_encoder(
     model = build_encoder(stored.embedding_dim, seed, stored.arch)
     fit_weights(model, weights, str(source))
     return LoadedEncoder(model, stored, device)
+
+
+def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device | None = None) -> LoadedEncoder:
+    """Load weights without an embedding layer, such as ImageNet's: the embedding is the backbone's pooled features.
+
+    Parameters
+    ----------
+    source : str or Path
+        Weights in torchvision's names, or an encoder, whose embedding layer is then left aside.
+    like : EncoderInfo
+        Whose input transform is taken.
+    device : torch.device, optional
+        Default: the GPU if there is one.
+
+    Returns
+    -------
+    LoadedEncoder
+        Embeddings are the features scaled to unit length, as all encoders' embeddings are.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read or is of no architecture of ours.
+    """
+    weights, _ = read_weights(source)
+    arch = find_arch(weights)
+    if arch is None:
+        raise unknown_arch(str(source))
+    model = build_encoder(BACKBONES[arch].n_features, 0, arch)
+    fit_weights(model, {name: value for name, value in weights.items() if not name.startswith("fc1.")}, str(source))
+    with torch.no_grad():
+        model.fc1.weight.copy_(torch.eye(model.n_features))
+        model.fc1.bias.zero_()
+    info = EncoderInfo(model.n_features, like.image_size, like.crop_ratio, arch=arch, recipe=Path(source).name)
+    return LoadedEncoder(model, info, device)

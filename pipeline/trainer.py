@@ -36,6 +36,7 @@ from tclr.pipeline.encoder import (
     encoder_digest,
     load_weights,
     normalise,
+    read_weights,
     to_input,
 )
 from tclr.pipeline.loader import load_batches
@@ -174,6 +175,7 @@ class Trainer:
             data_hash=self.data_hash,
             crop_size=crop_size,
             n_subjects=len(self.train_subjects),
+            **self._seen(root["dataset"]),
             tclr_version=version("tclr-face"),
         )
         self.train_tuples = self._tuples(self.train_subjects, config.anchors_per_clip)
@@ -197,6 +199,14 @@ class Trainer:
         self.epoch = 0
         self.step = 0
         self.history: list[dict[str, Any]] = []
+
+    def _seen(self, dataset: str) -> dict[str, Any]:
+        """Return who the encoder will have learnt from, and whether from labels, here or where it starts from."""
+        before = read_weights(self.init)[1] if self.init is not None else None
+        before = before or EncoderInfo()
+        subjects = {f"{dataset}/{subject}" for subject in self.train_subjects} | set(before.subjects)
+        supervised = before.supervised or self.config.supervision_weight > 0
+        return {"subjects": tuple(sorted(subjects)), "supervised": supervised}
 
     def _check_targets(self) -> None:
         """See that there is something to learn from."""

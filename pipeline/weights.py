@@ -10,21 +10,22 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from tclr.pipeline.backbones import BACKBONES
-from tclr.pipeline.files import replacing
 from tclr.pipeline.network import TemporalEncoder
+from tclr.pipeline.tensor_file import check_format, read_tensors, write_tensors
 from tclr.schemas.errors import ModelError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 FORMAT = "tclr-encoder"
 FORMAT_VERSION = 1
+ENCODER_INSIDE, INSIDE_PREFIX = "encoder_info", "encoder."
+"""A file of another format may hold an encoder, too: its info under this key, its tensors with this prefix."""
 ALIKE = 0.5
 """Share of tensors, of either side's, above which a file is taken for an architecture; chosen by us.
 
@@ -42,7 +43,8 @@ class EncoderInfo:
     ``image_size`` is the input side in pixels; crops are resized to ``image_size / crop_ratio`` and their centre is
     taken. ``mean`` and ``std`` are subtracted and divided after scaling to 0..1. ``arch`` is a name of ``BACKBONES``.
     The other fields say how it came about: ``detect_hash``, ``align_hash``, ``data_hash`` and ``crop_size`` (the crop's
-    side in pixels) are the store's, ``n_subjects`` counts those trained on; 0 and "" where nobody said.
+    side in pixels) are the store's, ``n_subjects`` counts those trained on and ``subjects`` names them, as
+    ``dataset/subject``; ``supervised`` says that AU labels were learnt from. 0, "" and () where nobody said.
     """
 
     embedding_dim: int = 256
@@ -59,7 +61,13 @@ class EncoderInfo:
     data_hash: str = ""
     crop_size: int = 0
     n_subjects: int = 0
+    subjects: tuple[str, ...] = ()
+    supervised: bool = False
     tclr_version: str = ""
+
+    def brief(self) -> dict[str, Any]:
+        """Return the info for files that quote it: without the names of the subjects, which may be thousands."""
+        return {name: value for name, value in asdict(self).items() if name != "subjects"}
 
 
 def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
@@ -76,10 +84,13 @@ def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
         raise ModelError(
             f"Expected the info of a {model.arch} encoder, but got {info.arch!r} for {path}. Give the model's arch."
         )
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(asdict(info))}
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(weights, metadata))
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": info_to_json(info)}
+    write_tensors(path, model.state_dict(), metadata)
+
+
+def info_to_json(info: EncoderInfo) -> str:
+    """Return the info as ``parse_info`` reads it."""
+    return json.dumps(asdict(info))
 
 
 def parse_info(text: str, where: str) -> EncoderInfo:
@@ -93,7 +104,10 @@ def parse_info(text: str, where: str) -> EncoderInfo:
     known = {field.name for field in fields(EncoderInfo)}
     try:
         values = {name: value for name, value in json.loads(text).items() if name in known}
-        info = EncoderInfo(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+        lists = {name: tuple(values[name]) for name in ("mean", "std")} | {
+            "subjects": tuple(values.get("subjects", ()))
+        }
+        info = EncoderInfo(**{**values, **lists})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"Expected the info of an encoder, but cannot read it in {where}: {error!r}. "
@@ -108,24 +122,14 @@ def parse_info(text: str, where: str) -> EncoderInfo:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"Expected an encoder file (.safetensors), but cannot read {path}: {error}.") from error
+    weights, metadata = read_tensors(path, "an encoder file")
     if "format" not in metadata:
         return weights, None
-    if metadata["format"] != FORMAT:
-        raise ModelError(
-            f"Expected a file of format {FORMAT!r}, but got {metadata['format']!r}: {path}. Give an encoder, "
-            "as 'tclr pretrain' writes it."
-        )
-    if metadata.get("format_version") not in [str(number + 1) for number in range(FORMAT_VERSION)]:
-        raise ModelError(
-            f"Expected encoder format {FORMAT_VERSION} or older, but got {metadata.get('format_version')}: {path}. "
-            "Upgrade tclr to read it."
-        )
+    if ENCODER_INSIDE in metadata:
+        inside = {name: value for name, value in weights.items() if name.startswith(INSIDE_PREFIX)}
+        inside = {name.removeprefix(INSIDE_PREFIX): value for name, value in inside.items()}
+        return inside, parse_info(metadata[ENCODER_INSIDE], str(path))
+    check_format(metadata, FORMAT, FORMAT_VERSION, path, "Give an encoder, as 'tclr pretrain' writes it.")
     return weights, parse_info(metadata.get("info", ""), str(path))
 
 

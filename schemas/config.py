@@ -2,7 +2,7 @@
 
 The defaults stand here and nowhere else: the command line builds its options from these classes
 (``cli/options.py``), and a TOML file given with ``--config`` has one table a class (``[detect]``, ``[align]``,
-``[pretrain]``, ``[fit_au]``, ``[embed]``).
+``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[evaluate]``).
 """
 
 from __future__ import annotations
@@ -239,12 +239,37 @@ class PretrainConfig(Settings):
 
 
 class FitAuConfig(Settings):
-    """Linear AU head on the frozen encoder."""
+    """AU head on an encoder's embeddings."""
 
-    batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
-    l2: float = Field(0.01, gt=0, description="L2 penalty on the head's weights, beside the mean loss a frame.")
+    head: Literal["linear", "mlp", "finetune"] = Field(
+        "linear", description="Linear or with a hidden layer, on the frozen encoder; or the encoder learns, too."
+    )
+    loss: Literal["bce", "weighted", "asymmetric"] = Field(
+        "bce", description="Cross entropy, the same with rare AUs weighted, or asymmetric."
+    )
+    l2: float = Field(0.01, gt=0, description="L2 penalty on the linear head's weights, beside the mean loss a frame.")
+    hidden_dim: int = Field(128, ge=1, description="Units of the mlp's hidden layer.")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Share of the mlp's hidden units left out at random.")
+    epochs: int = Field(30, ge=1, description="Most passes over the frames (mlp, finetune); fewer if that is better.")
+    learning_rate: float = Field(0.001, gt=0, description="Learning rate of the head (mlp, finetune).")
+    encoder_learning_rate: float = Field(0.0001, gt=0, description="Learning rate of the encoder (finetune).")
+    weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW (mlp, finetune).")
+    smooth_s: float = Field(
+        0.0,
+        ge=0,
+        description="Smooth predictions over time: the Gaussian's standard deviation in seconds.",
+        json_schema_extra={"flag": "smooth"},
+    )
+    batch_size: int = Field(128, ge=1, description="Frames a step.")
     folds: int = Field(5, ge=2, description="Subject-exclusive folds for thresholds and the reported scores.")
-    seed: int = Field(0, ge=0, description="Seed of the folds and of the random encoder (the same as in embed).")
+    seed: int = Field(0, ge=0, description="Seed of folds, weights and the random encoder (the same as in embed).")
+
+    @field_validator("loss")
+    @classmethod
+    def _fits_the_head(cls, loss: str, info: ValidationInfo) -> str:
+        if loss == "asymmetric" and info.data.get("head") == "linear":
+            raise ValueError("expected bce or weighted where 'head' is linear")
+        return loss
 
 
 class EmbedConfig(Settings):
@@ -253,6 +278,37 @@ class EmbedConfig(Settings):
     batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
     blendshapes: bool = Field(False, description="Add the 52 blendshape columns bs_<name>.")
     seed: int = Field(0, ge=0, description="Seed of the random encoder (the same as in fit-au).")
+
+
+class EvaluateConfig(Settings):
+    """Evaluation of AU predictions; how heads are fitted is ``FitAuConfig``'s."""
+
+    average: Literal["folds", "pooled"] = Field(
+        "folds", description="What tables print: the mean over folds, as papers do, or of all folds' frames together."
+    )
+    intervals: bool = Field(False, description="Print the 95% interval of every figure.")
+    resamples: int = Field(1000, ge=0, description="Resamples of the test subjects for the 95% intervals; 0 for none.")
+    test_folds: int = Field(3, ge=2, description="Folds of protocol emotionet; other protocols bring theirs.")
+    label_shares: str = Field(
+        "",
+        description="Percentages of training subjects for a label-efficiency curve, as 1,5,10,25,100; none: no curve.",
+    )
+    label_seeds: int = Field(3, ge=1, description="Draws of those subjects, for the curve's spread.")
+
+    @field_validator("label_shares")
+    @classmethod
+    def _are_percentages(cls, text: str) -> str:
+        try:
+            if all(0 < float(part) <= 100 for part in (text.split(",") if text else [])):
+                return text
+        except ValueError:
+            pass
+        raise ValueError("expected percentages above 0 and up to 100 with commas between, as 1,5,10,25,100")
+
+    @property
+    def shares(self) -> list[float]:
+        """The percentages, ascending."""
+        return sorted({float(part) for part in self.label_shares.split(",") if part})
 
 
 def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:

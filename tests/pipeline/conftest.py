@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -82,6 +83,21 @@ def make_store() -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def relabel() -> Callable[[Path, Callable[[str, np.ndarray], None]], None]:
+    """Return a function that applies ``change(subject, labels)`` to every clip's (T, A) labels in place."""
+
+    def apply(store, change):
+        for path in sorted((store / "subjects").glob("*.h5")):
+            with h5py.File(path, "r+") as file:
+                for clip in file["clips"].values():
+                    labels = clip["au"][:]
+                    change(path.stem, labels)
+                    clip["au"][:] = labels
+
+    return apply
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,6 @@ from tclr.pipeline import ablation
 from tclr.pipeline.ablation import (
     VARIANTS,
     AblationResult,
-    blendshape_rows,
-    landmark_rows,
     markdown_table,
     ranking_accuracy,
     run_ablation,
@@ -88,14 +86,6 @@ def test_ceiling_learns_the_labels(tmp_path, stores):
     settings = {**COMMON, "epochs": 12, "anchors_per_clip": 6, "augment": "none"}
     results = {r.variant: r for r in run_ablation(people, probe, tmp_path, ["supervised"], [0], settings)}
     assert results["supervised"].roc_auc > 0.95 > results["landmarks"].roc_auc
-
-
-def test_baselines_are_landmarks_in_the_crop_and_blendshapes(stores):
-    with Store(stores[1]) as store:
-        info = store.clips[0]
-        landmarks = store.read(info, "landmarks", 2, 5)
-        np.testing.assert_allclose(landmark_rows(store, info, 2, 5), landmarks[..., :2].reshape(3, -1), rtol=1e-5)
-        np.testing.assert_array_equal(blendshape_rows(store, info, 2, 5), store.read(info, "blendshapes", 2, 5))
 
 
 def test_ranking_is_that_of_tuples_with_one_spacing_for_all_variants(stores):

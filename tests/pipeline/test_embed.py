@@ -8,11 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tclr.pipeline.au import fit_au, load_head
 from tclr.pipeline.blendshape_aus import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.embed import embed
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder
 from tclr.pipeline.features import load
+from tclr.pipeline.fit_au import fit_au
+from tclr.pipeline.head_file import load_head
 from tclr.pipeline.parquet import read_metadata
 from tclr.pipeline.store import Store
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES

@@ -149,9 +149,20 @@ def test_run_of_another_architecture_trains_loads_and_says_what_it_is(tmp_path, 
     assert trained.keys() == untrained.keys() and not torch.equal(trained[moved], untrained[moved])
     info, data_hash = encoder.info, torch.load(tmp_path / "checkpoint.pt", weights_only=True)["data_hash"]
     assert (info.arch, info.data_hash, info.crop_size, info.n_subjects) == ("mobilenet_v2", data_hash, 32, 2)
+
     assert encoder.embed(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 8)
     with pytest.raises(ModelError, match="of resnet18, but .* seems to hold mobilenet_v2"):
         pretrain(store, tmp_path / "other", CONFIG, init=tmp_path)
+
+
+def test_encoder_names_who_it_learnt_from_here_and_where_it_started(tmp_path, store, run):
+    info = load_encoder(run.run).info
+    assert info.subjects == tuple(f"bp4d/{name}" for name in run.train_subjects) and not info.supervised
+    before = EncoderInfo(embedding_dim=8, subjects=("disfa/SN001",), supervised=True)
+    save_encoder(tmp_path / "start.safetensors", build_encoder(8, 9), before)
+    config = CONFIG.model_copy(update={"epochs": 1})
+    after = load_encoder(pretrain(store, tmp_path / "run", config, init=tmp_path / "start.safetensors").run).info
+    assert after.subjects == (*info.subjects, "disfa/SN001") and after.supervised
 
 
 def test_store_with_crops_of_several_sizes_is_refused(tmp_path, make_store):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from tclr.pipeline.backbones import BACKBONES
-from tclr.pipeline.encoder import EncoderInfo, build_encoder, load_encoder, load_weights, save_encoder
+from tclr.pipeline.encoder import EncoderInfo, build_encoder, load_backbone, load_encoder, load_weights, save_encoder
 from tclr.schemas.errors import ModelError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -36,6 +36,23 @@ def test_imagenet_weights_in_torchvisions_names_load_without_the_classifier(tmp_
     torch.testing.assert_close(model.fc1.weight, fc1)
     with pytest.raises(ModelError, match="layer 'fc1', but found none .*tclr pretrain --init"):
         load_encoder(tmp_path / "resnet18.pth")
+
+
+def test_backbone_of_imagenet_weights_embeds_by_its_pooled_features(tmp_path):
+    trained = build_encoder(256, 6).eval()
+    torch.save({**trained.resnet18.state_dict(), "fc.weight": torch.zeros(9, 512)}, tmp_path / "resnet18.pth")
+    loaded = load_backbone(tmp_path / "resnet18.pth", EncoderInfo(image_size=32, crop_ratio=1.0))
+    frames = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8)
+    x = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (loaded.info.mean, loaded.info.std))
+    with torch.no_grad():
+        features = trained.resnet18((x - mean) / std).numpy()
+    expected = features / np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(loaded.embed(frames), expected, atol=1e-5)
+    assert loaded.embedding_dim == 512 and loaded.info.recipe == "resnet18.pth"
+    torch.save({"layer": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(ModelError, match="fit none of them"):
+        load_backbone(tmp_path / "other.pth", EncoderInfo())
 
 
 class Evil:
@@ -142,6 +159,7 @@ def test_torchvisions_old_names_of_densenet_load(tmp_path):
 @pytest.mark.parametrize("arch", BACKBONES)
 def test_saved_encoder_of_each_architecture_loads_with_what_it_says_of_itself(tmp_path, arch):
     told = {"recipe": "paper", "data_hash": "d", "crop_size": 112, "n_subjects": 41, "epochs": 3}
+    told |= {"subjects": ("bp4d/F001", "bp4d/F002"), "supervised": True}
     model, info = build_encoder(8, 1, arch), EncoderInfo(embedding_dim=8, image_size=32, arch=arch, **told)
     save_encoder(tmp_path / "encoder.safetensors", model, info)
     loaded = load_encoder(tmp_path)
@@ -154,7 +172,7 @@ def test_saved_encoder_of_each_architecture_loads_with_what_it_says_of_itself(tm
 
 def test_file_made_before_there_were_other_architectures_loads(tmp_path):
     model, info = build_encoder(8, 1), EncoderInfo(embedding_dim=8)
-    for name in ("arch", "data_hash", "crop_size", "n_subjects"):
+    for name in ("arch", "data_hash", "crop_size", "n_subjects", "subjects", "supervised"):
         old = asdict(info)
         del old[name]
         metadata = {"format": "tclr-encoder", "format_version": "1", "info": json.dumps(old)}

@@ -1,9 +1,8 @@
 import json
+from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sklearn.linear_model import LogisticRegression
@@ -11,18 +10,13 @@ from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tclr.pipeline.au import (
-    assign_folds,
-    choose_threshold,
-    collect_frames,
-    cross_fit,
-    cross_threshold,
-    embed_rows,
-    fit_au,
-    load_head,
-)
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder, save_encoder
+from tclr.pipeline.fit_au import fit_au
+from tclr.pipeline.head_file import load_head
+from tclr.pipeline.heads import cross_predict
+from tclr.pipeline.labelled import LabelledFrames, collect_frames, embed_rows
 from tclr.pipeline.store import Store
+from tclr.pipeline.thresholds import assign_folds, cross_threshold
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, ModelError, OutputError
 
@@ -30,13 +24,7 @@ INFO = EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=1.0)
 L2 = FitAuConfig().l2
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Tiny networks are slower on several threads than on one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +44,27 @@ def fitted(labelled, encoder, tmp_path_factory):
     return fit_au(labelled, encoder, out, FitAuConfig(folds=3))
 
 
-def relabel(store, change):
-    """Apply ``change(subject, labels)`` to every clip's (T, A) labels in place."""
-    for path in sorted((store / "subjects").glob("*.h5")):
-        with h5py.File(path, "r+") as file:
-            for clip in file["clips"].values():
-                labels = clip["au"][:]
-                change(path.stem, labels)
-                clip["au"][:] = labels
-
-
 def frames_of(store, encoder):
     with Store(store) as opened:
         return collect_frames(opened, embed_rows(encoder), 7, lambda done, total: None)
+
+
+def make_frames(x, y, *, intensities=None, subjects=None, timestamps=None):
+    """Frames of (n, D) features with (n,) or (n, A) labels, each a subject of its own unless told."""
+    y = np.asarray(y, np.int8).reshape(len(x), -1)
+    unknown = np.full(y.shape, np.nan, np.float32)
+    numbers = np.arange(len(x))
+    return LabelledFrames(
+        Path("store"),
+        [f"AU{column + 1:02d}" for column in range(y.shape[1])],
+        np.asarray(x, np.float32),
+        y,
+        unknown if intensities is None else np.asarray(intensities, np.float32),
+        numbers.astype(str) if subjects is None else subjects,
+        np.full(len(x), "T1"),
+        numbers,
+        numbers / 25 if timestamps is None else timestamps,
+    )
 
 
 def reference(x, y, l2=L2):
@@ -77,93 +73,15 @@ def reference(x, y, l2=L2):
     return make_pipeline(StandardScaler(), model).fit(x.astype(np.float64), y)
 
 
-# ---- which frames
-
-
-def test_collect_frames_takes_labelled_frames_with_a_face(labelled, encoder):
-    frames = frames_of(labelled, encoder)
-    assert frames.names == ["AU01", "AU12"]
-    assert frames.embeddings.shape == (6 * 22, 8) and frames.labels.shape == (6 * 22, 2)
-    with Store(labelled) as store:
-        info = store.clips[1]
-        face = store.face_mask(info)
-        mine = frames.subjects == info.subject
-        np.testing.assert_array_equal(frames.labels[mine], store.read(info, "au")[face])
-        whole = encoder.embed(store.read_frames(info)[face])
-    np.testing.assert_allclose(frames.embeddings[mine], whole, atol=1e-5)
-
-
-def test_collect_frames_skips_frames_without_any_known_label(make_store, tmp_path, encoder):
-    def change(subject, labels):
-        labels[:10] = -1
-        labels[10:, 0] = -1
-
-    store = make_store(tmp_path, n_subjects=2, n_frames=16)
-    relabel(store, change)
-    frames = frames_of(store, encoder)
-    assert len(frames.labels) == 2 * 6
-    assert (frames.labels[:, 0] == -1).all() and (frames.labels[:, 1] >= 0).all()
-
-
-def test_collect_frames_reports_progress_to_the_end(labelled, encoder):
-    seen = []
-    with Store(labelled) as store:
-        collect_frames(store, embed_rows(encoder), 10, lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (6 * 24, 6 * 24) and [done for done, _ in seen] == sorted(done for done, _ in seen)
-
-
-# ---- folds
-
-
-@pytest.mark.parametrize(("n_subjects", "n_folds"), [(41, 3), (5, 5), (2, 5), (1, 2), (7, 3)])
-def test_assign_folds_never_splits_a_subject(n_subjects, n_folds):
-    rng = np.random.default_rng(0)
-    subjects = rng.permutation(np.repeat([f"S{i}" for i in range(n_subjects)], 9))
-    folds = assign_folds(subjects, n_folds, seed=3)
-    assert all(len(set(folds[subjects == name])) == 1 for name in set(subjects))
-    sizes = [len(set(subjects[folds == fold])) for fold in set(folds)]
-    assert len(sizes) == min(n_folds, n_subjects) and max(sizes) - min(sizes) <= 1
-
-
-def test_assign_folds_follows_the_seed_alone():
-    subjects = np.repeat([f"S{i}" for i in range(20)], 2)
-    assert (assign_folds(subjects, 4, 0) == assign_folds(subjects, 4, 0)).all()
-    assert (assign_folds(subjects, 4, 0) != assign_folds(subjects, 4, 1)).any()
-
-
-# ---- thresholds
-
-
-def test_choose_threshold_finds_the_best_f1_of_all_cuts():
-    rng = np.random.default_rng(1)
-    for base_rate in (0.05, 0.5, 0.9):
-        y = (rng.random(200) < base_rate).astype(np.int8)
-        p = np.clip(0.3 * y + 0.5 * rng.random(200), 0, 1).round(2)  # rounded: ties
-        best = max(f1_score(y, p >= cut) for cut in np.unique(p))
-        assert f1_score(y, p >= choose_threshold(p, y)) == pytest.approx(best)
-
-
-def test_choose_threshold_is_a_half_without_a_positive():
-    assert choose_threshold(np.array([0.1, 0.9]), np.array([0, 0])) == 0.5
-
-
-def test_cross_threshold_is_blind_to_the_fold_it_decides():
-    rng = np.random.default_rng(2)
-    y, folds = rng.integers(0, 2, 300), np.repeat([0, 1, 2], 100)
-    p = np.clip(0.4 * y + 0.6 * rng.random(300), 0, 1)
-    decision = cross_threshold(p, y, folds)
-    for fold in range(3):
-        inside = folds == fold
-        other = np.where(inside, 1 - y, y)
-        assert (cross_threshold(p, other, folds)[inside] == decision[inside]).all()
-        threshold = choose_threshold(p[~inside], y[~inside])
-        assert (decision[inside] == (p[inside] >= threshold)).all()
-
-
 # ---- out of fold
 
 
-def test_cross_fit_matches_scikit_learn_fold_by_fold():
+def probabilities(x, y, folds, l2=L2):
+    """Out-of-fold probabilities of one AU."""
+    return cross_predict(make_frames(x, y), folds, FitAuConfig(l2=l2)).probability[:, 0]
+
+
+def test_cross_predict_matches_scikit_learn_fold_by_fold():
     rng = np.random.default_rng(3)
     x = rng.normal(2, 5, (240, 6)).astype(np.float32)
     y = (x[:, 0] + rng.normal(0, 5, 240) > 2).astype(np.int8)
@@ -172,14 +90,14 @@ def test_cross_fit_matches_scikit_learn_fold_by_fold():
     for fold in range(4):
         inside = folds == fold
         expected[inside] = reference(x[~inside], y[~inside], 0.1).predict_proba(x[inside])[:, 1]
-    np.testing.assert_allclose(cross_fit(x, y, folds, l2=0.1), expected, atol=1e-3)
+    np.testing.assert_allclose(probabilities(x, y, folds, l2=0.1), expected, atol=1e-3)
 
 
-def test_cross_fit_leaves_out_folds_that_nothing_can_be_learnt_for():
+def test_cross_predict_leaves_out_folds_that_nothing_can_be_learnt_for():
     x, folds = np.random.default_rng(4).normal(size=(30, 3)), np.repeat([0, 1, 2], 10)
     y = np.zeros(30, np.int8)
     y[3:7] = 1  # all positives are in fold 0
-    assert np.isfinite(cross_fit(x, y, folds, 1.0)).tolist() == [False] * 10 + [True] * 20
+    assert np.isfinite(probabilities(x, y, folds)).tolist() == [False] * 10 + [True] * 20
 
 
 def test_knowing_the_person_does_not_help():
@@ -188,8 +106,8 @@ def test_knowing_the_person_does_not_help():
     subjects = np.repeat(np.arange(40), 20)
     x = rng.normal(size=(40, 16))[subjects] + 0.01 * rng.normal(size=(800, 16))
     y = rng.integers(0, 2, 40)[subjects]
-    honest = cross_fit(x, y, assign_folds(subjects.astype(str), 5, 0), 1.0)
-    leaky = cross_fit(x, y, rng.integers(0, 5, 800), 1.0)
+    honest = probabilities(x, y, assign_folds(subjects.astype(str), 5, 0), 1.0)
+    leaky = probabilities(x, y, rng.integers(0, 5, 800), 1.0)
     assert roc_auc_score(y, leaky) > 0.75
     assert roc_auc_score(y, honest) < 0.65
 
@@ -202,7 +120,7 @@ def test_fit_au_scores_are_scikit_learns(fitted, labelled, encoder):
     folds = assign_folds(frames.subjects, 3, 0)
     for column, score in enumerate(fitted.scores):
         y = frames.labels[:, column]
-        p = cross_fit(frames.embeddings, y, folds, L2)
+        p = probabilities(frames.embeddings, y, folds)
         assert score.roc_auc == pytest.approx(roc_auc_score(y, p), abs=1e-3)
         assert score.f1 == pytest.approx(f1_score(y, cross_threshold(p, y, folds)), abs=0.02)
         assert score.f1_all_positive == pytest.approx(f1_score(y, np.ones_like(y)))
@@ -226,7 +144,7 @@ def test_saved_head_predicts_as_scikit_learns_pipeline(fitted, labelled, encoder
     assert head.predict(frames.embeddings).dtype == np.float32
 
 
-def test_fit_au_masks_unknown_labels_per_au(make_store, tmp_path, encoder):
+def test_fit_au_masks_unknown_labels_per_au(make_store, tmp_path, encoder, relabel):
     def change(subject, labels):
         labels[::2, 0] = -1
 
@@ -240,7 +158,7 @@ def test_fit_au_masks_unknown_labels_per_au(make_store, tmp_path, encoder):
     np.testing.assert_allclose(load_head(result.path).predict(frames.embeddings)[:, 0], expected, atol=5e-3)
 
 
-def test_fit_au_leaves_out_aus_without_both_classes(make_store, tmp_path, encoder):
+def test_fit_au_leaves_out_aus_without_both_classes(make_store, tmp_path, encoder, relabel):
     def change(subject, labels):
         labels[:, 0], labels[:, 2] = 0, 1
 
@@ -252,7 +170,7 @@ def test_fit_au_leaves_out_aus_without_both_classes(make_store, tmp_path, encode
     assert load_head(result.path).au_names == ("AU04",)
 
 
-def test_fit_au_refuses_labels_that_teach_nothing(make_store, tmp_path, encoder):
+def test_fit_au_refuses_labels_that_teach_nothing(make_store, tmp_path, encoder, relabel):
     def change(subject, labels):
         labels[:] = 0
 
@@ -321,7 +239,7 @@ def damaged(path, fitted, damage):
         case "foreign":
             header = {"format": "tclr-encoder", "format_version": "1"}
         case "newer":
-            header["format_version"] = "2"
+            header["format_version"] = "3"
         case "narrow":
             tensors["weight"] = tensors["weight"][:, :5].copy()
         case "no bias":

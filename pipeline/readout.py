@@ -1,0 +1,120 @@
+"""What a head computes: from numbers that describe a face to probabilities and intensities of AUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tclr.schemas.action_units import MAX_INTENSITY
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``probability`` (n, A) float32, 0..1; ``intensity`` (n, A) float32, 0..5; NaN where there is none."""
+
+    probability: np.ndarray
+    intensity: np.ndarray
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A hidden layer on standardised input: ``max(weight @ ((x - mean) / std) + bias, 0)``.
+
+    ``mean``, ``std`` (D,), ``weight`` (H, D), ``bias`` (H,), all float32.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return (n, H) float64 of (n, D)."""
+        return np.maximum(((x - self.mean) / self.std) @ self.weight.T.astype(np.float64) + self.bias, 0)
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Linear outputs, after a hidden layer or straight from the embedding; H is the length of what they see.
+
+    ``weight`` (A, H) and ``bias`` (A,) give the logit of each AU's occurrence, ``intensity_weight`` and
+    ``intensity_bias`` its intensity; all float32, NaN for an AU that could not be learnt.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    intensity_weight: np.ndarray
+    intensity_bias: np.ndarray
+    hidden: Hidden | None = None
+
+    @property
+    def has_intensity(self) -> np.ndarray:
+        """(A,) bool: the AUs with an intensity."""
+        return np.isfinite(self.intensity_bias)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all weights by name, those of intensities only if there are any; see ``from_arrays``."""
+        arrays = {"weight": self.weight, "bias": self.bias}
+        if self.has_intensity.any():
+            arrays |= {"intensity_weight": self.intensity_weight, "intensity_bias": self.intensity_bias}
+        if self.hidden is not None:
+            arrays |= {f"hidden_{name}": value for name, value in vars(self.hidden).items()}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Readout:
+        """Return the readout of arrays by name.
+
+        Raises
+        ------
+        ValueError
+            If one is missing, or they do not fit together.
+        """
+        hidden = {name.removeprefix("hidden_"): array for name, array in arrays.items() if name.startswith("hidden_")}
+        unknown = {name: np.full_like(arrays[name], np.nan) for name in ("weight", "bias") if name in arrays}
+        try:
+            readout = cls(
+                arrays["weight"],
+                arrays["bias"],
+                arrays.get("intensity_weight", unknown["weight"]),
+                arrays.get("intensity_bias", unknown["bias"]),
+                Hidden(**hidden) if hidden else None,
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"tensor {error} is missing or unknown") from error
+        n_aus, seen = readout.weight.shape
+        expected = {name: (n_aus, seen) if name.endswith("weight") else (n_aus,) for name in arrays}
+        if hidden:
+            dim = len(hidden["mean"])
+            shapes = {"mean": (dim,), "std": (dim,), "weight": (seen, dim), "bias": (seen,)}
+            expected |= {f"hidden_{name}": shape for name, shape in shapes.items()}
+        for name, shape in expected.items():
+            if arrays[name].shape != shape:
+                raise ValueError(f"tensor {name!r} of shape {arrays[name].shape} instead of {shape}")
+        return readout
+
+    @property
+    def n_inputs(self) -> int:
+        """Length of the embedding."""
+        return self.weight.shape[1] if self.hidden is None else self.hidden.weight.shape[1]
+
+    def without(self, occurrence: np.ndarray, intensity: np.ndarray) -> Readout:
+        """Return the readout with NaN for the occurrence and the intensity of some AUs, two (A,) bool."""
+        return replace(
+            self,
+            weight=np.where(occurrence[:, None], np.float32(np.nan), self.weight),
+            bias=np.where(occurrence, np.float32(np.nan), self.bias),
+            intensity_weight=np.where(intensity[:, None], np.float32(np.nan), self.intensity_weight),
+            intensity_bias=np.where(intensity, np.float32(np.nan), self.intensity_bias),
+        )
+
+    def predict(self, embeddings: np.ndarray) -> Prediction:
+        """Return the predictions for (n, D) embeddings."""
+        x = embeddings.astype(np.float64)
+        x = x if self.hidden is None else self.hidden(x)
+        logit = x @ self.weight.T.astype(np.float64) + self.bias
+        intensity = x @ self.intensity_weight.T.astype(np.float64) + self.intensity_bias
+        probability = 0.5 * (1 + np.tanh(0.5 * logit))  # the logistic function, without overflow
+        return Prediction(probability.astype(np.float32), intensity.clip(0, MAX_INTENSITY).astype(np.float32))
