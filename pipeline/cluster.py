@@ -48,7 +48,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
             threads_per_worker=1,
             processes=True,
             dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,  # what is lost with a worker is told by who waits for it
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,20 +166,33 @@ def _find_damaged(path: Path, infos: Sequence[ClipInfo], suspected: Collection[s
     return set(find_changes(path, [name for name in (WHOLE_FILE, *(info.clip for info in infos)) if name in suspected]))
 
 
+def read_store(store: Path) -> dict[str, list[ClipInfo]]:
+    """List the clips of all subject files, by subject."""
+    return {path.stem: read_infos(path) for path in sorted((store / "subjects").glob("*.h5"))}
+
+
 def plan_subject(
-    store: Path, subject: str, clips: list[Clip], config: PreprocessConfig, suspected: Collection[str] = ()
+    store: Path,
+    subject: str,
+    clips: list[Clip],
+    infos: Sequence[ClipInfo],
+    config: PreprocessConfig,
+    suspected: Collection[str] = (),
 ) -> SubjectPlan:
     """Find out what of a subject is done already.
 
     Parameters
     ----------
-    store, subject, clips, config
-        The store, one subject of the source with its clips, and the settings.
+    store, subject : Path, str
+        The store, and one subject of the source.
+    clips, infos : sequence
+        The subject's clips in the source, and those in the store.
+    config : PreprocessConfig
+        Settings.
     suspected : collection of str
         Clips of the store that were found damaged: compared with their checksums before they are believed.
     """
     path = subject_path(store, subject)
-    infos = read_infos(path)
     damaged = _find_damaged(path, infos, suspected)
     stored = _by_source(infos)
     plan = SubjectPlan(subject, clips[0].dataset, path, clips={clip.clip: clip for clip in clips})
@@ -209,7 +222,9 @@ def plan_subject(
     return plan
 
 
-def check_others(store: Path, subjects: dict[str, list[Clip]], config: PreprocessConfig) -> None:
+def check_others(
+    store: Path, subjects: dict[str, list[Clip]], stored: Mapping[str, Sequence[ClipInfo]], config: PreprocessConfig
+) -> None:
     """Refuse to mix settings: clips of the store that the source does not have must have the same ones.
 
     Raises
@@ -217,9 +232,9 @@ def check_others(store: Path, subjects: dict[str, list[Clip]], config: Preproces
     OutputError
         If a clip has others.
     """
-    for path in sorted((store / "subjects").glob("*.h5")):
-        wanted = {clip.clip for clip in subjects.get(path.stem, [])}
-        for name, infos in _by_source(read_infos(path)).items():
+    for subject, its in stored.items():
+        wanted = {clip.clip for clip in subjects.get(subject, [])}
+        for name, infos in _by_source(its).items():
             if name not in wanted and not all(_same_settings(info, config) for info in infos):
                 raise OutputError(
                     f"{store} holds {infos[0].name} from another source, made with other settings. "

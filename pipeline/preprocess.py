@@ -20,7 +20,7 @@ from tclr.pipeline.files import remove_abandoned, write_json
 from tclr.pipeline.graph import Failure, GraphRun, Progress
 from tclr.pipeline.lock import lock_store
 from tclr.pipeline.manifest import write_manifest
-from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, subject_path
+from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, read_store, subject_path
 from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.store import DamageRecord, find_changes
 
@@ -94,12 +94,13 @@ def preprocess(
     for clip in clips:
         subjects[clip.subject].append(clip)
     with lock_store(store) as run:
-        check_others(store, subjects, config)
+        stored = read_store(store)
+        check_others(store, subjects, stored, config)
         write_json(store / "run.json", _run_record(source, clips[0].dataset, config, "running"))
         remove_abandoned(store)
         suspected = DamageRecord(store).read()
         plans = [
-            plan_subject(store, subject, its_clips, config, suspected.get(subject, ()))
+            plan_subject(store, subject, its_clips, stored.get(subject, ()), config, suspected.get(subject, ()))
             for subject, its_clips in subjects.items()
         ]
         n_todo = sum(len(plan.todo) for plan in plans)

@@ -29,8 +29,8 @@ import numpy as np
 import psutil
 
 HERE = Path(__file__).resolve().parent
-TIMEOUT_S = 180
-"""A run that takes longer hangs."""
+TIMEOUT_S = 900
+"""A run that takes longer hangs; undisturbed it takes some 10 s, on a machine that has nothing else to do."""
 ROUNDS = {
     "client": 20,
     "worker": 20,
@@ -380,6 +380,7 @@ def run_campaign(faults: list[str], rounds: int | None, seed: int) -> list[Row]:
             row = Row(name, str(FAULTS[name].__doc__))
             for number in range(rounds or ROUNDS[name]):
                 FAULTS[name](campaign, row, Path(folder) / f"{name}{number}")
+                print(f"{name} {number}: survived {row.survived}, equal {row.equal} of {row.rounds}", file=sys.stderr)
             rows.append(row)
             print(
                 f"{name}: {row.rounds} rounds, {row.survived} survived, {row.equal} equal", file=sys.stderr, flush=True

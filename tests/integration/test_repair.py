@@ -12,7 +12,15 @@ from tclr.pipeline.extract import extract_clip
 from tclr.pipeline.plan import PreprocessConfig, plan_subject, subject_path
 from tclr.pipeline.preprocess import preprocess
 from tclr.pipeline.sources import find_clips
-from tclr.pipeline.store import DamageRecord, Store, assemble_subject, find_changes, find_damage, root_attrs
+from tclr.pipeline.store import (
+    DamageRecord,
+    Store,
+    assemble_subject,
+    find_changes,
+    find_damage,
+    read_clip_infos,
+    root_attrs,
+)
 from tclr.pipeline.tasks import assemble_task
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import InputError, OutputError
@@ -96,7 +104,8 @@ def test_damaged_clip_whose_source_is_gone_stays_and_is_told(made, store, tmp_pa
 
 def test_recorded_damage_that_is_no_longer_there_is_not_done_again(made, store):
     DamageRecord(store).write({"anna": ["two", ""]})
-    (plan,) = [plan_subject(store, "anna", find_clips(made[0]), SMALL, DamageRecord(store).read()["anna"])]
+    infos = read_clip_infos(store / "subjects" / "anna.h5")
+    plan = plan_subject(store, "anna", find_clips(made[0]), infos, SMALL, DamageRecord(store).read()["anna"])
     assert not plan.todo and not plan.has_new
 
 
