@@ -12,11 +12,12 @@ ENCODER ?= $(OUT)/run
 PREPROCESS_FLAGS ?=
 PRETRAIN_FLAGS ?=
 VARIANTS ?= all
+FAULTS_FLAGS ?=
 SEEDS ?= 3
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test lint bench faults ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -43,6 +44,9 @@ lint: install ## Check style and types
 
 bench: install ## Measure the stages, as ratios within one run
 	$(BIN)/tclr bench
+
+faults: install ## Break runs of preprocess in nine ways, some 100 times, and compare what is left: about an hour
+	$(BIN)/python tests/faults/campaign.py $(FAULTS_FLAGS)
 
 ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE=labelled OUT=... [VARIANTS=all] [SEEDS=3]
 	@test -n "$(PEOPLE)" -a -n "$(PROBE)" || { echo "Expected PEOPLE=<folder> PROBE=<folder>. Example: make ablation PEOPLE=/data/people PROBE=/data/BP4D OUT=out"; exit 2; }

@@ -45,22 +45,39 @@ def _show(summary: dict[str, Any]) -> None:
 
 
 def _verify(store: Path, as_json: bool) -> bool:
-    """Print one line a file; return whether all are sound."""
-    from tclr.pipeline.store import find_damage
+    """Print what is damaged, and note it for preprocessing; return whether all is sound."""
+    from tclr.pipeline.store import DamageRecord, find_damage
+    from tclr.schemas.errors import OutputError
 
-    found = [(str(path), damage) for path, damage in find_damage(store)]
+    reports = list(find_damage(store))
     if as_json:
-        click.echo(json.dumps({"files": [{"path": path, "damage": damage} for path, damage in found]}, indent=2))
+        files = [
+            {"path": str(report.path), "damage": report.damage, "n_unsealed": report.n_unsealed} for report in reports
+        ]
+        click.echo(json.dumps({"files": files}, indent=2))
     else:
-        for path, damage in found:
-            click.echo(f"{'damaged' if damage else 'ok'}: {damage or path}")
-    return bool(found) and not any(damage for _, damage in found)
+        for report in reports:
+            for reason in report.damage.values():
+                click.echo(f"damaged: {reason}")
+            note = f" ({report.n_unsealed} clips without checksums, of an older tclr)" if report.n_unsealed else ""
+            if not report.damage:
+                click.echo(f"ok: {report.path}{note}")
+    damaged = {report.path.stem: list(report.damage) for report in reports if report.damage}
+    try:
+        DamageRecord(store).write(damaged)
+    except OutputError as error:
+        click.echo(f"warning: preprocess will not know of the damage: {error}", err=True)
+    return not damaged
 
 
 @click.command("inspect")
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
-@click.option("--verify", is_flag=True, help="Check every file; exit status 1 if one is damaged.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Read every byte and check it; exit status 1 if one is damaged, which preprocess then repairs.",
+)
 def command(store: Path, as_json: bool, verify: bool) -> None:
     """Show subjects, clips, frames, share with a face, crop size and settings of STORE.
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
-from tclr.schemas.errors import InputError
+from tclr.schemas.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 5
 
@@ -27,14 +27,14 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
 
     Raises
     ------
-    InputError
+    ClusterError
         If the scheduler does not answer.
     """
     if scheduler is not None:
         try:
             client = Client(scheduler, timeout=CONNECT_TIMEOUT_S)
         except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(
+            raise ClusterError(
                 f"No Dask scheduler answers at {scheduler!r} ({type(error).__name__}). "
                 "Start one with 'dask scheduler', or leave out --scheduler."
             ) from error
@@ -48,7 +48,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
             threads_per_worker=1,
             processes=True,
             dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,  # what is lost with a worker is told by who waits for it
         ) as cluster,
         Client(cluster) as client,
     ):

@@ -186,6 +186,7 @@ class _ClipJob:
         self.version = version
         self.report = report
         self.everyone = detect.faces == "all"
+        self.fingerprint = clip.fingerprint()
         self.media = probe(clip, detect.image_fps)
         self.is_jpeg = clip.files()[0].suffix.lower() in (".jpg", ".jpeg")
         self.rows = rows
@@ -307,11 +308,15 @@ class _ClipJob:
         seen = [person for person, sink in sinks.items() if person == 0 or sink.writer.n_faces >= least]
         n_frames = sinks[0].writer.n_frames
         warning = f"truncated: {n_frames} frames could be decoded ({frames.error})" if frames.error else ""
+        # of the segments the first one alone reads the whole file for it
+        sha256 = self.clip.sha256() if self.span is None or self.span.start == 0 else ""
+        if self.clip.fingerprint() != self.fingerprint:
+            raise InputError(f"{self.clip.path} has changed while it was read. Run the same command again.")
         attrs: dict[str, Any] = {
             "source": self.clip.source,
-            # of the segments the first one alone reads the whole file for it
-            "source_sha256": self.clip.sha256() if self.span is None or self.span.start == 0 else "",
-            "source_fingerprint": self.clip.fingerprint(),
+            "source_sha256": sha256,
+            "source_fingerprint": self.fingerprint,
+            "tclr_version": self.version,
             "source_clip": self.clip.clip,
             "n_people": len(seen),
             "reduction": frames.reduction,

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from tclr.schemas.errors import OutputError
 
 RESERVED_BYTES = 64 * 2**20
 """Space left free; chosen by us: more than what the workers of one machine write between two checks."""
+ABANDONED_S = 3600
+"""A temporary file of another machine that nothing was written to for so long is taken for abandoned; chosen by us."""
 
 
 @contextmanager
@@ -52,11 +55,20 @@ def replacing(path: Path) -> Iterator[Path]:
         remove_quietly(temporary)
 
 
+def _is_abandoned(path: Path) -> bool:
+    host, process = path.name[1:].split("~")[:2]
+    if host == socket.gethostname():
+        return not process.isdigit() or not psutil.pid_exists(int(process))
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_S
+    except OSError:
+        return False
+
+
 def remove_abandoned(folder: Path) -> None:
-    """Delete temporary files that processes of this machine left behind when they were killed."""
-    for path in folder.rglob(f".{socket.gethostname()}~*.tmp"):
-        process = path.name.split("~")[1]
-        if not process.isdigit() or not psutil.pid_exists(int(process)):
+    """Delete temporary files that killed processes left behind: this machine's at once, others' after a while."""
+    for path in folder.rglob(".*~*~*.tmp"):
+        if _is_abandoned(path):
             remove_quietly(path)
 
 

@@ -11,6 +11,20 @@ from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.store import Status
 
 
+def provenance(info: ClipInfo) -> dict[str, str]:
+    """Return what made the rows of a clip: source, settings, code and model.
+
+    Returns
+    -------
+    dict of str to str
+        ``source`` and its ``source_sha256``, ``detect_hash`` and ``align_hash`` of the settings, ``tclr_version`` of
+        the code (empty for a clip of tclr 0.1.0 or before), and ``detector``, which names the model files.
+    """
+    settings = {name: str(info.root[name]) for name in ("detect_hash", "align_hash")}
+    made = {name: str(info.attrs[name]) for name in ("source", "source_sha256", "detector")}
+    return made | settings | {"tclr_version": str(info.attrs.get("tclr_version", ""))}
+
+
 def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
     counts = Counter(store.read(info, "status").tolist())
     timestamps = store.read(info, "timestamp")
@@ -24,6 +38,7 @@ def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
         **{f"n_{status.name}": counts[int(status)] for status in Status},
         "labelled_aus": store.names(info, "au"),
         "warning": info.attrs["warning"],
+        **provenance(info),
     }
 
 

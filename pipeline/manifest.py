@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from tclr.pipeline.inspection import provenance
 from tclr.pipeline.parquet import write_table
-from tclr.pipeline.plan import read_infos
+from tclr.pipeline.plan import read_store
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo
 from tclr.schemas.manifest import MANIFEST_SCHEMA
@@ -18,7 +19,7 @@ from tclr.schemas.store import COUNT_ATTRS, QUALITY_ATTRS
 
 def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
     """Return the row of a clip that is in the store."""
-    names = ("source", "source_sha256", "fps", "width", "height", *COUNT_ATTRS, *QUALITY_ATTRS)
+    names = ("fps", "width", "height", *COUNT_ATTRS, *QUALITY_ATTRS)
     return {
         "dataset": info.dataset,
         "subject": info.subject,
@@ -28,6 +29,7 @@ def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
         "n_frames": info.n_frames,
         "share_ok": info.attrs["n_ok"] / max(info.n_frames, 1),
         **{name: info.attrs[name] for name in names},
+        **provenance(info),
     }
 
 
@@ -48,7 +50,7 @@ def write_manifest(store: Path, clips: Iterable[Clip], reasons: Mapping[str, str
     list of ClipInfo
         The clips that the store holds.
     """
-    infos = [info for path in sorted((store / "subjects").glob("*.h5")) for info in read_infos(path)]
+    infos = [info for its in read_store(store).values() for info in its]
     stored = {f"{info.subject}/{info.attrs['source_clip']}" for info in infos}
     rows = [_row(info, reasons) for info in infos]
     rows += [

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tclr.pipeline.extract import Rows
 from tclr.pipeline.files import remove_quietly
 from tclr.pipeline.sources import Clip
-from tclr.pipeline.store import ClipInfo, read_clip_infos
+from tclr.pipeline.store import WHOLE_FILE, ClipInfo, find_changes, scan_clips
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import InputError, NewerFormatError, OutputError, StoreError
 
@@ -48,6 +48,16 @@ class SubjectPlan:
         By name of a clip to extract, a file that has its landmarks.
     kept : dict
         By name of a clip to extract, the ``sources`` that stay if that fails.
+    clips : dict of str to Clip
+        All clips of the source, by name.
+    origins : dict of str to str
+        By name of a clip of the store, that of the source clip that it comes from.
+    damaged : set of str
+        Source clips of which a file holds damaged bytes.
+    accepted : set of str
+        Clips that stay although they are damaged.
+    rewrite : bool
+        The present file's own attributes are damaged: it is written again.
     """
 
     subject: str
@@ -57,11 +67,30 @@ class SubjectPlan:
     todo: list[Clip] = field(default_factory=list)
     detected: dict[str, Path] = field(default_factory=dict)
     kept: dict[str, dict[str, tuple[Path, ...]]] = field(default_factory=dict)
+    clips: dict[str, Clip] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    damaged: set[str] = field(default_factory=set)
+    accepted: set[str] = field(default_factory=set)
+    rewrite: bool = False
 
     @property
     def has_new(self) -> bool:
-        """Whether a clip comes from elsewhere than the subject's present file."""
-        return any(files != (self.path,) for files in self.sources.values())
+        """Whether a clip comes from elsewhere than the subject's present file, or that is to be written again."""
+        return self.rewrite or any(files != (self.path,) for files in self.sources.values())
+
+    def drop(self, source_clip: str) -> None:
+        """Take the clips that come from a source clip for damaged: they are to be made again."""
+        names = [name for name, origin in self.origins.items() if origin == source_clip]
+        files = {name: self.sources.pop(name) for name in names if name in self.sources}
+        if all(places == (self.path,) for places in files.values()):
+            self.kept[source_clip] = files
+        self.damaged.add(source_clip)
+
+    def keep(self, source_clip: str) -> None:
+        """Let what the present file has of a source clip stay, damaged or not: it could not be made again."""
+        self.sources |= self.kept.get(source_clip, {})
+        if source_clip in self.damaged:
+            self.accepted |= self.kept.get(source_clip, {}).keys()
 
 
 def subject_path(store: Path, subject: str) -> Path:
@@ -81,16 +110,18 @@ def segment_paths(store: Path, clip: Clip) -> list[Path]:
 
 
 def read_infos(path: Path) -> list[ClipInfo]:
-    """List the clips of a file; none if it is absent or damaged, since it is then made again."""
+    """List the clips of a file but those that cannot be read, since they are then made again."""
     if not path.is_file():
         return []
     try:
-        return read_clip_infos(path)
+        infos, damage = scan_clips(path)
     except NewerFormatError:
         raise
     except StoreError as error:
-        logger.warning("%s It is made again.", error)
-        return []
+        infos, damage = [], {WHOLE_FILE: str(error)}
+    for reason in damage.values():
+        logger.warning("%s", reason)
+    return infos
 
 
 def _same_settings(info: ClipInfo, config: PreprocessConfig) -> bool:
@@ -130,33 +161,70 @@ def _by_source(infos: Iterable[ClipInfo]) -> dict[str, list[ClipInfo]]:
     return clips
 
 
-def plan_subject(store: Path, subject: str, clips: list[Clip], config: PreprocessConfig) -> SubjectPlan:
-    """Find out what of a subject is done already."""
+def _find_damaged(path: Path, infos: Sequence[ClipInfo], suspected: Collection[str]) -> set[str]:
+    """Return those of the suspected clips of a file, and ``WHOLE_FILE``, whose bytes have changed."""
+    return set(find_changes(path, [name for name in (WHOLE_FILE, *(info.clip for info in infos)) if name in suspected]))
+
+
+def read_store(store: Path) -> dict[str, list[ClipInfo]]:
+    """List the clips of all subject files, by subject."""
+    return {path.stem: read_infos(path) for path in sorted((store / "subjects").glob("*.h5"))}
+
+
+def plan_subject(
+    store: Path,
+    subject: str,
+    clips: list[Clip],
+    infos: Sequence[ClipInfo],
+    config: PreprocessConfig,
+    suspected: Collection[str] = (),
+) -> SubjectPlan:
+    """Find out what of a subject is done already.
+
+    Parameters
+    ----------
+    store, subject : Path, str
+        The store, and one subject of the source.
+    clips, infos : sequence
+        The subject's clips in the source, and those in the store.
+    config : PreprocessConfig
+        Settings.
+    suspected : collection of str
+        Clips of the store that were found damaged: compared with their checksums before they are believed.
+    """
     path = subject_path(store, subject)
-    stored = _by_source(read_infos(path))
-    plan = SubjectPlan(subject, clips[0].dataset, path)
+    damaged = _find_damaged(path, infos, suspected)
+    stored = _by_source(infos)
+    plan = SubjectPlan(subject, clips[0].dataset, path, clips={clip.clip: clip for clip in clips})
+    plan.origins = {info.clip: name for name, its in stored.items() for info in its}
+    plan.rewrite = WHOLE_FILE in damaged
+    plan.damaged = {plan.origins[name] for name in damaged - {WHOLE_FILE}}
     for clip in clips:
         part = part_path(store, clip)
-        old, parts = stored.get(clip.clip, []), read_infos(part)
+        kept, parts = stored.get(clip.clip, []), read_infos(part)
+        old = [] if clip.clip in plan.damaged else kept
         if is_done(old, clip, config):
             plan.sources |= {info.clip: (path,) for info in old}
             for file in (part, *segment_paths(store, clip)):  # left by a run that was killed just after it assembled
                 remove_quietly(file)
         elif is_done(parts, clip, config):
             plan.sources |= {info.clip: (part,) for info in parts}
+            plan.origins |= {info.clip: clip.clip for info in parts}
         else:
             plan.todo.append(clip)
-            for place, infos in ((path, old), (part, parts)):
-                if _is_detected(infos, clip, config):
+            for place, its in ((path, old), (part, parts)):
+                if _is_detected(its, clip, config):
                     plan.detected[clip.clip] = place
-            if old and all(_same_settings(info, config) for info in old):
-                plan.kept[clip.clip] = {info.clip: (path,) for info in old}
-    for name in stored.keys() - {clip.clip for clip in clips}:
+            if kept and all(_same_settings(info, config) for info in kept):
+                plan.kept[clip.clip] = {info.clip: (path,) for info in kept}
+    for name in stored.keys() - plan.clips.keys():
         plan.sources |= {info.clip: (path,) for info in stored[name]}
     return plan
 
 
-def check_others(store: Path, subjects: dict[str, list[Clip]], config: PreprocessConfig) -> None:
+def check_others(
+    store: Path, subjects: dict[str, list[Clip]], stored: Mapping[str, Sequence[ClipInfo]], config: PreprocessConfig
+) -> None:
     """Refuse to mix settings: clips of the store that the source does not have must have the same ones.
 
     Raises
@@ -164,9 +232,9 @@ def check_others(store: Path, subjects: dict[str, list[Clip]], config: Preproces
     OutputError
         If a clip has others.
     """
-    for path in sorted((store / "subjects").glob("*.h5")):
-        wanted = {clip.clip for clip in subjects.get(path.stem, [])}
-        for name, infos in _by_source(read_infos(path)).items():
+    for subject, its in stored.items():
+        wanted = {clip.clip for clip in subjects.get(subject, [])}
+        for name, infos in _by_source(its).items():
             if name not in wanted and not all(_same_settings(info, config) for info in infos):
                 raise OutputError(
                     f"{store} holds {infos[0].name} from another source, made with other settings. "

@@ -28,6 +28,10 @@ class OutputError(TclrError):
     """An output that cannot be written, is full, or holds something else."""
 
 
+class ClusterError(TclrError):
+    """A Dask cluster that does not answer, or no longer."""
+
+
 class SettingError(TclrError):
     """An unknown setting, or a value outside its range."""
 

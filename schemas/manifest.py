@@ -25,8 +25,13 @@ MANIFEST_SCHEMA = pa.schema(
         *((name, pa.int64()) for name in COUNT_ATTRS),
         ("share_ok", pa.float64()),
         *((name, pa.float64()) for name in QUALITY_ATTRS),
+        ("detect_hash", pa.string()),
+        ("align_hash", pa.string()),
+        ("tclr_version", pa.string()),
+        ("detector", pa.string()),
     ]
 )
 """``state`` is ``done`` or ``failed``; ``reason`` holds the error of a failed clip or the warning of one that is
 done (null if there is none); ``fps`` in frames/s, ``width`` and ``height`` in source pixels, ``share_ok`` is
-``n_ok / n_frames``; the counts are the clip's ``COUNT_ATTRS``, the last columns its ``QUALITY_ATTRS``."""
+``n_ok / n_frames``; the counts are the clip's ``COUNT_ATTRS``, then come its ``QUALITY_ATTRS``; the last columns say
+which settings, code and model made it."""

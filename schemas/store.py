@@ -13,17 +13,23 @@ Layout
     STORE/run.json                  settings and versions of the last run
     STORE/parts/<subject>/<clip>.h5 clips that are extracted but not yet assembled (gone after a complete run);
                                     <clip>~<row>.h5 a segment of a long one
-    STORE/old/<subject>.h5          a subject made with other settings that could not be made again; not read
+    STORE/old/<subject>.h5          a subject that could not be made again, with other settings or damaged; not read
+    STORE/damage.json               clips that verifying found damaged, until they are repaired
+    STORE/.lock                     held by the run that writes the store; tells host, process and time
 
 A subject file::
 
     /              attrs: format, format_version, dataset, subject, created, tclr_version,
-                   detect_config, align_config (JSON), detect_hash, align_hash, complete (written last)
+                   detect_config, align_config (JSON), detect_hash, align_hash,
+                   checksum (SHA-256 of these and of the names of the clips), complete (written last)
     /clips/<clip>/ the datasets of ``CLIP_FIELDS``; T frames, every source frame has its row
-                   attrs: those of ``CLIP_ATTRS``
+                   attrs: those of ``CLIP_ATTRS``; tclr_version; checksums, a JSON object with the SHA-256 of each
+                   dataset as stored and, under ``attributes``, of these attributes
 
 Every dataset carries the attributes ``dims`` and ``units``. ``au``, ``au_intensity`` carry ``names``;
 ``blendshapes`` carries ``names``; ``status`` carries ``names``.
+
+Files of tclr 0.1.0 and before have neither ``checksum`` and ``checksums`` nor a clip's ``tclr_version``.
 """
 
 from __future__ import annotations
@@ -58,6 +64,9 @@ class Status(IntEnum):
 FACE_STATUSES = (Status.ok, Status.interpolated, Status.low_confidence)
 """Frames that have landmarks and a crop."""
 
+
+CHECKSUMS, ROOT_CHECKSUM = "checksums", "checksum"
+"""Attributes of a clip and of a file that hold their checksums."""
 
 NO_TRACK = -1
 """``track`` of a frame without a face."""

@@ -130,23 +130,29 @@ class Clip:
     def fingerprint(self) -> str:
         """Return a digest of the span and the files' names, sizes and modification times: cheap to compare."""
         digest = hashlib.sha256(self._span())
-        for path in self.files():
-            if not path.exists():
+        try:
+            files = self.files()
+        except OSError:  # a folder that is gone
+            files = [self.path]
+        for path in files:
+            try:
+                status = path.stat()
+            except OSError:
                 digest.update(f"{path.name}\0missing\n".encode())
                 continue
-            status = path.stat()
             digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:32]
 
     def sha256(self) -> str:
         """Return the SHA-256 of the contents of the clip's files, in order: the same wherever they lie."""
         digest = hashlib.sha256(self._span())
-        for path in self.files():
-            try:
+        try:
+            for path in self.files():
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
-            except OSError as error:
-                raise InputError(f"Cannot read {path}: {error.strerror}. Check the file, then run again.") from error
+        except OSError as error:
+            where = error.filename or self.path
+            raise InputError(f"Cannot read {where}: {error.strerror}. Check the file, then run again.") from error
         return digest.hexdigest()
 
 

@@ -13,7 +13,7 @@ import pytest
 from tclr.pipeline.preprocess import PreprocessConfig, preprocess
 from tclr.pipeline.store import Store, find_damage
 from tclr.schemas.config import AlignConfig, DetectConfig
-from tclr.schemas.errors import InputError, OutputError, StoreError
+from tclr.schemas.errors import ClusterError, InputError, OutputError, StoreError
 
 SMALL = PreprocessConfig(align=AlignConfig(size=48))
 
@@ -61,7 +61,7 @@ def test_one_and_two_workers_give_equal_arrays(tmp_path, source, store):
 
 
 def test_store_is_sound_and_indexed(store):
-    assert all(damage is None for _, damage in find_damage(store))
+    assert not any(report.damage or report.n_unsealed for report in find_damage(store))
     manifest = pd.read_parquet(store / "manifest.parquet")
     assert list(zip(manifest["subject"], manifest["clip"], manifest["n_frames"], strict=True)) == [
         ("anna", "one", 40), ("anna", "two", 40), ("ben", "one", 60),
@@ -150,7 +150,7 @@ def test_unwritable_output_is_told_before_any_work(tmp_path, source):
 
 
 def test_unreachable_scheduler_is_one_clear_error(tmp_path, source):
-    with pytest.raises(InputError, match="No Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+    with pytest.raises(ClusterError, match="No Dask scheduler answers at 'tcp://127.0.0.1:9'"):
         preprocess(source, tmp_path / "store", SMALL, scheduler="tcp://127.0.0.1:9")
 
 

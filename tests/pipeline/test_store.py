@@ -8,6 +8,7 @@ import pytest
 
 from tclr.pipeline.store import (
     ClipLayout,
+    FileReport,
     Store,
     assemble_subject,
     find_damage,
@@ -160,15 +161,30 @@ def test_store_survives_pickling_with_open_files(store):
 def test_find_damage_passes_a_sound_store_and_finds_a_changed_one(store):
     root, _ = store
     path = root / "subjects" / "s.h5"
-    assert list(find_damage(root)) == [(path, None)]
+    assert list(find_damage(root)) == [FileReport(path, {})]
     with h5py.File(path, "r+") as file:
         file["clips/T2/landmarks"][5] = np.nan
-    ((_, damage),) = find_damage(root)
-    assert "row 5" in damage and "T2" in damage
+    (report,) = find_damage(root)
+    assert list(report.damage) == ["T2"] and "but landmarks changed" in report.damage["T2"]
     with h5py.File(path, "r+") as file:
         del file["clips/T1/pose"]
-    ((_, damage),) = find_damage(root)
-    assert "Missing dataset 'pose'" in damage
+    (report,) = find_damage(root)
+    assert list(report.damage) == ["T1", "T2"] and "but pose changed" in report.damage["T1"]
+
+
+def test_find_damage_checks_the_values_of_a_clip_without_checksums(store):
+    root, _ = store
+    path = root / "subjects" / "s.h5"
+    with h5py.File(path, "r+") as file:
+        del file.attrs["checksum"]
+        for group in file["clips"].values():
+            del group.attrs["checksums"]
+    assert list(find_damage(root)) == [FileReport(path, {}, n_unsealed=2)]
+    with h5py.File(path, "r+") as file:
+        file["clips/T2/landmarks"][5] = np.nan
+        del file["clips/T1/pose"]
+    (report,) = find_damage(root)
+    assert "row 5" in report.damage["T2"] and "Missing dataset 'pose'" in report.damage["T1"]
 
 
 def test_read_clip_infos_lists_names_and_settings(store):
@@ -188,7 +204,7 @@ def test_damaged_files_are_store_errors_whatever_the_damage(store):
         for place in rng.integers(0, len(data), 30):
             data[place] = rng.integers(256)
         path.write_bytes(data if rng.random() < 0.7 else data[: rng.integers(1, len(data))])
-        found += sum(damage is not None for _, damage in find_damage(root))  # raises nothing else
+        found += sum(bool(report.damage) for report in find_damage(root))  # raises nothing else
     assert found > 20
 
 
@@ -266,7 +282,7 @@ def test_read_rows_of_a_damaged_file_is_a_store_error_that_names_it(tmp_path, co
             else:
                 file.seek(stored.byte_offset)
                 file.write(b"\xff" * stored.size)
-        with pytest.raises(StoreError, match=f"Cannot read {path} as HDF5 of a store: "):
+        with pytest.raises(StoreError, match=f"Cannot read {path} clip T1 as HDF5 of a store: "):
             store.read_rows(store.clips[0], np.array([35]))
 
 

@@ -1,0 +1,256 @@
+"""Walks the graph of preprocessing on a Dask cluster: clips, segments of long ones, subjects, and what is repaired."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, Future, as_completed
+from distributed.comm import CommClosedError
+
+from tclr.pipeline.extract import Rows
+from tclr.pipeline.files import remove_quietly
+from tclr.pipeline.plan import PreprocessConfig, SubjectPlan, part_path, segment_paths
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.store import root_attrs
+from tclr.pipeline.tasks import PROGRESS_TOPIC, ClipTask, Outcome, assemble_task, extract_task
+from tclr.schemas.errors import ClusterError, OutputError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A clip or subject that could not be done, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass
+class Progress:
+    """How far a run is; handed to the caller's callback.
+
+    ``n_clips`` are to be done in this run; ``clips_done`` counts running ones by the share of their frames.
+    """
+
+    n_clips: int
+    n_skipped: int
+    clips_done: float = 0
+    n_frames: int = 0
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass
+class ClipState:
+    """How far a clip is: the segments it is done in, if any, and what has come of them."""
+
+    task: ClipTask
+    plan: SubjectPlan
+    segments: tuple[Rows, ...] = ()
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+class GraphRun:
+    """Walks the graph: extract tasks, and a subject's assembly as soon as its clips are through."""
+
+    def __init__(
+        self,
+        client: Client,
+        store: Path,
+        run: str,
+        config: PreprocessConfig,
+        progress: Progress,
+        notify: Callable[[Progress], None],
+    ) -> None:
+        self.client = client
+        self.store = store
+        self.run = run
+        self.config = config
+        self.version = version("tclr-face")
+        self.progress = progress
+        self.notify = notify
+        self.queue = as_completed()
+        self.tasks: dict[Future, tuple[ClipState, ClipTask] | SubjectPlan] = {}
+        self.weights: dict[str, float] = {}  # by key of a task whose clip is not through, its share of the clip
+        self.messages: dict[str, dict[str, Any]] = {}
+        self.waiting: dict[str, int] = {}  # by subject, clips that are not through
+        self.n_frames = 0
+        self.n_clips = 0
+
+    def walk(self, plans: list[SubjectPlan]) -> None:
+        """Run all tasks; failures are collected in ``progress``.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler is lost.
+        OutputError
+            If the store cannot be written.
+        """
+        try:
+            self._walk(plans)
+        except (CancelledError, CommClosedError) as error:
+            raise ClusterError(
+                f"The Dask scheduler was lost ({type(error).__name__}). What is done is kept: start it if need be, "
+                "then run the same command again."
+            ) from error
+
+    def _walk(self, plans: list[SubjectPlan]) -> None:
+        self.client.subscribe_topic(PROGRESS_TOPIC, self._on_event)
+        for plan in plans:
+            self.waiting[plan.subject] = len(plan.todo)
+            for clip in plan.todo:
+                self._begin(plan, clip)
+            if plan.has_new and not plan.todo:
+                self._finish(plan)
+        for future in self.queue:
+            of = self.tasks.pop(future)
+            outcome = self._outcome(future)
+            future.release()
+            if outcome.fatal:
+                self.client.cancel(list(self.tasks))
+                raise OutputError(outcome.reason)
+            if isinstance(of, SubjectPlan):
+                self._end_subject(of, outcome)
+            elif self._settle(*of, outcome):
+                self._end_of_clip(of[0].plan)
+            self._notify()
+        self.client.unsubscribe_topic(PROGRESS_TOPIC)
+
+    def _begin(self, plan: SubjectPlan, clip: Clip) -> None:
+        task = ClipTask(clip, self.store, self.config, self.version, plan.detected.get(clip.clip))
+        self._submit(ClipState(task, plan), task)
+
+    def _end_of_clip(self, plan: SubjectPlan) -> None:
+        self.waiting[plan.subject] -= 1
+        if not self.waiting[plan.subject]:
+            self._finish(plan)
+
+    def _end_subject(self, plan: SubjectPlan, outcome: Outcome) -> None:
+        """Delete the parts of an assembled subject, or have those clips made again that turned out to be damaged."""
+        if outcome.damaged:
+            self._repair(plan, outcome.damaged)
+        elif outcome.reason:
+            self._fail(plan.subject, outcome.reason)
+        else:
+            for file in {file for files in plan.sources.values() for file in files} - {plan.path}:
+                remove_quietly(file)
+
+    def _repair(self, plan: SubjectPlan, damaged: Mapping[str, str]) -> None:
+        """Make damaged clips again, each once; those that cannot be stay as they are."""
+        origins = {plan.origins[name] for name in damaged}
+        again = [plan.clips[origin] for origin in sorted(origins & plan.clips.keys() - plan.damaged)]
+        for name, reason in damaged.items():
+            logger.warning("%s", reason)
+            if plan.origins[name] not in {clip.clip for clip in again}:
+                self._fail(f"{plan.subject}/{name}", reason)
+                plan.accepted.add(name)
+        self.waiting[plan.subject] = len(again)
+        self.progress.n_clips += len(again)
+        for clip in again:
+            plan.drop(clip.clip)
+            self._begin(plan, clip)
+        if not again:
+            self._finish(plan)
+
+    def _submit(self, state: ClipState, task: ClipTask) -> None:
+        self.weights[task.key] = 1 / max(len(state.segments), 1)
+        future = self.client.submit(extract_task, task, pure=False)
+        self.tasks[future] = (state, task)
+        self.queue.add(future)
+
+    def _settle(self, state: ClipState, task: ClipTask, outcome: Outcome) -> bool:
+        """Take in what came of a task; return whether its clip is through."""
+        if outcome.segments:
+            self._forget(state)
+            state.segments = outcome.segments
+            for rows in outcome.segments:
+                self._submit(state, replace(task, rows=rows))
+            return False
+        if task.rows is not None:
+            self.messages[task.key] = {"n_frames": outcome.n_frames, "share": 1.0}
+            state.outcomes.append(outcome)
+            if len(state.outcomes) < len(state.segments):
+                return False
+            if any(one.uncut for one in state.outcomes):
+                self._forget(state)
+                state.outcomes.clear()
+                self._submit(state, replace(state.task, whole=True))
+                return False
+            outcome = next((one for one in state.outcomes if one.reason), outcome)
+        self._end_clip(state, outcome)
+        return True
+
+    def _forget(self, state: ClipState) -> None:
+        """Drop the progress of a clip's tasks, and its segments."""
+        for rows in (None, *state.segments):
+            key = replace(state.task, rows=rows).key
+            self.weights.pop(key, None)
+            self.messages.pop(key, None)
+        state.segments = ()
+
+    def _end_clip(self, state: ClipState, outcome: Outcome) -> None:
+        clip, plan = state.task.clip, state.plan
+        self.n_clips += 1
+        if outcome.reason:
+            self._fail(clip.name, outcome.reason)
+            plan.keep(clip.clip)
+        else:
+            rows = state.segments or (None,)
+            files = tuple(part_path(self.store, clip, one) for one in rows)
+            plan.sources |= dict.fromkeys(outcome.names, files)
+            plan.origins |= dict.fromkeys(outcome.names, clip.clip)
+            self.n_frames += sum(one.n_frames for one in state.outcomes) or outcome.n_frames
+            for stale in {part_path(self.store, clip), *segment_paths(self.store, clip)} - set(files):
+                remove_quietly(stale)
+        self._forget(state)
+
+    def _finish(self, plan: SubjectPlan) -> None:
+        """Assemble a subject if anything of it is new; put aside a file that no setting of this run made."""
+        if plan.has_new:
+            attrs = root_attrs(plan.dataset, plan.subject, self.config.detect, self.config.align, self.version)
+            task = partial(
+                assemble_task, plan.path, dict(plan.sources), attrs, set(plan.accepted), self.store, self.run
+            )
+            future = self.client.submit(task, pure=False, priority=10)
+            self.tasks[future] = plan
+            self.queue.add(future)
+        elif not plan.sources and plan.path.is_file():
+            old = self.store / "old" / plan.path.name
+            old.parent.mkdir(exist_ok=True)
+            plan.path.replace(old)
+            logger.warning(
+                "%s is damaged or was made with other settings, and could not be made again: moved to %s.",
+                plan.path,
+                old,
+            )
+
+    def _outcome(self, future: Future) -> Outcome:
+        try:
+            return future.result()
+        except CancelledError:
+            raise
+        except Exception as error:  # tasks catch their own: this is a dead worker
+            return Outcome(reason=f"its Dask worker was lost ({type(error).__name__}; out of memory?)")
+
+    def _fail(self, name: str, reason: str) -> None:
+        self.progress.failures.append(Failure(name, reason))
+
+    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
+        if event[1]["key"] in self.weights:
+            self.messages[event[1]["key"]] = event[1]
+            self._notify()
+
+    def _notify(self) -> None:
+        messages = list(self.messages.items())
+        self.progress.n_frames = self.n_frames + sum(message["n_frames"] for _, message in messages)
+        done = sum(message["share"] * self.weights.get(key, 0) for key, message in messages)
+        self.progress.clips_done = self.n_clips + done
+        self.notify(self.progress)

@@ -1,0 +1,132 @@
+"""Finds what is damaged in subject and part files, and remembers it until it is repaired."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tclr.pipeline.files import remove_quietly, write_json
+from tclr.pipeline.store.checksums import changed_parts, is_root_changed
+from tclr.pipeline.store.infos import REPAIR, open_file, reading, scan_clips
+from tclr.pipeline.store.reader import Store
+from tclr.schemas.errors import StoreError
+from tclr.schemas.store import CHECKSUMS
+
+WHOLE_FILE = ""
+"""Where the name of a damaged clip is expected: the file's own attributes, or all of it."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What is wrong with one subject file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    damage : dict of str to str
+        By clip, or ``WHOLE_FILE``, what is wrong; empty if all is well.
+    n_unsealed : int
+        Clips without checksums, of an older tclr: only their values could be checked.
+    """
+
+    path: Path
+    damage: dict[str, str]
+    n_unsealed: int = 0
+
+
+def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> dict[str, str]:
+    """Compare clips of a file with their checksums.
+
+    Parameters
+    ----------
+    path : Path
+        A subject or part file.
+    clips : iterable of str
+        Clips to look at; ``WHOLE_FILE`` is the file's own attributes.
+    frames : bool
+        Whether crops are looked at, too.
+
+    Returns
+    -------
+    dict of str to str
+        By clip, what is wrong with it.
+    """
+    damage = {}
+    for clip in clips:
+        try:
+            with open_file(path) as file, reading(path, clip):
+                if clip == WHOLE_FILE:
+                    changed = ["attributes"] if is_root_changed(file) else []
+                else:
+                    changed = changed_parts(file[f"clips/{clip}"], frames=frames)
+        except StoreError as error:
+            damage[clip] = str(error)
+            continue
+        if changed:
+            where = f"{path} clip {clip}" if clip else str(path)
+            damage[clip] = (
+                f"Expected the bytes that were written, but {', '.join(changed)} changed since in {where}. {REPAIR}"
+            )
+    return damage
+
+
+def _report(path: Path) -> FileReport:
+    try:
+        infos, damage = scan_clips(path)
+    except StoreError as error:
+        return FileReport(path, {WHOLE_FILE: str(error)})
+    damage |= find_changes(path, [WHOLE_FILE, *(info.clip for info in infos)])
+    with Store(path, skip_damaged=True) as store:
+        for info in infos:
+            if info.clip not in damage:
+                try:
+                    store.verify_clip(info)
+                except StoreError as error:
+                    damage[info.clip] = str(error)
+    return FileReport(path, damage, sum(CHECKSUMS not in info.attrs for info in infos))
+
+
+def find_damage(root: Path) -> Iterator[FileReport]:
+    """Verify the subject files of a store one by one: checksums first, then every value against the schema.
+
+    Raises
+    ------
+    StoreError
+        If it is no store.
+    """
+    paths = sorted((Path(root) / "subjects").glob("*.h5"))
+    if not paths:
+        raise StoreError(f"Expected a store with subjects/*.h5, but found none in {root}. Run 'tclr preprocess' first.")
+    for path in paths:
+        yield _report(path)
+
+
+class DamageRecord:
+    """Which clips of a store were found damaged, by subject, in ``STORE/damage.json``: preprocessing repairs them."""
+
+    def __init__(self, root: Path) -> None:
+        self._path = Path(root) / "damage.json"
+
+    def read(self) -> dict[str, list[str]]:
+        """Return the damaged clips by subject; an unreadable record holds none."""
+        try:
+            content = json.loads(self._path.read_text())["subjects"]
+            return {str(subject): [str(clip) for clip in clips] for subject, clips in content.items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return {}
+
+    def write(self, damaged: dict[str, list[str]]) -> None:
+        """Replace the record; without any damage there is none.
+
+        Raises
+        ------
+        OutputError
+            If the store cannot be written.
+        """
+        if damaged:
+            write_json(self._path, {"subjects": damaged})
+        else:
+            remove_quietly(self._path)

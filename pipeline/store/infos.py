@@ -1,0 +1,101 @@
+"""What the clips of a store file are, without reading their arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from tclr.schemas.errors import StoreError
+from tclr.schemas.store import check_root
+
+REPAIR = "Run 'tclr inspect --verify' on the store, then 'tclr preprocess' again: it makes anew what is damaged."
+
+
+@dataclass(frozen=True)
+class ClipInfo:
+    """One clip of a store: where it is and what is known without reading its arrays."""
+
+    dataset: str
+    subject: str
+    clip: str
+    n_frames: int
+    attrs: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
+    root: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """``subject/clip``, as messages show it."""
+        return f"{self.subject}/{self.clip}"
+
+
+def _plain(attrs: h5py.AttributeManager) -> dict[str, Any]:
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
+
+
+@contextmanager
+def reading(path: Path, clip: str = "") -> Iterator[None]:
+    """Turn the many errors that HDF5 has for a damaged file into one, which names the clip if it is given."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except (OSError, RuntimeError, KeyError, AttributeError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        where = f"{path} clip {clip}" if clip else str(path)
+        raise StoreError(f"Cannot read {where} as HDF5 of a store: {reason}. {REPAIR}") from error
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a store file to read it.
+
+    Raises
+    ------
+    StoreError
+        If it is missing or no HDF5.
+    """
+    with reading(path):
+        return h5py.File(path, "r")
+
+
+def scan_clips(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:
+    """List the clips of one subject or part file, sorted by name, and by name those that are damaged, with the reason.
+
+    Raises
+    ------
+    StoreError
+        If the file is not a complete tclr store file of a format known here.
+    """
+    infos, damage = [], {}
+    with reading(path), open_file(path) as file:
+        root = _plain(file.attrs)
+        check_root(root, str(path))
+        for clip in sorted(file["clips"]):
+            try:
+                with reading(path, clip):
+                    group = file[f"clips/{clip}"]
+                    attrs = _plain(group.attrs)
+                    n_frames = int(attrs.get("n_frames", len(group["status"])))
+                    infos.append(ClipInfo(root["dataset"], root["subject"], clip, n_frames, attrs, root))
+            except StoreError as error:
+                damage[clip] = str(error)
+    return infos, damage
+
+
+def read_clip_infos(path: Path) -> list[ClipInfo]:
+    """List the clips of one subject or part file, sorted by name.
+
+    Raises
+    ------
+    StoreError
+        If the file is not a complete tclr store file of a format known here, or one of its clips is damaged.
+    """
+    infos, damage = scan_clips(path)
+    if damage:
+        raise StoreError(next(iter(damage.values())))
+    return infos

@@ -1,0 +1,213 @@
+"""Writes clips to part files, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import h5py
+import hdf5plugin
+import numpy as np
+
+from tclr.pipeline.files import replacing, require_space
+from tclr.pipeline.quality import summarise_clip
+from tclr.pipeline.store.checksums import seal_clip, seal_root
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.store import (
+    CHUNK_FRAMES,
+    CLIP_FIELDS,
+    FACE_STATUSES,
+    FORMAT,
+    FORMAT_VERSION,
+    TABLE_CHUNK,
+    Status,
+)
+
+
+def _filters(codec: str, frame_bytes: int = 0) -> dict[str, Any]:
+    match codec:
+        case "zstd":
+            return dict(hdf5plugin.Zstd(clevel=3))
+        case "lz4":  # one block a frame, so that a frame is read without its neighbours
+            return dict(hdf5plugin.LZ4(nbytes=frame_bytes))
+        case "gzip":
+            return {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+        case _:
+            return {}
+
+
+@dataclass(frozen=True)
+class ClipLayout:
+    """What a clip's datasets look like: fixed before its first frame is written."""
+
+    align: AlignConfig
+    n_landmarks: int
+    blendshape_names: tuple[str, ...] = ()
+    au_names: tuple[str, ...] = ()
+    au_intensity_names: tuple[str, ...] = ()
+    has_source_names: bool = False
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of one row of each dataset."""
+        size = self.align.size
+        shapes: dict[str, tuple[int, ...]] = {
+            "timestamp": (),
+            "source_frame": (),
+            "status": (),
+            "track": (),
+            "score": (),
+            "sharpness": (),
+            "bbox": (4,),
+            "landmarks": (self.n_landmarks, 3),
+            "transform": (2, 3),
+            "pose": (3,),
+        }
+        if self.align.codec == "jpeg":
+            shapes["frames_jpeg"] = ()
+        else:
+            shapes["frames"] = (size, size, 3)
+        if self.has_source_names:
+            shapes["source_name"] = ()
+        for name, names in (
+            ("blendshapes", self.blendshape_names),
+            ("au", self.au_names),
+            ("au_intensity", self.au_intensity_names),
+        ):
+            if names:
+                shapes[name] = (len(names),)
+        return shapes
+
+
+def root_attrs(dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str) -> dict[str, Any]:
+    """Return the attributes of a subject file, without ``complete``."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "dataset": dataset,
+        "subject": subject,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tclr_version": version,
+        "detect_config": detect.to_json(),
+        "align_config": align.to_json(),
+        "detect_hash": detect.digest(),
+        "align_hash": align.digest(),
+    }
+
+
+def _encode_jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
+    if not crop.any():
+        return np.zeros(0, np.uint8)
+    return cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].ravel()
+
+
+class ClipWriter:
+    """Streams one clip into the group ``/clips/<clip>`` of an open file, block by block.
+
+    Memory does not grow with the clip: each block is written and forgotten. Blocks of a multiple of
+    ``CHUNK_FRAMES`` rows compress every chunk once.
+    """
+
+    def __init__(self, file: h5py.File, clip: str, layout: ClipLayout) -> None:
+        self.layout = layout
+        self.group = file.create_group(f"clips/{clip}")
+        self.n_frames = 0
+        self.n_faces = 0
+        for name, shape in layout.shapes().items():
+            self._create(name, shape)
+
+    def _create(self, name: str, shape: tuple[int, ...]) -> None:
+        spec = CLIP_FIELDS[name]
+        options: dict[str, Any] = {"chunks": (TABLE_CHUNK, *shape)}
+        if name == "frames":
+            options = {"chunks": (CHUNK_FRAMES, *shape)}
+            options |= _filters(self.layout.align.codec, int(np.prod(shape)))
+        elif name == "landmarks":
+            options.update(_filters("zstd"), shuffle=True)
+        special = {"vlen uint8": h5py.vlen_dtype(np.uint8), "vlen str": h5py.string_dtype()}
+        dtype = special.get(spec.dtype) or np.dtype(spec.dtype)
+        dataset = self.group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), **options)
+        dataset.attrs["dims"] = list(spec.dims)
+        dataset.attrs["units"] = spec.units
+        names = {
+            "status": tuple(status.name for status in Status),
+            "blendshapes": self.layout.blendshape_names,
+            "au": self.layout.au_names,
+            "au_intensity": self.layout.au_intensity_names,
+        }.get(name)
+        if names:
+            dataset.attrs["names"] = list(names)
+
+    def append(self, block: Mapping[str, np.ndarray]) -> None:
+        """Append rows.
+
+        Parameters
+        ----------
+        block : mapping
+            An array for each dataset of the layout, first axis frames; ``frames`` is (n, S, S, 3) uint8 RGB
+            whatever the codec.
+        """
+        n_rows = len(block["status"])
+        require_space(Path(self.group.file.filename), sum(values.nbytes for values in block.values()))
+        for name in self.layout.shapes():
+            dataset = self.group[name]
+            dataset.resize(self.n_frames + n_rows, axis=0)
+            if name == "frames_jpeg":
+                quality = self.layout.align.jpeg_quality
+                for row, crop in enumerate(block["frames"]):
+                    dataset[self.n_frames + row] = _encode_jpeg(crop, quality)
+            elif name != "frames" or block[name].any():  # chunks that are never written read as zeros, no face
+                dataset[self.n_frames :] = block[name]
+        self.n_frames += n_rows
+        self.n_faces += int(np.isin(block["status"], FACE_STATUSES).sum())
+
+    def finish(self, attrs: Mapping[str, Any]) -> None:
+        """Write the clip's attributes; counts and quality are added, and a warning if no frame has a face."""
+        write_attrs(self.group, attrs)
+
+
+def write_attrs(group: h5py.Group, attrs: Mapping[str, Any]) -> None:
+    """Write a clip's attributes; see ``ClipWriter.finish``."""
+    columns = ("timestamp", "status", "track", "score", "sharpness", "bbox", "pose")
+    summary = summarise_clip(**{name: group[name][:] for name in columns})
+    n_frames = len(group["status"])
+    seen = sum(summary[f"n_{status.name}"] for status in FACE_STATUSES)
+    warning = attrs["warning"] or ("" if seen else f"no face in any of {n_frames} frames")
+    group.attrs.update({**attrs, **summary, "n_frames": n_frames, "warning": warning})
+
+
+class PartWriter:
+    """An open part file: one clip, or one for each person of a recording."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+
+    def add_clip(self, clip: str, layout: ClipLayout) -> ClipWriter:
+        """Begin a clip."""
+        return ClipWriter(self._file, clip, layout)
+
+    def keep(self, names: Mapping[str, str]) -> None:
+        """Keep these clips under new names, and drop the others."""
+        clips = self._file["clips"]
+        for clip in set(clips) - set(names):
+            del clips[clip]
+        for clip, name in names.items():
+            if clip != name:
+                clips.move(clip, name)
+
+
+@contextmanager
+def write_part(path: Path, attrs: Mapping[str, Any]) -> Iterator[PartWriter]:
+    """Write a part file; it appears under its name only when the block ends without an error."""
+    with replacing(path) as temporary:
+        with h5py.File(temporary, "w", libver="v110") as file:
+            file.attrs.update(dict(attrs))
+            yield PartWriter(file)
+            for group in file["clips"].values():
+                seal_clip(group)
+            seal_root(file)
+            file.attrs["complete"] = True

@@ -1,0 +1,161 @@
+"""What workers do: extract a clip or a segment of it, assemble a subject. Errors come back as words."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distributed import get_worker
+
+from tclr.pipeline.extract import Rows, extract_clip, plan_segments
+from tclr.pipeline.files import remove_quietly
+from tclr.pipeline.lock import check_run
+from tclr.pipeline.plan import PreprocessConfig, is_done, part_path, read_infos
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.store import assemble_subject, find_changes
+from tclr.schemas.errors import OutputError, TclrError, TimelineError
+
+logger = logging.getLogger(__name__)
+
+PROGRESS_TOPIC = "tclr-progress"
+REPORT_EVERY_S = 0.5
+"""Least time between two progress messages of a clip; chosen by us: messages stay far below the work."""
+
+
+@dataclass(frozen=True)
+class ClipTask:
+    """A clip, or a segment of it, to be extracted on a worker.
+
+    ``whole`` forbids to do it in segments; ``detected`` is a file with its landmarks.
+    """
+
+    clip: Clip
+    store: Path
+    config: PreprocessConfig
+    version: str
+    detected: Path | None = None
+    rows: Rows | None = None
+    whole: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name for progress messages."""
+        return self.clip.name if self.rows is None else f"{self.clip.name}~{self.rows[0]}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task says when it ends.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Clips that it made for the store.
+    n_frames : int
+        Rows of them.
+    segments : tuple of (int, int)
+        Instead: the segments that the clip is to be done in.
+    reason : str
+        Why it failed; empty if all went well.
+    fatal : bool
+        The store cannot be written, so that every other task would fail, too.
+    uncut : bool
+        The clip cannot be done in segments.
+    damaged : dict of str to str
+        Clips that were to be joined but are not as they were written, with the reason.
+    """
+
+    names: tuple[str, ...] = ()
+    n_frames: int = 0
+    segments: tuple[Rows, ...] = ()
+    reason: str = ""
+    fatal: bool = False
+    uncut: bool = False
+    damaged: Mapping[str, str] = field(default_factory=dict)
+
+
+def _reporter(key: str) -> Callable[[int, int], None]:
+    """Return a function that tells the client how many frames of a task are done."""
+    worker = get_worker()
+    last_s = time.monotonic()
+
+    def report(n_frames: int, n_expected: int) -> None:
+        nonlocal last_s
+        if time.monotonic() - last_s >= REPORT_EVERY_S:
+            last_s = time.monotonic()
+            share = min(n_frames / n_expected, 1.0) if n_expected else 0.0
+            worker.log_event(PROGRESS_TOPIC, {"key": key, "n_frames": n_frames, "share": share})
+
+    return report
+
+
+def _failed(error: Exception) -> Outcome:
+    """Return why a task failed: our own errors speak for themselves, others name their kind."""
+    if isinstance(error, TclrError):
+        fatal, uncut = isinstance(error, OutputError), isinstance(error, TimelineError)
+        return Outcome(reason=str(error), fatal=fatal, uncut=uncut)
+    if isinstance(error, MemoryError):
+        return Outcome(reason="out of memory. Fewer --workers leave more for each")
+    logger.exception("unexpected error", exc_info=error)
+    return Outcome(reason=f"unexpected {type(error).__name__}: {error}")
+
+
+def extract_task(task: ClipTask) -> Outcome:
+    """Extract one clip or segment, or tell which segments a clip is to be done in."""
+    import cv2
+
+    cv2.setNumThreads(1)  # one core a worker: Dask already runs one a core
+    clip, config = task.clip, task.config
+    part = part_path(task.store, clip, task.rows)
+    try:
+        if task.rows is None and not task.whole and (segments := plan_segments(clip, config.detect)):
+            return Outcome(segments=tuple(segments))
+        if task.rows is None or not is_done(read_infos(part), clip, config, task.rows):
+            detected = task.detected
+            if detected and find_changes(detected, [info.clip for info in read_infos(detected)], frames=False):
+                detected = None
+            extract_clip(
+                clip,
+                part,
+                config.detect,
+                config.align,
+                task.version,
+                detected=detected,
+                rows=task.rows,
+                allow_truncated=config.allow_truncated,
+                report=_reporter(task.key),
+            )
+        infos = read_infos(part)
+        return Outcome(tuple(info.clip for info in infos), n_frames=infos[0].n_frames)
+    except Exception as error:
+        return _failed(error)
+
+
+def assemble_task(
+    path: Path,
+    sources: Mapping[str, tuple[Path, ...]],
+    attrs: Mapping[str, Any],
+    accepted: Collection[str],
+    store: Path,
+    run: str,
+) -> Outcome:
+    """Join the clips of a subject, on a worker, if all but the accepted ones are as they were written."""
+    try:
+        damaged: dict[str, str] = {}
+        for clip in sources.keys() - set(accepted):
+            for file in sources[clip]:
+                if changes := find_changes(file, [clip]):
+                    damaged |= changes
+                    if file != path:
+                        remove_quietly(file)
+        if damaged:
+            return Outcome(damaged=damaged)
+        assemble_subject(path, sources, attrs, confirm=partial(check_run, store, run))
+        return Outcome()
+    except Exception as error:
+        return _failed(error)

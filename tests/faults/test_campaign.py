@@ -1,0 +1,56 @@
+"""A few rounds of the fault campaign, and that it would notice a loss. ``make faults`` runs all of it."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+CAMPAIGN = Path(__file__).with_name("campaign.py")
+
+
+@pytest.fixture
+def campaign():
+    spec = importlib.util.spec_from_file_location("campaign", CAMPAIGN)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["campaign"] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["campaign"]
+
+
+def test_killed_client_killed_scheduler_and_damaged_parts_lose_nothing():
+    command = [sys.executable, str(CAMPAIGN), "--rounds", "1", "--faults", "client,scheduler,part", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    rows = json.loads(done.stdout)
+    assert [(row["fault"], row["rounds"], row["survived"], row["equal"]) for row in rows] == [
+        ("client", 1, 1, 1), ("scheduler", 1, 1, 1), ("part", 1, 1, 1),
+    ], done.stderr  # fmt: skip
+    assert done.returncode == 0 and not any(row["notes"] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["landmarks", "status"])
+def test_campaign_notices_a_changed_array_and_a_lost_one(campaign, tmp_path, name):
+    subjects = tmp_path / "store" / "subjects"
+    subjects.mkdir(parents=True)
+    with h5py.File(subjects / "a.h5", "w") as file:
+        file["clips/one/landmarks"], file["clips/one/status"] = np.arange(6.0), np.zeros(6, np.uint8)
+    before = campaign.arrays(tmp_path / "store")
+    assert set(before) == {"a/clips/one/landmarks", "a/clips/one/status"}
+    with h5py.File(subjects / "a.h5", "r+") as file:
+        file[f"clips/one/{name}"][3] += 1
+    assert campaign.arrays(tmp_path / "store") != before
+
+    class Sound:
+        reference = before
+
+        def inspect(self, store):
+            return 0, ""
+
+    row = campaign.Row("client", "")
+    campaign.Campaign.judge(Sound(), row, tmp_path / "store", 0, "")
+    assert (row.rounds, row.survived, row.equal) == (1, 1, 0)
