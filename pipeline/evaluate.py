@@ -18,7 +18,7 @@ import numpy as np
 from tclr.pipeline.blendshape_aus import MAPPED_AUS, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_backbone, load_encoder
 from tclr.pipeline.folds import FoldedData, FoldFrames
-from tclr.pipeline.heads import find_learnable, fit_head
+from tclr.pipeline.heads import fit_head
 from tclr.pipeline.label_curve import CurvePoint, draw_subsets
 from tclr.pipeline.labelled import Describe, LabelledFrames, blendshape_rows, embed_rows, landmark_rows
 from tclr.pipeline.metrics import MetricScores, Outcomes, score
@@ -103,25 +103,72 @@ def predict_fitted(
     """Fit a head on training frames and predict test frames.
 
     An AU that is never present, or never absent, in the training labels cannot be learnt: the test frames are then
-    called what all training frames are. Without any training label it is not predicted.
+    called what the training frames are. Without any training label it is not predicted.
     """
     probability, decision, intensity = _blank(len(test), len(train.names))
-    learnable, left_out = find_learnable(train)
     thresholds: dict[str, float] = {}
-    if learnable:
+    try:
         head = fit_head(train, config, encoder, progress=progress)
+    except InputError:  # no AU is both present and absent
+        left_out = list(train.names)
+    else:
+        left_out = list(head.left_out)
         columns = [train.names.index(name) for name in head.au_names]
         predicted = head.predict_frames(test)
         probability[:, columns], intensity[:, columns] = predicted.probability, predicted.intensity
         decision[:, columns] = predicted.probability >= head.threshold
         thresholds = {name: float(value) for name, value in zip(head.au_names, head.threshold, strict=True)}
+    notes = []
     for name in left_out:
         labels = train.known(name)[1]
         if len(labels):
-            column = train.names.index(name)
-            probability[:, column] = decision[:, column] = labels[0]
-    notes = tuple(f"{name} is {reason} in the training labels" for name, reason in left_out.items())
-    return FoldPrediction(probability, decision, intensity, thresholds, notes)
+            what, column = round(labels.mean()), train.names.index(name)
+            probability[:, column] = decision[:, column] = what
+            notes.append(f"{name} could not be learnt and is called {'present' if what else 'absent'} throughout")
+        else:
+            notes.append(f"{name} has no training label and is not predicted")
+    return FoldPrediction(probability, decision, intensity, thresholds, tuple(notes))
+
+
+def check_encoder(info: EncoderInfo, name: str, data: FoldedData) -> tuple[str, ...]:
+    """Compare the people an encoder has learnt from with those that are tested.
+
+    Parameters
+    ----------
+    info : EncoderInfo
+        What the encoder says of itself.
+    name : str
+        What messages call it.
+    data : FoldedData
+        Who is tested.
+
+    Returns
+    -------
+    tuple of str
+        A note if it was pretrained, without labels, on some of them.
+
+    Raises
+    ------
+    InputError
+        If it learnt from labels of some of them.
+    """
+    stores = {store.path: store for store in data.stores}
+    tested = {
+        qualified(stores[fold.test.store].facts, subject)
+        for fold in data.folds
+        for subject in np.unique(fold.test.subjects).tolist()
+    }
+    seen = tested & set(info.subjects)
+    named = bool(info.subjects)  # files written before subjects were named tell only the store
+    if not seen and (named or all(store.data_hash != info.data_hash for store in data.stores)):
+        return ()
+    who = f"{len(seen)} of the {len(tested)} test subjects" if named else "this store, test subjects included"
+    if info.supervised:
+        raise InputError(
+            f"Expected an encoder that knows no label of a test subject, but {name} learnt from labels of {who}. "
+            "Give an encoder that was trained on other people, or without labels."
+        )
+    return (f"the encoder was pretrained, without labels, on frames of {who}",)
 
 
 class Evaluation:
@@ -173,7 +220,7 @@ class Evaluation:
         )
         if imagenet is not None:
             self._encoders["imagenet"] = load_backbone(imagenet, given.info)
-        self._notes = {} if untrained else {"encoder": self._check_encoder(given.info)}
+        self._notes = {} if untrained else {"encoder": check_encoder(given.info, encoder, self.data)}
         self.methods = self._choose(methods)
 
     def _choose(self, methods: Sequence[str] | None) -> list[str]:
@@ -188,26 +235,6 @@ class Evaluation:
             if name in missing:
                 raise SettingError(f"Method {name!r} cannot be done: {missing[name]}. Leave it out of --methods.")
         return [name for name in METHODS if name in methods]
-
-    def _check_encoder(self, info: EncoderInfo) -> tuple[str, ...]:
-        """Return notes if the encoder has seen people that are tested; refuse it if it learnt from their labels."""
-        seen: set[str] = set()
-        for fold in self.data.folds:
-            for store in self.data.stores:
-                if store.path == fold.test.store:
-                    seen |= {qualified(store.facts, name) for name in np.unique(fold.test.subjects).tolist()}
-        tested = len(seen)
-        seen &= set(info.subjects)
-        same_store = any(store.data_hash == info.data_hash for store in self.data.stores)
-        if not seen and not (same_store and not info.subjects):
-            return ()
-        who = f"{len(seen)} of the {tested} test subjects" if seen else "this store, test subjects included"
-        if info.supervised:
-            raise InputError(
-                f"Expected an encoder that knows no label of a test subject, but {self.encoder_name} learnt from "
-                f"labels of {who}. Give an encoder that was trained on other people, or without labels."
-            )
-        return (f"the encoder was pretrained, without labels, on frames of {who}",)
 
     def run(self, tell: Tell = lambda what, done, total: None) -> Iterator[MethodResult]:
         """Do one method after the other.

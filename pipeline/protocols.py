@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tclr.schemas.errors import InputError, SettingError
-from tclr.schemas.protocols import CROSS, EMOTIONET, EMOTIONET_AU_NAMES, FOLD_PROTOCOLS, FoldProtocol
+from tclr.schemas.protocols import AUS_OF_DATASET, CROSS, EMOTIONET, EMOTIONET_AU_NAMES, FOLD_PROTOCOLS, FoldProtocol
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,11 @@ def qualified(store: StoreFacts, subject: str) -> str:
     return f"{store.dataset}/{subject}"
 
 
+def _scored(store: StoreFacts) -> frozenset[str]:
+    """Return the AUs of a store that its dataset's protocol scores; all if it has none."""
+    return store.au_names & frozenset(AUS_OF_DATASET.get(store.dataset, store.au_names))
+
+
 def _plan_cross(text: str, stores: Sequence[StoreFacts]) -> Plan:
     separator = "->" if "->" in text else ":"
     names = tuple(name.strip() for name in text.removeprefix(CROSS).split(separator))
@@ -201,7 +206,7 @@ def _plan_cross(text: str, stores: Sequence[StoreFacts]) -> Plan:
         raise InputError(f"Expected two stores, of {names[0]} and of {names[1]} in this order, but got {got}.")
     train, test = stores
     sides = [frozenset(qualified(store, subject) for subject in store.subjects) for store in (train, test)]
-    au_names = tuple(sorted(train.au_names & test.au_names))
+    au_names = tuple(sorted(_scored(train) & _scored(test)))
     if not au_names:
         raise InputError(
             f"Expected AUs that both stores have labels of, but {train.where} and {test.where} share none."

@@ -312,7 +312,7 @@ class EvaluateConfig(Settings):
     @classmethod
     def _are_percentages(cls, text: str) -> str:
         try:
-            if all(0 < float(part) <= 100 for part in text.split(",") if text):
+            if all(0 < float(part) <= 100 for part in (text.split(",") if text else [])):
                 return text
         except ValueError:
             pass

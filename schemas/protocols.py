@@ -69,3 +69,6 @@ FOLD_PROTOCOLS = {
 EMOTIONET = "emotionet"
 EMOTIONET_AU_NAMES = tuple(map(au_column, EMOTIONET_AUS))
 CROSS = "cross:"
+AUS_OF_DATASET = {protocol.dataset: protocol.au_names for protocol in FOLD_PROTOCOLS.values()}
+AUS_OF_DATASET[EMOTIONET] = EMOTIONET_AU_NAMES
+"""The AUs that are scored of a dataset, which may have labels of more."""

@@ -68,6 +68,7 @@ def test_only_one_module_writes_parquet(call):
         ("tclr.pipeline.pretrain", {"mediapipe", "face_alignment", "dask", "distributed"}),
         ("tclr.pipeline.embed", {"mediapipe", "face_alignment", "dask", "distributed"}),
         ("tclr.pipeline.fit_au", {"mediapipe", "face_alignment", "dask", "distributed"}),
+        ("tclr.pipeline.evaluate", {"mediapipe", "face_alignment", "dask", "distributed"}),
         ("tclr.pipeline.preprocess", {"torch", "face_alignment"}),
         ("tclr.pipeline.extract", {"torch", "face_alignment"}),
         ("tclr.pipeline.faces.mediapipe", {"torch", "face_alignment"}),
