@@ -12,8 +12,8 @@ from tclr.schemas.config import EmbedConfig
 AU_SOURCES = {
     "head": "the trained head",
     "blendshapes": "mediapipe's blendshapes (no trained head was given)",
-    "none": "nowhere, so there are no AU columns: the store has no blendshapes (only the mediapipe detector gives "
-    "them) and no head was given. Fit one with 'tclr fit-au' and pass it as --au-model",
+    "none": "nowhere, so there are no AU columns: --columns leaves them out, or the store has no blendshapes (only the "
+    "mediapipe detector gives them) and no head was given. Fit one with 'tclr fit-au' and pass it as --au-model",
 }
 
 

@@ -35,6 +35,11 @@ class AuSource:
             return []
         return [name for name, has in zip(self.au_names, self.head.readout.has_intensity, strict=True) if has]
 
+    @property
+    def columns(self) -> set[str]:
+        """Names of all columns that hold its predictions."""
+        return {name + ending for name in self.au_names for ending in ("", "_c", "_r")}
+
     def predict(self, embeddings: np.ndarray, blendshapes: np.ndarray | None) -> Prediction:
         """Return the predictions of n frames with a face, not smoothed."""
         if self.head is not None:

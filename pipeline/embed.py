@@ -153,15 +153,17 @@ def embed(
         schema = features_schema(
             source.au_names,
             labelled_aus,
-            encoder.embedding_dim if encoder else 0,
+            encoder.embedding_dim if encoder else 1,  # of any length: it is asked for below
             blendshapes=_wants_blendshapes(store, config),
             files=any("source_name" in store.fields(info) for info in store.clips),
             intensity_aus=source.intensity_aus,
             embedding=config.embedding,
         )
         schema = with_pandas_types(_chosen(schema, config))
-        if not _needs_encoder(schema, source):
-            encoder = None
+        if source.columns.isdisjoint(schema.names):
+            source = AuSource("none")
+        if source.head is None and not any(name.startswith(EMBEDDING) for name in schema.names):
+            encoder = None  # no column holds what it gives
         elif encoder is None:
             raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
         _check_others(features, store.clips)
@@ -186,13 +188,6 @@ def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:
         return schema
     chosen = {*choose_columns(patterns, schema.names), *KEYS}
     return pa.schema([field for field in schema if field.name in chosen])
-
-
-def _needs_encoder(schema: pa.Schema, source: AuSource) -> bool:
-    """Tell whether a column holds what the encoder, or a head behind it, gives."""
-    predicted = {name + ending for name in source.au_names for ending in ("", "_c", "_r")}
-    from_head = source.head is not None and not predicted.isdisjoint(schema.names)
-    return from_head or any(name == EMBEDDING or name.startswith(f"{EMBEDDING}_") for name in schema.names)
 
 
 def _wants_blendshapes(store: Store, config: EmbedConfig) -> bool:

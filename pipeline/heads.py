@@ -194,7 +194,7 @@ def _score(
     name: str, label: np.ndarray, probability: np.ndarray, true: np.ndarray, intensity: np.ndarray, folds: np.ndarray
 ) -> AuScore:
     known = label != UNKNOWN
-    base_rate = float((label[known] == PRESENT).mean())
+    base_rate = float((label[known] == PRESENT).mean()) if known.any() else 0.0
     predicted = known & np.isfinite(probability)
     y, p = label[predicted], probability[predicted]
     f1 = roc_auc = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -38,6 +39,8 @@ def _block(rng, n_frames, size, au_names, no_face, layout):
     block["blendshapes"][:] = rng.random(block["blendshapes"].shape)
     if au_names:
         block["au"][:] = labels
+    if "au_intensity" in block:
+        block["au_intensity"][:] = 3 * labels + 0.5
     block["track"][:] = 0
     for row in no_face:
         block["status"][row], block["track"][row] = Status.no_face, NO_TRACK
@@ -62,9 +65,20 @@ def one_thread():
 def make_store() -> Callable[..., Path]:
     """Return a function that writes a small store and returns its path."""
 
-    def make(path, *, n_subjects=3, n_clips=1, n_frames=40, size=32, au_names=("AU01", "AU12"), no_face=(), seed=0):
+    def make(
+        path,
+        *,
+        n_subjects=3,
+        n_clips=1,
+        n_frames=40,
+        size=32,
+        au_names=("AU01", "AU12"),
+        no_face=(),
+        seed=0,
+        intensity=False,
+    ):
         detect, align = DetectConfig(), AlignConfig(size=size)
-        layout = ClipLayout(align, 68, BLENDSHAPE_NAMES, tuple(au_names))
+        layout = ClipLayout(align, 68, BLENDSHAPE_NAMES, tuple(au_names), tuple(au_names) if intensity else ())
         rng = np.random.default_rng(seed)
         for subject in (f"F{number + 1:03d}" for number in range(n_subjects)):
             attrs = root_attrs("bp4d", subject, detect, align, "0")
@@ -81,6 +95,33 @@ def make_store() -> Callable[..., Path]:
                 parts[clip] = (part,)
             assemble_subject(path / "subjects" / f"{subject}.h5", parts, attrs)
         return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_frames() -> Callable[..., Any]:
+    """Return a function that makes labelled frames of (n, D) features and (n,) or (n, A) labels.
+
+    Each frame is a subject of its own unless told.
+    """
+    from tclr.pipeline.labelled import LabelledFrames
+
+    def make(x, y, *, intensities=None, subjects=None, timestamps=None):
+        y = np.asarray(y, np.int8).reshape(len(x), -1)
+        unknown = np.full(y.shape, np.nan, np.float32)
+        numbers = np.arange(len(x))
+        return LabelledFrames(
+            Path("store"),
+            [f"AU{column + 1:02d}" for column in range(y.shape[1])],
+            np.asarray(x, np.float32),
+            y,
+            unknown if intensities is None else np.asarray(intensities, np.float32),
+            numbers.astype(str) if subjects is None else subjects,
+            np.full(len(x), "T1"),
+            numbers,
+            numbers / 25 if timestamps is None else timestamps,
+        )
 
     return make
 

@@ -4,6 +4,7 @@ import shutil
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -15,10 +16,12 @@ from tclr.pipeline.features import load
 from tclr.pipeline.fit_au import fit_au
 from tclr.pipeline.head_file import load_head
 from tclr.pipeline.parquet import read_metadata
+from tclr.pipeline.report import write_report
+from tclr.pipeline.smoothing import smooth
 from tclr.pipeline.store import Store
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import EmbedConfig, FitAuConfig
-from tclr.schemas.errors import ModelError, OutputError, StoreError
+from tclr.schemas.errors import ModelError, OutputError, SettingError, StoreError
 from tclr.schemas.features import features_schema
 from tclr.schemas.store import NO_TRACK
 
@@ -370,3 +373,116 @@ def test_parquet_at_another_place_of_the_folder_stops_the_run(store, encoder, tm
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "features" / "mine.parquet")
     with pytest.raises(OutputError, match=r"mine\.parquet"):
         embed(store, tmp_path / "features", encoder, EmbedConfig())
+
+
+# ---- what is written
+
+
+def test_intensities_are_the_heads_where_it_has_any(make_store, encoder, tmp_path):
+    store = make_store(tmp_path / "store", n_subjects=2, n_frames=20, no_face=NO_FACE, intensity=True)
+    head_file = fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig(folds=2)).path
+    embed(store, tmp_path / "features", encoder, EmbedConfig(), au_model=head_file)
+    table = load(tmp_path / "features")
+    assert table.columns.tolist()[13:21] == [
+        "AU01", "AU12", "AU01_c", "AU12_c", "AU01_r", "AU12_r", "AU01_true", "AU12_true",
+    ]  # fmt: skip
+    assert table["AU01_r"].isna().tolist() == table["score"].isna().tolist() and table["AU01_r"].dtype == np.float32
+    seen = table.dropna(subset="score")
+    expected = load_head(head_file).predict_intensity(seen.filter(like="emb_").to_numpy())
+    np.testing.assert_allclose(seen[["AU01_r", "AU12_r"]], expected, atol=1e-5)
+
+
+def test_smoothing_is_the_heads_unless_another_is_asked_for(store, encoder, tmp_path):
+    head_file = fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig(folds=2, smooth_s=0.08)).path
+    embed(store, tmp_path / "raw", encoder, EmbedConfig(smooth_s=0), au_model=head_file)
+    for name, config, smooth_s in (("own", EmbedConfig(), 0.08), ("other", EmbedConfig(smooth_s=0.2), 0.2)):
+        embed(store, tmp_path / name, encoder, config, au_model=head_file)
+        for raw_file, file in zip(files_of(tmp_path / "raw").values(), files_of(tmp_path / name).values(), strict=True):
+            raw, smoothed = pd.read_parquet(raw_file), pd.read_parquet(file)
+            expected = smooth(raw[["AU01", "AU12"]].to_numpy(), raw["timestamp"].to_numpy(), smooth_s)
+            np.testing.assert_allclose(smoothed[["AU01", "AU12"]], expected, atol=1e-5)
+            cut = expected[:, 1] >= load_head(head_file).threshold[1]
+            assert (smoothed["AU12_c"].dropna() == cut[~np.isnan(expected[:, 1])]).all()
+            assert read_metadata(file)["au_smooth_s"] == smooth_s
+            assert read_metadata(file)["au_head"]["smooth_s"] == 0.08
+
+
+def test_smoothing_takes_blendshape_aus_but_leaves_blendshapes(store, encoder, tmp_path):
+    embed(store, tmp_path, encoder, EmbedConfig(blendshapes=True, smooth_s=0.1))
+    table = load(tmp_path, subjects=["F001"])
+    table = table[table["clip"] == "T1"]
+    with Store(store) as opened:
+        info = opened.clips[0]
+        shapes, timestamps = opened.read(info, "blendshapes"), opened.read(info, "timestamp")
+    np.testing.assert_array_equal(table[[f"bs_{name}" for name in BLENDSHAPE_NAMES]], shapes)
+    expected = smooth(predict_from_blendshapes(shapes), timestamps, 0.1)
+    np.testing.assert_allclose(table[list(MAPPED_AUS)], expected, atol=1e-5)
+
+
+def test_embedding_as_one_column_of_lists_holds_the_same_numbers(exported, store, head_file, encoder, tmp_path):
+    embed(store, tmp_path, encoder, EmbedConfig(embedding="list"), au_model=head_file)
+    table, wide = load(tmp_path), load(exported.features)
+    assert not any(name.startswith("emb_") for name in table.columns)
+    face = wide["score"].notna()
+    assert table["emb"].notna().tolist() == face.tolist()
+    np.testing.assert_allclose(np.stack(table["emb"][face]), wide.filter(like="emb_")[face], atol=1e-5)
+    assert np.stack(table["emb"][face]).dtype == np.float32
+    pd.testing.assert_frame_equal(table.drop(columns="emb"), wide[table.columns.drop("emb")], atol=1e-5)
+    column = pq.read_schema(files_of(tmp_path)["subject=F001/T1.parquet"]).field("emb")
+    assert column.type == pa.list_(pa.float32(), 8) and column.metadata[b"description"] == b"Embedding"
+    assert load(tmp_path, columns=["emb"]).columns.tolist() == ["subject", "emb"]
+
+
+def test_without_embedding_and_head_no_encoder_runs(store, encoder, tmp_path):
+    embed(store, tmp_path, encoder, EmbedConfig(embedding="none"))
+    assert encoder.sizes == [] and not load(tmp_path).filter(like="emb").columns.tolist()
+    assert read_metadata(files_of(tmp_path)["subject=F001/T1.parquet"])["encoder"] is None
+    assert embed(store, tmp_path, None, EmbedConfig(embedding="none")).n_skipped == 4
+    assert len(pd.read_parquet(tmp_path)) == 80
+    for config in (EmbedConfig(), EmbedConfig(columns="emb*")):
+        with pytest.raises(SettingError, match="Expected an encoder"):
+            embed(store, tmp_path / "other", None, config)
+
+
+def test_a_head_needs_its_encoder_also_without_the_embedding(exported, store, head_file, encoder, tmp_path):
+    embed(store, tmp_path, encoder, EmbedConfig(embedding="none"), au_model=head_file)
+    table = load(tmp_path)
+    pd.testing.assert_frame_equal(table, load(exported.features)[table.columns], atol=1e-5)
+    with pytest.raises(SettingError, match="Give --encoder"):
+        embed(store, tmp_path / "other", None, EmbedConfig(embedding="none"), au_model=head_file)
+
+
+def test_chosen_columns_are_written_with_the_keys(exported, store, head_file, encoder, tmp_path):
+    config = EmbedConfig(columns="pitch, AU*, emb_00[01]")
+    result = embed(store, tmp_path, encoder, config, au_model=head_file)
+    table = load(tmp_path)
+    expected = ["subject", "clip", "frame", "timestamp", "pitch", "AU01", "AU12", "AU01_c", "AU12_c"]
+    expected += ["AU01_true", "AU12_true", "emb_000", "emb_001"]
+    assert table.columns.tolist() == expected and result.n_columns == len(pd.read_parquet(tmp_path).columns)
+    pd.testing.assert_frame_equal(table, load(exported.features)[expected], atol=1e-5)
+    assert read_metadata(files_of(tmp_path)["subject=F001/T1.parquet"])["columns"] == expected[1:]
+    with pytest.raises(StoreError, match=r"Unknown column 'AU99'. Known columns: AU01, .*emb_000 ... emb_007, face_px"):
+        embed(store, tmp_path, encoder, EmbedConfig(columns="frame,AU99"), au_model=head_file)
+
+
+def test_columns_without_predictions_need_no_head(store, head_file, encoder, tmp_path):
+    result = embed(store, tmp_path, encoder, EmbedConfig(columns="pitch"), au_model=head_file)
+    assert encoder.sizes == [] and result.au_source == "none"
+    assert load(tmp_path).columns.tolist() == ["subject", "clip", "frame", "timestamp", "pitch"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [EmbedConfig(embedding="list"), EmbedConfig(columns="AU*"), EmbedConfig(smooth_s=0.1)],
+)
+def test_other_choices_are_written_again_and_then_kept(store, encoder, tmp_path, config):
+    embed(store, tmp_path, encoder, EmbedConfig())
+    assert embed(store, tmp_path, encoder, config).n_skipped == 0
+    assert embed(store, tmp_path, encoder, config).n_skipped == 4
+
+
+@pytest.mark.parametrize("config", [EmbedConfig(embedding="list"), EmbedConfig(embedding="none", columns="AU*,pitch")])
+def test_report_reads_whatever_was_written(store, encoder, tmp_path, config):
+    embed(store, tmp_path / "features", encoder, config)
+    page = write_report(store, tmp_path / "r.html", features=tmp_path / "features").read_text()
+    assert page.count('"text":"Action Units"') == 4

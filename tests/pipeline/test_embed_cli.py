@@ -7,6 +7,7 @@ from click.testing import CliRunner
 from tclr.cli.main import cli
 from tclr.pipeline.blendshape_aus import MAPPING_VERSION
 from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
+from tclr.pipeline.head_file import load_head
 from tclr.pipeline.parquet import read_metadata
 from tclr.schemas.errors import InputError, ModelError, SettingError, StoreError
 
@@ -104,6 +105,28 @@ def test_a_missing_encoder_or_store_is_named(work, tmp_path, command):
 def test_a_setting_out_of_range_is_one_line(work, tmp_path):
     with pytest.raises(SettingError, match="folds"):
         run("fit-au", work / "store", "--encoder", "random", "-o", tmp_path / "au", "--folds", "1")
+
+
+def test_smooth_has_a_short_flag_in_both_commands(work, tmp_path):
+    encoder, head = work / "encoder.safetensors", tmp_path / "au.safetensors"
+    options = ("--head", "mlp", "--epochs", 2, "--smooth", 0.1)
+    fitted = run("fit-au", work / "store", "--encoder", encoder, "-o", head, *options)
+    assert "3 subjects, 3 subject-exclusive folds" in fitted.output and load_head(head).smooth_s == 0.1
+    out = tmp_path / "features"
+    run("embed", work / "store", out, "--encoder", encoder, "--au-model", head, "--smooth", 0.2, "--columns", "AU*")
+    metadata = read_metadata(out / "subject=F001" / "T1.parquet")
+    assert (metadata["au_smooth_s"], metadata["au_head"]["kind"], metadata["au_head"]["smooth_s"]) == (0.2, "mlp", 0.1)
+
+
+def test_fine_tuning_says_who_is_held_out_and_names_its_own_file(work, make_store, tmp_path):
+    store = make_store(tmp_path / "store", n_subjects=3, n_frames=12, intensity=True)
+    head = tmp_path / "au.safetensors"
+    options = ("--head", "finetune", "--epochs", 1, "--batch-size", 8, "--folds", 3)
+    text = run("fit-au", store, "--encoder", work / "encoder.safetensors", "-o", head, *options).output
+    assert "3 subjects, 1 of them held out" in text and "ICC(3,1)" in text
+    assert f"--encoder {head} --au-model {head}" in text.replace("\n", " ")
+    run("embed", store, tmp_path / "features", "--encoder", head, "--au-model", head)
+    assert {"AU01_r", "emb_007"} <= set(pd.read_parquet(tmp_path / "features"))
 
 
 @pytest.mark.parametrize("command", ["fit-au", "embed"])

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, loa
 from tclr.pipeline.fit_au import fit_au
 from tclr.pipeline.head_file import load_head
 from tclr.pipeline.heads import cross_predict
-from tclr.pipeline.labelled import LabelledFrames, collect_frames, embed_rows
+from tclr.pipeline.labelled import collect_frames, embed_rows
 from tclr.pipeline.store import Store
 from tclr.pipeline.thresholds import assign_folds, cross_threshold
 from tclr.schemas.config import FitAuConfig
@@ -49,24 +48,6 @@ def frames_of(store, encoder):
         return collect_frames(opened, embed_rows(encoder), 7, lambda done, total: None)
 
 
-def make_frames(x, y, *, intensities=None, subjects=None, timestamps=None):
-    """Frames of (n, D) features with (n,) or (n, A) labels, each a subject of its own unless told."""
-    y = np.asarray(y, np.int8).reshape(len(x), -1)
-    unknown = np.full(y.shape, np.nan, np.float32)
-    numbers = np.arange(len(x))
-    return LabelledFrames(
-        Path("store"),
-        [f"AU{column + 1:02d}" for column in range(y.shape[1])],
-        np.asarray(x, np.float32),
-        y,
-        unknown if intensities is None else np.asarray(intensities, np.float32),
-        numbers.astype(str) if subjects is None else subjects,
-        np.full(len(x), "T1"),
-        numbers,
-        numbers / 25 if timestamps is None else timestamps,
-    )
-
-
 def reference(x, y, l2=L2):
     """Scikit-learn's own pipeline: standardise, then minimise ``mean loss + l2 / 2 |w|^2``, to a tight tolerance."""
     model = LogisticRegression(C=1 / (l2 * len(y)), max_iter=10_000, tol=1e-8)
@@ -76,12 +57,13 @@ def reference(x, y, l2=L2):
 # ---- out of fold
 
 
-def probabilities(x, y, folds, l2=L2):
-    """Out-of-fold probabilities of one AU."""
-    return cross_predict(make_frames(x, y), folds, FitAuConfig(l2=l2)).probability[:, 0]
+@pytest.fixture(scope="session")
+def probabilities(make_frames):
+    """Return a function that gives out-of-fold probabilities of one AU."""
+    return lambda x, y, folds, l2=L2: cross_predict(make_frames(x, y), folds, FitAuConfig(l2=l2)).probability[:, 0]
 
 
-def test_cross_predict_matches_scikit_learn_fold_by_fold():
+def test_cross_predict_matches_scikit_learn_fold_by_fold(probabilities):
     rng = np.random.default_rng(3)
     x = rng.normal(2, 5, (240, 6)).astype(np.float32)
     y = (x[:, 0] + rng.normal(0, 5, 240) > 2).astype(np.int8)
@@ -93,14 +75,14 @@ def test_cross_predict_matches_scikit_learn_fold_by_fold():
     np.testing.assert_allclose(probabilities(x, y, folds, l2=0.1), expected, atol=1e-3)
 
 
-def test_cross_predict_leaves_out_folds_that_nothing_can_be_learnt_for():
+def test_cross_predict_leaves_out_folds_that_nothing_can_be_learnt_for(probabilities):
     x, folds = np.random.default_rng(4).normal(size=(30, 3)), np.repeat([0, 1, 2], 10)
     y = np.zeros(30, np.int8)
     y[3:7] = 1  # all positives are in fold 0
     assert np.isfinite(probabilities(x, y, folds)).tolist() == [False] * 10 + [True] * 20
 
 
-def test_knowing_the_person_does_not_help():
+def test_knowing_the_person_does_not_help(probabilities):
     """Embeddings that tell subjects apart, labels that differ by subject: frame-wise folds would score 1."""
     rng = np.random.default_rng(5)
     subjects = np.repeat(np.arange(40), 20)
@@ -115,7 +97,7 @@ def test_knowing_the_person_does_not_help():
 # ---- the whole fit
 
 
-def test_fit_au_scores_are_scikit_learns(fitted, labelled, encoder):
+def test_fit_au_scores_are_scikit_learns(fitted, labelled, encoder, probabilities):
     frames = frames_of(labelled, encoder)
     folds = assign_folds(frames.subjects, 3, 0)
     for column, score in enumerate(fitted.scores):
@@ -284,3 +266,20 @@ def test_saved_head_survives_embeddings_that_hardly_vary(make_store, tmp_path, s
     frames = frames_of(store, encoder)
     expected = reference(frames.embeddings, frames.labels[:, 0]).predict_proba(frames.embeddings)[:, 1]
     np.testing.assert_allclose(load_head(result.path).predict(frames.embeddings)[:, 0], expected, atol=5e-3)
+
+
+def test_head_files_of_format_1_can_be_read(fitted, labelled, encoder, tmp_path):
+    with safe_open(fitted.path, framework="np") as file:
+        info, tensors = json.loads(file.metadata()["info"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    old = {name: info[name] for name in ("au_names", "encoder_digest", "encoder_info", "scores", "settings")}
+    for score in old["scores"]:
+        del score["icc"], score["mae"]
+    header = {"format": "tclr-au-head", "format_version": "1", "info": json.dumps(old)}
+    save_file(tensors, tmp_path / "au.safetensors", header)
+    head, new = load_head(tmp_path / "au.safetensors"), load_head(fitted.path)
+    assert (head.kind, head.digest, head.smooth_s) == ("linear", new.digest, 0)
+    embeddings = frames_of(labelled, encoder).embeddings
+    np.testing.assert_array_equal(head.predict(embeddings), new.predict(embeddings))
+    assert np.isnan(head.predict_intensity(embeddings)).all()
+    with pytest.raises(ModelError, match="but got 'tclr-au-head'"):
+        load_encoder(tmp_path / "au.safetensors")
