@@ -21,11 +21,13 @@ AU_SOURCES = {
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option(
-    "--encoder", required=True, help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'."
+    "--encoder",
+    help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; a fine-tuned head's file is one, "
+    "too. Needed for embeddings and heads.",
 )
 @click.option("--au-model", type=click.Path(path_type=Path), help="Head of 'tclr fit-au'  [default: blendshapes]")
 @settings_options(embed=EmbedConfig)
-def command(store: Path, features: Path, encoder: str, au_model: Path | None, embed: EmbedConfig) -> None:
+def command(store: Path, features: Path, encoder: str | None, au_model: Path | None, embed: EmbedConfig) -> None:
     """Export per-frame embeddings and Action Units of STORE to Parquet files in the folder FEATURES.
 
     Without --au-model, AUs come from mediapipe's blendshapes by a documented FACS mapping, so the first run needs
@@ -36,13 +38,14 @@ def command(store: Path, features: Path, encoder: str, au_model: Path | None, em
     Example:
       tclr embed store/ features/ --encoder run/ --au-model au.safetensors
       tclr embed store/ features/ --encoder random
+      tclr embed store/ features/ --embedding none --smooth 0.1 --columns "AU*,pitch,yaw,roll"
     """
     from tclr.cli.progress import progress_bar
     from tclr.pipeline.embed import embed as export
     from tclr.pipeline.encoder import load_encoder
 
     with progress_bar("Embedding", "frames") as progress:
-        loaded = load_encoder(encoder, seed=embed.seed)
+        loaded = load_encoder(encoder, seed=embed.seed) if encoder else None
         result = export(store, features, loaded, embed, au_model=au_model, progress=progress)
     click.echo(
         f"{features}: {result.n_rows:,} rows, {result.n_clips} clips ({result.n_skipped} were done before), "

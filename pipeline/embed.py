@@ -17,36 +17,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tclr.pipeline.blendshape_aus import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
+from tclr.pipeline.au_source import AuSource, choose_au_source
 from tclr.pipeline.encoder import LoadedEncoder
-from tclr.pipeline.features import PARTITION
-from tclr.pipeline.head_file import load_head
-from tclr.pipeline.heads import AuHead
+from tclr.pipeline.features import PARTITION, choose_columns
+from tclr.pipeline.features_table import build_table, with_pandas_types
 from tclr.pipeline.parquet import read_metadata, write_table
+from tclr.pipeline.readout import Prediction
+from tclr.pipeline.smoothing import smooth
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.config import EmbedConfig
-from tclr.schemas.errors import OutputError, StoreError
-from tclr.schemas.features import FORMAT, FORMAT_VERSION, blendshape_columns, embedding_columns, features_schema
-from tclr.schemas.store import Status
-
-
-@dataclass(frozen=True)
-class AuSource:
-    """Where AU predictions come from: ``name`` as the metadata say it, the AUs and their thresholds."""
-
-    name: str
-    au_names: tuple[str, ...]
-    threshold: np.ndarray
-    head: AuHead | None = None
-
-    def predict(self, embeddings: np.ndarray, blendshapes: np.ndarray | None) -> np.ndarray:
-        """Return (n, A) float32 predictions of n frames with a face."""
-        if self.head is not None:
-            return self.head.predict(embeddings)
-        if blendshapes is None:
-            return np.zeros((len(embeddings), 0), np.float32)
-        return predict_from_blendshapes(blendshapes)
+from tclr.schemas.errors import OutputError, SettingError, StoreError
+from tclr.schemas.features import EMBEDDING, FORMAT, FORMAT_VERSION, KEYS, features_schema
 
 
 @dataclass(frozen=True)
@@ -61,43 +42,16 @@ class EmbedResult:
     au_source: str
 
 
-def choose_au_source(store: Store, encoder: LoadedEncoder, au_model: Path | None) -> AuSource:
-    """Return the head if one is given, else blendshapes if the store has them, else nothing.
-
-    Raises
-    ------
-    ModelError
-        If the head cannot be read or was fitted on another encoder.
-    """
-    if au_model is not None:
-        head = load_head(au_model)
-        head.check_encoder(encoder)
-        return AuSource(f"head:{head.digest}", head.au_names, head.threshold, head)
-    if all(store.names(info, "blendshapes") for info in store.clips):
-        thresholds = np.full(len(MAPPED_AUS), THRESHOLD, np.float32)
-        return AuSource(f"blendshapes:v{MAPPING_VERSION}", MAPPED_AUS, thresholds)
-    return AuSource("none", (), np.zeros(0, np.float32))
-
-
-def _numbers(values: np.ndarray, missing: np.ndarray) -> pa.Array:
-    """Return float32 with nulls, never NaN: Parquet readers other than pandas tell them apart."""
-    return pa.array(values, pa.float32(), mask=missing | np.isnan(values))
-
-
-def _flags(values: np.ndarray, missing: np.ndarray) -> pa.Array:
-    return pa.array(values.astype(np.int8), pa.int8(), mask=missing)
-
-
-def _category(values: Sequence[str]) -> pa.Array:
-    return pa.array(values, pa.string()).dictionary_encode()
-
-
 def _clip_arrays(
-    store: Store, info: ClipInfo, encoder: LoadedEncoder, source: AuSource, batch_size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (T, D) embeddings and (T, A) predictions, NaN without a face; crops are read block by block."""
-    embeddings = np.full((info.n_frames, encoder.embedding_dim), np.nan, np.float32)
-    predictions = np.full((info.n_frames, len(source.au_names)), np.nan, np.float32)
+    store: Store, info: ClipInfo, encoder: LoadedEncoder | None, source: AuSource, batch_size: int
+) -> tuple[np.ndarray, Prediction]:
+    """Return (T, D) embeddings and smoothed predictions, NaN without a face; crops are read block by block.
+
+    Without an encoder, D is 0. Stills have no time to smooth over.
+    """
+    embeddings = np.full((info.n_frames, encoder.embedding_dim if encoder else 0), np.nan, np.float32)
+    shape = (info.n_frames, len(source.au_names))
+    out = Prediction(*(np.full(shape, np.nan, np.float32) for _ in range(2)))
     has_blendshapes = bool(store.names(info, "blendshapes"))
     for start in range(0, info.n_frames, batch_size):
         stop = min(start + batch_size, info.n_frames)
@@ -105,94 +59,18 @@ def _clip_arrays(
         if not face.any():
             continue
         rows = start + np.flatnonzero(face)
-        embeddings[rows] = encoder.embed(store.read_frames(info, start, stop)[face])
+        if encoder is not None:
+            embeddings[rows] = encoder.embed(store.read_frames(info, start, stop)[face])
         blendshapes = store.read(info, "blendshapes", start, stop)[face] if has_blendshapes else None
-        predictions[rows] = source.predict(embeddings[rows], blendshapes)
-    return embeddings, predictions
+        predicted = source.predict(embeddings[rows], blendshapes)
+        out.probability[rows], out.intensity[rows] = predicted.probability, predicted.intensity
+    if "source_name" not in store.fields(info):
+        timestamps = store.read(info, "timestamp")
+        out = Prediction(*(smooth(values, timestamps, source.smooth_s) for values in (out.probability, out.intensity)))
+    return embeddings, out
 
 
-def _labels(store: Store, info: ClipInfo, labelled_aus: Sequence[str]) -> np.ndarray:
-    """Return (T, L) int8 labels of the store's labelled AUs, -1 where this clip has none."""
-    labels = np.full((info.n_frames, len(labelled_aus)), UNKNOWN, np.int8)
-    names = store.names(info, "au")
-    if names:
-        labels[:, [labelled_aus.index(name) for name in names]] = store.read(info, "au")
-    return labels
-
-
-def build_table(
-    store: Store,
-    info: ClipInfo,
-    schema: pa.Schema,
-    embeddings: np.ndarray,
-    predictions: np.ndarray,
-    source: AuSource,
-    labelled_aus: Sequence[str],
-) -> pa.Table:
-    """Join what is known of a clip's frames into one table.
-
-    Parameters
-    ----------
-    store, info
-        The store and the clip.
-    schema : pyarrow.Schema
-        See ``features_schema``.
-    embeddings, predictions : ndarray
-        (T, D) and (T, A) float32, NaN without a face.
-    source : AuSource
-        AU names and thresholds of the predictions.
-    labelled_aus : sequence of str
-        AUs that get an ``AUxx_true`` column.
-
-    Returns
-    -------
-    pyarrow.Table
-        T rows; numbers of frames without a face are null.
-    """
-    status, pose, bbox = (store.read(info, name) for name in ("status", "pose", "bbox"))
-    no_face = ~store.face_mask(info)
-    labels = _labels(store, info, labelled_aus)
-    values: dict[str, Any] = {
-        "dataset": _category([info.dataset] * info.n_frames),
-        "clip": _category([info.clip] * info.n_frames),
-        "frame": store.read(info, "source_frame"),
-        "timestamp": store.read(info, "timestamp"),
-        "status": _category([Status(code).name for code in status.tolist()]),
-        "score": _numbers(store.read(info, "score"), no_face),
-        "sharpness": _numbers(store.read(info, "sharpness"), no_face),
-        "face_px": _numbers((bbox[:, 2:] - bbox[:, :2]).max(axis=1), no_face),
-        "track": pa.array(store.read(info, "track"), mask=no_face),
-    }
-    if "file" in schema.names:
-        named = "source_name" in store.fields(info)
-        values["file"] = pa.array(store.read(info, "source_name") if named else [None] * info.n_frames, pa.string())
-    for column, name in enumerate(("pitch", "yaw", "roll")):
-        values[name] = _numbers(pose[:, column], no_face)
-    for column, name in enumerate(source.au_names):
-        probability = predictions[:, column]
-        values[name] = _numbers(probability, no_face)
-        values[f"{name}_c"] = _flags(probability >= source.threshold[column], no_face | np.isnan(probability))
-    for column, name in enumerate(labelled_aus):
-        values[f"{name}_true"] = _flags(labels[:, column], labels[:, column] == UNKNOWN)
-    for column, name in enumerate(embedding_columns(embeddings.shape[1])):
-        values[name] = _numbers(embeddings[:, column], no_face)
-    if blendshape_columns()[0] in schema.names:
-        shapes = store.read(info, "blendshapes")
-        for column, name in enumerate(blendshape_columns()):
-            values[name] = _numbers(shapes[:, column], no_face)
-    return pa.table([values[name] for name in schema.names], schema=schema)
-
-
-def with_pandas_types(schema: pa.Schema) -> pa.Schema:
-    """Tell pandas to read whole numbers as ``Int8`` or ``Int32``, which have a missing value, not as floats."""
-    empty = schema.empty_table().to_pandas()
-    pandas_types = {pa.int8(): "Int8", pa.int32(): "Int32"}
-    nullable = {field.name: pandas_types[field.type] for field in schema if field.type in pandas_types}
-    metadata = pa.Schema.from_pandas(empty.astype(nullable), preserve_index=False).metadata
-    return schema.with_metadata({b"pandas": metadata[b"pandas"]})
-
-
-def _provenance(info: ClipInfo, encoder: LoadedEncoder, source: AuSource, config: EmbedConfig) -> dict[str, Any]:
+def _provenance(info: ClipInfo, encoder: LoadedEncoder | None, source: AuSource, config: EmbedConfig) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -204,9 +82,8 @@ def _provenance(info: ClipInfo, encoder: LoadedEncoder, source: AuSource, config
         **{name: info.root[name] for name in ("detect_hash", "align_hash")},
         "detect": json.loads(info.root["detect_config"]),
         "align": json.loads(info.root["align_config"]),
-        "encoder": {"digest": encoder.digest, **json.loads(json.dumps(encoder.info.brief()))},
-        "au_source": source.name,
-        "au_thresholds": {name: float(t) for name, t in zip(source.au_names, source.threshold, strict=True)},
+        "encoder": {"digest": encoder.digest, **json.loads(json.dumps(encoder.info.brief()))} if encoder else None,
+        **source.provenance(),
         "settings": config.model_dump(mode="json", exclude={"batch_size"}),
     }
 
@@ -238,7 +115,7 @@ def _check_others(features: Path, infos: Sequence[ClipInfo]) -> None:
 def embed(
     store_path: Path,
     features: Path,
-    encoder: LoadedEncoder,
+    encoder: LoadedEncoder | None,
     config: EmbedConfig,
     *,
     au_model: Path | None = None,
@@ -250,8 +127,8 @@ def embed(
     ----------
     store_path, features : Path
         Store to read; folder to write, see ``tclr.schemas.features``.
-    encoder : LoadedEncoder
-        The encoder.
+    encoder : LoadedEncoder or None
+        The encoder; it is not run where no column needs it.
     config : EmbedConfig
         Settings.
     au_model : Path, optional
@@ -262,21 +139,31 @@ def embed(
     Raises
     ------
     StoreError, ModelError
-        If the store or head cannot be read, or the head does not belong to the encoder.
+        If the store or head cannot be read, the head does not belong to the encoder, or there is no such column.
+    SettingError
+        If an encoder is needed and there is none.
     OutputError
         If the folder cannot be written or holds features of other clips.
     """
     with Store(store_path) as store:
-        source = choose_au_source(store, encoder, au_model)
+        source = choose_au_source(store, au_model, config.smooth_s)
+        if source.head is not None and encoder is not None:
+            source.head.check_encoder(encoder)
         labelled_aus = sorted({name for info in store.clips for name in store.names(info, "au")})
         schema = features_schema(
             source.au_names,
             labelled_aus,
-            encoder.embedding_dim,
+            encoder.embedding_dim if encoder else 0,
             blendshapes=_wants_blendshapes(store, config),
             files=any("source_name" in store.fields(info) for info in store.clips),
+            intensity_aus=source.intensity_aus,
+            embedding=config.embedding,
         )
-        schema = with_pandas_types(schema)
+        schema = with_pandas_types(_chosen(schema, config))
+        if not _needs_encoder(schema, source):
+            encoder = None
+        elif encoder is None:
+            raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
         _check_others(features, store.clips)
         done, skipped, total = 0, 0, sum(info.n_frames for info in store.clips)
         for info in store.clips:
@@ -290,6 +177,22 @@ def embed(
             done += info.n_frames
             progress(done, total)
     return EmbedResult(features, total, len(store.clips), skipped, len(schema) + 1, source.name)
+
+
+def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:
+    """Return the schema with the columns that were asked for, and the keys, in its own order."""
+    patterns = [pattern.strip() for pattern in config.columns.split(",") if pattern.strip()]
+    if not patterns:
+        return schema
+    chosen = {*choose_columns(patterns, schema.names), *KEYS}
+    return pa.schema([field for field in schema if field.name in chosen])
+
+
+def _needs_encoder(schema: pa.Schema, source: AuSource) -> bool:
+    """Tell whether a column holds what the encoder, or a head behind it, gives."""
+    predicted = {name + ending for name in source.au_names for ending in ("", "_c", "_r")}
+    from_head = source.head is not None and not predicted.isdisjoint(schema.names)
+    return from_head or any(name == EMBEDDING or name.startswith(f"{EMBEDDING}_") for name in schema.names)
 
 
 def _wants_blendshapes(store: Store, config: EmbedConfig) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,16 +55,32 @@ def list_files(path: Path) -> list[tuple[str, Path]]:
 
 def _origin(metadata: dict[str, Any]) -> str:
     """Return what must be the same in all files of a folder, as text."""
-    encoder = metadata.get("encoder", {}).get("digest")
-    return json.dumps([encoder, metadata.get("au_source"), metadata.get("columns")])
+    encoder = (metadata.get("encoder") or {}).get("digest")
+    return json.dumps([encoder, *(metadata.get(name) for name in ("au_source", "au_smooth_s", "columns"))])
 
 
-def _choose_columns(patterns: Iterable[str], known: Sequence[str]) -> list[str]:
+def _brief(names: Sequence[str]) -> str:
+    """Return names in order, of numbered embeddings and of blendshapes only the first and the last."""
+    brief = []
+    for prefix, group in itertools.groupby(sorted(names), lambda name: re.match("(?:emb_|bs_)?", name)[0]):  # type: ignore[index]
+        members = list(group)
+        brief += [members[0], "...", members[-1]] if prefix and len(members) > 2 else members
+    return ", ".join(brief).replace(", ..., ", " ... ")
+
+
+def choose_columns(patterns: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Return the columns that names or patterns, as ``AU*``, ask for, in their order.
+
+    Raises
+    ------
+    StoreError
+        If a pattern fits none; ``subject`` is no column of a file, and fits.
+    """
     chosen: list[str] = []
     for pattern in patterns:
         found = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
         if not found and pattern != "subject":
-            raise StoreError(f"Unknown column {pattern!r}. Known columns: {', '.join(sorted(known))}.")
+            raise StoreError(f"Unknown column {pattern!r}. Known columns: {_brief(known)}.")
         chosen += [name for name in found if name not in chosen]
     return chosen
 
@@ -95,7 +113,7 @@ def load(path: str | Path, columns: Iterable[str] | None = None, subjects: Itera
         if unknown := sorted(set(wanted) - set(known)):
             raise StoreError(f"Unknown subject {unknown[0]!r} in {path}. Known subjects: {', '.join(known)}.")
         files = [(subject, file) for subject, file in files if subject in wanted]
-    names = None if columns is None else _choose_columns(columns, read_schema(files[0][1]).names)
+    names = None if columns is None else choose_columns(columns, read_schema(files[0][1]).names)
     tables = []
     for subject, file in files:
         table = read_table(file, names)

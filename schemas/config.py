@@ -277,6 +277,19 @@ class EmbedConfig(Settings):
 
     batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
     blendshapes: bool = Field(False, description="Add the 52 blendshape columns bs_<name>.")
+    embedding: Literal["wide", "list", "none"] = Field(
+        "wide", description="A column a dimension (emb_000), one column of lists (emb), or no embedding."
+    )
+    columns: str = Field(
+        "", description="Columns to write, names or patterns with commas between, as frame,AU*,pitch; none: all."
+    )
+    smooth_s: float | None = Field(
+        None,
+        ge=0,
+        description="Smooth AU predictions over time: the Gaussian's standard deviation in seconds; not given: as "
+        "the head does.",
+        json_schema_extra={"flag": "smooth"},
+    )
     seed: int = Field(0, ge=0, description="Seed of the random encoder (the same as in fit-au).")
 
 

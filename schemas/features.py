@@ -8,7 +8,8 @@ Layout
 ------
 ``FEATURES/subject=<id>/<clip>.parquet``; ``pandas.read_parquet(FEATURES)`` gives one row a frame. Every source frame
 keeps its row; without a face its numbers are null, its labels stay. All files of a folder have the same columns:
-those of ``features_schema``, and ``subject`` from the folder's name.
+those of ``features_schema``, or the chosen ones of them and ``KEYS``, and ``subject`` from the folder's name.
+Intensities have OpenFace's names, ``AU01_r``.
 
 Each file carries, under the metadata key ``tclr``, the format and its version, where the AU predictions come from
 (``au_source``), encoder and head digests, and the settings of all stages, as JSON.
@@ -17,6 +18,7 @@ Each file carries, under the metadata key ``tclr``, the format and its version, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pyarrow as pa
 
@@ -24,6 +26,10 @@ from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 
 FORMAT = "tclr-features"
 FORMAT_VERSION = 1
+EMBEDDING = "emb"
+"""Name of the embedding as one column of lists."""
+KEYS = ("clip", "frame", "timestamp")
+"""Columns that every file has, whatever was chosen: which frame a row is, and when."""
 
 
 def embedding_columns(embedding_dim: int) -> list[str]:
@@ -48,6 +54,8 @@ def features_schema(
     *,
     blendshapes: bool,
     files: bool = False,
+    intensity_aus: Sequence[str] = (),
+    embedding: Literal["wide", "list", "none"] = "wide",
 ) -> pa.Schema:
     """Return the columns of a features file.
 
@@ -63,6 +71,10 @@ def features_schema(
         Add the 52 blendshape columns.
     files : bool
         Add the file name, for sources of still images.
+    intensity_aus : sequence of str
+        AUs whose intensity is predicted.
+    embedding : str
+        ``wide``: a column a dimension, ``emb_000``; ``list``: one column ``emb`` of lists; ``none``.
 
     Returns
     -------
@@ -88,8 +100,12 @@ def features_schema(
         fields.append(_field("file", pa.string(), "", "File name of a still image"))
     fields += [_field(name, single, "0..1", f"Probability of {name}") for name in au_names]
     fields += [_field(f"{name}_c", pa.int8(), "0/1", f"{name} at the threshold of its source") for name in au_names]
+    fields += [_field(f"{name}_r", single, "0..5", f"Intensity of {name}") for name in intensity_aus]
     fields += [_field(f"{name}_true", pa.int8(), "0/1", f"Label of {name}") for name in labelled_aus]
-    fields += [_field(name, single, "", "Embedding") for name in embedding_columns(embedding_dim)]
+    if embedding == "wide":
+        fields += [_field(name, single, "", "Embedding") for name in embedding_columns(embedding_dim)]
+    elif embedding == "list":
+        fields.append(_field(EMBEDDING, pa.list_(single, embedding_dim), "", "Embedding"))
     if blendshapes:
         fields += [_field(name, single, "0..1", "Blendshape of mediapipe") for name in blendshape_columns()]
     return pa.schema(fields)

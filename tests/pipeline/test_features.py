@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tclr.pipeline.embed import with_pandas_types
 from tclr.pipeline.features import load
+from tclr.pipeline.features_table import with_pandas_types
 from tclr.pipeline.parquet import write_table
 from tclr.schemas.errors import StoreError
 from tclr.schemas.features import FORMAT, FORMAT_VERSION, features_schema
