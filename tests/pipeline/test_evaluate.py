@@ -196,15 +196,17 @@ def test_curve_uses_that_share_of_the_training_subjects_and_ends_in_the_table(wr
 
 def test_nothing_of_a_fold_depends_on_its_test_labels(store, encoder, done, tmp_path):
     other = shutil.copytree(store, tmp_path / "other")
-    rng = np.random.default_rng(0)
-    change(other, lambda clip, _: clip["au"].write_direct(rng.permutation(clip["au"][:])), FOLDS["1"])
-    before, after = done[1]["encoder"], evaluate(other, encoder, methods=["encoder"])[1]["encoder"]
-    first = before.outcomes.fold == 0
-    assert (before.outcomes.label[first] != after.outcomes.label[first]).any()
-    assert after.thresholds["1"] == before.thresholds["1"]
-    np.testing.assert_array_equal(after.outcomes.probability[first], before.outcomes.probability[first])
-    np.testing.assert_array_equal(after.outcomes.decision[first], before.outcomes.decision[first])
-    assert after.thresholds["2"] != before.thresholds["2"]  # there they are training labels
+    rare = np.repeat((np.arange(20) == 11)[:, None], 2, axis=1).astype(np.int8)  # no threshold stays the best one
+    change(other, lambda clip, _: clip["au"].write_direct(rare), FOLDS["1"])
+    changed = evaluate(other, encoder, methods=["landmarks", "encoder"])[1]
+    for method, after in changed.items():
+        before = done[1][method]
+        first = before.outcomes.fold == 0
+        assert (before.outcomes.label[first] != after.outcomes.label[first]).any()
+        assert after.thresholds["1"] == before.thresholds["1"]
+        np.testing.assert_array_equal(after.outcomes.probability[first], before.outcomes.probability[first])
+        np.testing.assert_array_equal(after.outcomes.decision[first], before.outcomes.decision[first])
+        assert after.thresholds["2"] != before.thresholds["2"]  # there they are training labels
 
 
 def test_heads_are_fitted_on_training_subjects_only(store, encoder, monkeypatch):
