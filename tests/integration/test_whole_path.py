@@ -1,6 +1,7 @@
 """The whole path at a tiny size, through the command line, on clips made here; and the same on the shared data."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,15 @@ def test_report_is_one_page_without_outside_links(work):
     assert page.count("data:image/jpeg;base64,") >= 8 and "Ranking accuracy" in page and "Plotly.newPlot" in page
     own = page.replace(get_plotlyjs(), "")
     assert len(own) < len(page) and "://" not in own.replace("http://www.w3.org", "")
+
+
+def test_analysis_script_runs_on_the_features(work, tmp_path):
+    script = Path(__file__).resolve().parents[2] / "docs/analysis.py"
+    environment = os.environ | {"TCLR_FEATURES": str(work / "features"), "TCLR_OUT": str(tmp_path), "MPLBACKEND": "Agg"}
+    subprocess.run([sys.executable, script], env=environment, check=True)
+    subjects = pd.read_csv(tmp_path / "subjects.csv")
+    assert subjects.groupby("subject")["observed_s"].first().tolist() == pytest.approx([1.6, 1.6])  # 40 frames at 25/s
+    assert (tmp_path / "timeline.png").is_file() and not (tmp_path / "groups.csv").exists()
 
 
 def test_commands_refuse_what_does_not_fit(work, tmp_path):

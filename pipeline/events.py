@@ -1,0 +1,210 @@
+"""Events in AU curves: when an action begins (onset), is strongest (apex) and ends (offset), and how often it comes.
+
+A curve is a column of the features (a probability, 0..1) or any other column that rises with the action, such as an
+intensity. Frames without a value are frames at which nobody looked: they neither begin nor end an action. Tables go
+in and out as pandas; a row in is a frame, a row out is an event.
+
+Sources: onset, apex and offset are FACS's terms (Ekman, Friesen and Hager, 2002); two thresholds with hysteresis are
+Canny's (1986, section VI-D), in time instead of along a contour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tclr.schemas.errors import InputError, SettingError
+
+CLIP_KEYS = ["subject", "clip"]
+EVENT_DTYPES = {
+    **dict.fromkeys([*CLIP_KEYS, "au"], "str"),
+    **dict.fromkeys(["onset_s", "apex_s", "offset_s", "duration_s"], "float64"),
+    **dict.fromkeys(["onset_frame", "apex_frame", "offset_frame", "n_frames"], "int64"),
+    **dict.fromkeys(["peak", "mean"], "float64"),
+    **dict.fromkeys(["onset_cut", "offset_cut"], "bool"),
+}
+"""Columns of a table of events, in order."""
+LONGEST_BREAK_STEPS = 1.5
+"""Steps between frames that are never a gap, however slow the clip; chosen by us: one frame is missing from 2 on."""
+
+Thresholds = float | Mapping[str, float]
+"""One for all columns, or one a column."""
+
+
+def detect_events(
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    *,
+    high: Thresholds = 0.5,
+    low: Thresholds = 0.3,
+    min_duration_s: float = 0.1,
+    max_gap_s: float = 0.2,
+) -> pd.DataFrame:
+    """Find the events of each column in each clip.
+
+    An event is a stretch of frames that all reach ``low``, and of which one at least reaches ``high``.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        One row a frame, with ``subject``, ``clip``, ``frame``, ``timestamp`` (s) and the columns, as
+        ``tclr.pipeline.features.load`` gives it; where ``track`` is there, too, no event outlasts a track.
+    columns : sequence of str
+        Curves, as ``["AU06", "AU12"]``; null where there is no face.
+    high, low : float or mapping of str to float
+        Thresholds, in the columns' unit.
+    min_duration_s : float
+        Shorter events are left out, in seconds.
+    max_gap_s : float
+        Where frames with a value are further apart, in seconds, the event ends: missing rows and null values are
+        the same. One and a half times the clip's median step is never a gap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an event, by subject, clip, AU and time. ``onset_s``, ``apex_s``, ``offset_s``: time of its first, its
+        highest (the first of them) and its last frame; ``duration_s``: from onset to offset, and one frame's step;
+        ``onset_frame``, ``apex_frame``, ``offset_frame``: as the table numbers them; ``peak`` and ``mean`` of the
+        curve; ``onset_cut``, ``offset_cut``: nobody saw it begin or end, as the clip does, or the face was missing.
+
+    Raises
+    ------
+    InputError
+        If the table lacks a column.
+    SettingError
+        If a column has no threshold, or ``low`` is above ``high``.
+    """
+    levels = {name: _parse_levels(name, high, low) for name in columns}
+    rows = [
+        {**dict(zip(CLIP_KEYS, key, strict=True)), "au": name, **event}
+        for key, name, stretch, step_s in _stretches(table, columns, max_gap_s)
+        for event in _find(stretch, name, *levels[name], step_s)
+        if event["duration_s"] >= min_duration_s - 1e-9
+    ]
+    return pd.DataFrame(rows, columns=list(EVENT_DTYPES)).astype(EVENT_DTYPES)
+
+
+def summarise_events(
+    events: pd.DataFrame,
+    table: pd.DataFrame,
+    columns: Sequence[str],
+    *,
+    by: Sequence[str] = ("subject",),
+    max_gap_s: float = 0.2,
+) -> pd.DataFrame:
+    """Count the events of each column against the time in which it could be seen.
+
+    Parameters
+    ----------
+    events : pandas.DataFrame
+        See ``detect_events``.
+    table, columns, max_gap_s
+        What the events were detected in, and with.
+    by : sequence of str
+        What a row stands for: ``("subject",)`` or ``("subject", "clip")``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a group and AU, also where there is no event: ``observed_s``: seconds with a value; ``n_events``;
+        ``events_per_min``; ``share_active``: share of the observed time, 0..1; ``mean_duration_s`` and ``mean_peak``,
+        null without an event.
+
+    Raises
+    ------
+    InputError
+        If the table lacks a column.
+    """
+    keys = [*by, "au"]
+    seen = pd.DataFrame(
+        [
+            {**dict(zip(CLIP_KEYS, key, strict=True)), "au": name, "observed_s": _length_s(stretch, step_s)}
+            for key, name, stretch, step_s in _stretches(table, columns, max_gap_s)
+        ],
+        columns=[*CLIP_KEYS, "au", "observed_s"],
+    )
+    everyone = table[list(by)].drop_duplicates().astype(str).merge(pd.DataFrame({"au": list(columns)}), how="cross")
+    found = events.groupby(keys).agg(
+        n_events=("peak", "size"),
+        active_s=("duration_s", "sum"),
+        mean_duration_s=("duration_s", "mean"),
+        mean_peak=("peak", "mean"),
+    )
+    summary = everyone.join(seen.groupby(keys)["observed_s"].sum(), on=keys).join(found, on=keys)
+    counted = {"observed_s": 0.0, "n_events": 0, "active_s": 0.0}
+    summary = summary.fillna(counted).astype({name: type(zero) for name, zero in counted.items()})
+    observed_s = summary["observed_s"].where(summary["observed_s"] > 0)
+    summary["events_per_min"] = 60 * summary["n_events"] / observed_s
+    summary["share_active"] = summary["active_s"] / observed_s
+    order = ["observed_s", "n_events", "events_per_min", "share_active", "mean_duration_s", "mean_peak"]
+    return summary.sort_values(keys, ignore_index=True)[[*keys, *order]]
+
+
+def _parse_levels(name: str, high: Thresholds, low: Thresholds) -> tuple[float, float]:
+    levels = []
+    for kind, given in (("high", high), ("low", low)):
+        if isinstance(given, Mapping) and name not in given:
+            raise SettingError(f"Expected a threshold {kind!r} for {name}, but got only {', '.join(sorted(given))}.")
+        levels.append(float(given[name] if isinstance(given, Mapping) else given))
+    if levels[1] > levels[0]:
+        raise SettingError(f"Expected low <= high, but got low {levels[1]:g} and high {levels[0]:g} for {name}.")
+    return levels[0], levels[1]
+
+
+def _stretches(
+    table: pd.DataFrame, columns: Sequence[str], max_gap_s: float
+) -> Iterator[tuple[tuple[str, ...], str, pd.DataFrame, float]]:
+    """Yield (subject and clip, column, its rows up to the next gap, the clip's median step in s)."""
+    if missing := sorted({*CLIP_KEYS, "frame", "timestamp", *columns} - set(table.columns)):
+        raise InputError(
+            f"Expected a table with column {missing[0]!r}, but got {', '.join(map(str, table.columns[:12]))}. "
+            "Load it with tclr.pipeline.features.load."
+        )
+    read = [name for name in (*CLIP_KEYS, "frame", "timestamp", "track", *columns) if name in table]
+    for key, clip in table[read].groupby(CLIP_KEYS, observed=True):
+        clip = clip.sort_values("timestamp", kind="stable")
+        step_s = float(np.median(np.diff(clip["timestamp"]))) if len(clip) > 1 else 0.0
+        limit_s = max(max_gap_s, LONGEST_BREAK_STEPS * step_s)
+        for name in columns:
+            rows = clip[clip[name].notna()]
+            cut = np.diff(rows["timestamp"]) > limit_s
+            if "track" in rows:
+                track = rows["track"].fillna(-1).to_numpy()
+                cut |= track[1:] != track[:-1]
+            for start, stop in pairwise([0, *(np.flatnonzero(cut) + 1), len(rows)]):
+                if stop > start:
+                    yield tuple(map(str, key)), name, rows.iloc[start:stop], step_s
+
+
+def _length_s(rows: pd.DataFrame, step_s: float) -> float:
+    """Return how long rows last: each frame until the next, the last one a median step."""
+    return float(rows["timestamp"].iloc[-1] - rows["timestamp"].iloc[0] + step_s)
+
+
+def _find(stretch: pd.DataFrame, name: str, high: float, low: float, step_s: float) -> Iterator[dict[str, Any]]:
+    """Yield the events of a stretch."""
+    values = stretch[name].to_numpy(float)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], values >= low, [False]])))
+    for start, stop in edges.reshape(-1, 2):
+        if values[start:stop].max() < high:
+            continue
+        event = stretch.iloc[start:stop]
+        apex = event.iloc[int(np.argmax(values[start:stop]))]
+        yield {
+            "onset_s": event["timestamp"].iloc[0],
+            "apex_s": apex["timestamp"],
+            "offset_s": event["timestamp"].iloc[-1],
+            "duration_s": _length_s(event, step_s),
+            "onset_frame": event["frame"].iloc[0],
+            "apex_frame": apex["frame"],
+            "offset_frame": event["frame"].iloc[-1],
+            "n_frames": stop - start,
+            "peak": values[start:stop].max(),
+            "mean": values[start:stop].mean(),
+            "onset_cut": start == 0,
+            "offset_cut": stop == len(values),
+        }
