@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from tclr.cli.main import cli
-from tclr.pipeline import evaluate as evaluate_module
+from tclr.pipeline import fold_predictions
 from tclr.pipeline.blendshape_aus import MAPPED_AUS, predict_from_blendshapes
 from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
-from tclr.pipeline.evaluate import METHODS, Evaluation, check_encoder, predict_fitted
+from tclr.pipeline.evaluate import METHODS, Evaluation, check_encoder
+from tclr.pipeline.fold_predictions import predict_fitted
 from tclr.pipeline.folds import FoldedData
 from tclr.pipeline.label_curve import CurvePoint, draw_subsets, summarise_points
 from tclr.pipeline.labelled import landmark_rows
@@ -210,13 +211,13 @@ def test_nothing_of_a_fold_depends_on_its_test_labels(store, encoder, done, tmp_
 
 
 def test_heads_are_fitted_on_training_subjects_only(store, encoder, monkeypatch):
-    fit_head, fitted = evaluate_module.fit_head, []
+    fit_head, fitted = fold_predictions.fit_head, []
 
     def watched(frames, *arguments, **keywords):
         fitted.append(set(frames.subjects.tolist()))
         return fit_head(frames, *arguments, **keywords)
 
-    monkeypatch.setattr(evaluate_module, "fit_head", watched)
+    monkeypatch.setattr(fold_predictions, "fit_head", watched)
     evaluate(store, encoder, methods=["landmarks", "encoder"], config=EvaluateConfig(label_shares="30", label_seeds=1))
     everyone = {name for names in FOLDS.values() for name in names}
     assert fitted[:3] == [everyone - set(names) for names in FOLDS.values()]
@@ -376,7 +377,7 @@ def test_what_is_finished_survives_a_failure_of_a_later_row(store, encoder, tmp_
     def fail(*arguments, **keywords):
         raise ModelError("expected a head, but the disk is on fire")
 
-    monkeypatch.setattr(evaluate_module, "fit_head", fail)
+    monkeypatch.setattr(fold_predictions, "fit_head", fail)
     arguments = ["evaluate", store, "--protocol", "bp4d-3fold", "--encoder", encoder, "--json", tmp_path / "e.json"]
     result = CliRunner().invoke(cli, [*map(str, arguments), "--resamples", "5"])
     assert isinstance(result.exception, ModelError)
