@@ -22,16 +22,16 @@ def command(features: Path, store: Path, port: int, no_browser: bool) -> None:
     Example:
       tclr view features/ --store store/
     """
-    import webbrowser
+    from contextlib import nullcontext
 
+    from tclr.pipeline.viewer.browser import opened_in_browser
     from tclr.pipeline.viewer.clips import ViewerClips
     from tclr.pipeline.viewer.server import ViewerServer
 
     with ViewerServer(ViewerClips(features, store), port) as server:
         click.echo(f"Viewer: {server.url}  (Ctrl-C ends it)")
-        if not no_browser:
-            webbrowser.open(server.url)
         try:
-            server.serve_forever()
+            with nullcontext() if no_browser else opened_in_browser(server.url):
+                server.serve_forever()
         except KeyboardInterrupt:
             click.echo("Ended.")

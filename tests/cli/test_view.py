@@ -1,0 +1,69 @@
+import stat
+import threading
+import webbrowser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from click.testing import CliRunner
+
+from tclr.cli.view import command
+from tclr.pipeline.viewer import clips, server
+
+
+@pytest.fixture
+def view(monkeypatch):
+    """Return a function that runs the command and gives its result and what the browser was told, with the page."""
+    served, told = threading.Event(), []
+
+    def open_browser(url):
+        page = Path(unquote(urlsplit(url).path))
+        told.append((url, page, page.read_text(), stat.S_IMODE(page.stat().st_mode)))
+        served.set()
+
+    class Server:
+        url = "http://127.0.0.1:1/a-secret-token/"
+
+        def __init__(self, clips, port):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def serve_forever(self):
+            served.wait(self.patience)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(clips, "ViewerClips", lambda *paths: None)
+    monkeypatch.setattr(server, "ViewerServer", Server)
+    monkeypatch.setattr(webbrowser, "open", open_browser)
+
+    def run(*options, patience):
+        Server.patience = patience
+        return CliRunner().invoke(command, ["features", "--store", "store", *options]), told
+
+    return run
+
+
+def test_browser_is_given_a_page_of_this_user_not_the_token(view):
+    result, told = view(patience=10)
+    assert result.exit_code == 0 and result.output.endswith("Ended.\n")
+    ((url, page, text, mode),) = told
+    assert url.startswith("file:///") and "a-secret-token" not in url
+    assert 'content="0; url=http://127.0.0.1:1/a-secret-token/"' in text and mode == 0o600
+    assert not page.parent.exists()
+
+
+def test_no_browser_is_opened_if_none_is_asked_for(view):
+    result, told = view("--no-browser", patience=0.05)
+    assert result.exit_code == 0 and "http://127.0.0.1:1/a-secret-token/" in result.output and told == []
+
+
+def test_temporary_folder_that_cannot_be_written_is_one_clear_error(view, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    result, told = view(patience=0)
+    assert type(result.exception).__name__ == "OutputError" and told == []
+    assert "Set TMPDIR, or use --no-browser." in str(result.exception)
