@@ -11,6 +11,7 @@ import hmac
 import json
 import re
 import secrets
+import sys
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -105,6 +106,11 @@ class ViewerServer(ThreadingHTTPServer):
         """Close the socket and the store."""
         super().server_close()
         self.clips.close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that went away in the middle of a request; report all else."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def get(self, path: str) -> Answer:
         """Answer a GET of a path below the token."""

@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -248,6 +249,36 @@ def test_clips_that_the_store_lacks_are_counted(make_store, features, tmp_path):
 def test_taken_port_is_one_clear_error(server, stored, features):
     with pytest.raises(OutputError, match="Expected a free port of 127.0.0.1, but cannot use"):
         ViewerServer(ViewerClips(features, stored), server.server_port)
+
+
+@pytest.fixture
+def idle_server(stored, features):
+    """A server that nothing runs: a test handles the request itself, in its own thread."""
+    with ViewerServer(ViewerClips(features, stored)) as server:
+        yield server
+
+
+def handle_next(server):
+    server.process_request_thread(*server.get_request())
+
+
+def test_browser_that_drops_a_request_is_no_error(idle_server, capsys):
+    client = socket.create_connection(("127.0.0.1", idle_server.server_port), timeout=10)
+    client.sendall(b"GET /")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() resets
+    client.close()
+    handle_next(idle_server)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_error_of_our_own_is_still_told(idle_server, monkeypatch, capsys):
+    monkeypatch.setattr(idle_server, "get", lambda path: 1 / 0)
+    with socket.create_connection(("127.0.0.1", idle_server.server_port), timeout=10) as client:
+        client.sendall(
+            f"GET /{idle_server.token}/ HTTP/1.1\r\nHost: 127.0.0.1:{idle_server.server_port}\r\n\r\n".encode()
+        )
+        handle_next(idle_server)
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_command_prints_the_address_serves_and_ends_on_ctrl_c(stored, features):
