@@ -74,12 +74,28 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     Raises
     ------
     StoreError
-        If the folder has none.
+        If the folder has none, or a line is no JSON object with an ``epoch``.
     """
     path = run / "log.jsonl"
     if not path.is_file():
         raise StoreError(f"Expected a run of 'tclr pretrain' with log.jsonl, but found none in {run}.")
-    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    return [
+        _epoch(line, f"line {n} of {path}") for n, line in enumerate(path.read_bytes().splitlines(), 1) if line.strip()
+    ]
+
+
+def _epoch(text: bytes, place: str) -> dict[str, Any]:
+    """Return one line of the log."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        line = None
+    if not isinstance(line, dict) or not isinstance(line.get("epoch"), int):
+        raise StoreError(
+            f"Expected a JSON object with the number of an epoch, but got {text[:60].decode(errors='replace')!r} in "
+            f"{place}. Remove the line, or leave out --run."
+        )
+    return line
 
 
 def _failures(root: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tclr.pipeline.report import write_report
+from tclr.pipeline.report.page import read_log
 from tclr.schemas.errors import StoreError
 
 
@@ -96,3 +97,13 @@ def test_store_alone_makes_a_page(stored, tmp_path):
 def test_run_without_a_log_is_one_clear_error(stored, tmp_path):
     with pytest.raises(StoreError, match=r"Expected a run of 'tclr pretrain' with log.jsonl, but found none in"):
         write_report(stored, tmp_path / "page.html", run=tmp_path)
+
+
+@pytest.mark.parametrize("line", [b'{"epoch": 2, "val_l', b'{"val_loss": 1}', b'{"epoch": "2"}', b"[2]", b"\xff\xfe"])
+def test_damaged_line_of_the_log_is_one_clear_error(tmp_path, line):
+    (tmp_path / "log.jsonl").write_bytes(b'{"epoch": 1}\n\n' + line + b"\n")
+    with pytest.raises(
+        StoreError, match=r"Expected a JSON object .*, but got '.*' in line 3 of .*log\.jsonl\."
+    ) as caught:
+        read_log(tmp_path)
+    assert "\n" not in str(caught.value)
