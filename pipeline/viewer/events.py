@@ -11,6 +11,8 @@ from tclr.pipeline.viewer.clips import ViewerClips
 from tclr.schemas.errors import InputError
 
 COLUMNS = ("subject", "clip", "AU", "start_s", "end_s", "start_frame", "end_frame", "note")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What makes a spreadsheet take a cell for a formula; source: OWASP, CSV injection."""
 
 
 class Event(BaseModel):
@@ -60,7 +62,8 @@ def events_csv(events: list[Event], clips: ViewerClips) -> str:
     """Return one line an event: ``subject, clip, AU, start_s, end_s, start_frame, end_frame, note``.
 
     Times are those of the first and the last frame, in seconds from the clip's start; frames are numbers of the
-    source; both ends belong to the event. Sorted by clip and start.
+    source; both ends belong to the event. A note that a spreadsheet would take for a formula begins with ``'``.
+    Sorted by clip and start.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
@@ -70,5 +73,6 @@ def events_csv(events: list[Event], clips: ViewerClips) -> str:
         seconds, frames = times[event.clip]
         info = clips.infos[event.clip]
         span = (f"{seconds[event.start]:.4f}", f"{seconds[event.end]:.4f}", frames[event.start], frames[event.end])
-        writer.writerow((info.subject, info.clip, event.au, *span, event.note))
+        note = f"'{event.note}" if event.note.startswith(FORMULA_STARTS) else event.note
+        writer.writerow((info.subject, info.clip, event.au, *span, note))
     return out.getvalue()

@@ -196,6 +196,15 @@ def test_events_come_back_as_csv_with_times_and_frames_of_the_source(server):
     assert post_events(server, [])[1].count(b"\n") == 1
 
 
+def test_note_cannot_become_a_formula_in_a_spreadsheet(server):
+    dangerous = ["=HYPERLINK(1)", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1"]
+    harmless = ["", "a = b", "1-2", "'=1"]
+    events = [{"clip": 0, "au": "AU01", "start": 0, "end": 0, "note": note} for note in dangerous + harmless]
+    _, content = post_events(server, events)
+    notes = [row["note"] for row in csv.DictReader(io.StringIO(content.decode(), newline=""))]
+    assert notes == [f"'{note}" for note in dangerous] + harmless
+
+
 @pytest.mark.parametrize(
     ("events", "message"),
     [
