@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from tclr.cli.main import cli
-from tclr.pipeline import evaluate as evaluate_module
+from tclr.pipeline import fold_predictions
 from tclr.pipeline.blendshape_aus import MAPPED_AUS, predict_from_blendshapes
 from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
-from tclr.pipeline.evaluate import METHODS, Evaluation, check_encoder, predict_fitted
+from tclr.pipeline.evaluate import METHODS, Evaluation, check_encoder
+from tclr.pipeline.fold_predictions import predict_fitted
 from tclr.pipeline.folds import FoldedData
 from tclr.pipeline.label_curve import CurvePoint, draw_subsets, summarise_points
 from tclr.pipeline.labelled import landmark_rows
@@ -196,25 +197,27 @@ def test_curve_uses_that_share_of_the_training_subjects_and_ends_in_the_table(wr
 
 def test_nothing_of_a_fold_depends_on_its_test_labels(store, encoder, done, tmp_path):
     other = shutil.copytree(store, tmp_path / "other")
-    rng = np.random.default_rng(0)
-    change(other, lambda clip, _: clip["au"].write_direct(rng.permutation(clip["au"][:])), FOLDS["1"])
-    before, after = done[1]["encoder"], evaluate(other, encoder, methods=["encoder"])[1]["encoder"]
-    first = before.outcomes.fold == 0
-    assert (before.outcomes.label[first] != after.outcomes.label[first]).any()
-    assert after.thresholds["1"] == before.thresholds["1"]
-    np.testing.assert_array_equal(after.outcomes.probability[first], before.outcomes.probability[first])
-    np.testing.assert_array_equal(after.outcomes.decision[first], before.outcomes.decision[first])
-    assert after.thresholds["2"] != before.thresholds["2"]  # there they are training labels
+    rare = np.repeat((np.arange(20) == 11)[:, None], 2, axis=1).astype(np.int8)  # no threshold stays the best one
+    change(other, lambda clip, _: clip["au"].write_direct(rare), FOLDS["1"])
+    changed = evaluate(other, encoder, methods=["landmarks", "encoder"])[1]
+    for method, after in changed.items():
+        before = done[1][method]
+        first = before.outcomes.fold == 0
+        assert (before.outcomes.label[first] != after.outcomes.label[first]).any()
+        assert after.thresholds["1"] == before.thresholds["1"]
+        np.testing.assert_array_equal(after.outcomes.probability[first], before.outcomes.probability[first])
+        np.testing.assert_array_equal(after.outcomes.decision[first], before.outcomes.decision[first])
+        assert after.thresholds["2"] != before.thresholds["2"]  # there they are training labels
 
 
 def test_heads_are_fitted_on_training_subjects_only(store, encoder, monkeypatch):
-    fit_head, fitted = evaluate_module.fit_head, []
+    fit_head, fitted = fold_predictions.fit_head, []
 
     def watched(frames, *arguments, **keywords):
         fitted.append(set(frames.subjects.tolist()))
         return fit_head(frames, *arguments, **keywords)
 
-    monkeypatch.setattr(evaluate_module, "fit_head", watched)
+    monkeypatch.setattr(fold_predictions, "fit_head", watched)
     evaluate(store, encoder, methods=["landmarks", "encoder"], config=EvaluateConfig(label_shares="30", label_seeds=1))
     everyone = {name for names in FOLDS.values() for name in names}
     assert fitted[:3] == [everyone - set(names) for names in FOLDS.values()]
@@ -374,7 +377,7 @@ def test_what_is_finished_survives_a_failure_of_a_later_row(store, encoder, tmp_
     def fail(*arguments, **keywords):
         raise ModelError("expected a head, but the disk is on fire")
 
-    monkeypatch.setattr(evaluate_module, "fit_head", fail)
+    monkeypatch.setattr(fold_predictions, "fit_head", fail)
     arguments = ["evaluate", store, "--protocol", "bp4d-3fold", "--encoder", encoder, "--json", tmp_path / "e.json"]
     result = CliRunner().invoke(cli, [*map(str, arguments), "--resamples", "5"])
     assert isinstance(result.exception, ModelError)
