@@ -64,11 +64,15 @@ def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> None:
       tclr fit-au store/ --encoder run/ -o au.safetensors
       tclr fit-au store/ --encoder run/ -o au.safetensors --head mlp --loss asymmetric --smooth 0.1
     """
-    from tclr.cli.progress import progress_bar
+    from tclr.cli.progress import make_progress
     from tclr.pipeline.encoder import load_encoder
     from tclr.pipeline.fit_au import fit_au as fit
 
-    with progress_bar("Embedding", "frames") as progress, progress_bar("Fitting", "steps") as fit_progress:
+    with make_progress("steps") as display:
+        bars = [display.add_task(description, total=None) for description in ("Reading frames", "Fitting")]
+        progress, fit_progress = (
+            lambda done, total, bar=bar: display.update(bar, completed=done, total=total) for bar in bars
+        )
         loaded = load_encoder(encoder, seed=fit_au.seed)
         result = fit(store, loaded, out, fit_au, progress=progress, fit_progress=fit_progress)
     _show(result)

@@ -34,6 +34,8 @@ def test_every_option_that_a_document_names_exists():
 
     settings = [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, config.Settings)]
     known = {f"--{name.replace('_', '-')}" for kind in settings for name in kind.model_fields}
+    extras = [field.json_schema_extra for kind in settings for field in kind.model_fields.values()]
+    known |= {f"--{extra['flag']}" for extra in extras if extra}
     sources = "\n".join(path.read_text() for path in (ROOT / "cli").glob("*.py"))
     known |= set(re.findall(r'"(--[a-z-]+)', sources))
     spans = {span for path in DOCS for span in re.findall(r"`[^`\n]+`", path.read_text())}
