@@ -5,13 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 
 from tclr.schemas.errors import ClusterError
 
+logger = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT_S = 5
+C = TypeVar("C", Client, LocalCluster)
+
+
+@contextmanager
+def _closing(opened: C) -> Iterator[C]:
+    """Close at the end; the work is done by then, so what goes wrong with that is no failure of it."""
+    try:
+        yield opened
+    finally:
+        try:
+            opened.close()
+        except (OSError, TimeoutError, RuntimeError) as error:
+            logger.warning("Dask could not close %s: %s", type(opened).__name__, error)
 
 
 @contextmanager
@@ -28,7 +44,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
     Raises
     ------
     ClusterError
-        If the scheduler does not answer.
+        If the scheduler does not answer, or no local cluster can be started.
     """
     if scheduler is not None:
         try:
@@ -38,18 +54,23 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
                 f"No Dask scheduler answers at {scheduler!r} ({type(error).__name__}). "
                 "Start one with 'dask scheduler', or leave out --scheduler."
             ) from error
-        with client:
+        with _closing(client):
             yield client
         return
     n_workers = workers or CPU_COUNT
-    with (
-        LocalCluster(
+    try:
+        cluster = LocalCluster(
             n_workers=n_workers,
             threads_per_worker=1,
             processes=True,
             dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,  # what is lost with a worker is told by who waits for it
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+        )
+    except (OSError, TimeoutError, RuntimeError) as error:
+        raise ClusterError(
+            f"Expected to start {n_workers} Dask workers on this machine, but got {type(error).__name__}: {error}. "
+            "Run the same command again, with fewer --workers if the machine is busy."
+        ) from error
+    with _closing(cluster):
+        with _closing(Client(cluster)) as client:
+            yield client
