@@ -1,7 +1,7 @@
 """AU predictions from mediapipe's blendshapes, without any training: a documented FACS mapping.
 
-Each AU is a weighted sum of blendshapes, scaled so that a clear action comes near 1, and clipped to 0..1. The
-weights follow from what each AU's muscle does to the face (Ekman, Friesen and Hager, FACS, 2002) and what ARKit's
+Each AU is a weighted sum of blendshapes, scaled so that a clear action comes near 1, and clipped to 0..1. Which
+blendshapes follows from what each AU's muscle does to the face (Ekman, Friesen and Hager, FACS, 2002) and what ARKit's
 blendshapes of that name describe. Between two or three plausible sums we took the one that ranks better (ROC AUC) on
 40 rendered people; the test sets had no part in it. They rank frames better than they measure. AUs without any
 blendshape that tells them are left out: 11, 13, 16, 19 and 27 have none, and the model that we use never moves
@@ -37,7 +37,7 @@ RULES: dict[str, Rule] = {
     "AU01": Rule({"browInnerUp": 1.0}, "frontalis, inner part, lifts the inner brows"),
     "AU02": Rule({"browOuterUpL/R": 1.6}, "frontalis, outer part, lifts the outer brows"),
     "AU04": Rule({"browDownL/R": 4.0}, "corrugator and depressor draw the brows down and together"),
-    "AU05": Rule({"eyeWideL/R": 2.5}, "levator raises the upper lid"),
+    "AU05": Rule({"eyeWideL/R": 2.5}, "levator palpebrae raises the upper lid"),
     "AU06": Rule(
         {"eyeSquintL/R": 1.2},
         "orbicularis oculi, outer part, narrows the eyes; cheekSquint never moves in this model, so AU06 equals AU07",
@@ -57,11 +57,11 @@ RULES: dict[str, Rule] = {
     "AU24": Rule({"mouthPressL/R": 1.6, "mouthShrugLower": 0.8}, "orbicularis oris presses the lips together"),
     "AU25": Rule(
         {"jawOpen": 4.0, "mouthLowerDownL/R": 1.6},
-        "the lips part when the jaw drops or the lower lip goes down",
+        "depressor labii draws the lower lip down, or the jaw drops: the lips part",
     ),
     "AU26": Rule({"jawOpen": 2.0}, "masseter relaxes, the jaw drops"),
-    "AU28": Rule({"mouthRollLower": 1.2, "mouthRollUpper": 1.2}, "the lips are sucked over the teeth"),
-    "AU43": Rule({"eyeBlinkL/R": 1.2}, "the lids are closed; AU45, a blink, is a short AU43"),
+    "AU28": Rule({"mouthRollLower": 1.2, "mouthRollUpper": 1.2}, "orbicularis oris sucks the lips over the teeth"),
+    "AU43": Rule({"eyeBlinkL/R": 1.2}, "levator palpebrae relaxes, the lids close; AU45, a blink, is a short AU43"),
 }  # fmt: skip
 
 MAPPED_AUS: tuple[str, ...] = tuple(RULES)
