@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +20,9 @@ from tclr.pipeline.files import remove_abandoned, write_json
 from tclr.pipeline.graph import Failure, GraphRun, Progress
 from tclr.pipeline.lock import lock_store
 from tclr.pipeline.manifest import write_manifest
-from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, read_store, subject_path
+from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, scan_store, subject_path
 from tclr.pipeline.sources import Clip, find_clips
-from tclr.pipeline.store import DamageRecord, find_changes
+from tclr.pipeline.store import ClipInfo, DamageRecord, find_changes, known_clips
 
 __all__ = ["PreprocessConfig", "PreprocessResult", "Progress", "preprocess"]
 
@@ -94,7 +94,8 @@ def preprocess(
     for clip in clips:
         subjects[clip.subject].append(clip)
     with lock_store(store) as run:
-        stored = read_store(store)
+        known = known_clips(store)
+        stored, unread = scan_store(store)
         check_others(store, subjects, stored, config)
         write_json(store / "run.json", _run_record(source, clips[0].dataset, config, "running"))
         remove_abandoned(store)
@@ -103,6 +104,8 @@ def preprocess(
             plan_subject(store, subject, its_clips, stored.get(subject, ()), config, suspected.get(subject, ()))
             for subject, its_clips in subjects.items()
         ]
+        for plan in plans:
+            plan.unread = plan.subject in unread
         n_todo = sum(len(plan.todo) for plan in plans)
         progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
         if any(plan.todo or plan.has_new for plan in plans):
@@ -111,6 +114,8 @@ def preprocess(
         _tidy(store, suspected)
         reasons = {failure.name: failure.reason for failure in progress.failures}
         infos = write_manifest(store, clips, reasons)
+        broken = {subject: names for subject, names in known.items() if subject in unread or subject not in stored}
+        progress.failures += _lost(broken, infos, reasons)
         state = "failed" if progress.failures else "done"
         write_json(store / "run.json", _run_record(source, clips[0].dataset, config, state))
     warnings = tuple(Failure(info.name, info.attrs["warning"]) for info in infos if info.attrs["warning"])
@@ -124,6 +129,17 @@ def preprocess(
         tuple(progress.failures),
         warnings,
     )
+
+
+def _lost(known: Mapping[str, Collection[str]], infos: Iterable[ClipInfo], told: Collection[str]) -> list[Failure]:
+    """Return the clips that the last run left in the store and that are no longer there, but those told already."""
+    names = {f"{subject}/{clip}" for subject, clips in known.items() for clip in clips}
+    lost = sorted(names - {info.name for info in infos} - set(told))
+    reason = (
+        "Expected in the store, as its last run left it there, but its file is gone or cannot be read, and this source "
+        "has no clip to make it of. A file that was replaced is kept in old/; run again with the source that has it."
+    )
+    return [Failure(name, reason) for name in lost]
 
 
 def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> None:

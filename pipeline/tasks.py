@@ -6,16 +6,15 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distributed import get_worker
 
 from tclr.pipeline.extract import Rows, extract_clip, plan_segments
-from tclr.pipeline.files import remove_quietly
+from tclr.pipeline.files import remove_quietly, set_aside
 from tclr.pipeline.lock import check_run
-from tclr.pipeline.plan import PreprocessConfig, is_done, part_path, read_infos
+from tclr.pipeline.plan import PreprocessConfig, is_done, old_folder, part_path, read_infos
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import assemble_subject, find_changes
 from tclr.schemas.errors import OutputError, TclrError, TimelineError
@@ -143,8 +142,19 @@ def assemble_task(
     accepted: Collection[str],
     store: Path,
     run: str,
+    *,
+    keep_old: bool = False,
 ) -> Outcome:
-    """Join the clips of a subject, on a worker, if all but the accepted ones are as they were written."""
+    """Join the clips of a subject, on a worker, if all but the accepted ones are as they were written.
+
+    ``keep_old`` keeps the file that is replaced.
+    """
+
+    def confirm() -> None:
+        check_run(store, run)
+        if keep_old and path.is_file():
+            logger.warning("%s is damaged and is replaced: kept as %s.", path, set_aside(path, old_folder(store)))
+
     try:
         damaged: dict[str, str] = {}
         for clip in sources.keys() - set(accepted):
@@ -155,7 +165,7 @@ def assemble_task(
                         remove_quietly(file)
         if damaged:
             return Outcome(damaged=damaged)
-        assemble_subject(path, sources, attrs, confirm=partial(check_run, store, run))
+        assemble_subject(path, sources, attrs, confirm=confirm)
         return Outcome()
     except Exception as error:
         return _failed(error)

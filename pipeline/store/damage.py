@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tclr.pipeline.files import remove_quietly, write_json
+from tclr.pipeline.parquet import read_table
 from tclr.pipeline.store.checksums import changed_parts, is_root_changed
 from tclr.pipeline.store.infos import REPAIR, open_file, reading, scan_clips
 from tclr.pipeline.store.reader import Store
@@ -71,6 +72,19 @@ def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> di
                 f"Expected the bytes that were written, but {', '.join(changed)} changed since in {where}. {REPAIR}"
             )
     return damage
+
+
+def known_clips(root: Path) -> dict[str, set[str]]:
+    """Return by subject the clips that a store's last run left in it, as its manifest says; none without one."""
+    try:
+        rows = read_table(Path(root) / "manifest.parquet", ["subject", "clip", "state"]).to_pylist()
+    except StoreError:
+        return {}
+    known: dict[str, set[str]] = {}
+    for row in rows:
+        if row["state"] == "done":
+            known.setdefault(row["subject"], set()).add(row["clip"])
+    return known
 
 
 def _report(path: Path) -> FileReport:
