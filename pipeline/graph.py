@@ -140,6 +140,8 @@ class GraphRun:
         elif outcome.reason:
             self._fail(plan.subject, outcome.reason)
         else:
+            for name, reason in outcome.lost.items():
+                self._fail(f"{plan.subject}/{name}", f"left out of {plan.path}, the former file is in old/. {reason}")
             for file in {file for files in plan.sources.values() for file in files} - {plan.path}:
                 remove_quietly(file)
 
