@@ -20,9 +20,9 @@ from tclr.pipeline.files import remove_abandoned, write_json
 from tclr.pipeline.graph import Failure, GraphRun, Progress
 from tclr.pipeline.lock import lock_store
 from tclr.pipeline.manifest import write_manifest
-from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, scan_store, subject_path
+from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, scan_file, scan_store, subject_path
 from tclr.pipeline.sources import Clip, find_clips
-from tclr.pipeline.store import ClipInfo, DamageRecord, find_changes, known_clips
+from tclr.pipeline.store import WHOLE_FILE, ClipInfo, DamageRecord, find_changes, known_clips
 
 __all__ = ["PreprocessConfig", "PreprocessResult", "Progress", "preprocess"]
 
@@ -99,7 +99,9 @@ def preprocess(
         check_others(store, subjects, stored, config)
         write_json(store / "run.json", _run_record(source, clips[0].dataset, config, "running"))
         remove_abandoned(store)
-        suspected = DamageRecord(store).read()
+        suspected = {subject: list(reasons) for subject, reasons in unread.items()}
+        for subject, names in DamageRecord(store).read().items():
+            suspected[subject] = sorted({*names, *suspected.get(subject, ())})
         plans = [
             plan_subject(store, subject, its_clips, stored.get(subject, ()), config, suspected.get(subject, ()))
             for subject, its_clips in subjects.items()
@@ -111,10 +113,11 @@ def preprocess(
         if any(plan.todo or plan.has_new for plan in plans):
             with connect(workers, scheduler) as client:
                 GraphRun(client, store, run, config, progress, notify).walk(plans)
-        _tidy(store, suspected)
+        damage = _tidy(store, suspected)
         reasons = {failure.name: failure.reason for failure in progress.failures}
         infos = write_manifest(store, clips, reasons)
         broken = {subject: names for subject, names in known.items() if subject in unread or subject not in stored}
+        progress.failures += [Failure(name, reason) for name, reason in damage.items() if name not in reasons]
         progress.failures += _lost(broken, infos, reasons)
         state = "failed" if progress.failures else "done"
         write_json(store / "run.json", _run_record(source, clips[0].dataset, config, state))
@@ -142,14 +145,31 @@ def _lost(known: Mapping[str, Collection[str]], infos: Iterable[ClipInfo], told:
     return [Failure(name, reason) for name in lost]
 
 
-def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> None:
-    """Remove what killed workers and finished parts leave behind, and note which damage is still there."""
+def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Remove what killed workers and finished parts leave behind, and note which damage is still there.
+
+    Returns
+    -------
+    dict of str to str
+        By ``subject/clip``, or ``subject`` for a file as a whole, what is still damaged.
+    """
     remove_abandoned(store)
     for folder in [*(store / "parts").glob("*"), store / "parts"]:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    if suspected:
-        found = {
-            subject: list(find_changes(subject_path(store, subject), names)) for subject, names in suspected.items()
-        }
-        DamageRecord(store).write({subject: names for subject, names in found.items() if names})
+    record = DamageRecord(store)
+    noted = record.read()  # again: 'inspect --verify' may have run meanwhile
+    left: dict[str, dict[str, str]] = {}
+    for subject in sorted({*suspected, *noted}):
+        path = subject_path(store, subject)
+        names = sorted({*suspected.get(subject, ()), *noted.get(subject, ())})
+        infos, unread = scan_file(path)
+        there = {WHOLE_FILE, *unread, *(info.clip for info in infos)}
+        if infos or unread:
+            left[subject] = unread | find_changes(path, [name for name in names if name in there - unread.keys()])
+    record.write({subject: list(reasons) for subject, reasons in left.items() if reasons})
+    return {
+        f"{subject}/{name}" if name else subject: reason
+        for subject, reasons in left.items()
+        for name, reason in reasons.items()
+    }
