@@ -90,6 +90,30 @@ def require_space(path: Path, n_bytes: int) -> None:
         )
 
 
+def set_aside(path: Path, folder: Path) -> Path:
+    """Keep a file that is about to go under its name, numbered if that is taken, in another folder of its disk.
+
+    Returns
+    -------
+    Path
+        Where it is kept.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written or is full.
+    """
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        names = (path.name, *(f"{path.stem}~{number}{path.suffix}" for number in range(1, 10**6)))
+        kept = next(place for place in map(folder.joinpath, names) if not place.exists())
+        try:
+            os.link(path, kept)
+        except OSError:  # a file system without hard links
+            shutil.copy2(path, kept)
+    return kept
+
+
 def remove_quietly(path: Path) -> None:
     """Delete a file if it is there and can be deleted: what went wrong before matters more than this."""
     try:

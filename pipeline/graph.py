@@ -15,8 +15,8 @@ from distributed import Client, Future, as_completed
 from distributed.comm import CommClosedError
 
 from tclr.pipeline.extract import Rows
-from tclr.pipeline.files import remove_quietly
-from tclr.pipeline.plan import PreprocessConfig, SubjectPlan, part_path, segment_paths
+from tclr.pipeline.files import remove_quietly, set_aside
+from tclr.pipeline.plan import PreprocessConfig, SubjectPlan, old_folder, part_path, segment_paths
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import root_attrs
 from tclr.pipeline.tasks import PROGRESS_TOPIC, ClipTask, Outcome, assemble_task, extract_task
@@ -140,6 +140,8 @@ class GraphRun:
         elif outcome.reason:
             self._fail(plan.subject, outcome.reason)
         else:
+            for name, reason in outcome.lost.items():
+                self._fail(f"{plan.subject}/{name}", f"left out of {plan.path}, the former file is in old/. {reason}")
             for file in {file for files in plan.sources.values() for file in files} - {plan.path}:
                 remove_quietly(file)
 
@@ -217,15 +219,21 @@ class GraphRun:
         if plan.has_new:
             attrs = root_attrs(plan.dataset, plan.subject, self.config.detect, self.config.align, self.version)
             task = partial(
-                assemble_task, plan.path, dict(plan.sources), attrs, set(plan.accepted), self.store, self.run
+                assemble_task,
+                plan.path,
+                dict(plan.sources),
+                attrs,
+                set(plan.accepted),
+                self.store,
+                self.run,
+                keep_old=plan.unread,
             )
             future = self.client.submit(task, pure=False, priority=10)
             self.tasks[future] = plan
             self.queue.add(future)
         elif not plan.sources and plan.path.is_file():
-            old = self.store / "old" / plan.path.name
-            old.parent.mkdir(exist_ok=True)
-            plan.path.replace(old)
+            old = set_aside(plan.path, old_folder(self.store))
+            plan.path.unlink()
             logger.warning(
                 "%s is damaged or was made with other settings, and could not be made again: moved to %s.",
                 plan.path,

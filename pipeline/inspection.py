@@ -42,6 +42,14 @@ def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
     }
 
 
+def _run_state(root: Path) -> str:
+    """Return how the last run ended; ``unknown`` without a record, or with one that cannot be read."""
+    try:
+        return str(json.loads((root / "run.json").read_text())["state"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
 def summarise_store(root: Path) -> dict[str, Any]:
     """Count what a store holds.
 
@@ -60,7 +68,6 @@ def summarise_store(root: Path) -> dict[str, Any]:
         rows = [_clip_row(store, info) for info in store.clips]
         n_frames = sum(row["n_frames"] for row in rows)
         first = store.clips[0].root if store.clips else {}
-        run = Path(root) / "run.json"
         return {
             "store": str(root),
             "dataset": sorted({info.dataset for info in store.clips}),
@@ -72,6 +79,6 @@ def summarise_store(root: Path) -> dict[str, Any]:
             "size_bytes": sum(path.stat().st_size for path in store.paths.values()),
             "detect": json.loads(first["detect_config"]) if first else {},
             "align": json.loads(first["align_config"]) if first else {},
-            "run_state": json.loads(run.read_text())["state"] if run.is_file() else "unknown",
+            "run_state": _run_state(Path(root)),
             "clips": rows,
         }

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tclr.pipeline.inspection import provenance
 from tclr.pipeline.parquet import write_table
-from tclr.pipeline.plan import read_store
+from tclr.pipeline.plan import scan_store
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo
 from tclr.schemas.manifest import MANIFEST_SCHEMA
@@ -50,7 +50,7 @@ def write_manifest(store: Path, clips: Iterable[Clip], reasons: Mapping[str, str
     list of ClipInfo
         The clips that the store holds.
     """
-    infos = [info for its in read_store(store).values() for info in its]
+    infos = [info for its in scan_store(store)[0].values() for info in its]
     stored = {f"{info.subject}/{info.attrs['source_clip']}" for info in infos}
     rows = [_row(info, reasons) for info in infos]
     rows += [

@@ -58,6 +58,8 @@ class SubjectPlan:
         Clips that stay although they are damaged.
     rewrite : bool
         The present file's own attributes are damaged: it is written again.
+    unread : bool
+        Something of the present file cannot be read: it is kept in ``old/`` when another takes its place.
     """
 
     subject: str
@@ -72,6 +74,7 @@ class SubjectPlan:
     damaged: set[str] = field(default_factory=set)
     accepted: set[str] = field(default_factory=set)
     rewrite: bool = False
+    unread: bool = False
 
     @property
     def has_new(self) -> bool:
@@ -98,6 +101,11 @@ def subject_path(store: Path, subject: str) -> Path:
     return store / "subjects" / f"{subject}.h5"
 
 
+def old_folder(store: Path) -> Path:
+    """Return the folder of subject files that another took the place of, or that could not be made again."""
+    return store / "old"
+
+
 def part_path(store: Path, clip: Clip, rows: Rows | None = None) -> Path:
     """Return the path of a clip that is not assembled yet, or of a segment of it."""
     segment = "" if rows is None else f"~{rows[0]:09d}"
@@ -109,10 +117,10 @@ def segment_paths(store: Path, clip: Clip) -> list[Path]:
     return sorted(part_path(store, clip).parent.glob(f"{clip.clip}~*.h5"))
 
 
-def read_infos(path: Path) -> list[ClipInfo]:
-    """List the clips of a file but those that cannot be read, since they are then made again."""
+def scan_file(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:
+    """List the clips of a file, and why others, or by ``WHOLE_FILE`` all of it, cannot be read."""
     if not path.is_file():
-        return []
+        return [], {}
     try:
         infos, damage = scan_clips(path)
     except NewerFormatError:
@@ -121,7 +129,12 @@ def read_infos(path: Path) -> list[ClipInfo]:
         infos, damage = [], {WHOLE_FILE: str(error)}
     for reason in damage.values():
         logger.warning("%s", reason)
-    return infos
+    return infos, damage
+
+
+def read_infos(path: Path) -> list[ClipInfo]:
+    """List the clips of a file but those that cannot be read, since they are then made again."""
+    return scan_file(path)[0]
 
 
 def _same_settings(info: ClipInfo, config: PreprocessConfig) -> bool:
@@ -166,9 +179,13 @@ def _find_damaged(path: Path, infos: Sequence[ClipInfo], suspected: Collection[s
     return set(find_changes(path, [name for name in (WHOLE_FILE, *(info.clip for info in infos)) if name in suspected]))
 
 
-def read_store(store: Path) -> dict[str, list[ClipInfo]]:
-    """List the clips of all subject files, by subject."""
-    return {path.stem: read_infos(path) for path in sorted((store / "subjects").glob("*.h5"))}
+def scan_store(store: Path) -> tuple[dict[str, list[ClipInfo]], dict[str, dict[str, str]]]:
+    """List, by subject, the clips of all subject files, and what cannot be read of those that are damaged."""
+    scans = {path.stem: scan_file(path) for path in sorted((store / "subjects").glob("*.h5"))}
+    return (
+        {subject: infos for subject, (infos, _) in scans.items()},
+        {subject: damage for subject, (_, damage) in scans.items() if damage},
+    )
 
 
 def plan_subject(
@@ -197,7 +214,7 @@ def plan_subject(
     stored = _by_source(infos)
     plan = SubjectPlan(subject, clips[0].dataset, path, clips={clip.clip: clip for clip in clips})
     plan.origins = {info.clip: name for name, its in stored.items() for info in its}
-    plan.rewrite = WHOLE_FILE in damaged
+    plan.rewrite = WHOLE_FILE in damaged and bool(infos)
     plan.damaged = {plan.origins[name] for name in damaged - {WHOLE_FILE}}
     for clip in clips:
         part = part_path(store, clip)

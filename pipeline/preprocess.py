@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +20,9 @@ from tclr.pipeline.files import remove_abandoned, write_json
 from tclr.pipeline.graph import Failure, GraphRun, Progress
 from tclr.pipeline.lock import lock_store
 from tclr.pipeline.manifest import write_manifest
-from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, read_store, subject_path
+from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, scan_file, scan_store, subject_path
 from tclr.pipeline.sources import Clip, find_clips
-from tclr.pipeline.store import DamageRecord, find_changes
+from tclr.pipeline.store import WHOLE_FILE, ClipInfo, DamageRecord, find_changes, known_clips
 
 __all__ = ["PreprocessConfig", "PreprocessResult", "Progress", "preprocess"]
 
@@ -94,23 +94,31 @@ def preprocess(
     for clip in clips:
         subjects[clip.subject].append(clip)
     with lock_store(store) as run:
-        stored = read_store(store)
+        known = known_clips(store)
+        stored, unread = scan_store(store)
         check_others(store, subjects, stored, config)
         write_json(store / "run.json", _run_record(source, clips[0].dataset, config, "running"))
         remove_abandoned(store)
-        suspected = DamageRecord(store).read()
+        suspected = {subject: list(reasons) for subject, reasons in unread.items()}
+        for subject, names in DamageRecord(store).read().items():
+            suspected[subject] = sorted({*names, *suspected.get(subject, ())})
         plans = [
             plan_subject(store, subject, its_clips, stored.get(subject, ()), config, suspected.get(subject, ()))
             for subject, its_clips in subjects.items()
         ]
+        for plan in plans:
+            plan.unread = plan.subject in unread
         n_todo = sum(len(plan.todo) for plan in plans)
         progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
         if any(plan.todo or plan.has_new for plan in plans):
             with connect(workers, scheduler) as client:
                 GraphRun(client, store, run, config, progress, notify).walk(plans)
-        _tidy(store, suspected)
+        damage = _tidy(store, suspected)
         reasons = {failure.name: failure.reason for failure in progress.failures}
         infos = write_manifest(store, clips, reasons)
+        broken = {subject: names for subject, names in known.items() if subject in unread or subject not in stored}
+        progress.failures += [Failure(name, reason) for name, reason in damage.items() if name not in reasons]
+        progress.failures += _lost(broken, infos, reasons)
         state = "failed" if progress.failures else "done"
         write_json(store / "run.json", _run_record(source, clips[0].dataset, config, state))
     warnings = tuple(Failure(info.name, info.attrs["warning"]) for info in infos if info.attrs["warning"])
@@ -126,14 +134,42 @@ def preprocess(
     )
 
 
-def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> None:
-    """Remove what killed workers and finished parts leave behind, and note which damage is still there."""
+def _lost(known: Mapping[str, Collection[str]], infos: Iterable[ClipInfo], told: Collection[str]) -> list[Failure]:
+    """Return the clips that the last run left in the store and that are no longer there, but those told already."""
+    names = {f"{subject}/{clip}" for subject, clips in known.items() for clip in clips}
+    lost = sorted(names - {info.name for info in infos} - set(told))
+    reason = (
+        "Expected in the store, as its last run left it there, but its file is gone or cannot be read, and this source "
+        "has no clip to make it of. A file that was replaced is kept in old/; run again with the source that has it."
+    )
+    return [Failure(name, reason) for name in lost]
+
+
+def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> dict[str, str]:
+    """Remove what killed workers and finished parts leave behind, and note which damage is still there.
+
+    Returns
+    -------
+    dict of str to str
+        By ``subject/clip``, or ``subject`` for a file as a whole, what is still damaged.
+    """
     remove_abandoned(store)
     for folder in [*(store / "parts").glob("*"), store / "parts"]:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    if suspected:
-        found = {
-            subject: list(find_changes(subject_path(store, subject), names)) for subject, names in suspected.items()
-        }
-        DamageRecord(store).write({subject: names for subject, names in found.items() if names})
+    record = DamageRecord(store)
+    noted = record.read()  # again: 'inspect --verify' may have run meanwhile
+    left: dict[str, dict[str, str]] = {}
+    for subject in sorted({*suspected, *noted}):
+        path = subject_path(store, subject)
+        names = sorted({*suspected.get(subject, ()), *noted.get(subject, ())})
+        infos, unread = scan_file(path)
+        there = {WHOLE_FILE, *unread, *(info.clip for info in infos)}
+        if infos or unread:
+            left[subject] = unread | find_changes(path, [name for name in names if name in there - unread.keys()])
+    record.write({subject: list(reasons) for subject, reasons in left.items() if reasons})
+    return {
+        f"{subject}/{name}" if name else subject: reason
+        for subject, reasons in left.items()
+        for name, reason in reasons.items()
+    }

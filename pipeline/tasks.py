@@ -6,19 +6,18 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distributed import get_worker
 
 from tclr.pipeline.extract import Rows, extract_clip, plan_segments
-from tclr.pipeline.files import remove_quietly
+from tclr.pipeline.files import remove_quietly, set_aside
 from tclr.pipeline.lock import check_run
-from tclr.pipeline.plan import PreprocessConfig, is_done, part_path, read_infos
+from tclr.pipeline.plan import PreprocessConfig, is_done, old_folder, part_path, read_infos
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import assemble_subject, find_changes
-from tclr.schemas.errors import OutputError, TclrError, TimelineError
+from tclr.schemas.errors import OutputError, TclrError, TimelineError, UnreadableClipError
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +67,8 @@ class Outcome:
         The clip cannot be done in segments.
     damaged : dict of str to str
         Clips that were to be joined but are not as they were written, with the reason.
+    lost : dict of str to str
+        Accepted clips that could not even be copied and were left out, with the reason.
     """
 
     names: tuple[str, ...] = ()
@@ -77,6 +78,7 @@ class Outcome:
     fatal: bool = False
     uncut: bool = False
     damaged: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 def _reporter(key: str) -> Callable[[int, int], None]:
@@ -143,8 +145,19 @@ def assemble_task(
     accepted: Collection[str],
     store: Path,
     run: str,
+    *,
+    keep_old: bool = False,
 ) -> Outcome:
-    """Join the clips of a subject, on a worker, if all but the accepted ones are as they were written."""
+    """Join the clips of a subject, on a worker, if all but the accepted ones are as they were written.
+
+    ``keep_old`` keeps the file that is replaced.
+    """
+
+    def confirm() -> None:
+        check_run(store, run)
+        if keep_old and path.is_file():
+            logger.warning("%s is damaged and is replaced: kept as %s.", path, set_aside(path, old_folder(store)))
+
     try:
         damaged: dict[str, str] = {}
         for clip in sources.keys() - set(accepted):
@@ -155,7 +168,16 @@ def assemble_task(
                         remove_quietly(file)
         if damaged:
             return Outcome(damaged=damaged)
-        assemble_subject(path, sources, attrs, confirm=partial(check_run, store, run))
-        return Outcome()
+        lost: dict[str, str] = {}
+        while rest := {clip: files for clip, files in sources.items() if clip not in lost}:
+            try:
+                assemble_subject(path, rest, attrs, confirm=confirm)
+                return Outcome(lost=lost)
+            except UnreadableClipError as error:
+                if error.clip not in accepted:
+                    return Outcome(damaged={error.clip: str(error)})
+                lost[error.clip] = str(error)
+                keep_old = True
+        return Outcome(reason=" ".join(lost.values()))
     except Exception as error:
         return _failed(error)

@@ -44,5 +44,16 @@ class StoreError(TclrError):
     """A store or features folder that is missing, damaged, or of another format."""
 
 
+class UnreadableClipError(StoreError):
+    """A clip, named by ``clip``, that cannot be copied from its file, since that is damaged."""
+
+    def __init__(self, message: str, clip: str) -> None:
+        super().__init__(message, clip)
+        self.clip = clip
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class NewerFormatError(StoreError):
     """A store or features folder that a newer tclr wrote."""

@@ -12,8 +12,9 @@ import numpy as np
 
 from tclr.pipeline.files import replacing, require_space
 from tclr.pipeline.store.checksums import seal_clip, seal_root
+from tclr.pipeline.store.infos import reading
 from tclr.pipeline.store.writer import write_attrs
-from tclr.schemas.errors import StoreError
+from tclr.schemas.errors import StoreError, UnreadableClipError
 from tclr.schemas.store import CHECKSUMS, NO_TRACK, SEGMENT_ATTRS
 
 
@@ -37,6 +38,13 @@ def assemble_subject(
         See ``root_attrs``.
     confirm : callable
         Called when the file is whole, before it takes its place; an error of it leaves the old one.
+
+    Raises
+    ------
+    UnreadableClipError
+        If a clip cannot be copied since its file is damaged; ``path`` stays as it is.
+    OutputError
+        If the folder cannot be written or is full.
     """
     with replacing(path) as temporary:
         files = {file for segments in sources.values() for file in segments}
@@ -46,8 +54,7 @@ def assemble_subject(
             clips = target.create_group("clips")
             for clip, segments in sorted(sources.items()):
                 if len(segments) == 1:
-                    with h5py.File(segments[0], "r") as part:
-                        part.copy(f"clips/{clip}", clips, name=clip)
+                    _copy_clip(clips, clip, segments[0])
                 else:
                     _join_segments(clips, clip, segments)
                 if CHECKSUMS not in clips[clip].attrs:
@@ -55,6 +62,16 @@ def assemble_subject(
             seal_root(target)
             target.attrs["complete"] = True
         confirm()
+
+
+def _copy_clip(clips: h5py.Group, clip: str, path: Path) -> None:
+    try:
+        with reading(path, clip), h5py.File(path, "r") as part:
+            part.copy(f"clips/{clip}", clips, name=clip)
+    except StoreError as error:
+        if "write failed" in str(error.__cause__):  # HDF5 raises the same of both files
+            raise OSError(str(error.__cause__)) from error
+        raise UnreadableClipError(str(error), clip) from error
 
 
 def _join_segments(clips: h5py.Group, clip: str, segments: Sequence[Path]) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
+
 from tclr.pipeline.files import remove_quietly, write_json
+from tclr.pipeline.parquet import read_table
 from tclr.pipeline.store.checksums import changed_parts, is_root_changed
 from tclr.pipeline.store.infos import REPAIR, open_file, reading, scan_clips
 from tclr.pipeline.store.reader import Store
@@ -60,7 +63,10 @@ def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> di
             with open_file(path) as file, reading(path, clip):
                 if clip == WHOLE_FILE:
                     changed = ["attributes"] if is_root_changed(file) else []
+                    for group in (file, file["clips"]):  # reads what only a copy or a visit would read
+                        h5py.h5o.get_info(group.id)
                 else:
+                    file[f"clips/{clip}"].visititems(_ignore)
                     changed = changed_parts(file[f"clips/{clip}"], frames=frames)
         except StoreError as error:
             damage[clip] = str(error)
@@ -73,7 +79,27 @@ def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> di
     return damage
 
 
+def _ignore(name: str, node: object) -> None:
+    """Leave an object alone: HDF5 has read its header when it comes here."""
+
+
+def known_clips(root: Path) -> dict[str, set[str]]:
+    """Return by subject the clips that a store's last run left in it, as its manifest says; none without one."""
+    try:
+        rows = read_table(Path(root) / "manifest.parquet", ["subject", "clip", "state"]).to_pylist()
+    except StoreError:
+        return {}
+    known: dict[str, set[str]] = {}
+    for row in rows:
+        if row["state"] == "done":
+            known.setdefault(row["subject"], set()).add(row["clip"])
+    return known
+
+
 def _report(path: Path) -> FileReport:
+    if not path.is_file():
+        reason = f"Expected {path}, since manifest.parquet has clips of it, but it is missing. {REPAIR}"
+        return FileReport(path, {WHOLE_FILE: reason})
     try:
         infos, damage = scan_clips(path)
     except StoreError as error:
@@ -92,12 +118,15 @@ def _report(path: Path) -> FileReport:
 def find_damage(root: Path) -> Iterator[FileReport]:
     """Verify the subject files of a store one by one: checksums first, then every value against the schema.
 
+    A file that the manifest has clips of, but that is missing, is reported, too.
+
     Raises
     ------
     StoreError
         If it is no store.
     """
-    paths = sorted((Path(root) / "subjects").glob("*.h5"))
+    folder = Path(root) / "subjects"
+    paths = sorted({*folder.glob("*.h5"), *(folder / f"{subject}.h5" for subject in known_clips(root))})
     if not paths:
         raise StoreError(f"Expected a store with subjects/*.h5, but found none in {root}. Run 'tclr preprocess' first.")
     for path in paths:

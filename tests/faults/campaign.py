@@ -90,7 +90,8 @@ def arrays(store: Path) -> dict[str, tuple]:
 class Campaign:
     """A source, a reference store made without faults, and what a round needs."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, await_files: bool = False) -> None:
+        self.await_files = await_files
         self.folder = folder
         self.random = random.Random(seed)
         self.source = folder / "source"
@@ -175,11 +176,35 @@ def kill(pid: int) -> None:
         return
 
 
+def kill_with_children(process: subprocess.Popen[str]) -> None:
+    """kill -9 of a command and all that it started, whether or not it has ended by now."""
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:
+        children = []
+    for child in children:
+        kill(child.pid)
+    if process.poll() is None:
+        kill(process.pid)
+    process.communicate()
+
+
+def await_files(process: subprocess.Popen[str], store: Path, n_files: int) -> None:
+    """Wait until a run has written part or subject files, or has ended."""
+    while process.poll() is None and len([*store.glob("parts/*/*.h5"), *store.glob("subjects/*.h5")]) < n_files:
+        time.sleep(0.01)
+
+
 def client(campaign: Campaign, row: Row, store: Path) -> None:
     """kill -9 of the command, up to three times in a row; its workers live on for a while"""
-    for _ in range(campaign.random.randint(1, 3)):
+    for kill_number in range(campaign.random.randint(1, 3)):
         process = campaign.start(store)
-        campaign.wait()
+        if campaign.await_files and kill_number == 0:
+            await_files(process, store, 1)
+            if process.poll() is not None:
+                row.notes.append(f"round {row.rounds + 1}: nothing was killed")
+        else:
+            campaign.wait()
         kill(process.pid)
         process.communicate()
     campaign.judge(row, store, *campaign.run(store))
@@ -326,12 +351,8 @@ def damage(campaign: Campaign, path: Path) -> None:
 def part(campaign: Campaign, row: Row, store: Path) -> None:
     """kill -9 of the command, then every part file that it leaves is damaged or cut off"""
     process = campaign.start(store)
-    while process.poll() is None and len(list(store.glob("parts/*/*.h5"))) < campaign.random.randint(1, 3):
-        time.sleep(0.01)
-    for child in psutil.Process(process.pid).children(recursive=True):
-        kill(child.pid)
-    kill(process.pid)
-    process.communicate()
+    await_files(process, store, campaign.random.randint(1, 3))
+    kill_with_children(process)
     for path in [*store.glob("parts/*/*.h5"), *store.glob("subjects/*.h5")]:
         damage(campaign, path)
     campaign.inspect(store)
@@ -371,11 +392,11 @@ FAULTS: dict[str, Callable[[Campaign, Row, Path], None]] = {
 }
 
 
-def run_campaign(faults: list[str], rounds: int | None, seed: int) -> list[Row]:
+def run_campaign(faults: list[str], rounds: int | None, seed: int, await_files: bool = False) -> list[Row]:
     """Run the rounds of each fault; ``rounds`` of each, or as many as ``ROUNDS`` says."""
     rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        campaign = Campaign(Path(folder), seed)
+        campaign = Campaign(Path(folder), seed, await_files)
         for name in faults:
             row = Row(name, str(FAULTS[name].__doc__))
             for number in range(rounds or ROUNDS[name]):
@@ -396,9 +417,10 @@ def main() -> None:
     parser.add_argument("--faults", default=",".join(FAULTS), help="comma-separated; default all")
     parser.add_argument("--rounds", type=int, help="of each fault; default: see ROUNDS")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--await-files", action="store_true", help="first kill of a client: when a file is written")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
-    rows = run_campaign(options.faults.split(","), options.rounds, options.seed)
+    rows = run_campaign(options.faults.split(","), options.rounds, options.seed, options.await_files)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:

@@ -24,13 +24,41 @@ def campaign():
 
 
 def test_killed_client_killed_scheduler_and_damaged_parts_lose_nothing():
-    command = [sys.executable, str(CAMPAIGN), "--rounds", "1", "--faults", "client,scheduler,part", "--json"]
+    command = [
+        sys.executable,
+        str(CAMPAIGN),
+        "--rounds",
+        "1",
+        "--faults",
+        "client,scheduler,part",
+        "--await-files",
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     rows = json.loads(done.stdout)
     assert [(row["fault"], row["rounds"], row["survived"], row["equal"]) for row in rows] == [
         ("client", 1, 1, 1), ("scheduler", 1, 1, 1), ("part", 1, 1, 1),
     ], done.stderr  # fmt: skip
     assert done.returncode == 0 and not any(row["notes"] for row in rows)
+
+
+def test_killing_a_command_that_has_ended_is_no_error(campaign):
+    process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.wait()
+    campaign.kill_with_children(process)
+    assert process.returncode == 0
+
+
+def test_a_client_is_killed_only_when_it_has_written_a_file(campaign, tmp_path):
+    code = "import pathlib, time; time.sleep(0.3); p = pathlib.Path('parts/a'); p.mkdir(parents=True); "
+    code += "(p / 'b.h5').touch(); time.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    campaign.await_files(process, tmp_path, 1)
+    assert process.poll() is None and (tmp_path / "parts/a/b.h5").exists()
+    campaign.kill_with_children(process)
+    assert process.returncode == -9
 
 
 @pytest.mark.parametrize("name", ["landmarks", "status"])

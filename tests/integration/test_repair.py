@@ -180,3 +180,17 @@ def test_store_held_by_another_run_is_refused(made, store):
 
     with lock_store(store), pytest.raises(OutputError, match="Expected no other run on"):
         preprocess(made[0], store, SMALL, workers=1)
+
+
+def test_subject_whose_file_cannot_be_read_keeps_it_and_its_other_clips_are_told_lost(made, store, tmp_path):
+    shutil.copytree(made[0], tmp_path / "in")
+    (tmp_path / "in" / "anna" / "two.mp4").unlink()
+    path = store / "subjects" / "anna.h5"
+    data = bytearray(path.read_bytes())
+    data[data.index(b"tclr-store") + 1] ^= 1
+    path.write_bytes(data)
+    result = preprocess(tmp_path / "in", store, SMALL, workers=1)
+    assert [failure.name for failure in result.failures] == ["anna/two"]
+    assert "old/" in result.failures[0].reason
+    assert (store / "old" / "anna.h5").read_bytes() == data and note_damage(store) == {}
+    assert {clip for clip, _ in contents(store)} == {"one", "three"}

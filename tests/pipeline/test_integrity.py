@@ -3,10 +3,24 @@
 import cv2
 import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from tclr.pipeline.store import WHOLE_FILE, DamageRecord, assemble_subject, find_changes, find_damage
+from tclr.pipeline.files import set_aside
+from tclr.pipeline.inspection import _run_state
+from tclr.pipeline.parquet import write_table
+from tclr.pipeline.preprocess import _tidy
+from tclr.pipeline.store import (
+    WHOLE_FILE,
+    DamageRecord,
+    assemble_subject,
+    find_changes,
+    find_damage,
+    read_clip_infos,
+)
 from tclr.pipeline.store.checksums import seal_clip, seal_root
+from tclr.pipeline.tasks import assemble_task
+from tclr.schemas.errors import UnreadableClipError
 
 N_FLIPS = 100
 
@@ -120,6 +134,72 @@ def test_one_clip_with_a_broken_header_leaves_the_others_sound(file):
     file.write_bytes(data)
     (report,) = find_damage(file.parents[1])
     assert list(report.damage) == ["T1"] and "clip T1" in report.damage["T1"]
+
+
+def test_every_flip_in_a_table_of_free_space_is_found(file):
+    """Only a copy or a visit of all objects reads these tables."""
+    sound = file.read_bytes()
+    places = [place for place in range(len(sound)) if sound.startswith(b"FSHD", place)]
+    assert places
+    for place in places:
+        file.write_bytes(sound[: place + 12] + bytes([sound[place + 12] ^ 1]) + sound[place + 13 :])
+        (report,) = find_damage(file.parents[1])
+        assert len(report.damage) == 1, place
+
+
+def test_a_lost_subject_file_is_reported(file):
+    rows = [
+        {"subject": subject, "clip": "T1", "state": state}
+        for subject, state in (("F001", "done"), ("F002", "done"), ("F003", "failed"))
+    ]
+    write_table(file.parents[1] / "manifest.parquet", pa.Table.from_pylist(rows), {})
+    sound, lost = find_damage(file.parents[1])
+    assert sound.damage == {} and lost.path.name == "F002.h5" and "missing" in lost.damage[WHOLE_FILE]
+
+
+def test_a_clip_that_cannot_be_copied_is_left_out_if_it_was_accepted(file, monkeypatch):
+    with h5py.File(file) as opened:
+        attrs = dict(opened.attrs)
+        place = h5py.h5o.get_info(opened["clips/T1/landmarks"].id).addr
+    data = bytearray(file.read_bytes())
+    data[place + 12] ^= 1
+    file.write_bytes(data)
+    root = file.parents[1]
+    monkeypatch.setattr("tclr.pipeline.tasks.check_run", lambda store, run: None)
+    sources = {"T1": (file,), "T2": (file,)}
+    with pytest.raises(UnreadableClipError, match="Cannot read .* clip T1") as told:
+        assemble_subject(file, sources, attrs)
+    assert told.value.clip == "T1" and file.read_bytes() == data
+    outcome = assemble_task(file, sources, attrs, {"T1"}, root, "run")
+    assert list(outcome.lost) == ["T1"] and not outcome.reason
+    assert [info.clip for info in read_clip_infos(file)] == ["T2"]
+    assert (root / "old" / "F001.h5").read_bytes() == data
+
+
+def test_damage_outside_the_source_is_told_and_what_was_noted_meanwhile_stays(file):
+    root = file.parents[1]
+    with h5py.File(file, "r+") as opened:
+        opened["clips/T1"].attrs.modify("fps", 24.0)
+        opened["clips/T2"].attrs.modify("fps", 24.0)
+    DamageRecord(root).write({"F001": ["T2", "gone"]})
+    left = _tidy(root, {"F001": ["T1"]})
+    assert list(left) == ["F001/T1", "F001/T2"] and "attributes changed" in left["F001/T1"]
+    assert DamageRecord(root).read() == {"F001": ["T1", "T2"]}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_malformed_record_of_the_run_is_unknown(file, text):
+    (file.parents[1] / "run.json").write_text(text)
+    assert _run_state(file.parents[1]) == "unknown"
+
+
+def test_files_set_aside_never_replace_each_other(tmp_path):
+    for number in range(3):
+        (tmp_path / "a.h5").unlink(missing_ok=True)
+        (tmp_path / "a.h5").write_text(str(number))
+        set_aside(tmp_path / "a.h5", tmp_path / "old")
+    kept = {path.name: path.read_text() for path in (tmp_path / "old").iterdir()}
+    assert kept == {"a.h5": "0", "a~1.h5": "1", "a~2.h5": "2"}
 
 
 def test_damage_record_keeps_what_was_found_until_there_is_none(tmp_path):
