@@ -141,11 +141,11 @@ def command(
                 if path:
                     with replacing(path) as temporary:
                         temporary.write_text("\n".join(map(render, tables)))
+            if plot:
+                level = {r.label: r.scores["f1"][evaluate.average].mean.value for r in results if not r.curve}
+                curves = {r.label: r.curve for r in results if r.curve}
+                plot_curves(plot, curves, level, f"{prepared.plan.protocol}: labels of few people")
     _print(tables)
-    if plot:
-        level = {r.label: r.scores["f1"][evaluate.average].mean.value for r in results if not r.curve}
-        curves = {r.label: r.curve for r in results if r.curve}
-        plot_curves(plot, curves, level, f"{prepared.plan.protocol}: labels of few people")
     for name, path in (("JSON", json_file), ("Predictions", predictions), ("Markdown", markdown), ("LaTeX", latex)):
         if path:
             click.echo(f"{name}: {path}")

@@ -147,8 +147,10 @@ def embed(
     """
     with Store(store_path) as store:
         source = choose_au_source(store, au_model, config.smooth_s)
-        if source.head is not None and encoder is not None:
-            source.head.check_encoder(encoder)
+        if source.head is not None:
+            encoder = encoder or source.head.encoder  # a fine-tuned head brings its own
+            if encoder is not None:
+                source.head.check_encoder(encoder)
         labelled_aus = sorted({name for info in store.clips for name in store.names(info, "au")})
         schema = features_schema(
             source.au_names,

@@ -198,7 +198,7 @@ def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device
     source : str or Path
         Weights in torchvision's names, or an encoder, whose embedding layer is then left aside.
     like : EncoderInfo
-        Whose input transform is taken.
+        Whose sizes of the input are taken; colours are normalised as for ImageNet.
     device : torch.device, optional
         Default: the GPU if there is one.
 
@@ -212,7 +212,7 @@ def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device
     ModelError
         If the file cannot be read or is of no architecture of ours.
     """
-    weights, _ = read_weights(source)
+    weights, stored = read_weights(source)
     arch = find_arch(weights)
     if arch is None:
         raise unknown_arch(str(source))
@@ -221,5 +221,15 @@ def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device
     with torch.no_grad():
         model.fc1.weight.copy_(torch.eye(model.n_features))
         model.fc1.bias.zero_()
-    info = EncoderInfo(model.n_features, like.image_size, like.crop_ratio, arch=arch, recipe=Path(source).name)
+    origin = stored or EncoderInfo()
+    info = EncoderInfo(
+        model.n_features,
+        like.image_size,
+        like.crop_ratio,
+        arch=arch,
+        recipe=Path(source).name,
+        data_hash=origin.data_hash,
+        subjects=origin.subjects,
+        supervised=origin.supervised,
+    )
     return LoadedEncoder(model, info, device)

@@ -143,7 +143,12 @@ class Evaluation:
         )
         if imagenet is not None:
             self._encoders["imagenet"] = load_backbone(imagenet, given.info)
-        self._notes = {} if untrained else {"encoder": check_encoder(given.info, encoder, self.data)}
+        names = {"encoder": encoder, "imagenet": str(imagenet)}
+        self._notes = {
+            method: check_encoder(self._encoders[method].info, name, self.data)
+            for method, name in names.items()
+            if method in self._encoders
+        }
         self.methods = self._choose(methods)
 
     def _choose(self, methods: Sequence[str] | None) -> list[str]:

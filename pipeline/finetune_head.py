@@ -15,7 +15,7 @@ from tclr.pipeline.encoder import LoadedEncoder, TemporalEncoder, centre_crop, n
 from tclr.pipeline.head_training import HeadLoss, batches, train
 from tclr.pipeline.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.linear_head import fit_linear
-from tclr.pipeline.readout import Readout
+from tclr.pipeline.readout import Readout, column_scale
 from tclr.schemas.config import FitAuConfig, PretrainConfig
 
 
@@ -28,7 +28,7 @@ class _Network(nn.Module):
     def __init__(self, encoder: TemporalEncoder, embeddings: np.ndarray, readout: Readout) -> None:
         super().__init__()
         self.encoder = encoder
-        mean, std = embeddings.mean(axis=0), embeddings.std(axis=0) + 1e-8
+        mean, std = column_scale(embeddings)
         self.register_buffer("mean", torch.from_numpy(mean))
         self.register_buffer("std", torch.from_numpy(std))
         weight = np.nan_to_num(np.concatenate([readout.weight, readout.intensity_weight]))

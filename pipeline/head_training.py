@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tclr.pipeline.au_losses import intensity_loss, occurrence_loss, positive_weights
 from tclr.pipeline.labelled import LabelledFrames
 from tclr.schemas.action_units import UNKNOWN
+from tclr.schemas.errors import TclrError
 
 PATIENCE = 5
 """Epochs without a lower loss on held-out subjects after which training ends; chosen by us."""
@@ -78,6 +79,11 @@ def train(
     -------
     int
         Epochs that the kept weights have seen.
+
+    Raises
+    ------
+    TclrError
+        If the held-out loss is never finite.
     """
     best, kept, best_epoch = float("inf"), None, 0
     for epoch in range(1, n_epochs + 1):
@@ -95,6 +101,10 @@ def train(
             best, kept, best_epoch = loss_now, deepcopy(model.state_dict()), epoch
         elif epoch - best_epoch >= PATIENCE:
             break
+    if held_out_loss is not None and kept is None:
+        raise TclrError(
+            f"Expected a finite loss on held-out subjects, but got none in {n_epochs} epochs. Lower the learning rate."
+        )
     if kept is not None:
         model.load_state_dict(kept)
     model.eval()

@@ -9,14 +9,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from tclr.pipeline.au_losses import positive_weights
 from tclr.pipeline.labelled import LabelledFrames
-from tclr.pipeline.readout import Readout
+from tclr.pipeline.readout import Readout, column_scale
 from tclr.schemas.action_units import PRESENT
 from tclr.schemas.config import FitAuConfig
 
 
 def _fit(model: Any, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> tuple[np.ndarray, float]:
     """Return weight (D,) and bias of a linear model on standardised columns, in terms of the raw ones."""
-    mean, std = x.mean(axis=0), x.std(axis=0) + 1e-8
+    mean, std = column_scale(x)
     model.fit((x - mean) / std, y, sample_weight=sample_weight)
     weight = np.ravel(model.coef_) / std
     return weight, float(np.ravel(model.intercept_)[0] - weight @ mean)

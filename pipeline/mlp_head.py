@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tclr.pipeline.head_training import HeadLoss, batches, train
 from tclr.pipeline.labelled import LabelledFrames
-from tclr.pipeline.readout import Hidden, Readout
+from tclr.pipeline.readout import Hidden, Readout, column_scale
 from tclr.pipeline.thresholds import hold_out
 from tclr.schemas.config import FitAuConfig
 
@@ -18,7 +18,7 @@ from tclr.schemas.config import FitAuConfig
 def _fit_epochs(
     frames: LabelledFrames, held_out: LabelledFrames | None, n_epochs: int, config: FitAuConfig
 ) -> tuple[Readout, int]:
-    mean, std = frames.embeddings.mean(axis=0), frames.embeddings.std(axis=0) + 1e-8
+    mean, std = column_scale(frames.embeddings)
     x = torch.from_numpy((frames.embeddings - mean) / std)
     loss = HeadLoss.of(frames, config.loss)
     with torch.random.fork_rng(devices=[]):

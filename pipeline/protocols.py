@@ -119,7 +119,7 @@ def _plan_folds(protocol: FoldProtocol, store: StoreFacts) -> Plan:
     if protocol.clip:
         notes.append(f"clips named {protocol.clip}... only, as in the literature")
     splits = _fold_splits({str(i + 1): subjects for i, subjects in enumerate(protocol.tested)}, store.subjects)
-    published = {} if missing else protocol.published
+    published = {} if missing or len(au_names) < len(protocol.au_names) else protocol.published
     return Plan(protocol.name, au_names, splits, "subject", protocol.clip, tuple(notes), published)
 
 

@@ -9,6 +9,19 @@ import numpy as np
 
 from tclr.schemas.action_units import MAX_INTENSITY
 
+ROUNDING = 1e-6
+"""Share of a column's mean that rounding of float32 can make it vary by."""
+
+
+def column_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of columns, (D,) float32; 1 where a column varies by no more than rounding.
+
+    A constant column would else be blown up, and a test value a little off it would decide everything.
+    """
+    mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+    scale = np.where(std > ROUNDING * np.abs(mean), std, 1.0)
+    return mean.astype(np.float32), scale.astype(np.float32)
+
 
 @dataclass(frozen=True)
 class Prediction:

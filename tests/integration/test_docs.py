@@ -41,3 +41,19 @@ def test_every_option_that_a_document_names_exists():
     spans = {span for path in DOCS for span in re.findall(r"`[^`\n]+`", path.read_text())}
     named = {name for span in spans for name in re.findall(r"--[a-z]+(?:-[a-z]+)*", span)}
     assert named <= known | {"--import-mode"}
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_command_line_that_a_document_shows_has_the_options_of_its_command(path):
+    from tclr.cli.main import COMMANDS, cli
+
+    blocks = re.findall(r"^```\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+    lines = re.findall(r"^(?:.* -m tclr\.cli\.main|tclr) ([a-z-]+)(.*)$", "\n".join(blocks), re.MULTILINE)
+    for name, arguments in lines:
+        if name in COMMANDS:
+            known = {
+                flag for option in cli.get_command(None, name).params for flag in [*option.opts, *option.secondary_opts]
+            }
+            assert set(re.findall(r"(?<= )--?[a-z][a-z-]*", arguments.split("#")[0])) <= known, (
+                f"tclr {name} {arguments}"
+            )

@@ -289,6 +289,9 @@ def test_imagenet_is_a_row_when_given(store, encoder, tmp_path):
     assert results["imagenet"].encoder["embedding_dim"] == 512 and results["imagenet"].label == "ImageNet + linear"
     with pytest.raises(SettingError, match="'imagenet' cannot be done: no imagenet was given"):
         evaluate(store, encoder, methods=["imagenet"])
+    told = write_encoder(tmp_path / "told.safetensors", subjects=("bp4d/F003",), supervised=True)
+    with pytest.raises(InputError, match="told.safetensors learnt from labels"):
+        evaluate(store, encoder, methods=["imagenet"], imagenet=told)
 
 
 def test_methods_that_cannot_be_done_are_left_out_or_named(store, encoder, tmp_path):

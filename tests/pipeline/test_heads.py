@@ -14,6 +14,7 @@ from tclr.pipeline.fit_au import fit_au
 from tclr.pipeline.head_file import load_head
 from tclr.pipeline.heads import cross_predict
 from tclr.pipeline.labelled import collect_frames, embed_rows
+from tclr.pipeline.readout import column_scale
 from tclr.pipeline.store import Store
 from tclr.pipeline.thresholds import assign_folds, cross_threshold
 from tclr.schemas.config import FitAuConfig
@@ -247,6 +248,14 @@ def test_load_head_refuses_a_damaged_header(fitted, tmp_path, damage):
     damaged(path, fitted, damage)
     with pytest.raises(ModelError, match=r"au\.safetensors"):
         load_head(path)
+
+
+def test_column_that_does_not_vary_decides_nothing():
+    x = np.random.default_rng(0).normal(0, 1e-4, (50, 3)).astype(np.float32)
+    x[:, 1], x[:, 2] = 0.3, 0.0
+    mean, std = column_scale(x)
+    np.testing.assert_allclose(mean, x.mean(axis=0), atol=1e-7)
+    np.testing.assert_allclose(std, [x[:, 0].std(), 1, 1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-4])

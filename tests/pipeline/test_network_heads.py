@@ -1,6 +1,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -20,7 +21,7 @@ from tclr.pipeline.labelled import collect_frames, embed_rows, no_rows
 from tclr.pipeline.store import Store
 from tclr.pipeline.thresholds import assign_folds, choose_threshold, hold_out
 from tclr.schemas.config import EmbedConfig, FitAuConfig, parse_settings
-from tclr.schemas.errors import InputError, ModelError, SettingError
+from tclr.schemas.errors import InputError, ModelError, SettingError, TclrError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 MLP = FitAuConfig(head="mlp", hidden_dim=32, epochs=40, learning_rate=0.03, batch_size=64, folds=4, dropout=0)
@@ -137,6 +138,8 @@ def test_training_stops_and_goes_back_to_the_best_epoch():
     assert train(model, optimizer, 20, losses, held_out_loss) == 3
     assert len(seen) == 3 + PATIENCE and model.weight.item() == seen[2] and not model.training
     assert train(model, optimizer, 4, losses, None) == 4 and model.weight.item() == pytest.approx(seen[2] - 4)
+    with pytest.raises(TclrError, match="none in 3 epochs. Lower the learning rate"):
+        train(model, optimizer, 3, losses, lambda: float("nan"))
 
 
 # ---- thresholds and smoothing
@@ -236,6 +239,8 @@ def test_embed_takes_the_file_as_encoder_and_as_head(store, tuned, encoder, tmp_
     copy = shutil.copy(tuned.path, tmp_path / "au.safetensors")
     embed(store, tmp_path / "features", load_encoder(copy), EmbedConfig(), au_model=copy)
     table = load(tmp_path / "features")
+    embed(store, tmp_path / "alone", None, EmbedConfig(), au_model=copy)
+    pd.testing.assert_frame_equal(load(tmp_path / "alone"), table)
     expected = load_head(copy).readout.predict(table.filter(like="emb_").to_numpy())
     np.testing.assert_allclose(table[["AU01", "AU12"]], expected.probability, atol=1e-5)
     np.testing.assert_allclose(table[["AU01_r", "AU12_r"]], expected.intensity, atol=1e-5)
