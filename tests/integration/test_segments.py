@@ -10,6 +10,7 @@ from tclr.pipeline.plan import PreprocessConfig, part_path
 from tclr.pipeline.preprocess import preprocess
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
+from tclr.pipeline.store.checksums import seal_clip
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.store import TABLE_CHUNK, Status
 
@@ -99,6 +100,7 @@ def test_a_segment_that_is_done_is_not_done_again(tmp_path, source, cut):
     extract_clip(clip, part, CUT.detect, CUT.align, "0", rows=rows)
     with h5py.File(part, "r+") as file:
         file["clips/talk/score"][3] = 0.123
+        seal_clip(file["clips/talk"])  # or it would be taken for damaged
     preprocess(source, tmp_path / "store", CUT, workers=1)
     arrays, _ = read(tmp_path / "store")
     assert arrays["score"][3] == np.float32(0.123)
