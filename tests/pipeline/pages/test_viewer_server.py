@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import cv2
 import numpy as np
@@ -292,7 +293,10 @@ def test_error_of_our_own_is_still_told(idle_server, monkeypatch, capsys):
 
 def test_command_prints_the_address_serves_and_ends_on_ctrl_c(stored, features):
     command = [sys.executable, "-m", "tclr.cli.main", "view", str(features), "--store", str(stored), "--no-browser"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs inherit that it is ignored
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+    ) as process:
         url = re.search(r"http://127\.0\.0\.1:(\d+)(/\S+)", process.stdout.readline())
         connection = http.client.HTTPConnection("127.0.0.1", int(url[1]), timeout=10)
         connection.request("GET", url[2])
