@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 
 import h5py
@@ -485,4 +486,5 @@ def test_other_choices_are_written_again_and_then_kept(store, encoder, tmp_path,
 def test_report_reads_whatever_was_written(store, encoder, tmp_path, config):
     embed(store, tmp_path / "features", encoder, config)
     page = write_report(store, tmp_path / "r.html", features=tmp_path / "features").read_text()
-    assert page.count('"text":"Action Units"') == 4
+    timelines = re.findall(r'data-plot="(timeline-\d+)"', page)
+    assert sorted(timelines) == [f"timeline-{i}" for i in range(1, 5)]  # one a clip
