@@ -22,6 +22,7 @@ COMMANDS = {
     "fit-au": "Fit an Action Unit head on a frozen encoder from a store with labels.",
     "embed": "Export per-frame embeddings and Action Units to Parquet.",
     "report": "Write one HTML page that shows a run.",
+    "overlay": "Write a video with faces and Action Units drawn on it.",
     "bench": "Measure what the stages cost, as ratios within one run.",
 }
 """Commands in the order of the work. Each lives in ``cli/<name>.py`` as ``command`` and is imported on use."""

@@ -2,7 +2,7 @@
 
 The defaults stand here and nowhere else: the command line builds its options from these classes
 (``cli/options.py``), and a TOML file given with ``--config`` has one table a class (``[detect]``, ``[align]``,
-``[pretrain]``, ``[fit_au]``, ``[embed]``).
+``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[overlay]``).
 """
 
 from __future__ import annotations
@@ -253,6 +253,15 @@ class EmbedConfig(Settings):
     batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
     blendshapes: bool = Field(False, description="Add the 52 blendshape columns bs_<name>.")
     seed: int = Field(0, ge=0, description="Seed of the random encoder (the same as in fit-au).")
+
+
+class OverlayConfig(Settings):
+    """How a video with faces and AUs drawn on it looks."""
+
+    height: int = Field(720, ge=0, le=4320, description="Height in pixels; 0 keeps the video's.")
+    landmarks: bool = Field(True, description="Draw the landmarks, if there is a store.")
+    audio: bool = Field(True, description="Keep the video's sound.")
+    crf: int = Field(20, ge=0, le=51, description="Quality of H.264: 0 loses nothing, 51 is the smallest file.")
 
 
 def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:

@@ -33,7 +33,8 @@ def test_every_option_that_a_document_names_exists():
     from tclr.schemas import config
 
     settings = [kind for kind in vars(config).values() if isinstance(kind, type) and issubclass(kind, config.Settings)]
-    known = {f"--{name.replace('_', '-')}" for kind in settings for name in kind.model_fields}
+    fields = [(name.replace("_", "-"), field) for kind in settings for name, field in kind.model_fields.items()]
+    known = {f"--{name}" for name, _ in fields} | {f"--no-{name}" for name, field in fields if field.annotation is bool}
     sources = "\n".join(path.read_text() for path in (ROOT / "cli").glob("*.py"))
     known |= set(re.findall(r'"(--[a-z-]+)', sources))
     spans = {span for path in DOCS for span in re.findall(r"`[^`\n]+`", path.read_text())}
