@@ -7,8 +7,9 @@ So a store made at fewer frames a second, or of a part of a video, gives a video
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, cycle
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ from tclr.pipeline.store import Store
 from tclr.pipeline.video import ClipMedia, Frame, is_video_clip, probe, read_frames
 from tclr.pipeline.video_writer import VideoWriter
 from tclr.schemas.config import OverlayConfig
-from tclr.schemas.errors import InputError
+from tclr.schemas.errors import InputError, TruncatedError
 from tclr.schemas.store import NO_TRACK
 
 MAX_PANELS = 3
@@ -98,17 +99,28 @@ def _with_panels(clips: Sequence[ClipRows]) -> list[ClipRows]:
 
 
 def _track_colours(clips: Sequence[ClipRows]) -> dict[tuple[str, int], Colour]:
-    """Return a colour for each clip and track, as long as there are enough of them; rows without a track come last."""
-    keys = [(rows.source.name, int(track)) for rows in clips for track in np.unique(rows.track)]
-    keys.sort(key=lambda key: key[1] == NO_TRACK)
-    return {key: TRACK_COLOURS[i % len(TRACK_COLOURS)] for i, key in enumerate(keys)}
+    """Return a colour for each clip and track, as long as there are enough; rows without a track have the first's."""
+    palette = cycle(TRACK_COLOURS)
+    colours: dict[tuple[str, int], Colour] = {}
+    for rows in clips:
+        name = rows.source.name
+        tracks = [int(track) for track in np.unique(rows.track) if track != NO_TRACK] or [NO_TRACK]
+        colours |= {(name, track): colour for track, colour in zip(tracks, palette, strict=False)}
+        colours[name, NO_TRACK] = colours[name, tracks[0]]
+    return colours
+
+
+def _read_all(media: ClipMedia) -> Iterator[Frame]:
+    """Yield the frames that are there: the rows tell how many there should be, if the video was cut off before, too."""
+    with suppress(TruncatedError):
+        yield from read_frames(media)
 
 
 def _match(media: ClipMedia, clips: Sequence[ClipRows]) -> Iterator[tuple[Frame, list[int | None]]]:
     """Yield the frames that a clip has a row of, with the row of each clip; check that the times are the rows'."""
     starts_s: dict[str, float] = {}
     unseen = {rows.source.name: len(rows.frame) for rows in clips}
-    for frame in read_frames(media):
+    for frame in _read_all(media):
         found = [rows.row(frame.index) for rows in clips]
         for rows, row in zip(clips, found, strict=True):
             if row is None:

@@ -143,6 +143,27 @@ def test_people_of_a_video_have_their_own_colours_and_columns(tmp_path, write_vi
         assert (np.abs(column - TRACK_COLOURS[number]).max(axis=1) < 40).any()
 
 
+def test_a_video_cut_off_before_it_was_stored_is_drawn_as_far_as_it_goes(tmp_path, write_video, write_features):
+    noise = np.random.default_rng(0).integers(0, 255, (40, SIZE, SIZE, 3), np.uint8)
+    video = write_video(tmp_path / "cut.mp4", list(noise), options={"movflags": "faststart"})
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    columns = bars(10) | {"frame": np.arange(10), "timestamp": np.arange(10) / 25}
+    facts = {"source": "cut.mp4", "source_sha256": "", "fps": 25.0}
+    write_features(tmp_path / "f", "cut", "cut", columns, {"AU12": 0.5}, **facts)
+    assert overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f").n_frames == 10
+
+
+def test_a_new_track_has_a_new_colour_and_frames_without_one_that_of_the_first(tmp_path, write_video, write_features):
+    video = write_video(tmp_path / "a.mp4", [np.full((SIZE, SIZE, 3), 90, np.uint8)] * 3)
+    columns = bars(3, lambda i: 0.5) | {"frame": np.arange(3), "timestamp": np.arange(3) / 25, "track": [4, 7, None]}
+    facts = {"source": "a.mp4", "source_sha256": "", "fps": 25.0}
+    write_features(tmp_path / "f", "a", "a", columns, {"AU12": 0.1}, **facts)
+    overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f")
+    for picture, number in zip(read_back(tmp_path / "o.mp4")[0], (0, 1, 0), strict=True):
+        near = [(np.abs(picture[45, 240:].astype(int) - colour).max(axis=1) < 40).sum() for colour in TRACK_COLOURS]
+        assert np.argmax(near) == number and near[number] > 10
+
+
 def test_another_video_is_refused_and_nothing_is_left(tmp_path, person, write_features):
     images, store, features = person
     last = images / "139.png"
