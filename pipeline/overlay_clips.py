@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from tclr.pipeline.features import list_files
 from tclr.pipeline.overlay_drawing import Colour, FaceView
-from tclr.pipeline.parquet import read_metadata, read_table
+from tclr.pipeline.parquet import read_metadata, read_schema, read_table
 from tclr.pipeline.sources.clip import Clip
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.errors import InputError, StoreError
@@ -63,7 +63,8 @@ class ClipRows:
         self._block = (-1, np.empty(0))
         self.frame: np.ndarray
         self.size: tuple[int, int] | None = None
-        table = None if features is None else read_table(features).to_pandas()
+        thresholds = {} if features is None else read_metadata(features)["au_thresholds"]
+        table = None if features is None else _read_features(features, thresholds)
         if store is not None and info is not None:
             self._take_faces(store, info)
             if table is not None and not np.array_equal(table["frame"], self.frame):
@@ -73,11 +74,11 @@ class ClipRows:
                 )
         elif table is not None:
             self.frame, self.timestamp = table["frame"].to_numpy(), table["timestamp"].to_numpy()
-            self.status = table["status"].astype(str).to_numpy()
+            self.status = table["status"].astype("str").fillna("").to_numpy()
             self.track = table["track"].fillna(NO_TRACK).to_numpy(np.int64)
             self._bbox = np.full((len(table), 4), np.nan)
             self._pose = table[["pitch", "yaw", "roll"]].to_numpy(float, na_value=np.nan)
-        self._take_aus(table, {} if features is None else read_metadata(features)["au_thresholds"])
+        self._take_aus(table, thresholds)
         self._row = {int(number): row for row, number in enumerate(self.frame)}
 
     def _take_faces(self, store: Store, info: ClipInfo) -> None:
@@ -88,13 +89,12 @@ class ClipRows:
         self._bbox, self._pose = store.read(info, "bbox"), store.read(info, "pose")
 
     def _take_aus(self, table: pd.DataFrame | None, thresholds: dict[str, float]) -> None:
-        self.aus = tuple(thresholds)
-        self._threshold = np.array(list(thresholds.values()))
+        self.aus = tuple(name for name in thresholds if table is not None and name in table)
         known = pd.DataFrame(index=range(len(self.frame))) if table is None else table
-        self._probability, self._present, self._true = (
-            known.reindex(columns=[f"{name}{suffix}" for name in self.aus]).to_numpy(float, na_value=np.nan)
-            for suffix in ("", "_c", "_true")
-        )
+        self._threshold = np.array([thresholds[name] for name in self.aus], np.float32)
+        self._probability = known[list(self.aus)].to_numpy(np.float32, na_value=np.nan)
+        self._present = np.where(np.isnan(self._probability), np.nan, self._probability >= self._threshold)
+        self._true = known[[f"{name}_true" for name in self.aus]].to_numpy(float, na_value=np.nan)
 
     def row(self, number: int) -> int | None:
         """Return the row of a frame number."""
@@ -127,6 +127,14 @@ class ClipRows:
             true=self._true[row],
             threshold=self._threshold,
         )
+
+
+def _read_features(path: Path, aus: Iterable[str]) -> pd.DataFrame:
+    """Return the columns that are drawn: AUs if the file has them, what else it does not have as nulls."""
+    there = read_schema(path).names
+    aus = [name for name in aus if name in there]
+    wanted = ["frame", "timestamp", "status", "track", "pitch", "yaw", "roll", *aus, *(f"{name}_true" for name in aus)]
+    return read_table(path, [name for name in wanted if name in there]).to_pandas().reindex(columns=wanted)
 
 
 def scale_points(points: np.ndarray, scale: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 import av
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -27,10 +28,9 @@ def shade(i):
 
 
 def bars(n_frames, level=lambda i: i / 40):
-    """Columns of features in which the frame can be read off the bar of AU12, which is always present."""
+    """Columns of features in which the frame can be read off the bar of AU12."""
     rows = np.arange(n_frames)
-    present = np.ones(n_frames, np.int8)
-    return {"AU12": [level(i) for i in rows], "AU12_c": present, "status": ["ok"] * n_frames, "track": rows * 0}
+    return {"AU12": [level(i) for i in rows], "status": ["ok"] * n_frames, "track": rows * 0}
 
 
 def read_back(path):
@@ -59,7 +59,7 @@ def person(tmp_path, make_store, write_features):
     columns = bars(40, lambda i: np.nan if i == 30 else i / 40)
     columns |= {"frame": np.arange(40) + 100, "timestamp": np.arange(40) / 25}
     facts = {"source": "F001/T1", "source_sha256": "", "fps": 25.0}
-    write_features(tmp_path / "features", "F001", "T1", columns, {"AU12": 0.5}, **facts)
+    write_features(tmp_path / "features", "F001", "T1", columns, {"AU12": 0.0}, **facts)
     return images, store, tmp_path / "features"
 
 
@@ -104,7 +104,7 @@ def test_rows_at_fewer_frames_are_drawn_on_just_those_at_their_times(tmp_path, w
     rows = [1, 2, 5, 7]
     columns = bars(4, lambda i: rows[i] / 10) | {"frame": rows, "timestamp": [(times_ms[r] - 40) / 1000 for r in rows]}
     facts = {"source": "vfr.mp4", "source_sha256": "", "fps": 25.0}
-    write_features(tmp_path / "f", "vfr", "vfr", columns, {"AU12": 0.5}, **facts)
+    write_features(tmp_path / "f", "vfr", "vfr", columns, {"AU12": 0.0}, **facts)
     assert overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f").n_frames == 4
     pictures, times = read_back(tmp_path / "o.mp4")
     np.testing.assert_allclose(times, [0, 0.06, 0.22, 0.36], atol=1e-4)
@@ -120,9 +120,9 @@ def test_a_renamed_video_is_known_by_its_contents(tmp_path, write_video, write_f
     digest = Clip("folder", "x", "x", video, "x").sha256()
     columns = bars(3) | {"frame": np.arange(3), "timestamp": np.arange(3) / 25}
     facts = {"source": "old.mp4", "fps": 25.0}
-    write_features(tmp_path / "f", "a", "b", columns, {"AU12": 0.5}, source_sha256=digest, **facts)
+    write_features(tmp_path / "f", "a", "b", columns, {"AU12": 0.0}, source_sha256=digest, **facts)
     assert overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f").clips == ["a/b"]
-    write_features(tmp_path / "f", "a", "b", columns, {"AU12": 0.5}, source_sha256="0", **facts)
+    write_features(tmp_path / "f", "a", "b", columns, {"AU12": 0.0}, source_sha256="0", **facts)
     with pytest.raises(InputError, match=r"as old\.mp4, but got .*renamed\.mp4.*--clip"):
         overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f")
     assert overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f", clip="a/b").n_frames == 3
@@ -131,9 +131,9 @@ def test_a_renamed_video_is_known_by_its_contents(tmp_path, write_video, write_f
 def test_people_of_a_video_have_their_own_colours_and_columns(tmp_path, write_video, write_features):
     video = write_video(tmp_path / "talk.mp4", [np.full((SIZE, SIZE, 3), 90, np.uint8)] * 3)
     for number in range(4):
-        columns = bars(3) | {"frame": np.arange(3), "timestamp": np.arange(3) / 25}
+        columns = bars(3, lambda i: 0.5) | {"frame": np.arange(3), "timestamp": np.arange(3) / 25}
         facts = {"source": "talk.mp4", "source_sha256": "", "fps": 25.0}
-        write_features(tmp_path / "f", "talk", f"talk#{number + 1}", columns, {"AU12": 0.1}, **facts)
+        write_features(tmp_path / "f", "talk", f"talk#{number + 1}", columns, {"AU12": 0.0}, **facts)
     result = overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f")
     assert len(result.clips) == 4 and result.without_bars == ["talk/talk#4"]
     picture = read_back(tmp_path / "o.mp4")[0][2]
@@ -149,7 +149,7 @@ def test_a_video_cut_off_before_it_was_stored_is_drawn_as_far_as_it_goes(tmp_pat
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     columns = bars(10) | {"frame": np.arange(10), "timestamp": np.arange(10) / 25}
     facts = {"source": "cut.mp4", "source_sha256": "", "fps": 25.0}
-    write_features(tmp_path / "f", "cut", "cut", columns, {"AU12": 0.5}, **facts)
+    write_features(tmp_path / "f", "cut", "cut", columns, {"AU12": 0.0}, **facts)
     assert overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f").n_frames == 10
 
 
@@ -157,11 +157,28 @@ def test_a_new_track_has_a_new_colour_and_frames_without_one_that_of_the_first(t
     video = write_video(tmp_path / "a.mp4", [np.full((SIZE, SIZE, 3), 90, np.uint8)] * 3)
     columns = bars(3, lambda i: 0.5) | {"frame": np.arange(3), "timestamp": np.arange(3) / 25, "track": [4, 7, None]}
     facts = {"source": "a.mp4", "source_sha256": "", "fps": 25.0}
-    write_features(tmp_path / "f", "a", "a", columns, {"AU12": 0.1}, **facts)
+    write_features(tmp_path / "f", "a", "a", columns, {"AU12": 0.0}, **facts)
     overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f")
     for picture, number in zip(read_back(tmp_path / "o.mp4")[0], (0, 1, 0), strict=True):
         near = [(np.abs(picture[45, 240:].astype(int) - colour).max(axis=1) < 40).sum() for colour in TRACK_COLOURS]
         assert np.argmax(near) == number and near[number] > 10
+
+
+def test_features_of_chosen_columns_are_enough(tmp_path, write_video, write_features):
+    video = write_video(tmp_path / "a.mp4", [np.full((SIZE, SIZE, 3), 90, np.uint8)] * 3)
+    columns = {
+        "frame": np.arange(3),
+        "timestamp": np.arange(3) / 25,
+        "AU12": [0.2, 0.6, None],
+        "AU12_true": [1, 0, None],
+    }
+    facts = {"source": "a.mp4", "source_sha256": "", "fps": 25.0}
+    path = write_features(tmp_path / "f", "a", "a", columns, {"AU01": 0.5, "AU12": 0.5}, **facts)
+    pq.write_table(pq.read_table(path, columns=["clip", "frame", "timestamp", "AU12"], partitioning=None), path)
+    overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f")
+    low, high, unknown = read_back(tmp_path / "o.mp4")[0]
+    assert bar_share(low, 240) == 0 and bar_share(high, 240) == pytest.approx(0.6, abs=0.06)  # coloured from 0.5 on
+    assert bar_share(unknown, 240) == 0
 
 
 def test_another_video_is_refused_and_nothing_is_left(tmp_path, person, write_features):
@@ -174,10 +191,10 @@ def test_another_video_is_refused_and_nothing_is_left(tmp_path, person, write_fe
     last.write_bytes(content)
     columns = bars(40) | {"frame": np.arange(40) + 100, "timestamp": np.arange(40) / 24}
     facts = {"source": "F001/T1", "source_sha256": "", "fps": 25.0}
-    write_features(tmp_path / "late", "F001", "T1", columns, {"AU12": 0.5}, **facts)
+    write_features(tmp_path / "late", "F001", "T1", columns, {"AU12": 0.0}, **facts)
     with pytest.raises(InputError, match=r"frame 101 comes at 0\.040 s"):
         overlay(images, tmp_path / "o.mp4", PLAIN, features=tmp_path / "late")
-    write_features(tmp_path / "other", "F001", "T1", columns | {"frame": np.arange(40)}, {"AU12": 0.5}, **facts)
+    write_features(tmp_path / "other", "F001", "T1", columns | {"frame": np.arange(40)}, {"AU12": 0.0}, **facts)
     with pytest.raises(StoreError, match=r"those of F001/T1 differ"):
         overlay(images, tmp_path / "o.mp4", PLAIN, store=store, features=tmp_path / "other")
     for path in images.iterdir():
