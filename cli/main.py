@@ -24,6 +24,7 @@ COMMANDS = {
     "embed": "Export per-frame embeddings and Action Units to Parquet.",
     "report": "Write one HTML page that shows a run.",
     "view": "Play clips beside their AU curves in a local page, and mark AU events.",
+    "overlay": "Write a video with faces and Action Units drawn on it.",
     "bench": "Measure what the stages cost, as ratios within one run.",
 }
 """Commands in the order of the work. Each lives in ``cli/<name>.py`` as ``command`` and is imported on use."""

@@ -2,7 +2,7 @@
 
 The defaults stand here and nowhere else: the command line builds its options from these classes
 (``cli/options.py``), and a TOML file given with ``--config`` has one table a class (``[detect]``, ``[align]``,
-``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[evaluate]``).
+``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[evaluate]``, ``[overlay]``).
 """
 
 from __future__ import annotations
@@ -322,6 +322,15 @@ class EvaluateConfig(Settings):
     def shares(self) -> list[float]:
         """The percentages, ascending."""
         return sorted({float(part) for part in self.label_shares.split(",") if part})
+
+
+class OverlayConfig(Settings):
+    """How a video with faces and AUs drawn on it looks."""
+
+    height: int = Field(720, ge=0, le=4320, description="Height in pixels; 0 keeps the video's.")
+    landmarks: bool = Field(True, description="Draw the landmarks, if there is a store.")
+    audio: bool = Field(True, description="Keep the video's sound.")
+    crf: int = Field(20, ge=0, le=51, description="Quality of H.264: 0 loses nothing, 51 is the smallest file.")
 
 
 def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
 
@@ -86,3 +87,24 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs the shared test data: set TCLR_TEST_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def write_features() -> Callable[..., Path]:
+    """Return a function that writes one clip of a features folder; columns that are not given are null."""
+    from tclr.pipeline.embed import with_pandas_types
+    from tclr.pipeline.parquet import write_table
+    from tclr.schemas.features import FORMAT, FORMAT_VERSION, features_schema
+
+    def write(folder: Path, subject: str, clip: str, columns: dict, thresholds: dict[str, float], **metadata) -> Path:
+        schema = with_pandas_types(features_schema(list(thresholds), [], 2, blendshapes=False))
+        n_frames = len(columns["frame"])
+        columns = {"dataset": ["folder"] * n_frames, "clip": [clip] * n_frames} | columns
+        arrays = [pa.array(columns.get(field.name, [None] * n_frames), from_pandas=True) for field in schema]
+        table = pa.table([array.cast(field.type) for array, field in zip(arrays, schema, strict=True)], schema=schema)
+        known = {"format": FORMAT, "format_version": FORMAT_VERSION, "au_thresholds": thresholds}
+        path = folder / f"subject={subject}" / f"{clip}.parquet"
+        write_table(path, table, known | metadata)
+        return path
+
+    return write

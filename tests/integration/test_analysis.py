@@ -7,19 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
-
-from tclr.pipeline.embed import with_pandas_types
-from tclr.pipeline.parquet import write_table
-from tclr.schemas.features import FORMAT, FORMAT_VERSION, features_schema
 
 SCRIPT = Path(__file__).resolve().parents[2] / "docs/analysis.py"
 ONSETS = {"patient": (10, 40, 70), "control": (40,)}
 MISSING = 95
 
 
-def write_person(folder, subject, onsets):
+def columns_of_person(onsets):
     """100 frames at 25/s: AU12 and AU06 together for 10 frames from each onset, AU01 never; no face from 95 on."""
     present = np.zeros(100, bool)
     for onset in onsets:
@@ -28,24 +23,19 @@ def write_person(folder, subject, onsets):
     probability = np.where(face, np.where(present, 0.9, 0.1), np.nan)
     values = dict.fromkeys(["AU06", "AU12"], probability) | {"AU01": np.where(face, 0.1, np.nan)}
     values |= {f"{au}_c": pd.array(np.where(face, x > 0.6, np.nan), "Int8") for au, x in values.items()}
-    values |= {"frame": np.arange(100), "timestamp": np.arange(100) / 25, "dataset": ["folder"] * 100}
-    values |= {"clip": ["c"] * 100, "status": np.where(face, "ok", "no_face"), "track": np.where(face, 0, None)}
-    values |= {"face_px": np.full(100, 200.0), "score": np.where(face, 0.9, np.nan), "yaw": np.zeros(100)}
-    schema = with_pandas_types(features_schema(["AU01", "AU06", "AU12"], [], 2, blendshapes=False))
-    columns = [pa.array(values.get(field.name, np.zeros(100)), from_pandas=True) for field in schema]
-    table = pa.table([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
-    metadata = {"format": FORMAT, "format_version": FORMAT_VERSION}
-    metadata["au_thresholds"] = dict.fromkeys(["AU01", "AU06", "AU12"], 0.6)
-    write_table(folder / f"subject={subject}" / "c.parquet", table, metadata)
+    values |= {"frame": np.arange(100), "timestamp": np.arange(100) / 25, "track": np.where(face, 0, None)}
+    values |= {"status": np.where(face, "ok", "no_face"), "score": np.where(face, 0.9, np.nan)}
+    return values | {"face_px": np.full(100, 200.0), "yaw": np.zeros(100)}
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory) -> Path:
+def results(tmp_path_factory, write_features) -> Path:
     """What the script writes about four patients and four controls."""
     root = tmp_path_factory.mktemp("analysis")
     group = {f"S{i}": "patient" if i < 4 else "control" for i in range(8)}
     for subject, name in group.items():
-        write_person(root / "features", subject, ONSETS[name])
+        thresholds = dict.fromkeys(["AU01", "AU06", "AU12"], 0.6)
+        write_features(root / "features", subject, "c", columns_of_person(ONSETS[name]), thresholds)
     pd.Series(group, name="group").rename_axis("subject").to_csv(root / "groups.csv")
     places = {"TCLR_FEATURES": root / "features", "TCLR_GROUPS": root / "groups.csv", "TCLR_OUT": root / "out"}
     environment = os.environ | {name: str(path) for name, path in places.items()} | {"MPLBACKEND": "Agg"}

@@ -62,6 +62,11 @@ def test_only_one_module_writes_parquet(call):
     assert set(users) <= {"pipeline/parquet.py"}
 
 
+def test_only_one_module_encodes_video():
+    users = [str(path.relative_to(ROOT)) for path in MODULES if "add_stream(" in path.read_text()]
+    assert users == ["pipeline/video_writer.py"]
+
+
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
@@ -71,6 +76,7 @@ def test_only_one_module_writes_parquet(call):
         ("tclr.pipeline.evaluate", {"mediapipe", "face_alignment", "dask", "distributed"}),
         ("tclr.pipeline.preprocess", {"torch", "face_alignment"}),
         ("tclr.pipeline.extract", {"torch", "face_alignment"}),
+        ("tclr.pipeline.overlay", {"torch", "mediapipe", "face_alignment", "dask", "distributed"}),
         ("tclr.pipeline.faces.mediapipe", {"torch", "face_alignment"}),
         ("tclr.cli.main", {"torch", "mediapipe", "pandas", "h5py", "cv2", "numpy"}),
     ],

@@ -36,6 +36,12 @@ def test_every_option_that_a_document_names_exists():
     known = {f"--{name.replace('_', '-')}" for kind in settings for name in kind.model_fields}
     extras = [field.json_schema_extra for kind in settings for field in kind.model_fields.values()]
     known |= {f"--{extra['flag']}" for extra in extras if extra}
+    known |= {
+        f"--no-{name.replace('_', '-')}"
+        for kind in settings
+        for name, field in kind.model_fields.items()
+        if field.annotation is bool
+    }
     sources = "\n".join(path.read_text() for path in (ROOT / "cli").glob("*.py"))
     known |= set(re.findall(r'"(--[a-z-]+)', sources))
     spans = {span for path in DOCS for span in re.findall(r"`[^`\n]+`", path.read_text())}
