@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untrained_encoder
 from tclr.pipeline.files import replacing
 from tclr.pipeline.heads import cross_score
 from tclr.pipeline.labelled import Describe, blendshape_rows, collect_frames, embed_rows, landmark_rows
 from tclr.pipeline.losses import ranked_pairs
 from tclr.pipeline.pretrain import pretrain
-from tclr.pipeline.store import Store
-from tclr.pipeline.trainer import WATCHED_SPACING_S, hash_data
+from tclr.pipeline.store import Store, hash_data
+from tclr.pipeline.trainer import WATCHED_SPACING_S
 from tclr.pipeline.tuples import TupleDataset
 from tclr.schemas.config import FitAuConfig, PretrainConfig
 from tclr.schemas.errors import SettingError
@@ -278,7 +278,7 @@ def _train_and_judge(
 
 def _untrained(config: PretrainConfig) -> LoadedEncoder:
     info = EncoderInfo(config.embedding_dim, config.image_size, config.crop_ratio, arch=config.arch, seed=config.seed)
-    return LoadedEncoder(build_encoder(config.embedding_dim, config.seed, config.arch), info)
+    return untrained_encoder(info)
 
 
 def _judge_encoder(

@@ -49,7 +49,7 @@ def measure_cooccurrence(table: pd.DataFrame, columns: Sequence[str], by: str | 
         raise InputError(f"Expected a table with column {missing[0]!r}, but got {', '.join(map(str, table.columns))}.")
     parts = [rows for _, rows in table.groupby(by, observed=True)] if by else [table]
     counts = np.stack([_count(part[list(columns)].to_numpy(float, na_value=np.nan), columns) for part in parts])
-    measures = _measure(*np.moveaxis(counts, 1, 0))
+    measures = measure_pairs(*np.moveaxis(counts, 1, 0))
     index = pd.MultiIndex.from_product([columns, columns], names=["given", "au"])
     values = {name: _mean(values).ravel() for name, values in zip(MEASURES, measures, strict=True)}
     values["n_groups"] = np.isfinite(measures[MEASURES.index("phi")]).sum(axis=0).ravel()
@@ -59,19 +59,29 @@ def measure_cooccurrence(table: pd.DataFrame, columns: Sequence[str], by: str | 
 
 
 def _count(occurrence: np.ndarray, columns: Sequence[str]) -> np.ndarray:
-    """Return (4, A, A) of (n, A): frames with both known, with both, with the first, with the second."""
     if not np.isin(occurrence[~np.isnan(occurrence)], (0, 1)).all():
         bad = [
             name for name, x in zip(columns, occurrence.T, strict=True) if not np.isin(x[~np.isnan(x)], (0, 1)).all()
         ]
         raise InputError(f"Expected occurrences 0, 1 or null, but {bad[0]} has others. Give columns as AU12_c.")
-    known, present = ~np.isnan(occurrence), occurrence == 1
-    known, present = known.astype(float), present.astype(float)
+    return count_pairs(occurrence)
+
+
+def count_pairs(occurrence: np.ndarray) -> np.ndarray:
+    """Count pairs of AUs in (n, A) float occurrences, 1 present, 0 absent, NaN unknown.
+
+    Returns
+    -------
+    ndarray
+        (4, A, A) float: frames with both known, of those frames with both, with the first, with the second. Counts of
+        several parts may be added.
+    """
+    known, present = (~np.isnan(occurrence)).astype(float), (occurrence == 1).astype(float)
     return np.stack([known.T @ known, present.T @ present, present.T @ known, known.T @ present])
 
 
-def _measure(n: np.ndarray, both: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return conditional, Jaccard and phi, NaN where they are not defined; all of one shape."""
+def measure_pairs(n: np.ndarray, both: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the ``MEASURES`` of the counts of ``count_pairs``, NaN where they are not defined; all of one shape."""
     with np.errstate(invalid="ignore", divide="ignore"):
         conditional = both / first
         jaccard = both / (first + second - both)

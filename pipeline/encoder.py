@@ -45,6 +45,7 @@ __all__ = [
     "resized_side",
     "save_encoder",
     "to_input",
+    "untrained_encoder",
 ]
 
 
@@ -142,6 +143,11 @@ def encoder_digest(model: TemporalEncoder, info: EncoderInfo) -> str:
     return digest.hexdigest()
 
 
+def untrained_encoder(info: EncoderInfo, *, device: torch.device | None = None) -> LoadedEncoder:
+    """Return an encoder with the random weights that follow from the info's seed and architecture."""
+    return LoadedEncoder(build_encoder(info.embedding_dim, info.seed, info.arch), info, device)
+
+
 def load_encoder(
     source: str | Path,
     *,
@@ -173,7 +179,7 @@ def load_encoder(
     kind, _, arch = str(source).partition(":")
     if kind == "random":
         info = replace(info, arch=arch or info.arch)
-        return LoadedEncoder(build_encoder(embedding_dim, seed, info.arch), info, device)
+        return untrained_encoder(info, device=device)
     weights, stored = read_weights(source)
     if not has_embedding_layer(weights):
         raise ModelError(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_backbone, load_encoder
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_backbone, load_encoder, untrained_encoder
 from tclr.pipeline.fold_predictions import FoldPrediction, predict_all_positive, predict_fitted, predict_mapping
 from tclr.pipeline.folds import FoldedData, FoldFrames
 from tclr.pipeline.label_curve import CurvePoint, draw_subsets
@@ -285,4 +285,4 @@ class Evaluation:
 def _untrained(like: EncoderInfo, seed: int) -> LoadedEncoder:
     """Return a random encoder that sees the same pictures as a given one."""
     shape = EncoderInfo(like.embedding_dim, like.image_size, like.crop_ratio, like.mean, like.std, like.arch, seed=seed)
-    return LoadedEncoder(build_encoder(like.embedding_dim, seed, like.arch), shape)
+    return untrained_encoder(shape)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from tclr.pipeline.features import list_files
 from tclr.pipeline.parquet import read_metadata, read_schema, read_table
+from tclr.schemas.features import EMBEDDING
 
 AU_COLUMN = re.compile(r"(AU\d{2,})(_c|_r|_true)?")
 """Probability ``AU01``, occurrence ``AU01_c``, intensity 0..5 ``AU01_r``, label ``AU01_true``."""
@@ -48,7 +49,7 @@ class FeatureClips:
         matches = [match for name in self.columns if (match := AU_COLUMN.fullmatch(name))]
         self.au_names = sorted({match[1] for match in matches})
         self.au_columns = [match[0] for match in matches]
-        self.embedding_columns = [name for name in self.columns if re.fullmatch(r"emb(_\d+)?", name)]
+        self.embedding_columns = [name for name in self.columns if re.fullmatch(rf"{EMBEDDING}(_\d+)?", name)]
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata of the first file: encoder, AU source and settings are the same in all."""
@@ -64,9 +65,9 @@ def embeddings_of(table: pd.DataFrame) -> np.ndarray:
 
     They are in one column a number (``emb_000``) or in one column of lists (``emb``).
     """
-    if "emb" not in table:
-        return table.filter(regex=r"^emb_\d+$").to_numpy(np.float32, na_value=np.nan)
-    lists = table["emb"]
+    if EMBEDDING not in table:
+        return table.filter(regex=rf"^{EMBEDDING}_\d+$").to_numpy(np.float32, na_value=np.nan)
+    lists = table[EMBEDDING]
     present = lists.notna().to_numpy()
     if not present.any():
         return np.full((len(table), 0), np.nan, np.float32)

@@ -34,15 +34,6 @@ def _category(values: Sequence[str]) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode()
 
 
-def _labels(store: Store, info: ClipInfo, labelled_aus: Sequence[str]) -> np.ndarray:
-    """Return (T, L) int8 labels of the store's labelled AUs, -1 where this clip has none."""
-    labels = np.full((info.n_frames, len(labelled_aus)), UNKNOWN, np.int8)
-    names = store.names(info, "au")
-    if names:
-        labels[:, [labelled_aus.index(name) for name in names]] = store.read(info, "au")
-    return labels
-
-
 def build_table(
     store: Store,
     info: ClipInfo,
@@ -76,7 +67,7 @@ def build_table(
     """
     status, pose, bbox = (store.read(info, name) for name in ("status", "pose", "bbox"))
     no_face = ~store.face_mask(info)
-    labels = _labels(store, info, labelled_aus)
+    labels = store.read_columns(info, "au", labelled_aus)
     values: dict[str, Any] = {
         "dataset": _category([info.dataset] * info.n_frames),
         "clip": _category([info.clip] * info.n_frames),

@@ -70,6 +70,7 @@ def fit_au(
     head = fit_head(frames, config, encoder, progress=fit_progress)
     save_head(out, head, {name: root[name] for name in ("align_hash", "dataset")})
     n_subjects = len(np.unique(frames.subjects))
-    held_out = np.unique(frames.subjects[hold_out(frames.subjects, config.folds, config.seed)])
-    n_held_out = len(held_out) if config.head == "finetune" else None
+    n_held_out = None
+    if config.head == "finetune":
+        n_held_out = len(np.unique(frames.subjects[hold_out(frames.subjects, config.folds, config.seed)]))
     return FitResult(out, list(head.scores), head.left_out, n_subjects, min(config.folds, n_subjects), n_held_out)

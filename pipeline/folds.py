@@ -8,19 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.labelled import Describe, LabelledFrames, collect_frames
+from tclr.pipeline.labelled import Describe, LabelledFrames, collect_frames, no_rows
 from tclr.pipeline.protocols import Plan, Split, StoreFacts, plan_evaluation, qualified
-from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.trainer import hash_data
+from tclr.pipeline.store import Store, hash_data
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.errors import InputError
 
 Progress = Callable[[int, int], None]
-
-
-def _nothing(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Describe frames by nothing: (n, 0) float32."""
-    return np.zeros((stop - start, 0), np.float32)
 
 
 def _shards(frames: LabelledFrames) -> np.ndarray:
@@ -53,7 +47,7 @@ class LabelledStore:
             self.root = store.clips[0].root
             self.data_hash = hash_data(store.clips)
             self.fields = set.intersection(*(set(store.fields(info)) for info in store.clips))
-            self.labels = collect_frames(store, _nothing, batch_size)
+            self.labels = collect_frames(store, no_rows, batch_size)
         shards = frozenset(np.unique(_shards(self.labels)).tolist())
         subjects = frozenset(np.unique(self.labels.subjects).tolist())
         self.facts = StoreFacts(str(path), str(self.root["dataset"]), frozenset(self.labels.names), subjects, shards)
@@ -86,12 +80,11 @@ class LabelledStore:
         count = 0
         with Store(self.path) as store:
             for info in store.clips:
-                names = [name for name in store.names(info, "au") if name in plan.au_names]
                 unit = f"{info.subject}/{info.clip}" if plan.unit == "shard" else info.subject
                 unit = qualified(self.facts, unit) if plan.crosses else unit
-                if names and unit in units and info.clip.startswith(plan.clip):
-                    columns = [store.names(info, "au").index(name) for name in names]
-                    count += int((store.read(info, "au")[:, columns] != UNKNOWN).any(axis=1).sum())
+                if unit in units and info.clip.startswith(plan.clip):
+                    labels = store.read_columns(info, "au", plan.au_names)
+                    count += int((labels != UNKNOWN).any(axis=1).sum())
         return count
 
 

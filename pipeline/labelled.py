@@ -141,7 +141,7 @@ Describe = Callable[[Store, ClipInfo, int, int], np.ndarray]
 
 
 def no_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return no numbers, (n, 0): for what reads crops."""
+    """Return no numbers, (n, 0) float32: for what reads crops, or labels alone."""
     return np.zeros((stop - start, 0), np.float32)
 
 
@@ -161,19 +161,6 @@ def landmark_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.nda
 def blendshape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
     """Return the (n, 52) float32 blendshapes."""
     return store.read(info, "blendshapes", start, stop)
-
-
-def _columns(
-    store: Store, info: ClipInfo, field: str, names: list[str], start: int, stop: int, unknown: float
-) -> np.ndarray:
-    """Return rows of ``au`` or ``au_intensity``, (n, A) with a column for each of the names."""
-    own = store.names(info, field)
-    values = store.read(info, field, start, stop) if own else np.zeros((stop - start, 0), np.float32)
-    out = np.full((stop - start, len(names)), unknown, values.dtype)
-    for column, name in enumerate(own):
-        if name in names:
-            out[:, names.index(name)] = values[:, column]
-    return out
 
 
 def collect_frames(
@@ -209,12 +196,12 @@ def collect_frames(
     for info in infos:
         for start in range(0, info.n_frames, batch_size):
             stop = min(start + batch_size, info.n_frames)
-            block = _columns(store, info, "au", names, start, stop, UNKNOWN)
+            block = store.read_columns(info, "au", names, start, stop)
             used = store.face_mask(info, start, stop) & (block != UNKNOWN).any(axis=1)
             if used.any():
                 embeddings.append(describe(store, info, start, stop)[used])
                 labels.append(block[used])
-                intensities.append(_columns(store, info, "au_intensity", names, start, stop, np.nan)[used])
+                intensities.append(store.read_columns(info, "au_intensity", names, start, stop)[used])
                 rows.append(start + np.flatnonzero(used))
                 timestamps.append(store.read(info, "timestamp", start, stop)[used])
                 subjects += [info.subject] * int(used.sum())

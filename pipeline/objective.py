@@ -34,12 +34,8 @@ READOUT_SCALE = 4.0
 
 def label_targets(au_names: Sequence[str], store: Store, info: ClipInfo) -> np.ndarray:
     """Return the labels of some AUs in a clip, (T, A) float32 0 or 1; NaN where unknown or not labelled."""
-    targets = np.full((info.n_frames, len(au_names)), np.nan, np.float32)
-    labelled = store.names(info, "au")
-    if labelled:
-        labels = store.read(info, "au").astype(np.float32)
-        targets[:, [au_names.index(name) for name in labelled]] = np.where(labels == UNKNOWN, np.nan, labels)
-    return targets
+    labels = store.read_columns(info, "au", au_names)
+    return np.where(labels == UNKNOWN, np.nan, labels).astype(np.float32)
 
 
 def targets_for(config: PretrainConfig, au_names: Sequence[str]) -> ClipTargets | None:

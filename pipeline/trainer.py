@@ -7,11 +7,9 @@ that was not.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -43,7 +41,7 @@ from tclr.pipeline.loader import load_batches
 from tclr.pipeline.objective import Objective, targets_for
 from tclr.pipeline.optimisation import learning_rate, make_optimizer, update_average
 from tclr.pipeline.runlog import RunningMeans, add_states
-from tclr.pipeline.store import ClipInfo, Store
+from tclr.pipeline.store import Store, hash_data
 from tclr.pipeline.tuples import TupleBatch, TupleDataset, index_clips, split_subjects
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import SettingError, TclrError
@@ -54,22 +52,6 @@ WATCHED_SPACING_S = 0.08
 """Spacing of held-out tuples where the recipe's own have none; chosen by us: two frames at 25 frames/s."""
 MAX_WATCHED_TUPLES = 1024
 """Most held-out tuples that are looked at after an epoch; chosen by us: 10,000 pairs tell half a percent."""
-
-
-def hash_data(clips: Sequence[ClipInfo]) -> str:
-    """Return the SHA-256 of what the clips of a store are made from: sources, lengths and settings."""
-    facts = [
-        (
-            clip.subject,
-            clip.clip,
-            clip.n_frames,
-            str(clip.attrs["source_sha256"]),
-            clip.root["detect_hash"],
-            clip.root["align_hash"],
-        )
-        for clip in clips
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 class PretrainModel(nn.Module):

@@ -15,6 +15,7 @@ import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
 
+from tclr.pipeline.cooccurrence import MEASURES, count_pairs, measure_pairs
 from tclr.pipeline.feature_clips import FeatureClips, embeddings_of, values_of
 from tclr.schemas.store import Status
 
@@ -47,24 +48,19 @@ class CoOccurrence:
     """
 
     au_names: Sequence[str]
-    both: np.ndarray = field(init=False)
-    """(A, A) frames in which both are present."""
-    present: np.ndarray = field(init=False)
-    """(A, A) frames in which the row's AU is present and the column's is known."""
+    counts: np.ndarray = field(init=False)
+    """(4, A, A), see ``count_pairs``."""
 
     def __post_init__(self) -> None:
-        self.both = np.zeros((len(self.au_names),) * 2)
-        self.present = self.both.copy()
+        self.counts = np.zeros((4, len(self.au_names), len(self.au_names)))
 
     def add(self, flags: np.ndarray) -> None:
         """Count (T, A) float: 1 present, 0 absent, NaN unknown."""
-        present = (flags == 1).astype(float)
-        self.both += present.T @ present
-        self.present += present.T @ np.isfinite(flags).astype(float)
+        self.counts += count_pairs(flags)
 
     def shares(self) -> np.ndarray:
         """Return (A, A) P(column's AU | row's AU) 0..1; NaN where the row's AU is never present."""
-        return np.divide(self.both, self.present, out=np.full_like(self.both, np.nan), where=self.present > 0)
+        return measure_pairs(*self.counts)[MEASURES.index("conditional")]
 
 
 def variance_between(points: np.ndarray, groups: np.ndarray) -> float:

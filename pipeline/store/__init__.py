@@ -6,7 +6,7 @@ decompressing, ``Store`` reads, ``find_damage`` verifies. The layout is specifie
 
 from tclr.pipeline.store.assembly import assemble_subject
 from tclr.pipeline.store.damage import WHOLE_FILE, DamageRecord, FileReport, find_changes, find_damage, known_clips
-from tclr.pipeline.store.infos import ClipInfo, read_clip_infos, scan_clips
+from tclr.pipeline.store.infos import ClipInfo, hash_data, read_clip_infos, scan_clips
 from tclr.pipeline.store.reader import Store
 from tclr.pipeline.store.writer import ClipLayout, ClipWriter, PartWriter, root_attrs, write_part
 
@@ -22,6 +22,7 @@ __all__ = [
     "assemble_subject",
     "find_changes",
     "find_damage",
+    "hash_data",
     "known_clips",
     "read_clip_infos",
     "root_attrs",

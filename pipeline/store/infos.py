@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,3 +101,19 @@ def read_clip_infos(path: Path) -> list[ClipInfo]:
     if damage:
         raise StoreError(next(iter(damage.values())))
     return infos
+
+
+def hash_data(clips: Sequence[ClipInfo]) -> str:
+    """Return the SHA-256 of what the clips of a store are made from: sources, lengths and settings."""
+    facts = [
+        (
+            clip.subject,
+            clip.clip,
+            clip.n_frames,
+            str(clip.attrs["source_sha256"]),
+            clip.root["detect_hash"],
+            clip.root["align_hash"],
+        )
+        for clip in clips
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

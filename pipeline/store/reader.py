@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tclr.pipeline.store.chunks import FrameChunks
 from tclr.pipeline.store.infos import ClipInfo, open_file, read_clip_infos, reading, scan_clips
 from tclr.schemas.config import AlignConfig
 from tclr.schemas.errors import StoreError
-from tclr.schemas.store import FACE_STATUSES, check_clip, check_values
+from tclr.schemas.store import CLIP_FIELDS, FACE_STATUSES, check_clip, check_values
 
 MAX_OPEN_FILES = 64
 """Subject files a reader keeps open; chosen by us: far below the usual limit of 1,024 a process."""
@@ -132,6 +132,25 @@ class Store:
         with reading(self.paths[info.subject], info.clip):
             dataset = group[field_name]
             return (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[start:stop]
+
+    def read_columns(
+        self, info: ClipInfo, field_name: str, names: Sequence[str], start: int = 0, stop: int | None = None
+    ) -> np.ndarray:
+        """Read rows ``start:stop`` of ``au`` or ``au_intensity``, a column for each of some AUs, in their order.
+
+        Returns
+        -------
+        ndarray
+            (n, A) of the dataset's dtype; unknown (-1 or NaN) for an AU that this clip has no labels of.
+        """
+        spec, own = CLIP_FIELDS[field_name], self.names(info, field_name)
+        n_rows = len(range(info.n_frames)[start:stop])
+        out = np.full((n_rows, len(names)), spec.missing, spec.dtype)
+        places = [(column, own.index(name)) for column, name in enumerate(names) if name in own]
+        if places:
+            columns, sources = (list(side) for side in zip(*places, strict=True))
+            out[:, columns] = self.read(info, field_name, start, stop)[:, sources]
+        return out
 
     def read_frames(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read crops ``start:stop``, whatever the codec.

@@ -19,8 +19,7 @@ from tclr.pipeline.fold_predictions import predict_fitted
 from tclr.pipeline.folds import FoldedData
 from tclr.pipeline.label_curve import CurvePoint, draw_subsets, summarise_points
 from tclr.pipeline.labelled import landmark_rows
-from tclr.pipeline.store import Store
-from tclr.pipeline.trainer import hash_data
+from tclr.pipeline.store import Store, hash_data
 from tclr.schemas.config import EvaluateConfig, FitAuConfig
 from tclr.schemas.errors import InputError, ModelError, SettingError
 

@@ -299,3 +299,17 @@ def test_many_subjects_are_read_with_few_open_files(tmp_path, make_store):
                     assert store.read_rows(info, np.array([3])).any()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_columns_come_in_the_order_of_the_names_and_are_unknown_where_there_are_no_labels(tmp_path, make_store):
+    with Store(make_store(tmp_path / "labelled", n_subjects=1, n_frames=12)) as store:
+        info = store.clips[0]
+        labels = store.read(info, "au", 2, 9)
+        read = store.read_columns(info, "au", ["AU12", "AU99", "AU01"], 2, 9)
+        assert store.names(info, "au") == ["AU01", "AU12"] and read.dtype == np.int8
+        np.testing.assert_array_equal(read, np.stack([labels[:, 1], np.full(7, -1), labels[:, 0]], axis=1))
+    with Store(make_store(tmp_path / "bare", n_subjects=1, n_frames=12, au_names=())) as store:
+        info = store.clips[0]
+        np.testing.assert_array_equal(store.read_columns(info, "au", ["AU01"], 10, 20), [[-1], [-1]])
+        intensity = store.read_columns(info, "au_intensity", ["AU01"])
+        assert intensity.shape == (12, 1) and intensity.dtype == np.float32 and np.isnan(intensity).all()
