@@ -13,6 +13,7 @@ PREPROCESS_FLAGS ?=
 PRETRAIN_FLAGS ?=
 VARIANTS ?= all
 FAULTS_FLAGS ?=
+TEST_PROCESSES ?= 2
 SEEDS ?= 3
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
@@ -32,8 +33,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 demo: install ## Run every stage on demo clips made here, and show the features
 	$(BIN)/tclr demo $(DEMO)
 
-test: install ## Run the test suite
-	$(BIN)/python -m pytest
+test: install ## Run the test suite, in 2 processes; TEST_PROCESSES=8 if there are cores
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 lint: install ## Check style and types
 	$(BIN)/ruff check .

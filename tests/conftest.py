@@ -14,6 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: processes that share cores take one thread each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def fresh_logger():
