@@ -93,15 +93,14 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray
-        (2, 3) float64 ``[s R | t]``: rotation and positive scale, no reflection (Umeyama 1991, eq. 40 to 43).
+        (2, 3) float64 ``[s R | t]``: rotation and positive scale, no reflection. As complex numbers z -> c z + t, whose
+        the least-squares c is a quotient of two sums; it equals Umeyama's eq. 40 to 43, in fewer steps.
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    x, y = source - source_mean, target - target_mean
-    u, singular, vt = np.linalg.svd(y.T @ x / len(source))
-    sign = np.array([1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = (u * sign) @ vt
-    scale = (singular * sign).sum() / (x**2).sum() * len(source)
-    matrix = scale * rotation
+    (x0, y0), (x1, y1) = (source - source_mean).T, (target - target_mean).T
+    size = x0 @ x0 + y0 @ y0
+    real, imaginary = (x0 @ x1 + y0 @ y1) / size, (x0 @ y1 - y0 @ x1) / size
+    matrix = np.array([[real, -imaginary], [imaginary, real]])
     return np.column_stack([matrix, target_mean - matrix @ source_mean])
 
 
@@ -220,4 +219,5 @@ def compute_sharpness(crop: np.ndarray) -> float:
     Source: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000. Only crops of one size
     compare.
     """
-    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
+    laplacian = cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_16S)  # whole numbers below 1021: exact
+    return float(cv2.meanStdDev(laplacian)[1].item() ** 2)

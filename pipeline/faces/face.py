@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Face:
     blendshapes: np.ndarray | None
     score: float | None = None
 
-    @property
+    @cached_property
     def bbox(self) -> np.ndarray:
         """(4,) float32: x0 y0 x1 y1 of the landmarks in source pixels."""
         points = self.landmarks[:, :2]

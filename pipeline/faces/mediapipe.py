@@ -18,6 +18,7 @@ import numpy as np
 from mediapipe.tasks.python import BaseOptions, vision
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
+from tclr.pipeline.faces.mediapipe_arrays import ArrayResult, detect, detect_for_video
 from tclr.pipeline.models import find_model
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
@@ -51,18 +52,12 @@ def _to_image(image: np.ndarray) -> mp.Image:
     return mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
 
 
-def _to_faces(result: vision.FaceLandmarkerResult, image: np.ndarray) -> list[Face]:
+def _to_faces(result: ArrayResult, image: np.ndarray) -> list[Face]:
     height, width = image.shape[:2]
     scale = np.array([width, height, width], np.float32)
     return [
-        Face(
-            landmarks=np.array([(p.x, p.y, p.z) for p in points], np.float32) * scale,
-            pose=pose_from_rotation(np.asarray(matrix)[:3, :3]),
-            blendshapes=np.array([category.score for category in shapes], np.float32),
-        )
-        for points, shapes, matrix in zip(
-            result.face_landmarks, result.face_blendshapes, result.facial_transformation_matrixes, strict=True
-        )
+        Face(landmarks=points * scale, pose=pose_from_rotation(matrix[:3, :3]), blendshapes=shapes)
+        for points, shapes, matrix in zip(result.landmarks, result.blendshapes, result.matrices, strict=True)
     ]
 
 
@@ -136,7 +131,7 @@ class MediapipeDetector:
         with self._quiet_at_first("looker"):
             if self._looker is None:
                 self._looker = self._open_landmarker(vision.RunningMode.IMAGE, self._config.max_faces)
-            return _to_faces(self._looker.detect(_to_image(image)), image)
+            return _to_faces(detect(self._looker, _to_image(image)), image)
 
     def _detections(self, image: np.ndarray) -> list[vision.FaceDetectorResult]:
         with self._quiet_at_first("checker"):
@@ -148,16 +143,16 @@ class MediapipeDetector:
         self._started.add(model)
         return _quiet()
 
-    def _landmark(self, image: mp.Image, timestamp_s: float) -> vision.FaceLandmarkerResult:
+    def _landmark(self, image: mp.Image, timestamp_s: float) -> ArrayResult:
         if self._landmarker is None:
             mode = vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE
             self._landmarker = self._open_landmarker(mode, self.n_faces)
             self._last_ms = -TIME_STRETCH
         if not self._video:
-            return self._landmarker.detect(image)
+            return detect(self._landmarker, image)
         # mediapipe counts whole milliseconds and wants them to rise
         self._last_ms = max(self._last_ms + TIME_STRETCH, round(timestamp_s * 1000) * TIME_STRETCH)
-        return self._landmarker.detect_for_video(image, self._last_ms)
+        return detect_for_video(self._landmarker, image, self._last_ms)
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return BlazeFace's best score on a crop, 0 where it finds nothing."""

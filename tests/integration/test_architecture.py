@@ -51,7 +51,7 @@ def test_modules_of_the_pipeline_import_without_a_cycle():
 @pytest.mark.parametrize("package", ["h5py", "mediapipe", "face_alignment"])
 def test_only_one_room_imports(package):
     homes = {"h5py": "pipeline/store/"}
-    homes |= {name: f"pipeline/faces/{name}.py" for name in ("mediapipe", "face_alignment")}
+    homes |= {name: f"pipeline/faces/{name}" for name in ("mediapipe", "face_alignment")}
     users = [str(p.relative_to(ROOT)) for p in MODULES if package in {n.split(".")[0] for n in imported_names(p)}]
     assert users and all(user.startswith(homes[package]) for user in users)
 

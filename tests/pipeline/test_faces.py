@@ -45,6 +45,35 @@ def test_yaw_flips_in_the_mirror(portrait):
     assert np.degrees(plain[1] + mirrored[1]) == pytest.approx(0, abs=4)
 
 
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_arrays_hold_what_mediapipe_gives_in_objects(portrait, count):
+    import mediapipe as mp
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    from tclr.pipeline.faces.mediapipe_arrays import _as_arrays, _detect, detect_for_video
+    from tclr.pipeline.models import find_model
+
+    face = portrait[0:256, 96:352]
+    pixels = np.hstack([face] * count) if count else np.zeros((64, 64, 3), np.uint8)
+    image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
+    options = {
+        "base_options": BaseOptions(model_asset_path=str(find_model())),
+        "num_faces": 2,
+        "output_face_blendshapes": True,
+        "output_facial_transformation_matrixes": True,
+    }
+    with vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(**options)) as landmarker:
+        arrays, plain = _detect(landmarker, image), _as_arrays(landmarker.detect(image))
+    options["running_mode"] = vision.RunningMode.VIDEO
+    with vision.FaceLandmarker.create_from_options(vision.FaceLandmarkerOptions(**options)) as landmarker:
+        film = detect_for_video(landmarker, image, 40)
+    assert [len(value) for value in vars(plain).values()] == [count] * 3
+    for other in (plain, film):
+        for name, values in vars(other).items():
+            for mine, its in zip(getattr(arrays, name), values, strict=True):
+                assert np.array_equal(mine, its) and mine.dtype == its.dtype and mine.shape == its.shape
+
+
 def test_detect_image_without_a_face():
     assert detect_image(np.full((200, 200, 3), 128, np.uint8)) == []
 
