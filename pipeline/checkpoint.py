@@ -67,7 +67,8 @@ def save_checkpoint(path: Path, trainer: Trainer, sums: dict[str, Any]) -> None:
 def _check_same_run(content: dict[str, Any], trainer: Trainer, path: Path) -> None:
     """Refuse to go on under other settings, which would be neither the old run nor a new one."""
     advice = "another RUN, or --no-resume to start over."
-    before, now = json.loads(content["config"]), json.loads(trainer.config.to_json())
+    now = json.loads(trainer.config.to_json())
+    before = {"leave_out": "", **json.loads(content["config"])}  # a setting that older runs did not have
     begun = content["epoch"] + (content["step"] > 0)
     if now["epochs"] < begun:
         raise SettingError(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tclr.pipeline.augment import N_DRAWS, augment
+from tclr.pipeline.degrade import degrade
 from tclr.pipeline.encoder import LoadedEncoder, TemporalEncoder, centre_crop, normalise, to_input
 from tclr.pipeline.head_training import HeadLoss, batches, train
 from tclr.pipeline.labelled import LabelledFrames, embed_crops
@@ -50,6 +51,13 @@ class _Network(nn.Module):
         return Readout(weights[0], biases[0], weights[1], biases[1])
 
 
+@torch.no_grad()
+def round_to_half(model: nn.Module) -> None:
+    """Round a network's parameters to what 16 bits can hold, which a head's file then does; statistics stay exact."""
+    for parameter in model.parameters():
+        parameter.copy_(parameter.half().float())
+
+
 def fine_tune(
     frames: LabelledFrames,
     held_out: LabelledFrames | None,
@@ -61,9 +69,9 @@ def fine_tune(
 
     The head starts as the linear probe of the frozen encoder, so that the first steps do not spoil the encoder
     (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022). Both
-    learn by AdamW, the encoder at a lower rate, from crops augmented as in pretraining. With held-out subjects, the
-    weights of the epoch that does best on them are kept. On the CPU of one machine, the same frames and settings give
-    the same weights.
+    learn by AdamW, the encoder at a lower rate, from crops augmented as in pretraining, some of which are spoilt before
+    (``degrade``). With held-out subjects, the weights of the epoch that does best on them, spoilt as often, stay. On
+    the CPU of one machine, the same frames and settings give the same weights.
 
     Parameters
     ----------
@@ -99,14 +107,20 @@ def fine_tune(
     generator = torch.Generator().manual_seed(config.seed)
     seen = 0
 
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+
     def forward(x: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             return model(normalise(x, info))
+
+    def read(of: LabelledFrames, index: Tensor, seeds: Tensor) -> Tensor:
+        return torch.from_numpy(degrade(of.crops(index.numpy()), config.degrade, seeds.numpy())).to(device)
 
     def losses() -> Iterator[Tensor]:
         nonlocal seen
         for index in batches(len(frames), config.batch_size, generator):
-            crops = torch.from_numpy(frames.crops(index.numpy())).to(device)
+            seeds = torch.randint(2**62, (len(index),), generator=generator)
+            crops = read(frames, index, seeds)
             draws = torch.rand(len(index), 1, N_DRAWS, generator=generator).to(device)
             yield loss(forward(augment(crops[:, None], draws, view)), index)
             seen += len(index)
@@ -119,12 +133,14 @@ def fine_tune(
         def held_out_loss() -> float:
             total = 0.0
             for index in torch.arange(len(held_out)).split(config.batch_size):
-                crops = torch.from_numpy(held_out.crops(index.numpy())).to(device)
+                crops = read(held_out, index, index)  # each frame is spoilt alike in every epoch
                 x = centre_crop(to_input(crops, info), info.image_size)
                 total += len(index) * held_loss(forward(x), index).item()
             return total / len(held_out)
 
     train(model, optimizer, config.epochs, losses, held_out_loss)
+    if config.half:
+        round_to_half(model.encoder)
     readout = model.readout().without(~frames.occurrence_known, ~frames.intensity_known)
     everyone = {*info.subjects, *frames.people(), *(held_out.people() if held_out is not None else ())}
     recipe = f"{info.recipe}, fine-tuned"

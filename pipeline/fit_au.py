@@ -13,6 +13,7 @@ from tclr.pipeline.head_file import save_head
 from tclr.pipeline.heads import AuScore, fit_head
 from tclr.pipeline.labelled import collect_frames, embed_rows, no_rows
 from tclr.pipeline.store import Store
+from tclr.pipeline.subjects import leave_out
 from tclr.pipeline.thresholds import hold_out
 from tclr.schemas.config import FitAuConfig
 
@@ -60,10 +61,14 @@ def fit_au(
     ------
     InputError
         If there are no labels, or no AU has both present and absent frames.
+    SettingError
+        If ``leave_out`` fits nobody or all.
     OutputError
         If the file cannot be written.
     """
     with Store(store_path) as store:
+        subjects = leave_out(store.subjects, config.leave_out, store_path)
+    with Store(store_path, subjects) as store:
         describe = no_rows if config.head == "finetune" else embed_rows(encoder)
         frames = collect_frames(store, describe, config.batch_size, progress)
         root = store.clips[0].root

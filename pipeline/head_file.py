@@ -3,8 +3,8 @@
 Format 2. Tensors: ``weight``, ``bias``, ``threshold``, and where there are any ``intensity_weight`` and
 ``intensity_bias`` (see ``Readout``), ``hidden_mean``, ``hidden_std``, ``hidden_weight`` and ``hidden_bias`` (see
 ``Hidden``). The metadata's ``info`` is JSON. A fine-tuned head holds its encoder as well, so that the file can be given
-as an encoder: tensors ``encoder.<name>``, and its ``EncoderInfo`` as JSON under ``encoder_info``. Format 1 had linear
-heads without intensity.
+as an encoder: tensors ``encoder.<name>``, of 16 bits where that is exact, and its ``EncoderInfo`` as JSON under
+``encoder_info``. Format 1 had linear heads without intensity.
 """
 
 from __future__ import annotations
@@ -61,9 +61,16 @@ def save_head(path: Path, head: AuHead, data: dict[str, Any]) -> None:
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(info)}
     tensors = {name: torch.from_numpy(array) for name, array in head.arrays().items()}
     if head.encoder is not None:
-        tensors |= {INSIDE_PREFIX + name: value for name, value in head.encoder.model.state_dict().items()}
+        state = head.encoder.model.state_dict()
+        tensors |= {INSIDE_PREFIX + name: _as_small_as_exact(value.cpu()) for name, value in state.items()}
         header[ENCODER_INSIDE] = info_to_json(head.encoder.info)
     write_tensors(path, tensors, header)
+
+
+def _as_small_as_exact(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of 16 bits if that loses nothing, as after ``round_to_half``."""
+    half = value.half()
+    return half if value.dtype == torch.float32 and torch.equal(half.float(), value) else value
 
 
 def load_head(path: Path) -> AuHead:

@@ -42,6 +42,7 @@ from tclr.pipeline.objective import Objective, targets_for
 from tclr.pipeline.optimisation import learning_rate, make_optimizer, update_average
 from tclr.pipeline.runlog import RunningMeans, add_states
 from tclr.pipeline.store import Store, hash_data
+from tclr.pipeline.subjects import leave_out
 from tclr.pipeline.tuples import TupleBatch, TupleDataset, index_clips, split_subjects
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import SettingError, TclrError
@@ -129,7 +130,7 @@ class Trainer:
     ModelError
         If ``init`` cannot be read or does not fit.
     SettingError
-        If processes and micro-batches do not divide a step.
+        If processes and micro-batches do not divide a step, or ``leave_out`` fits nobody or all.
     """
 
     def __init__(
@@ -139,7 +140,8 @@ class Trainer:
         self.processes = processes or Processes(default_device())
         self.device = self.processes.device
         with Store(store) as opened:
-            usable = sorted({info.subject for info in index_clips(opened, opened.subjects, config)})
+            wanted = leave_out(opened.subjects, config.leave_out, store)
+            usable = sorted({info.subject for info in index_clips(opened, wanted, config)})
             self.train_subjects, self.val_subjects = split_subjects(usable, config.val_share, config.seed)
             crop_size = opened.crop_size()  # raises now if sizes differ, not in the midst of an epoch
             root = opened.clips[0].root

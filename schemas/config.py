@@ -200,6 +200,9 @@ class PretrainConfig(Settings):
     )
     compile: bool = Field(False, description="Compile the encoder with torch.compile.")
     val_share: float = Field(0.2, ge=0, lt=1, description="Share of subjects held out to measure ranking accuracy.")
+    leave_out: str = Field(
+        "", description="Subjects not to use, names or patterns with commas between, as P0*,F001; none: use all."
+    )
     checkpoint_every: int = Field(1, ge=1, description="Epochs between checkpoints.")
     checkpoint_every_s: float = Field(600.0, ge=0, description="Seconds between checkpoints within an epoch.")
     num_workers: int = Field(0, ge=0, description="Loader processes; 0 loads in the trainer.")
@@ -254,6 +257,19 @@ class FitAuConfig(Settings):
     learning_rate: float = Field(0.001, gt=0, description="Learning rate of the head (mlp, finetune).")
     encoder_learning_rate: float = Field(0.0001, gt=0, description="Learning rate of the encoder (finetune).")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW (mlp, finetune).")
+    degrade: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of crops spoilt as in poor video: coarse, compressed, noisy, half hidden (finetune).",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="Arithmetic of the encoder (finetune); auto is bf16 on a GPU, fp32 on a CPU."
+    )
+    half: bool = Field(False, description="Round the encoder's weights to 16 bits, which halves the file (finetune).")
+    leave_out: str = Field(
+        "", description="Subjects not to use, names or patterns with commas between, as P0*,F001; none: use all."
+    )
     smooth_s: float = Field(
         0.0,
         ge=0,

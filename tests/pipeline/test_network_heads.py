@@ -228,6 +228,30 @@ def test_fine_tuning_lowers_the_loss_on_what_it_sees(store, encoder):
     assert [score.f1 for score in head.scores] == [None, None] and head.threshold.tolist() == [0.5, 0.5]
 
 
+def test_half_precision_halves_the_file_and_changes_next_to_nothing(store, encoder, tuned, tmp_path):
+    half = fit_au(store, encoder, tmp_path / "half.safetensors", FINETUNE.model_copy(update={"half": True}))
+    sizes = [result.path.stat().st_size for result in (half, tuned)]
+    assert sizes[0] < 0.51 * sizes[1]
+    first, second = load_head(half.path), load_head(tuned.path)
+    first.check_encoder(load_encoder(half.path))
+    with Store(store) as opened:
+        frames = collect_frames(opened, no_rows, 16)
+    first, second = (head.predict_frames(frames).probability for head in (first, second))
+    assert 0 < np.abs(first - second).max() < 0.02
+
+
+def test_spoilt_crops_are_learnt_from_the_same_again(store, encoder, tuned, tmp_path):
+    config = FINETUNE.model_copy(update={"degrade": 1.0})
+    digests = [load_head(fit_au(store, encoder, tmp_path / f"{i}.safetensors", config).path).digest for i in (1, 2)]
+    assert digests[0] == digests[1] != load_head(tuned.path).digest
+
+
+def test_subjects_left_out_are_not_learnt_from(store, encoder, tmp_path):
+    config = FINETUNE.model_copy(update={"leave_out": "F001, *4", "epochs": 1})
+    result = fit_au(store, encoder, tmp_path / "au.safetensors", config)
+    assert load_encoder(result.path).info.subjects == ("bp4d/F002", "bp4d/F003") and result.n_subjects == 2
+
+
 def test_fine_tuning_needs_an_encoder(make_frames):
     with pytest.raises(SettingError, match="Expected an encoder to fine-tune"):
         fit_head(make_frames(np.zeros((4, 2)), [0, 1, 0, 1]), FINETUNE)

@@ -203,3 +203,12 @@ def test_distances_are_those_of_held_out_subjects_before_and_after(tmp_path, sto
     none = pretrain(store, tmp_path / "none", with_(val_share=0, epochs=1))
     assert not (none.run / "distance.json").exists() and none.history[0]["val_accuracy"] is None
     assert none.history[0]["embedding_std"] > 0
+
+
+def test_subjects_left_out_are_not_trained_on(store):
+    everyone = Trainer(store, CONFIG, None)
+    first = everyone.train_subjects[0]
+    trainer = Trainer(store, with_(leave_out=first), None)
+    seen = {*trainer.train_subjects, *trainer.val_subjects}
+    assert seen == {*everyone.train_subjects, *everyone.val_subjects} - {first}
+    assert not any(name.endswith(first) for name in trainer.info.subjects)
