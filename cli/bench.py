@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import json
 import tempfile
 from pathlib import Path
 
@@ -12,29 +12,34 @@ SMOOTHINGS_S = (0.0, 0.03, 0.06, 0.12, 0.24)
 
 
 @click.command("bench")
-@click.option("--source", type=click.Path(path_type=Path), help="Folder of videos  [default: a demo clip made here]")
+@click.option("--source", type=click.Path(path_type=Path), help="Folder of two clips  [default: demo clips made here]")
+@click.option("--rows", help="What to measure, with commas between  [default: startup,preprocess,loader,export,memory]")
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write rows and machine to this JSON file.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the table to this Markdown file.")
 @click.option("--alignment", is_flag=True, help="Measure how well crops stay in place instead.")
-@click.option("--loader", is_flag=True, help="Measure reading for pretraining instead.")
-def command(source: Path | None, runs: int, alignment: bool, loader: bool) -> None:
-    """Measure preprocessing and reading against what bounds them, and print the ratios.
+def command(
+    source: Path | None, rows: str | None, runs: int, out: Path | None, markdown: Path | None, alignment: bool
+) -> None:
+    """Measure each stage against what bounds it, and print the ratios.
 
-    With --alignment, a portrait is moved in a known way and the crops' jitter, error and lag are printed for several
-    widths of smoothing. With --loader, reading tuples is measured against single JPEG files, and a training step
-    against the network's part of it.
+    A ratio is measured in one run, turn by turn with its bound, so it holds on any machine that is not too busy;
+    figures in seconds and MB are this machine's. With --alignment, a portrait is moved in a known way and the crops'
+    jitter, error and lag are printed for several widths of smoothing.
 
     \b
     Example:
       tclr bench
-      tclr bench --source videos/ --runs 9
+      tclr bench --rows preprocess,loader --source videos/ --runs 9 -o bench.json
       tclr bench --alignment
-      tclr bench --loader
     """
     from rich.console import Console
     from rich.table import Table
 
+    from tclr.cli.progress import progress_bar
     from tclr.pipeline.alignment_check import check_alignment
-    from tclr.pipeline.synth import write_demo
+    from tclr.pipeline.bench import GROUPS, HEADERS, run_groups, to_markdown, to_record
+    from tclr.pipeline.files import replacing
 
     if alignment:
         table = Table("smooth_s", "jitter, still (crop px)", "error, moving (crop px)", "lag (ms)")
@@ -43,21 +48,20 @@ def command(source: Path | None, runs: int, alignment: bool, loader: bool) -> No
             table.add_row(f"{figures.smooth_s:g}", *(f"{value:.2f}" for value in values))
         Console().print(table)
         return
-    with tempfile.TemporaryDirectory() as scratch:
-        if source is None:
-            source = Path(scratch)
-            write_demo(source, subjects=1, tasks=1, frames=200)
-        if loader:
-            from tclr.pipeline.loader_benchmark import run_loader_benchmark
-
-            rows = run_loader_benchmark(source, runs)
-        else:
-            from tclr.pipeline.benchmark import run_benchmark
-
-            rows = run_benchmark(source, runs)
-    table = Table("what", "against", "median ratio", "lowest", "highest", "frames/s", title=f"{runs} runs")
-    for row in rows:
-        values = (row.median, min(row.ratio), max(row.ratio))
-        rate = f"{statistics.median(row.frames_per_s):,.0f}" if row.frames_per_s else ""
-        table.add_row(row.name, row.bound, *(f"{value:.3f}" for value in values), rate)
-    Console().print(table)
+    names = list(GROUPS) if rows is None else [name.strip() for name in rows.split(",")]
+    measured = []
+    with tempfile.TemporaryDirectory() as scratch, progress_bar("Measuring", "groups") as progress:
+        for done, group in enumerate(run_groups(names, source, Path(scratch), runs), start=1):
+            measured += group
+            progress(done, len(names))
+    table = Table(*HEADERS, title=f"{runs} runs")
+    for row in measured:
+        table.add_row(*row.cells())
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(table)
+    texts = ((out, json.dumps(to_record(measured, runs), indent=1) + "\n"), (markdown, to_markdown(measured)))
+    for path, text in texts:
+        if path:
+            with replacing(path) as temporary:
+                temporary.write_text(text)
+            click.echo(f"Written: {path}")

@@ -30,7 +30,7 @@ def compress(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Encode as JPEG of quality 10 to 80, and decode."""
     quality = int(rng.integers(10, 81))
     data = cv2.imencode(".jpg", crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
 
 
 def add_noise(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:

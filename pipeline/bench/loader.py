@@ -7,7 +7,6 @@ changes little; files are in the system's memory.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
@@ -18,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tclr.pipeline.benchmark import BenchRow, measure_cpu_s, measure_s
+from tclr.pipeline.bench.rows import BenchRow, measure_cpu_s, measure_s
 from tclr.pipeline.distributed import Processes
 from tclr.pipeline.extract import extract_clip
 from tclr.pipeline.loader import load_batches
@@ -27,8 +26,10 @@ from tclr.pipeline.store import Store
 from tclr.pipeline.trainer import Trainer
 from tclr.pipeline.tuples import TupleDataset
 from tclr.schemas.config import AlignConfig, DetectConfig, PretrainConfig
+from tclr.schemas.store import CHUNK_FRAMES
 
-CODECS = ("none", "lz4", "zstd")
+CODECS = {"none": 40.0, "lz4": 20.0, "zstd": 8.0}
+"""How many times as fast as single JPEG files each should be."""
 JPEG_QUALITY = 95
 RESIZED_PX, CROP_PX = 256, 224
 """Sides of the paper's pictures, resized and cropped."""
@@ -99,7 +100,8 @@ def bench_codec(store: Path, jpegs: Sequence[Path], codec: str, runs: int) -> Be
         jpeg_rate = len(files) / measure_cpu_s(partial(read_jpegs, files, rng))
         rates.append(n_frames / measure_cpu_s(partial(_read_tuples, tuples)))
         ratios.append(rates[-1] / jpeg_rate)
-    return BenchRow(f"tuples, codec {codec}", "JPEG files with Pillow", tuple(ratios), tuple(rates))
+    name = f"tuples, codec {codec}"
+    return BenchRow(name, "JPEG files with Pillow", tuple(ratios), at_least=CODECS.get(codec), rates=tuple(rates))
 
 
 def _bare_step(trainer: Trainer, x: Tensor, weights: Tensor) -> None:
@@ -137,7 +139,27 @@ def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
         with closing(trainer.steps()) as steps:  # type: ignore[type-var]
             next(steps)
             ratios.append(measure_s(partial(full, steps)) / bare_s)
-    return BenchRow("training step", "the network's part", tuple(ratios))
+    return BenchRow("training step", "the network's part", tuple(ratios), at_most=1.05)
+
+
+def _read_blocks(store: Store, starts: Sequence[int], length: int) -> None:
+    for start in starts:
+        store.read_frames(store.clips[0], start, start + length)
+
+
+def bench_windows(folder: Path, runs: int, n_windows: int = 40, length: int = 12) -> BenchRow:
+    """Measure random 12-frame windows of a store against reading the same crops one chunk after another."""
+    ratios = []
+    with Store(folder) as store:
+        info = store.clips[0]
+        span = max(1, info.n_frames - length)
+        for run in range(runs):
+            starts = np.random.default_rng(run).integers(0, span, n_windows).tolist()
+            windows_s = measure_s(partial(_read_blocks, store, starts, length))
+            blocks = range(0, info.n_frames, CHUNK_FRAMES)
+            all_s = measure_s(partial(_read_blocks, store, blocks, CHUNK_FRAMES))
+            ratios.append((n_windows * length / windows_s) / (info.n_frames / all_s))
+    return BenchRow("random 12-frame windows", "sequential chunks", tuple(ratios))
 
 
 def _extract(clip: Clip, folder: Path, codec: str) -> Path:
@@ -146,7 +168,7 @@ def _extract(clip: Clip, folder: Path, codec: str) -> Path:
     return store
 
 
-def run_loader_benchmark(source: Path, runs: int) -> list[BenchRow]:
+def bench_loader(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
     """Measure all rows on the first clip of a source folder.
 
     Raises
@@ -155,11 +177,10 @@ def run_loader_benchmark(source: Path, runs: int) -> list[BenchRow]:
         If there is no clip in it, or none long enough for a tuple.
     """
     clip = find_clips(source)[0]
-    with tempfile.TemporaryDirectory() as scratch, _one_thread():
-        folder = Path(scratch)
-        stores = {codec: _extract(clip, folder, codec) for codec in CODECS}
+    with _one_thread():
+        stores = {codec: _extract(clip, scratch, codec) for codec in CODECS}
         with Store(stores["none"]) as opened:
-            jpegs = write_jpegs(opened.read_frames(opened.clips[0]), folder / "jpeg")
+            jpegs = write_jpegs(opened.read_frames(opened.clips[0]), scratch / "jpeg")
         rows = [bench_codec(store, jpegs, codec, runs) for codec, store in stores.items()]
         config = PretrainConfig(recipe="paper", batch_size=1, anchors_per_clip=8, val_share=0)
-        return [*rows, bench_step(stores["zstd"], config, runs)]
+        return [*rows, bench_windows(stores["zstd"], runs), bench_step(stores["zstd"], config, runs)]
