@@ -20,7 +20,8 @@ def test_every_test_that_a_document_names_exists(path):
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_every_link_to_a_file_leads_somewhere(path):
     links = re.findall(r"\]\(([^)#]+\.(?:md|py|png|webp))\)", path.read_text())
-    assert all((path.parent / link).is_file() for link in links if "://" not in link)
+    written = [link for link in links if "://" not in link and not link.startswith("reference/")]  # made with the site
+    assert all((path.parent / link).is_file() for link in written)
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
