@@ -20,6 +20,7 @@
     await Plotly.newPlot(plot, data, layout, { responsive: true, displayModeBar: false });
     await Plotly.relayout(plot, themed());
     drawn.add(plot);
+    if (["linear", "date"].includes(plot._fullLayout.xaxis.type)) steer(plot);
     const select = document.getElementById(`${plot.id}-colour`);
     if (select) {
       const extra = JSON.parse(document.getElementById(`${plot.id}-extra`).textContent);
@@ -27,6 +28,32 @@
       select.addEventListener("change", colour);
       await colour();
     }
+  }
+
+  // Keys do what dragging does: along the axis and back, nearer and farther.
+  function steer(plot) {
+    const whole = [...plot._fullLayout.xaxis.range];
+    const status = document.getElementById(`${plot.id}-range`);
+    plot.tabIndex = 0;
+    plot.setAttribute("role", "application");
+    plot.setAttribute("aria-label", `${plot.getAttribute("aria-label")} Arrow keys move, plus and minus zoom, 0 shows all.`);
+    plot.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const [from, to] = plot._fullLayout.xaxis.range;
+      const width = to - from, middle = (from + to) / 2;
+      const moves = {
+        ArrowLeft: () => [from - width / 10, to - width / 10],
+        ArrowRight: () => [from + width / 10, to + width / 10],
+        "+": () => [middle - width / 4, middle + width / 4],
+        "-": () => [middle - width, middle + width],
+        0: () => whole,
+      };
+      if (!(event.key in moves)) return;
+      event.preventDefault();
+      const range = moves[event.key]();
+      Plotly.relayout(plot, { "xaxis.range": range });
+      status.textContent = `shown: ${range.map((value) => value.toPrecision(3)).join(" to ")}`;
+    });
   }
 
   // Subjects get hues a golden angle apart; a column of AUs gets shades, unknown frames grey.

@@ -198,7 +198,7 @@ def _heatmap(z: np.ndarray, x: Any, y: list[str], **more: Any) -> go.Heatmap:
 
 
 def timeline_figure(timeline: Timeline, clip: str) -> Figure:
-    """Return AU probabilities of a clip over time as a heat map, with the labels of each AU in the row below it."""
+    """Return AU probabilities of a clip over time as a heat map, with intensities and labels in the rows below each."""
     names = list(timeline.rows)
     heat = _heatmap(
         np.array(list(timeline.rows.values())),
@@ -209,7 +209,7 @@ def timeline_figure(timeline: Timeline, clip: str) -> Figure:
     )
     layout = {"xaxis": {"title": {"text": "time in s"}, "showgrid": False, "zeroline": False}, "yaxis": LISTED}
     most = max(timeline.table, key=lambda row: row[1] or 0)
-    description = f"{clip}: predicted probability over time, labels below it where there are any."
+    description = f"{clip}: predicted probability over time, intensity and labels below it where there are any."
     if most[1]:
         description += f" Most often predicted: {au_title(most[0])}, {_percent(most[1])} of the frames."
     rows = [(au_title(name), _percent(p), _percent(label), _number(f1)) for name, p, label, f1 in timeline.table]

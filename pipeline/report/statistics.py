@@ -17,6 +17,7 @@ from sklearn.metrics import f1_score
 
 from tclr.pipeline.cooccurrence import MEASURES, count_pairs, measure_pairs
 from tclr.pipeline.feature_clips import FeatureClips, embeddings_of, values_of
+from tclr.schemas.action_units import MAX_INTENSITY
 from tclr.schemas.store import Status
 
 MAX_FEATURE_CLIPS = 400
@@ -208,7 +209,7 @@ class Timeline:
     seconds : ndarray
         (n,) mean time of each column.
     rows : dict of str to ndarray
-        (n,) 0..1 of each AU and, below it, of its label; NaN unknown.
+        (n,) 0..1 of each AU and, below it, of its intensity, a fifth of 0..5, and its label; NaN unknown.
     table : list of tuple
         AU, share of frames predicted present, share labelled present, F1 of the two; ``None`` unknown.
     """
@@ -225,10 +226,10 @@ def read_timeline(features: FeatureClips, subject: str, clip: str) -> Timeline |
     frames = features.read(subject, clip, ["timestamp", *features.au_columns])
     rows, table = {}, []
     for name in features.au_names:
-        for column, shown in ((name, name), (f"{name}_true", f"{name} label")):
-            values = values_of(frames, column)
+        for ending, shown, most in (("", "", 1), ("_r", " intensity / 5", MAX_INTENSITY), ("_true", " label", 1)):
+            values = values_of(frames, name + ending)
             if np.isfinite(values).any():
-                rows[shown] = bin_means(values, TIMELINE_BINS)
+                rows[name + shown] = bin_means(values, TIMELINE_BINS) / most
         predicted, labelled = values_of(frames, f"{name}_c"), values_of(frames, f"{name}_true")
         known = np.isfinite(predicted) & np.isfinite(labelled)
         f1 = float(f1_score(labelled[known], predicted[known], zero_division=0)) if known.any() else None

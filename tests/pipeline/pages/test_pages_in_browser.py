@@ -80,6 +80,29 @@ def test_report_map_is_coloured_by_what_is_chosen(chromium, report):
     assert chromium.get_log("browser") == []
 
 
+def test_report_plots_move_and_zoom_by_keys(chromium, report):
+    from selenium.webdriver.common.keys import Keys
+
+    open_page(chromium, report.as_uri())
+    draw_all(chromium)
+
+    def shown():
+        return chromium.execute_script("return document.getElementById('training-1')._fullLayout.xaxis.range")
+
+    plot = chromium.find_element("id", "training-1")
+    assert plot.get_attribute("tabindex") == "0" and "plus and minus zoom" in plot.get_attribute("aria-label")
+    start, end = shown()
+    for key in ("+", Keys.ARROW_RIGHT):
+        plot.send_keys(key)
+    quarter = (end - start) / 4
+    wait(lambda: shown() == pytest.approx([start + 1.2 * quarter, end - 0.8 * quarter]), "a nearer view, moved")
+    assert chromium.find_element("id", "training-1-range").text.startswith("shown: ")
+    plot.send_keys("0")
+    wait(lambda: shown() == pytest.approx([start, end]), "the whole")
+    bars = chromium.find_element("id", "co-occurrence-1")  # categories: nothing to move along
+    assert bars.get_attribute("role") == "img" and bars.get_attribute("tabindex") is None
+
+
 def test_report_is_dark_or_light_as_the_system_or_its_button_says_and_fits_a_phone(chromium, report):
     from selenium.webdriver.common.by import By
 

@@ -96,9 +96,10 @@ def test_a_large_folder_is_sampled_evenly_and_says_how_many_clips(features, monk
     assert part.n_clips == 2 and len(part.embedding.points) == 20 and set(part.embedding.subjects) == {"F001", "F002"}
 
 
-def test_timeline_has_labels_below_predictions_and_scores_the_clip(features):
+def test_timeline_has_intensities_and_labels_below_predictions_and_scores_the_clip(features):
     timeline = read_timeline(FeatureClips(features), "F001", "T1")
-    assert list(timeline.rows) == ["AU01", "AU01 label", "AU12 label"]
+    assert list(timeline.rows) == ["AU01", "AU01 label", "AU12 intensity / 5", "AU12 label"]
+    np.testing.assert_allclose(timeline.rows["AU12 intensity / 5"], timeline.rows["AU01"], rtol=1e-6)
     np.testing.assert_allclose(
         timeline.rows["AU01"], np.where(np.arange(40) == 1, np.nan, np.arange(40) / 40), rtol=1e-6
     )
