@@ -1,4 +1,4 @@
-"""What the export of a clip is: embeddings and predictions, joined to one Parquet file that says where they are from."""
+"""What the export of a clip is: embeddings and predictions, joined to one Parquet file with its provenance."""
 
 from __future__ import annotations
 
