@@ -230,7 +230,11 @@ def _run(
         yield from export_on_cluster(job, infos, encoder, workers, scheduler, on_frames)
         return
     for info in infos:
-        yield info, export_clip(job, store, info, encoder, lambda n_frames, _, info=info: on_frames(info, n_frames))
+
+        def report(n_frames: int, n_expected: int, info: ClipInfo = info) -> None:
+            on_frames(info, n_frames)
+
+        yield info, export_clip(job, store, info, encoder, report)
 
 
 def _failure(job: ExportJob, info: ClipInfo, reason: str) -> Failure:
