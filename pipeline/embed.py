@@ -88,7 +88,7 @@ def _leave_out_damaged(store: Store) -> list[Failure]:
         except StoreError as error:
             store.clips.remove(info)
             failures.append(Failure(info.name, str(error)))
-    if not store.clips:
+    if failures and not store.clips:
         raise StoreError(failures[0].reason)
     return failures
 
