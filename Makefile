@@ -50,7 +50,7 @@ docs: install ## Build the documentation as a site in build/docs
 bench: install ## Measure the stages, as ratios within one run
 	$(BIN)/tclr bench
 
-faults: install ## Break runs of preprocess in nine ways, some 100 times, and compare what is left: about an hour
+faults: install ## Break runs of preprocess and embed in twelve ways, some 130 times, and compare what is left: over an hour
 	$(BIN)/python tests/faults/campaign.py $(FAULTS_FLAGS)
 
 ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE=labelled OUT=... [VARIANTS=all] [SEEDS=3]

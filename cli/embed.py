@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -26,30 +27,61 @@ AU_SOURCES = {
     "too. Needed for embeddings and heads.",
 )
 @click.option("--au-model", type=click.Path(path_type=Path), help="Head of 'tclr fit-au'  [default: blendshapes]")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes of a local Dask cluster; 0: in this process, which is best with a GPU or few clips.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
 @settings_options(embed=EmbedConfig)
-def command(store: Path, features: Path, encoder: str | None, au_model: Path | None, embed: EmbedConfig) -> None:
+def command(
+    store: Path,
+    features: Path,
+    encoder: str | None,
+    au_model: Path | None,
+    workers: int,
+    scheduler: str | None,
+    embed: EmbedConfig,
+) -> None:
     """Export per-frame embeddings and Action Units of STORE to Parquet files in the folder FEATURES.
 
     Without --au-model, AUs come from mediapipe's blendshapes by a documented FACS mapping, so the first run needs
     no labels; the files' metadata say which of the two it was. Run the same command again to go on after an
-    interruption.
+    interruption. The exit status is 1 if a clip failed; the others are exported.
 
     \b
     Example:
       tclr embed store/ features/ --encoder run/ --au-model au.safetensors
-      tclr embed store/ features/ --encoder random
+      tclr embed store/ features/ --encoder random --workers 4
       tclr embed store/ features/ --embedding none --smooth 0.1 --columns "AU*,pitch,yaw,roll"
     """
-    from tclr.cli.progress import progress_bar
+    from tclr.cli.progress import make_progress
+    from tclr.pipeline.embed import EmbedProgress
     from tclr.pipeline.embed import embed as export
     from tclr.pipeline.encoder import load_encoder
 
-    with progress_bar("Embedding", "frames") as progress:
+    with make_progress("frames") as bars:
+        task = bars.add_task("Embedding", total=None)
+
+        def notify(progress: EmbedProgress) -> None:
+            failed = f", {len(progress.failures)} failed" if progress.failures else ""
+            text = f"Embedding{failed}"
+            bars.update(task, completed=progress.n_frames, total=progress.n_frames_total, description=text)
+
         loaded = load_encoder(encoder, seed=embed.seed) if encoder else None
-        result = export(store, features, loaded, embed, au_model=au_model, progress=progress)
+        result = export(
+            store, features, loaded, embed, au_model=au_model, workers=workers, scheduler=scheduler, notify=notify
+        )
+    for failure in result.failures:
+        click.echo(f"failed: {failure.name}: {failure.reason}", err=True)
+    failed = f", {len(result.failures)} failed" if result.failures else ""
     click.echo(
         f"{features}: {result.n_rows:,} rows, {result.n_clips} clips ({result.n_skipped} were done before), "
-        f"{result.n_columns} columns"
+        f"{result.n_columns} columns{failed}"
     )
     click.echo(f"AUs come from {AU_SOURCES[result.au_source.split(':')[0]]}.")
     click.echo(f"Load: pandas.read_parquet({str(features)!r})")
+    if result.failures:
+        sys.exit(1)

@@ -2,37 +2,35 @@
 
 AU predictions come from a fitted head, or, without one, from mediapipe's blendshapes by a documented mapping, or, where
 the store has none, there are no AU columns; the metadata of every file say which. A clip whose file carries the same
-provenance is not done again.
+provenance is not done again; one that fails is reported, and the others go on. What the export of a clip is stands in
+``pipeline.clip_export``; here is settled what is to be done, and who does it: this process, or a Dask cluster.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from tclr.pipeline.au_source import AuSource, choose_au_source
+from tclr.pipeline.clip_export import ExportJob, export_clip, subject_folder
 from tclr.pipeline.encoder import LoadedEncoder
-from tclr.pipeline.features import PARTITION, choose_columns
-from tclr.pipeline.features_table import build_table, with_pandas_types
-from tclr.pipeline.parquet import read_metadata, write_table
-from tclr.pipeline.readout import Prediction
-from tclr.pipeline.smoothing import smooth
+from tclr.pipeline.features import choose_columns
+from tclr.pipeline.features_table import with_pandas_types
+from tclr.pipeline.files import remove_abandoned
+from tclr.pipeline.lock import lock_folder
+from tclr.pipeline.outcome import Failure, TaskOutcome
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.config import EmbedConfig
 from tclr.schemas.errors import OutputError, SettingError, StoreError
-from tclr.schemas.features import EMBEDDING, FORMAT, FORMAT_VERSION, KEYS, features_schema
+from tclr.schemas.features import EMBEDDING, KEYS, features_schema
 
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """What an export did."""
+    """What an export did; rows and clips are those whose files are there now and up to date."""
 
     features: Path
     n_rows: int
@@ -40,74 +38,71 @@ class EmbedResult:
     n_skipped: int
     n_columns: int
     au_source: str
+    failures: tuple[Failure, ...]
 
 
-def _clip_arrays(
-    store: Store, info: ClipInfo, encoder: LoadedEncoder | None, source: AuSource, batch_size: int
-) -> tuple[np.ndarray, Prediction]:
-    """Return (T, D) embeddings and smoothed predictions, NaN without a face; crops are read block by block.
+@dataclass
+class EmbedProgress:
+    """How far an export is; handed to the caller's callback. Frames of clips that failed or were done before count."""
 
-    Without an encoder, D is 0. Stills have no time to smooth over.
-    """
-    embeddings = np.full((info.n_frames, encoder.embedding_dim if encoder else 0), np.nan, np.float32)
-    shape = (info.n_frames, len(source.au_names))
-    out = Prediction(*(np.full(shape, np.nan, np.float32) for _ in range(2)))
-    has_blendshapes = bool(store.names(info, "blendshapes"))
-    for start in range(0, info.n_frames, batch_size):
-        stop = min(start + batch_size, info.n_frames)
-        face = store.face_mask(info, start, stop)
-        if not face.any():
-            continue
-        rows = start + np.flatnonzero(face)
-        if encoder is not None:
-            embeddings[rows] = encoder.embed(store.read_frames(info, start, stop)[face])
-        blendshapes = store.read(info, "blendshapes", start, stop)[face] if has_blendshapes else None
-        predicted = source.predict(embeddings[rows], blendshapes)
-        out.probability[rows], out.intensity[rows] = predicted.probability, predicted.intensity
-    if "source_name" not in store.fields(info):
-        timestamps = store.read(info, "timestamp")
-        out = Prediction(*(smooth(values, timestamps, source.smooth_s) for values in (out.probability, out.intensity)))
-    return embeddings, out
+    n_frames_total: int
+    n_frames: int = 0
+    failures: list[Failure] = field(default_factory=list)
 
 
-def _provenance(info: ClipInfo, encoder: LoadedEncoder | None, source: AuSource, config: EmbedConfig) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "tclr_version": version("tclr-face"),
-        "dataset": info.dataset,
-        "subject": info.subject,
-        "clip": info.clip,
-        **{name: info.attrs[name] for name in ("source", "source_sha256", "fps", "detector")},
-        **{name: info.root[name] for name in ("detect_hash", "align_hash")},
-        "detect": json.loads(info.root["detect_config"]),
-        "align": json.loads(info.root["align_config"]),
-        "encoder": {"digest": encoder.digest, **json.loads(json.dumps(encoder.info.brief()))} if encoder else None,
-        **source.provenance(),
-        "settings": config.model_dump(mode="json", exclude={"batch_size"}),
-    }
+class _Tracker:
+    """Adds up the frames of clips that are through and of those that are being done."""
+
+    def __init__(self, progress: EmbedProgress, notify: Callable[[EmbedProgress], None]) -> None:
+        self.progress = progress
+        self.notify = notify
+        self.n_through = progress.n_frames
+        self.running: dict[str, int] = {}
+        self.through: set[str] = set()
+
+    def add_frames(self, info: ClipInfo, n_frames: int) -> None:
+        """Take in how many frames of a clip are done; may be called from another thread."""
+        if info.name not in self.through:
+            self.running[info.name] = n_frames
+            self._tell()
+
+    def end_clip(self, info: ClipInfo) -> None:
+        """Take in that a clip is through."""
+        self.through.add(info.name)
+        self.running.pop(info.name, None)
+        self.n_through += info.n_frames
+        self._tell()
+
+    def _tell(self) -> None:
+        self.progress.n_frames = self.n_through + sum(list(self.running.values()))
+        self.notify(self.progress)
 
 
-def _is_done(path: Path, provenance: dict[str, Any], schema: pa.Schema) -> bool:
-    if not path.is_file():
-        return False
-    try:
-        return read_metadata(path) == {**provenance, "columns": schema.names}
-    except StoreError:
-        return False
+def _leave_out_damaged(store: Store) -> list[Failure]:
+    """Leave clips out of a store whose description cannot be read; returns all that are left out, with the reason."""
+    failures = [Failure(name, reason) for name, reason in store.damage.items()]
+    for info in list(store.clips):
+        try:
+            for name in ("au", "blendshapes"):
+                store.names(info, name)
+        except StoreError as error:
+            store.clips.remove(info)
+            failures.append(Failure(info.name, str(error)))
+    if failures and not store.clips:
+        raise StoreError(failures[0].reason)
+    return failures
 
 
-def _clip_path(features: Path, info: ClipInfo) -> Path:
-    return features / f"{PARTITION}{info.subject}" / f"{info.clip}.parquet"
-
-
-def _check_others(features: Path, infos: Sequence[ClipInfo]) -> None:
+def _check_others(job: ExportJob, infos: Sequence[ClipInfo], damaged: Sequence[Failure]) -> None:
     """Refuse to write beside Parquet files of anything that the store does not have: pandas would mix them."""
-    wanted = {_clip_path(features, info) for info in infos}
-    others = sorted(set(features.rglob("*.parquet")) - wanted)
+    wanted = {job.path(info) for info in infos}
+    names = [failure.name.partition("/") for failure in damaged]
+    wanted |= {subject_folder(job.features, subject) / f"{clip}.parquet" for subject, _, clip in names}
+    whole = {subject_folder(job.features, subject) for subject, _, clip in names if not clip}
+    others = sorted(path for path in job.features.rglob("*.parquet") if path not in wanted and path.parent not in whole)
     if others:
         raise OutputError(
-            f"{features} holds Parquet files of clips that are not in the store, as {others[0]}. "
+            f"{job.features} holds Parquet files of clips that are not in the store, as {others[0]}. "
             "Use another FEATURES folder, or delete those files."
         )
 
@@ -119,7 +114,9 @@ def embed(
     config: EmbedConfig,
     *,
     au_model: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 0,
+    scheduler: str | None = None,
+    notify: Callable[[EmbedProgress], None] = lambda progress: None,
 ) -> EmbedResult:
     """Export a store.
 
@@ -133,24 +130,34 @@ def embed(
         Settings.
     au_model : Path, optional
         A head that ``tclr fit-au`` wrote; without it AUs come from blendshapes.
-    progress : callable
-        Called with frames done and frames in all.
+    workers : int
+        Processes of a local Dask cluster; 0: in this process.
+    scheduler : str, optional
+        Address of a running Dask cluster instead, whose workers see both folders under the same paths.
+    notify : callable
+        Called whenever something has moved, perhaps from another thread.
 
     Raises
     ------
     StoreError, ModelError
-        If the store or head cannot be read, the head does not belong to the encoder, or there is no such column.
+        If no clip of the store or not the head can be read, the head does not belong to the encoder, or there is no
+        such column.
     SettingError
         If an encoder is needed and there is none.
     OutputError
-        If the folder cannot be written or holds features of other clips.
+        If the folder cannot be written, is held by another run, or holds features of other clips.
+    ClusterError
+        If no scheduler answers, or it is lost.
     """
-    with Store(store_path) as store:
+    store_path, features = store_path.resolve(), features.resolve()
+    with Store(store_path, skip_damaged=True) as store:
+        damaged = _leave_out_damaged(store)
         source = choose_au_source(store, au_model, config.smooth_s)
         if source.head is not None:
             encoder = encoder or source.head.encoder  # a fine-tuned head brings its own
             if encoder is not None:
                 source.head.check_encoder(encoder)
+            source = replace(source, head=replace(source.head, encoder=None))
         labelled_aus = sorted({name for info in store.clips for name in store.names(info, "au")})
         schema = features_schema(
             source.au_names,
@@ -168,19 +175,71 @@ def embed(
             encoder = None  # no column holds what it gives
         elif encoder is None:
             raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
-        _check_others(features, store.clips)
-        done, skipped, total = 0, 0, sum(info.n_frames for info in store.clips)
-        for info in store.clips:
-            path, provenance = _clip_path(features, info), _provenance(info, encoder, source, config)
-            if _is_done(path, provenance, schema):
-                skipped += 1
-            else:
-                arrays = _clip_arrays(store, info, encoder, source, config.batch_size)
-                table = build_table(store, info, schema, *arrays, source, labelled_aus)
-                write_table(path, table, {**provenance, "columns": schema.names})
-            done += info.n_frames
-            progress(done, total)
-    return EmbedResult(features, total, len(store.clips), skipped, len(schema) + 1, source.name)
+        with lock_folder(features) as run:
+            job = ExportJob(
+                store_path,
+                features,
+                run,
+                schema,
+                tuple(labelled_aus),
+                source,
+                encoder.info if encoder else None,
+                encoder.digest if encoder else "",
+                config,
+            )
+            _check_others(job, store.clips, damaged)
+            remove_abandoned(features)
+            todo = [info for info in store.clips if not job.is_done(info)]
+            n_rows, n_todo = (sum(info.n_frames for info in infos) for infos in (store.clips, todo))
+            progress = EmbedProgress(n_rows, n_rows - n_todo, list(damaged))
+            tracker = _Tracker(progress, notify)
+            notify(progress)
+            for info, outcome in _run(job, store, todo, encoder, workers, scheduler, tracker.add_frames):
+                if outcome.fatal:
+                    raise OutputError(outcome.reason)
+                if outcome.reason:
+                    n_rows -= info.n_frames
+                    progress.failures.append(_failure(job, info, outcome.reason))
+                tracker.end_clip(info)
+            remove_abandoned(features)
+    n_failed = len(progress.failures) - len(damaged)
+    return EmbedResult(
+        features,
+        n_rows,
+        len(store.clips) - n_failed,
+        len(store.clips) - len(todo),
+        len(schema) + 1,
+        source.name,
+        tuple(progress.failures),
+    )
+
+
+def _run(
+    job: ExportJob,
+    store: Store,
+    infos: Sequence[ClipInfo],
+    encoder: LoadedEncoder | None,
+    workers: int,
+    scheduler: str | None,
+    on_frames: Callable[[ClipInfo, int], None],
+) -> Iterator[tuple[ClipInfo, TaskOutcome]]:
+    """Export clips here or on a cluster; yields each as it is through."""
+    if infos and (workers or scheduler is not None):
+        from tclr.pipeline.embed_cluster import export_on_cluster  # Dask is not needed otherwise
+
+        yield from export_on_cluster(job, infos, encoder, workers, scheduler, on_frames)
+        return
+    for info in infos:
+
+        def report(n_frames: int, n_expected: int, info: ClipInfo = info) -> None:
+            on_frames(info, n_frames)
+
+        yield info, export_clip(job, store, info, encoder, report)
+
+
+def _failure(job: ExportJob, info: ClipInfo, reason: str) -> Failure:
+    kept = f" {job.path(info)} is of an earlier run." if job.path(info).exists() else ""
+    return Failure(info.name, reason + kept)
 
 
 def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:

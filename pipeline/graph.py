@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -12,25 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, Future, as_completed
-from distributed.comm import CommClosedError
 
 from tclr.pipeline.extract import Rows
 from tclr.pipeline.files import remove_quietly, set_aside
+from tclr.pipeline.outcome import Failure
 from tclr.pipeline.plan import PreprocessConfig, SubjectPlan, old_folder, part_path, segment_paths
+from tclr.pipeline.remote import following, result_of
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import root_attrs
-from tclr.pipeline.tasks import PROGRESS_TOPIC, ClipTask, Outcome, assemble_task, extract_task
-from tclr.schemas.errors import ClusterError, OutputError
+from tclr.pipeline.tasks import ClipTask, Outcome, assemble_task, extract_task
+from tclr.schemas.errors import OutputError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A clip or subject that could not be done, and why."""
-
-    name: str
-    reason: str
 
 
 @dataclass
@@ -94,16 +86,10 @@ class GraphRun:
         OutputError
             If the store cannot be written.
         """
-        try:
+        with following(self.client, self._on_message):
             self._walk(plans)
-        except (CancelledError, CommClosedError) as error:
-            raise ClusterError(
-                f"The Dask scheduler was lost ({type(error).__name__}). What is done is kept: start it if need be, "
-                "then run the same command again."
-            ) from error
 
     def _walk(self, plans: list[SubjectPlan]) -> None:
-        self.client.subscribe_topic(PROGRESS_TOPIC, self._on_event)
         for plan in plans:
             self.waiting[plan.subject] = len(plan.todo)
             for clip in plan.todo:
@@ -112,7 +98,7 @@ class GraphRun:
                 self._finish(plan)
         for future in self.queue:
             of = self.tasks.pop(future)
-            outcome = self._outcome(future)
+            outcome = result_of(future, lambda reason: Outcome(reason=reason))
             future.release()
             if outcome.fatal:
                 self.client.cancel(list(self.tasks))
@@ -122,7 +108,6 @@ class GraphRun:
             elif self._settle(*of, outcome):
                 self._end_of_clip(of[0].plan)
             self._notify()
-        self.client.unsubscribe_topic(PROGRESS_TOPIC)
 
     def _begin(self, plan: SubjectPlan, clip: Clip) -> None:
         task = ClipTask(clip, self.store, self.config, self.version, plan.detected.get(clip.clip))
@@ -240,20 +225,12 @@ class GraphRun:
                 old,
             )
 
-    def _outcome(self, future: Future) -> Outcome:
-        try:
-            return future.result()
-        except CancelledError:
-            raise
-        except Exception as error:  # tasks catch their own: this is a dead worker
-            return Outcome(reason=f"its Dask worker was lost ({type(error).__name__}; out of memory?)")
-
     def _fail(self, name: str, reason: str) -> None:
         self.progress.failures.append(Failure(name, reason))
 
-    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
-        if event[1]["key"] in self.weights:
-            self.messages[event[1]["key"]] = event[1]
+    def _on_message(self, message: dict[str, Any]) -> None:
+        if message["key"] in self.weights:
+            self.messages[message["key"]] = message
             self._notify()
 
     def _notify(self) -> None:

@@ -6,7 +6,7 @@ Files appear in one step; their metadata are one JSON text under the key ``tclr`
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,10 @@ from tclr.schemas.errors import StoreError
 METADATA_KEY = b"tclr"
 
 
-def write_table(path: Path, table: pa.Table, metadata: dict[str, Any]) -> None:
-    """Write a table, zstd-compressed, with metadata.
+def write_table(
+    path: Path, table: pa.Table, metadata: dict[str, Any], *, confirm: Callable[[], None] = lambda: None
+) -> None:
+    """Write a table, zstd-compressed, with metadata; ``confirm`` is called before the file takes its place.
 
     Raises
     ------
@@ -30,6 +32,7 @@ def write_table(path: Path, table: pa.Table, metadata: dict[str, Any]) -> None:
     kept = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
     with replacing(path) as temporary:
         pq.write_table(table.replace_schema_metadata(kept), temporary, compression="zstd")
+        confirm()
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

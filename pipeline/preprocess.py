@@ -17,9 +17,10 @@ from typing import Any
 from tclr.pipeline.cluster import connect
 from tclr.pipeline.faces import check_models
 from tclr.pipeline.files import remove_abandoned, write_json
-from tclr.pipeline.graph import Failure, GraphRun, Progress
-from tclr.pipeline.lock import lock_store
+from tclr.pipeline.graph import GraphRun, Progress
+from tclr.pipeline.lock import lock_folder
 from tclr.pipeline.manifest import write_manifest
+from tclr.pipeline.outcome import Failure
 from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, scan_file, scan_store, subject_path
 from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.store import WHOLE_FILE, ClipInfo, DamageRecord, find_changes, known_clips
@@ -93,7 +94,7 @@ def preprocess(
     subjects: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         subjects[clip.subject].append(clip)
-    with lock_store(store) as run:
+    with lock_folder(store) as run:
         known = known_clips(store)
         stored, unread = scan_store(store)
         check_others(store, subjects, stored, config)

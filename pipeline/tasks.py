@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import get_worker
-
 from tclr.pipeline.extract import Rows, extract_clip, plan_segments
 from tclr.pipeline.files import remove_quietly, set_aside
 from tclr.pipeline.lock import check_run
+from tclr.pipeline.outcome import TaskOutcome, explain
 from tclr.pipeline.plan import PreprocessConfig, is_done, old_folder, part_path, read_infos
+from tclr.pipeline.remote import make_reporter
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import assemble_subject, find_changes
-from tclr.schemas.errors import OutputError, TclrError, TimelineError, UnreadableClipError
+from tclr.schemas.errors import OutputError, TimelineError, UnreadableClipError
 
 logger = logging.getLogger(__name__)
-
-PROGRESS_TOPIC = "tclr-progress"
-REPORT_EVERY_S = 0.5
-"""Least time between two progress messages of a clip; chosen by us: messages stay far below the work."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ class ClipTask:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(TaskOutcome):
     """What a task says when it ends.
 
     Attributes
@@ -59,10 +54,6 @@ class Outcome:
         Rows of them.
     segments : tuple of (int, int)
         Instead: the segments that the clip is to be done in.
-    reason : str
-        Why it failed; empty if all went well.
-    fatal : bool
-        The store cannot be written, so that every other task would fail, too.
     uncut : bool
         The clip cannot be done in segments.
     damaged : dict of str to str
@@ -74,37 +65,14 @@ class Outcome:
     names: tuple[str, ...] = ()
     n_frames: int = 0
     segments: tuple[Rows, ...] = ()
-    reason: str = ""
-    fatal: bool = False
     uncut: bool = False
     damaged: Mapping[str, str] = field(default_factory=dict)
     lost: Mapping[str, str] = field(default_factory=dict)
 
 
-def _reporter(key: str) -> Callable[[int, int], None]:
-    """Return a function that tells the client how many frames of a task are done."""
-    worker = get_worker()
-    last_s = time.monotonic()
-
-    def report(n_frames: int, n_expected: int) -> None:
-        nonlocal last_s
-        if time.monotonic() - last_s >= REPORT_EVERY_S:
-            last_s = time.monotonic()
-            share = min(n_frames / n_expected, 1.0) if n_expected else 0.0
-            worker.log_event(PROGRESS_TOPIC, {"key": key, "n_frames": n_frames, "share": share})
-
-    return report
-
-
 def _failed(error: Exception) -> Outcome:
-    """Return why a task failed: our own errors speak for themselves, others name their kind."""
-    if isinstance(error, TclrError):
-        fatal, uncut = isinstance(error, OutputError), isinstance(error, TimelineError)
-        return Outcome(reason=str(error), fatal=fatal, uncut=uncut)
-    if isinstance(error, MemoryError):
-        return Outcome(reason="out of memory. Fewer --workers leave more for each")
-    logger.exception("unexpected error", exc_info=error)
-    return Outcome(reason=f"unexpected {type(error).__name__}: {error}")
+    reason = explain(error, "Fewer --workers leave more for each")
+    return Outcome(reason=reason, fatal=isinstance(error, OutputError), uncut=isinstance(error, TimelineError))
 
 
 def extract_task(task: ClipTask) -> Outcome:
@@ -130,10 +98,10 @@ def extract_task(task: ClipTask) -> Outcome:
                 detected=detected,
                 rows=task.rows,
                 allow_truncated=config.allow_truncated,
-                report=_reporter(task.key),
+                report=make_reporter(task.key),
             )
         infos = read_infos(part)
-        return Outcome(tuple(info.clip for info in infos), n_frames=infos[0].n_frames)
+        return Outcome(names=tuple(info.clip for info in infos), n_frames=infos[0].n_frames)
     except Exception as error:
         return _failed(error)
 

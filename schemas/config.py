@@ -291,7 +291,7 @@ class FitAuConfig(Settings):
 class EmbedConfig(Settings):
     """Export of embeddings and AU predictions."""
 
-    batch_size: int = Field(128, ge=1, description="Frames a step of the encoder.")
+    batch_size: int = Field(128, ge=1, description="Frames read at once, and a step of the encoder on a GPU.")
     blendshapes: bool = Field(False, description="Add the 52 blendshape columns bs_<name>.")
     embedding: Literal["wide", "list", "none"] = Field(
         "wide", description="A column a dimension (emb_000), one column of lists (emb), or no embedding."

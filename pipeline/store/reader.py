@@ -15,7 +15,7 @@ import numpy as np
 from tclr.pipeline.store.chunks import FrameChunks
 from tclr.pipeline.store.infos import ClipInfo, open_file, read_clip_infos, reading, scan_clips
 from tclr.schemas.config import AlignConfig
-from tclr.schemas.errors import StoreError
+from tclr.schemas.errors import NewerFormatError, StoreError
 from tclr.schemas.store import CLIP_FIELDS, FACE_STATUSES, check_clip, check_values
 
 MAX_OPEN_FILES = 64
@@ -43,7 +43,12 @@ class Store:
     subjects : iterable of str, optional
         Open only these; default all.
     skip_damaged : bool
-        Leave out clips that are known to be damaged as soon as their file is opened, instead of an error.
+        Leave out files and clips that are known to be damaged as soon as they are opened, instead of an error.
+
+    Attributes
+    ----------
+    damage : dict of str to str
+        What was left out, ``subject/clip`` or ``subject`` for a whole file, with the reason.
 
     Raises
     ------
@@ -58,7 +63,8 @@ class Store:
         self.root = Path(root)
         self._files: OrderedDict[str, h5py.File] = OrderedDict()
         self._chunks: dict[str, dict[str, FrameChunks | None]] = {}
-        read = (lambda path: scan_clips(path)[0]) if skip_damaged else read_clip_infos
+        self.damage: dict[str, str] = {}
+        read = self._read_undamaged if skip_damaged else read_clip_infos
         if self.root.is_file():
             self.clips = read(self.root)
             self.paths = {info.subject: self.root for info in self.clips}
@@ -72,6 +78,17 @@ class Store:
                 "Run 'tclr preprocess SOURCE STORE' first."
             )
         self.clips = [info for path in self.paths.values() for info in read(path)]
+
+    def _read_undamaged(self, path: Path) -> list[ClipInfo]:
+        try:
+            infos, damage = scan_clips(path)
+        except NewerFormatError:
+            raise
+        except StoreError as error:
+            self.damage[path.stem] = str(error)
+            return []
+        self.damage |= {f"{path.stem}/{clip}": reason for clip, reason in damage.items()}
+        return infos
 
     @property
     def subjects(self) -> list[str]:

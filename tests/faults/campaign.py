@@ -1,8 +1,8 @@
-"""The fault campaign: breaks runs of ``tclr preprocess`` in many ways and compares what they leave, array by array.
+"""The fault campaign: breaks runs of ``tclr preprocess`` and ``tclr embed`` and compares what they leave.
 
 ``make faults`` runs all of it and prints a table; ``python tests/faults/campaign.py --help`` tells how to run a part.
 A round breaks one run at a random moment, then runs the same command again: it is survived if that ends well, and equal
-if every array of every clip is that of a run that nobody disturbed.
+if every array of every clip, or of ``embed`` every file, is that of a run that nobody disturbed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ import hdf5plugin  # noqa: F401  (registers the codecs)
 import numpy as np
 import psutil
 
+EMBED = "embed-"
+"""How the names of faults of ``tclr embed`` begin."""
 HERE = Path(__file__).resolve().parent
 TIMEOUT_S = 900
 """A run that takes longer hangs; undisturbed it takes some 10 s, on a machine that has nothing else to do."""
@@ -41,6 +43,9 @@ ROUNDS = {
     "part": 6,
     "two": 4,
     "flip": 20,
+    "embed-client": 10,
+    "embed-worker": 10,
+    "embed-scheduler": 8,
 }
 """Rounds of each fault of a whole campaign."""
 
@@ -142,7 +147,7 @@ class Campaign:
         status, error = self.run(self.folder / name, source=source)
         if status:
             raise SystemExit(f"The undisturbed run failed: {error}")
-        return arrays(self.folder / name)
+        return self.contents(self.folder / name)
 
     def wait(self, share: float = 1.0) -> None:
         """Wait for a random moment of a run."""
@@ -153,6 +158,17 @@ class Campaign:
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=TIMEOUT_S)
         return done.returncode, done.stdout
 
+    def contents(self, store: Path) -> dict[str, tuple]:
+        return arrays(store)
+
+    def written(self, store: Path) -> list[Path]:
+        """Return the files that are whole."""
+        return [*store.glob("parts/*/*.h5"), *store.glob("subjects/*.h5")]
+
+    def is_sound(self, store: Path) -> bool:
+        """Return whether nothing is damaged or left over."""
+        return self.inspect(store)[0] == 0 and not list(store.rglob("*.tmp")) and not (store / "parts").exists()
+
     def judge(self, row: Row, store: Path, status: int, error: str, reference: dict[str, tuple] | None = None) -> None:
         """Count a round by its last run."""
         row.rounds += 1
@@ -160,13 +176,46 @@ class Campaign:
         if status:
             row.notes.append(f"round {row.rounds}: status {status}: {error}")
             return
-        sound = self.inspect(store)[0] == 0 and not list(store.rglob("*.tmp")) and not (store / "parts").exists()
-        equal = arrays(store) == (self.reference if reference is None else reference)
+        sound = self.is_sound(store)
+        equal = self.contents(store) == (self.reference if reference is None else reference)
         row.equal += sound and equal
         if not (sound and equal):
             row.notes.append(f"round {row.rounds}: sound {sound}, equal {equal}: {store}")
         else:
             shutil.rmtree(store)
+
+
+class EmbedCampaign(Campaign):
+    """The same for ``tclr embed`` on the reference store of a campaign, with an encoder of random weights in a file."""
+
+    def __init__(self, campaign: Campaign) -> None:
+        from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
+
+        for name in ("await_files", "folder", "random", "env"):
+            setattr(self, name, getattr(campaign, name))
+        self.encoder = self.folder / "encoder.safetensors"
+        save_encoder(self.encoder, build_encoder(16, 0), EncoderInfo(embedding_dim=16, image_size=64))
+        started = time.monotonic()
+        self.reference = self.run_undisturbed(self.folder / "reference", "features")
+        self.length_s = time.monotonic() - started
+
+    def command(self, features: Path, *extra: str, source: Path | None = None) -> list[str]:
+        where = [str(source or self.folder / "reference"), str(features), "--encoder", str(self.encoder)]
+        return [sys.executable, "-m", "tclr.cli.main", "embed", *where, *(extra or ("--workers", "2"))]
+
+    def contents(self, features: Path) -> dict[str, tuple]:
+        """Return every file but the lock: tables, their metadata, and what should not be there."""
+        files = sorted(path for path in features.rglob("*") if path.is_file() and path.name != ".lock")
+        return {str(path.relative_to(features)): (path.read_bytes(),) for path in files}
+
+    def written(self, features: Path) -> list[Path]:
+        return list(features.glob("*/*.parquet"))
+
+    def is_sound(self, features: Path) -> bool:
+        """Return whether pandas reads the folder."""
+        import pandas as pd
+
+        return len(pd.read_parquet(features)) == 900
 
 
 def kill(pid: int) -> None:
@@ -189,9 +238,9 @@ def kill_with_children(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def await_files(process: subprocess.Popen[str], store: Path, n_files: int) -> None:
-    """Wait until a run has written part or subject files, or has ended."""
-    while process.poll() is None and len([*store.glob("parts/*/*.h5"), *store.glob("subjects/*.h5")]) < n_files:
+def await_files(campaign: Campaign, process: subprocess.Popen[str], store: Path, n_files: int) -> None:
+    """Wait until a run has written files, or has ended."""
+    while process.poll() is None and len(campaign.written(store)) < n_files:
         time.sleep(0.01)
 
 
@@ -200,7 +249,7 @@ def client(campaign: Campaign, row: Row, store: Path) -> None:
     for kill_number in range(campaign.random.randint(1, 3)):
         process = campaign.start(store)
         if campaign.await_files and kill_number == 0:
-            await_files(process, store, 1)
+            await_files(campaign, process, store, 1)
             if process.poll() is not None:
                 row.notes.append(f"round {row.rounds + 1}: nothing was killed")
         else:
@@ -351,9 +400,9 @@ def damage(campaign: Campaign, path: Path) -> None:
 def part(campaign: Campaign, row: Row, store: Path) -> None:
     """kill -9 of the command, then every part file that it leaves is damaged or cut off"""
     process = campaign.start(store)
-    await_files(process, store, campaign.random.randint(1, 3))
+    await_files(campaign, process, store, campaign.random.randint(1, 3))
     kill_with_children(process)
-    for path in [*store.glob("parts/*/*.h5"), *store.glob("subjects/*.h5")]:
+    for path in campaign.written(store):
         damage(campaign, path)
     campaign.inspect(store)
     campaign.judge(row, store, *campaign.run(store))
@@ -390,17 +439,21 @@ def flip(campaign: Campaign, row: Row, store: Path) -> None:
 FAULTS: dict[str, Callable[[Campaign, Row, Path], None]] = {
     function.__name__: function for function in (client, worker, scheduler, memory, disk, source, part, two, flip)
 }
+FAULTS |= {f"{EMBED}{function.__name__}": function for function in (client, worker, scheduler)}
 
 
 def run_campaign(faults: list[str], rounds: int | None, seed: int, await_files: bool = False) -> list[Row]:
     """Run the rounds of each fault; ``rounds`` of each, or as many as ``ROUNDS`` says."""
     rows = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        campaign = Campaign(Path(folder), seed, await_files)
+        campaign, embedding = Campaign(Path(folder), seed, await_files), None
         for name in faults:
             row = Row(name, str(FAULTS[name].__doc__))
+            broken = campaign
+            if name.startswith(EMBED):
+                broken = embedding = embedding or EmbedCampaign(campaign)
             for number in range(rounds or ROUNDS[name]):
-                FAULTS[name](campaign, row, Path(folder) / f"{name}{number}")
+                FAULTS[name](broken, row, Path(folder) / f"{name}{number}")
                 print(f"{name} {number}: survived {row.survived}, equal {row.equal} of {row.rounds}", file=sys.stderr)
             rows.append(row)
             print(

@@ -55,7 +55,8 @@ def test_a_client_is_killed_only_when_it_has_written_a_file(campaign, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    campaign.await_files(process, tmp_path, 1)
+    preprocess = campaign.Campaign.__new__(campaign.Campaign)
+    campaign.await_files(preprocess, process, tmp_path, 1)
     assert process.poll() is None and (tmp_path / "parts/a/b.h5").exists()
     campaign.kill_with_children(process)
     assert process.returncode == -9
@@ -73,12 +74,34 @@ def test_campaign_notices_a_changed_array_and_a_lost_one(campaign, tmp_path, nam
         file[f"clips/one/{name}"][3] += 1
     assert campaign.arrays(tmp_path / "store") != before
 
-    class Sound:
+    class Sound(campaign.Campaign):
         reference = before
+
+        def __init__(self):
+            pass
 
         def inspect(self, store):
             return 0, ""
 
     row = campaign.Row("client", "")
-    campaign.Campaign.judge(Sound(), row, tmp_path / "store", 0, "")
+    Sound().judge(row, tmp_path / "store", 0, "")
     assert (row.rounds, row.survived, row.equal) == (1, 1, 0)
+
+
+def test_campaign_notices_a_changed_features_file_a_lost_one_and_one_left_over(campaign, tmp_path):
+    folder = tmp_path / "subject=a"
+    folder.mkdir()
+    (folder / "one.parquet").write_bytes(b"1")
+    embed = campaign.EmbedCampaign.__new__(campaign.EmbedCampaign)
+    before = embed.contents(tmp_path)
+    (tmp_path / ".lock").touch()
+    assert embed.contents(tmp_path) == before and embed.written(tmp_path) == [folder / "one.parquet"]
+    for change in (
+        lambda: (tmp_path / ".encoder-1.safetensors").touch(),
+        lambda: (folder / "one.parquet").write_bytes(b"2"),
+        lambda: (folder / "one.parquet").unlink(),
+    ):
+        change()
+        changed = embed.contents(tmp_path)
+        assert changed != before
+        before = changed

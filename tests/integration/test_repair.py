@@ -176,9 +176,9 @@ def test_every_clip_says_which_source_settings_code_and_model_made_it(made):
 
 
 def test_store_held_by_another_run_is_refused(made, store):
-    from tclr.pipeline.lock import lock_store
+    from tclr.pipeline.lock import lock_folder
 
-    with lock_store(store), pytest.raises(OutputError, match="Expected no other run on"):
+    with lock_folder(store), pytest.raises(OutputError, match="Expected no other run on"):
         preprocess(made[0], store, SMALL, workers=1)
 
 

@@ -342,7 +342,11 @@ def test_progress_ends_at_the_total(store, encoder, tmp_path):
     for _ in range(2):  # the second run skips everything
         seen = []
         embed(
-            store, tmp_path, encoder, EmbedConfig(), progress=lambda done, total, seen=seen: seen.append((done, total))
+            store,
+            tmp_path,
+            encoder,
+            EmbedConfig(),
+            notify=lambda p, seen=seen: seen.append((p.n_frames, p.n_frames_total)),
         )
         assert seen[-1] == (80, 80) and [done for done, _ in seen] == sorted(done for done, _ in seen)
 

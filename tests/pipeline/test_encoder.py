@@ -36,6 +36,23 @@ def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(frames):
     np.testing.assert_allclose(np.concatenate([encoder.embed(frame[None]) for frame in frames]), together, atol=1e-5)
 
 
+@pytest.mark.parametrize("arch", ["resnet50", "mobilenet_v2"])
+def test_embeddings_on_a_cpu_are_the_same_bits_whatever_the_threads_and_the_batch(arch, one_thread):
+    frames = np.random.default_rng(2).integers(0, 255, (19, 64, 64, 3), np.uint8)
+    encoder = load_encoder(f"random:{arch}", image_size=64, embedding_dim=8, device=torch.device("cpu"))
+    seen = []
+    encoder.model.register_forward_hook(lambda _, inputs, out: seen.append((len(inputs[0]), torch.get_num_threads())))
+    together = encoder.embed(frames)
+    torch.set_num_threads(3)
+    try:
+        apart = [encoder.embed(frames[:3]), encoder.embed(frames[3:])]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert np.array_equal(np.concatenate(apart), together)
+    assert set(seen) == {(8, 1)} and len(seen) == 3 + 1 + 2
+
+
 def test_embed_normalises_the_centre_as_imagenet_does():
     frames = np.random.default_rng(1).integers(0, 255, (2, 40, 40, 3), np.uint8)  # as large as resized: not resized
     encoder = LoadedEncoder(build_encoder(8, 0), EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=0.8))

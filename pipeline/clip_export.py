@@ -1,0 +1,174 @@
+"""What the export of a clip is: embeddings and predictions, joined to one Parquet file with its provenance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tclr.pipeline.au_source import AuSource
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder
+from tclr.pipeline.features import PARTITION
+from tclr.pipeline.features_table import build_table
+from tclr.pipeline.lock import check_run
+from tclr.pipeline.outcome import TaskOutcome, explain
+from tclr.pipeline.parquet import read_metadata, write_table
+from tclr.pipeline.readout import Prediction
+from tclr.pipeline.smoothing import smooth
+from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.config import EmbedConfig
+from tclr.schemas.errors import OutputError, StoreError
+from tclr.schemas.features import FORMAT, FORMAT_VERSION
+
+PREDICT_ROWS = 4096
+"""Frames that AUs are predicted for at once, whatever was embedded at once; chosen by us: some 10 MB in float64."""
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """What the exports of all clips share; it is sent to the workers, so it holds no encoder.
+
+    Attributes
+    ----------
+    store, features : Path
+        Where to read and write.
+    run : str
+        The run that holds ``features``, see ``lock_folder``.
+    schema : pyarrow.Schema
+        Columns of every file.
+    labelled_aus : tuple of str
+        AUs with an ``AUxx_true`` column.
+    source : AuSource
+        Where AUs come from.
+    encoder : EncoderInfo or None
+        What runs, if any column needs it.
+    encoder_digest : str
+        Which weights those are.
+    config : EmbedConfig
+        Settings.
+    """
+
+    store: Path
+    features: Path
+    run: str
+    schema: pa.Schema
+    labelled_aus: tuple[str, ...]
+    source: AuSource
+    encoder: EncoderInfo | None
+    encoder_digest: str
+    config: EmbedConfig
+
+    def path(self, info: ClipInfo) -> Path:
+        """Return the clip's file."""
+        return subject_folder(self.features, info.subject) / f"{info.clip}.parquet"
+
+    def metadata(self, info: ClipInfo) -> dict[str, Any]:
+        """Return what the clip's file says of itself, as JSON has it."""
+        encoder = (
+            {"digest": self.encoder_digest, **json.loads(json.dumps(self.encoder.brief()))} if self.encoder else None
+        )
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "tclr_version": version("tclr-face"),
+            "dataset": info.dataset,
+            "subject": info.subject,
+            "clip": info.clip,
+            **{name: info.attrs[name] for name in ("source", "source_sha256", "fps", "detector")},
+            **{name: info.root[name] for name in ("detect_hash", "align_hash")},
+            "detect": json.loads(info.root["detect_config"]),
+            "align": json.loads(info.root["align_config"]),
+            "encoder": encoder,
+            **self.source.provenance(),
+            "settings": self.config.model_dump(mode="json", exclude={"batch_size"}),
+            "columns": self.schema.names,
+        }
+
+    def is_done(self, info: ClipInfo) -> bool:
+        """Return whether the clip's file is there and is what this job would write."""
+        path = self.path(info)
+        try:
+            return path.is_file() and read_metadata(path) == self.metadata(info)
+        except StoreError:
+            return False
+
+
+def subject_folder(features: Path, subject: str) -> Path:
+    """Return the folder of a subject's files."""
+    return features / f"{PARTITION}{subject}"
+
+
+def _predict(source: AuSource, embeddings: np.ndarray, blendshapes: np.ndarray | None, rows: np.ndarray) -> Prediction:
+    """Return the predictions of a clip's T frames, NaN but for some rows, not smoothed."""
+    shape = (len(embeddings), len(source.au_names))
+    out = Prediction(*(np.full(shape, np.nan, np.float32) for _ in range(2)))
+    for start in range(0, len(rows), PREDICT_ROWS):
+        block = rows[start : start + PREDICT_ROWS]
+        predicted = source.predict(embeddings[block], None if blendshapes is None else blendshapes[block])
+        out.probability[block], out.intensity[block] = predicted.probability, predicted.intensity
+    return out
+
+
+def _clip_arrays(
+    job: ExportJob, store: Store, info: ClipInfo, encoder: LoadedEncoder | None, report: Callable[[int, int], None]
+) -> tuple[np.ndarray, Prediction]:
+    """Return (T, D) embeddings and smoothed predictions, NaN without a face; crops are read block by block.
+
+    Without an encoder, D is 0. Stills have no time to smooth over.
+    """
+    embeddings = np.full((info.n_frames, encoder.embedding_dim if encoder else 0), np.nan, np.float32)
+    face = store.face_mask(info)
+    for start in range(0, info.n_frames if encoder else 0, job.config.batch_size):
+        stop = min(start + job.config.batch_size, info.n_frames)
+        seen = face[start:stop]
+        if encoder is not None and seen.any():
+            embeddings[start:stop][seen] = encoder.embed(store.read_frames(info, start, stop)[seen])
+        report(stop, info.n_frames)
+    blendshapes = store.read(info, "blendshapes") if store.names(info, "blendshapes") else None
+    predicted = _predict(job.source, embeddings, blendshapes, np.flatnonzero(face))
+    if "source_name" not in store.fields(info):
+        timestamps = store.read(info, "timestamp")
+        both = (predicted.probability, predicted.intensity)
+        predicted = Prediction(*(smooth(values, timestamps, job.source.smooth_s) for values in both))
+    return embeddings, predicted
+
+
+def export_clip(
+    job: ExportJob,
+    store: Store,
+    info: ClipInfo,
+    encoder: LoadedEncoder | None,
+    report: Callable[[int, int], None] = lambda n_frames, n_expected: None,
+) -> TaskOutcome:
+    """Write a clip's file in one step, if the run still holds the folder; errors come back as words.
+
+    Parameters
+    ----------
+    job : ExportJob
+        What to write.
+    store, info
+        The store and the clip.
+    encoder : LoadedEncoder or None
+        The job's.
+    report : callable
+        Called with frames done and frames in all.
+    """
+    try:
+        embeddings, predicted = _clip_arrays(job, store, info, encoder, report)
+        table = build_table(store, info, job.schema, embeddings, predicted, job.source, job.labelled_aus)
+        write_table(job.path(info), table, job.metadata(info), confirm=lambda: check_run(job.features, job.run))
+        return TaskOutcome()
+    except Exception as error:
+        return failed(error)
+
+
+def failed(error: Exception) -> TaskOutcome:
+    """Return why a clip could not be exported."""
+    reason = explain(error, "Fewer --workers leave more for each, and a smaller --batch-size needs less")
+    return TaskOutcome(reason, fatal=isinstance(error, OutputError))
