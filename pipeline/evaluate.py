@@ -155,6 +155,12 @@ class Evaluation:
         missing = {name: f"no {name} was given" for name in ("encoder", "imagenet") if name not in self._encoders}
         if not self.data.has_blendshapes:
             missing |= dict.fromkeys(("blendshapes", "blendshape-mapping"), "not all clips have blendshapes")
+        if not self.data.has_crops:
+            missing |= dict.fromkeys(("random", "encoder", "imagenet"), "not all clips have crops")
+        for name in self._notes if methods is None else ():  # an encoder that was given is to be judged
+            if name in missing:
+                others = ",".join(other for other in METHODS if other not in missing)
+                raise SettingError(f"Method {name!r} cannot be done: {missing[name]}. Give --methods {others}.")
         if methods is None:
             return [name for name in METHODS if name not in missing]
         for name in methods:

@@ -46,6 +46,7 @@ class LabelledStore:
         with Store(path) as store:
             self.root = store.clips[0].root
             self.data_hash = hash_data(store.clips)
+            self.has_crops = store.has_frames
             self.fields = set.intersection(*(set(store.fields(info)) for info in store.clips))
             self.labels = collect_frames(store, no_rows, batch_size)
         shards = frozenset(np.unique(_shards(self.labels)).tolist())
@@ -152,3 +153,8 @@ class FoldedData:
     def has_blendshapes(self) -> bool:
         """Whether all clips have blendshapes."""
         return all("blendshapes" in store.fields for store in self.stores)
+
+    @property
+    def has_crops(self) -> bool:
+        """Whether all clips have crops."""
+        return all(store.has_crops for store in self.stores)

@@ -125,7 +125,7 @@ class Trainer:
     Raises
     ------
     StoreError, InputError
-        If the store has crops of several sizes, or no clip long enough for a tuple.
+        If the store has no crops or of several sizes, or no clip long enough for a tuple.
     ModelError
         If ``init`` cannot be read or does not fit.
     SettingError
@@ -139,6 +139,7 @@ class Trainer:
         self.processes = processes or Processes(default_device())
         self.device = self.processes.device
         with Store(store) as opened:
+            opened.require_frames(opened.clips)
             usable = sorted({info.subject for info in index_clips(opened, opened.subjects, config)})
             self.train_subjects, self.val_subjects = split_subjects(usable, config.val_share, config.seed)
             crop_size = opened.crop_size()  # raises now if sizes differ, not in the midst of an epoch

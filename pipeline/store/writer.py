@@ -23,9 +23,9 @@ from tclr.schemas.store import (
     CLIP_FIELDS,
     FACE_STATUSES,
     FORMAT,
-    FORMAT_VERSION,
     TABLE_CHUNK,
     Status,
+    needed_version,
 )
 
 
@@ -67,9 +67,9 @@ class ClipLayout:
             "transform": (2, 3),
             "pose": (3,),
         }
-        if self.align.codec == "jpeg":
+        if self.align.frames and self.align.codec == "jpeg":
             shapes["frames_jpeg"] = ()
-        else:
+        elif self.align.frames:
             shapes["frames"] = (size, size, 3)
         if self.has_source_names:
             shapes["source_name"] = ()
@@ -87,7 +87,7 @@ def root_attrs(dataset: str, subject: str, detect: DetectConfig, align: AlignCon
     """Return the attributes of a subject file, without ``complete``."""
     return {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": needed_version(has_frames=align.frames),
         "dataset": dataset,
         "subject": subject,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -148,8 +148,8 @@ class ClipWriter:
         Parameters
         ----------
         block : mapping
-            An array for each dataset of the layout, first axis frames; ``frames`` is (n, S, S, 3) uint8 RGB
-            whatever the codec.
+            An array for each dataset of the layout, first axis frames; ``frames``, if crops are stored, is
+            (n, S, S, 3) uint8 RGB whatever the codec.
         """
         n_rows = len(block["status"])
         require_space(Path(self.group.file.filename), sum(values.nbytes for values in block.values()))
