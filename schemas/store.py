@@ -153,7 +153,6 @@ ROOT_ATTRS = (
 )
 
 
-
 def needed_version(*, has_frames: bool) -> int:
     """Return the format that a file needs: 1 wherever an older tclr reads it rightly."""
     return 1 if has_frames else 2
