@@ -4,8 +4,8 @@ History
 -------
 1 : first format.
 2 : as 1, but clips may be without crops (``"frames": false`` in ``align_config``: neither ``frames`` nor
-    ``frames_jpeg``). Only files that need it are written as 2, so that an older tclr reads all others and refuses these
-    by their format.
+    ``frames_jpeg``), and names may be pseudonyms (``pseudonym_key``). Only files that need it are written as 2, so that
+    an older tclr reads all others and refuses these by their format: it would write names beside pseudonyms.
 
 Layout
 ------
@@ -24,6 +24,7 @@ A subject file::
 
     /              attrs: format, format_version, dataset, subject, created, tclr_version,
                    detect_config, align_config (JSON), detect_hash, align_hash,
+                   pseudonym_key (tells the key of the pseudonyms apart; absent where names are no pseudonyms),
                    checksum (SHA-256 of these and of the names of the clips), complete (written last)
     /clips/<clip>/ the datasets of ``CLIP_FIELDS``; T frames, every source frame has its row
                    attrs: those of ``CLIP_ATTRS``; tclr_version; checksums, a JSON object with the SHA-256 of each
@@ -71,6 +72,8 @@ FACE_STATUSES = (Status.ok, Status.interpolated, Status.low_confidence)
 
 CHECKSUMS, ROOT_CHECKSUM = "checksums", "checksum"
 """Attributes of a clip and of a file that hold their checksums."""
+PSEUDONYM_KEY = "pseudonym_key"
+"""Attribute of a file, and entry of ``run.json``, that tells which key made the pseudonyms."""
 
 NO_TRACK = -1
 """``track`` of a frame without a face."""
@@ -153,9 +156,9 @@ ROOT_ATTRS = (
 )
 
 
-def needed_version(*, has_frames: bool) -> int:
-    """Return the format that a file needs: 1 wherever an older tclr reads it rightly."""
-    return 1 if has_frames else 2
+def needed_version(*, has_frames: bool, has_pseudonyms: bool) -> int:
+    """Return the format that a file needs: 1 wherever an older tclr treats it rightly."""
+    return 1 if has_frames and not has_pseudonyms else 2
 
 
 TRAILING_SHAPES = {"bbox": (4,), "transform": (2, 3), "pose": (3,)}

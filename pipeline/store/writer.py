@@ -23,6 +23,7 @@ from tclr.schemas.store import (
     CLIP_FIELDS,
     FACE_STATUSES,
     FORMAT,
+    PSEUDONYM_KEY,
     TABLE_CHUNK,
     Status,
     needed_version,
@@ -83,11 +84,13 @@ class ClipLayout:
         return shapes
 
 
-def root_attrs(dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str) -> dict[str, Any]:
-    """Return the attributes of a subject file, without ``complete``."""
-    return {
+def root_attrs(
+    dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str, pseudonym_key: str = ""
+) -> dict[str, Any]:
+    """Return the attributes of a subject file, without ``complete``; ``pseudonym_key`` where names are pseudonyms."""
+    attrs = {
         "format": FORMAT,
-        "format_version": needed_version(has_frames=align.frames),
+        "format_version": needed_version(has_frames=align.frames, has_pseudonyms=bool(pseudonym_key)),
         "dataset": dataset,
         "subject": subject,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -97,6 +100,7 @@ def root_attrs(dataset: str, subject: str, detect: DetectConfig, align: AlignCon
         "detect_hash": detect.digest(),
         "align_hash": align.digest(),
     }
+    return attrs | ({PSEUDONYM_KEY: pseudonym_key} if pseudonym_key else {})
 
 
 def _encode_jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
