@@ -85,15 +85,17 @@ def stills(source, portrait):
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory, source, stills, scheduler):
-    """All that the whole path writes of both sources, and the key beside it."""
+    """All that the whole path writes of both sources, under umask 002, and the key beside it."""
     root = tmp_path_factory.mktemp("pseudonyms")
     key = root / "study.key"
+    before = os.umask(0o002)
     result = preprocess(source, root / "out" / "store", CONFIG, key_file=key, scheduler=scheduler)
     assert result.new_key and len(result.failures) == 1
     preprocess(stills, root / "out" / "stills", CONFIG, key_file=key, dataset="emotionet", scheduler=scheduler)
     for name in ("store", "stills"):
         embed(root / "out" / name, root / "out" / f"{name}-features", None, EmbedConfig(embedding="none"))
         write_report(root / "out" / name, root / "out" / f"{name}.html", features=root / "out" / f"{name}-features")
+    os.umask(before)
     return root
 
 
@@ -129,6 +131,12 @@ def find_names(folder, names):
 
 def test_nothing_that_is_written_holds_a_name_or_path(out, source, stills):
     assert find_names(out / "out", (*NAMES, source.parent.name)) == []
+
+
+def test_what_is_written_under_umask_002_is_the_groups_too_but_for_the_key(out):
+    for path in (out / "out").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o775 if path.is_dir() else 0o664), path
+    assert stat.S_IMODE((out / "study.key").stat().st_mode) == 0o600
 
 
 def test_the_search_finds_names_where_they_are_not_replaced(tmp_path, source, scheduler):
