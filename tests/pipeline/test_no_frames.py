@@ -15,6 +15,7 @@ from tclr.pipeline.evaluate import Evaluation
 from tclr.pipeline.extract import extract_clip
 from tclr.pipeline.fit_au import fit_au
 from tclr.pipeline.inspection import summarise_store
+from tclr.pipeline.overlay_clips import open_clips
 from tclr.pipeline.report import write_report
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
@@ -98,6 +99,9 @@ def test_crops_are_cut_again_from_stored_landmarks_either_way(tmp_path, moving_p
     for key, values in before.items():
         np.testing.assert_array_equal(between[key], values)
         np.testing.assert_array_equal(after[key], values)
+    with Store(second) as store:  # what the overlay draws
+        (rows,) = open_clips(clip.path, store, None, None)
+        assert rows.view(0, (1, 2, 3), 1.0, landmarks=True).landmarks.shape == (478, 2)
     with Store(first) as old, Store(third) as new:
         assert old.read_frames(old.clips[0]).any(axis=(1, 2, 3)).all()
         np.testing.assert_array_equal(old.read_frames(old.clips[0]), new.read_frames(new.clips[0]))
