@@ -81,6 +81,12 @@ def _print(tables: Sequence[Table]) -> None:
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the label-efficiency curve as PNG.")
 @click.option("--imagenet", type=click.Path(path_type=Path), help="ImageNet weights in torchvision's names, as a row.")
 @click.option("--methods", help="Rows, with commas between, as encoder,random  [default: all that can be done]")
+@click.option(
+    "--pseudonyms",
+    metavar="KEYFILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Key of a store made with --pseudonymise, for bp4d-3fold and disfa-3fold, which list people by name.",
+)
 @settings_options(evaluate=EvaluateConfig, fit_au=FitAuConfig)
 def command(
     stores: tuple[Path, ...],
@@ -93,6 +99,7 @@ def command(
     plot: Path | None,
     imagenet: Path | None,
     methods: str | None,
+    pseudonyms: Path | None,
     evaluate: EvaluateConfig,
     fit_au: FitAuConfig,
 ) -> None:
@@ -122,7 +129,9 @@ def command(
             "Expected --label-shares for --plot, but got none. Add, for instance, --label-shares 10,50,100."
         )
     chosen = None if methods is None else [name.strip() for name in methods.split(",")]
-    prepared = Evaluation(stores, protocol, encoder, evaluate, fit_au, methods=chosen, imagenet=imagenet)
+    prepared = Evaluation(
+        stores, protocol, encoder, evaluate, fit_au, methods=chosen, imagenet=imagenet, key_file=pseudonyms
+    )
     results: list[MethodResult] = []
     with make_progress("steps") as display:
         bar = display.add_task("", total=None)

@@ -35,10 +35,11 @@ def _show(summary: dict[str, Any]) -> None:
             escape(row["warning"]),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
+    crops = f"crops of {summary['crop_size_px']} px" if summary["has_crops"] else "no crops"
     click.echo(
         f"{', '.join(summary['dataset'])}: {summary['n_subjects']} subjects, {summary['n_clips']} clips, "
-        f"{summary['n_frames']:,} frames, {summary['share_face']:.1%} with a face; crops of "
-        f"{summary['crop_size_px']} px; {summary['size_bytes'] / 1e6:,.1f} MB; last run: {summary['run_state']}"
+        f"{summary['n_frames']:,} frames, {summary['share_face']:.1%} with a face; {crops}; "
+        f"{summary['size_bytes'] / 1e6:,.1f} MB; last run: {summary['run_state']}"
     )
     for stage in ("detect", "align"):
         click.echo(f"{stage}: " + ", ".join(f"{name}={value}" for name, value in summary[stage].items()))

@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "Run every stage on demo clips and show the features.",
     "synth": "Write labelled demo clips: two animated portraits in BP4D's layout.",
     "datasets": "List the datasets that preprocess knows, with their layout.",
+    "pseudonyms": "Tell who is who in a store that was made with --pseudonymise.",
     "preprocess": "Detect, align and store the faces of a folder of videos or a dataset.",
     "inspect": "Show or verify what a store holds.",
     "pretrain": "Train an encoder without labels by temporal consistency.",

@@ -16,6 +16,12 @@ from tclr.schemas.config import AlignConfig, DetectConfig
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'.")
+@click.option(
+    "--pseudonymise",
+    metavar="KEYFILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Replace names of people, clips and files by keyed hashes; KEYFILE is made if it is not there.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of a local Dask cluster  [default: one a core]")
 @click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
 @click.option("--allow-truncated", is_flag=True, help="Keep what decodes of truncated videos, with a warning.")
@@ -24,6 +30,7 @@ def command(
     source: Path,
     store: Path,
     dataset: str,
+    pseudonymise: Path | None,
     workers: int | None,
     scheduler: str | None,
     allow_truncated: bool,
@@ -42,6 +49,7 @@ def command(
       tclr preprocess videos/ store/ --workers 4
       tclr preprocess BP4D/ store/ --dataset bp4d --size 224
       tclr preprocess interviews/ store/ --faces all --fps 10
+      tclr preprocess patients/ store/ --pseudonymise ~/keys/study.key --no-frames
     """
     from tclr.cli.progress import make_progress
     from tclr.pipeline.preprocess import PreprocessConfig, Progress, preprocess
@@ -57,7 +65,22 @@ def command(
             bars.update(task, completed=progress.clips_done, total=progress.n_clips, description=text)
 
         config = PreprocessConfig(detect, align, allow_truncated)
-        result = preprocess(source, store, config, dataset=dataset, workers=workers, scheduler=scheduler, notify=notify)
+        result = preprocess(
+            source,
+            store,
+            config,
+            dataset=dataset,
+            key_file=pseudonymise,
+            workers=workers,
+            scheduler=scheduler,
+            notify=notify,
+        )
+    if result.new_key:
+        click.echo(
+            f"New key: {pseudonymise}. Keep a copy, apart from {store}: without it no recording can be added, and "
+            "nobody can tell who is who.",
+            err=True,
+        )
     for warning in result.warnings:
         click.echo(f"warning: {warning.name}: {warning.reason}", err=True)
     for failure in result.failures:

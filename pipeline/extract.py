@@ -267,7 +267,9 @@ class _ClipJob:
         track_before: int = NO_TRACK,
     ) -> None:
         """Cut and write the crops of tracked frames, one clip a person."""
-        attrs = root_attrs(self.clip.dataset, self.clip.subject, self.detect, self.stored_align, self.version)
+        clip = self.clip
+        settings = (self.detect, self.stored_align, self.version)
+        attrs = root_attrs(clip.dataset, clip.subject, *settings, clip.pseudonym_key)
         with write_part(self.part, attrs) as part:
 
             def open_sink(person: int) -> PersonSink:
@@ -307,7 +309,9 @@ class _ClipJob:
         # the subject stays in any case: the first clip and the labels are theirs
         seen = [person for person, sink in sinks.items() if person == 0 or sink.writer.n_faces >= least]
         n_frames = sinks[0].writer.n_frames
-        warning = f"truncated: {n_frames} frames could be decoded ({frames.error})" if frames.error else ""
+        warning = f"truncated: {n_frames} frames could be decoded" if frames.error else ""
+        if frames.error and not self.clip.pseudonyms:  # an error tells the path
+            warning += f" ({frames.error})"
         # of the segments the first one alone reads the whole file for it
         sha256 = self.clip.sha256() if self.span is None or self.span.start == 0 else ""
         if self.clip.fingerprint() != self.fingerprint:

@@ -202,7 +202,8 @@ class GraphRun:
     def _finish(self, plan: SubjectPlan) -> None:
         """Assemble a subject if anything of it is new; put aside a file that no setting of this run made."""
         if plan.has_new:
-            attrs = root_attrs(plan.dataset, plan.subject, self.config.detect, self.config.align, self.version)
+            settings = (self.config.detect, self.config.align, self.version)
+            attrs = root_attrs(plan.dataset, plan.subject, *settings, plan.pseudonym_key)
             task = partial(
                 assemble_task,
                 plan.path,

@@ -56,7 +56,7 @@ def summarise_store(root: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``dataset``, ``n_subjects``, ``n_clips``, ``n_frames``, ``share_face`` (0..1), ``crop_size_px``,
+        ``dataset``, ``n_subjects``, ``n_clips``, ``n_frames``, ``share_face`` (0..1), ``crop_size_px``, ``has_crops``,
         ``size_bytes``, ``detect``, ``align`` (settings), ``run_state``, and ``clips``: one dict a clip.
 
     Raises
@@ -76,6 +76,7 @@ def summarise_store(root: Path) -> dict[str, Any]:
             "n_frames": n_frames,
             "share_face": sum(row["share_face"] * row["n_frames"] for row in rows) / max(n_frames, 1),
             "crop_size_px": store.crop_size(),
+            "has_crops": store.has_frames,
             "size_bytes": sum(path.stat().st_size for path in store.paths.values()),
             "detect": json.loads(first["detect_config"]) if first else {},
             "align": json.loads(first["align_config"]) if first else {},

@@ -22,8 +22,10 @@ from tclr.pipeline.lock import lock_folder
 from tclr.pipeline.manifest import write_manifest
 from tclr.pipeline.outcome import Failure
 from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, scan_file, scan_store, subject_path
-from tclr.pipeline.sources import Clip, find_clips
+from tclr.pipeline.sources import Clip, find_clips, pseudonymise
+from tclr.pipeline.sources.pseudonyms import check_key, open_key
 from tclr.pipeline.store import WHOLE_FILE, ClipInfo, DamageRecord, find_changes, known_clips
+from tclr.schemas.store import PSEUDONYM_KEY
 
 __all__ = ["PreprocessConfig", "PreprocessResult", "Progress", "preprocess"]
 
@@ -40,13 +42,20 @@ class PreprocessResult:
     n_frames: int
     failures: tuple[Failure, ...]
     warnings: tuple[Failure, ...]
+    new_key: bool = False
 
 
-def _run_record(source: Path, dataset: str, config: PreprocessConfig, state: str) -> dict[str, Any]:
+WITHHELD = "withheld, as it may tell names: run 'tclr preprocess' again to see it"
+"""What the manifest of a store of pseudonyms has for the reason of a failure."""
+
+
+def _run_record(source: Path, clip: Clip, config: PreprocessConfig, state: str) -> dict[str, Any]:
+    """Return what ``run.json`` holds; without the source where ``clip``, any of them, has a pseudonym."""
     return {
         "state": state,
-        "source": str(source),
-        "dataset": dataset,
+        "source": None if clip.pseudonyms else str(source),
+        PSEUDONYM_KEY: clip.pseudonym_key,
+        "dataset": clip.dataset,
         "tclr_version": version("tclr-face"),
         "detect": json.loads(config.detect.to_json()),
         "align": json.loads(config.align.to_json()),
@@ -60,6 +69,7 @@ def preprocess(
     config: PreprocessConfig,
     *,
     dataset: str = "auto",
+    key_file: Path | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     notify: Callable[[Progress], None] = lambda progress: None,
@@ -74,6 +84,8 @@ def preprocess(
         Settings.
     dataset : str
         Layout of the source; ``auto`` recognises it.
+    key_file : Path, optional
+        Replace the names of subjects, clips and files by pseudonyms of this key, which is made if it is not there.
     workers, scheduler
         See ``connect``.
     notify : callable
@@ -82,23 +94,30 @@ def preprocess(
     Raises
     ------
     InputError
-        If the source has no clip.
+        If the source has no clip, or the key cannot be used.
     OutputError
-        If the store cannot be written, is held by another run, or holds other subjects made with other settings.
+        If the store cannot be written, is held by another run, or holds other subjects made with other settings, or
+        names of another kind.
+    SettingError
+        If the key lies in the source or the store.
     ClusterError
         If no scheduler answers, or it is lost.
     """
     source, store = source.resolve(), store.resolve()
     clips = find_clips(source, dataset)
     check_models(config.detect)
+    pseudonyms, new_key = (None, False) if key_file is None else open_key(key_file, source, store)
+    if pseudonyms is not None:
+        clips = pseudonymise(clips, pseudonyms)
     subjects: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         subjects[clip.subject].append(clip)
     with lock_folder(store) as run:
         known = known_clips(store)
         stored, unread = scan_store(store)
+        check_key(store, _known_keys(store, stored), pseudonyms)
         check_others(store, subjects, stored, config)
-        write_json(store / "run.json", _run_record(source, clips[0].dataset, config, "running"))
+        write_json(store / "run.json", _run_record(source, clips[0], config, "running"))
         remove_abandoned(store)
         suspected = {subject: list(reasons) for subject, reasons in unread.items()}
         for subject, names in DamageRecord(store).read().items():
@@ -116,12 +135,12 @@ def preprocess(
                 GraphRun(client, store, run, config, progress, notify).walk(plans)
         damage = _tidy(store, suspected)
         reasons = {failure.name: failure.reason for failure in progress.failures}
-        infos = write_manifest(store, clips, reasons)
+        infos = write_manifest(store, clips, dict.fromkeys(reasons, WITHHELD) if pseudonyms else reasons)
         broken = {subject: names for subject, names in known.items() if subject in unread or subject not in stored}
         progress.failures += [Failure(name, reason) for name, reason in damage.items() if name not in reasons]
         progress.failures += _lost(broken, infos, reasons)
         state = "failed" if progress.failures else "done"
-        write_json(store / "run.json", _run_record(source, clips[0].dataset, config, state))
+        write_json(store / "run.json", _run_record(source, clips[0], config, state))
     warnings = tuple(Failure(info.name, info.attrs["warning"]) for info in infos if info.attrs["warning"])
     return PreprocessResult(
         store,
@@ -132,7 +151,17 @@ def preprocess(
         progress.n_frames,
         tuple(progress.failures),
         warnings,
+        new_key,
     )
+
+
+def _known_keys(store: Path, stored: Mapping[str, Iterable[ClipInfo]]) -> set[str]:
+    """Return what tells the keys of a store's pseudonyms apart, of its files and its last run; empty for names."""
+    keys = {str(info.root.get(PSEUDONYM_KEY, "")) for infos in stored.values() for info in infos}
+    try:
+        return keys | {str(json.loads((store / "run.json").read_text()).get(PSEUDONYM_KEY, ""))}
+    except (OSError, ValueError, AttributeError):
+        return keys
 
 
 def _lost(known: Mapping[str, Collection[str]], infos: Iterable[ClipInfo], told: Collection[str]) -> list[Failure]:

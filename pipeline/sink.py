@@ -48,8 +48,9 @@ def _array_dtype(name: str) -> str:
 
 def _empty_block(layout: ClipLayout, n_rows: int) -> dict[str, np.ndarray]:
     """Return arrays for ``n_rows`` frames without a face."""
-    shapes = {**layout.shapes(), "frames": (layout.align.size, layout.align.size, 3)}
-    shapes.pop("frames_jpeg", None)
+    shapes = layout.shapes()
+    if shapes.pop("frames_jpeg", None) is not None:
+        shapes["frames"] = (layout.align.size, layout.align.size, 3)
     return {
         name: np.full((n_rows, *shape), CLIP_FIELDS[name].missing or 0, _array_dtype(name))
         for name, shape in shapes.items()

@@ -57,7 +57,7 @@ class Frame(Moment):
     image : ndarray or None
         (H, W, 3) uint8 RGB; ``None`` if the frame cannot be decoded.
     name : str
-        File name of a still.
+        File name of a still, as the store records it.
     reduction : int
         ``image`` is 1 / reduction of the source in width and height, rounded up.
     """
@@ -79,6 +79,7 @@ class ImageFile(Moment):
     """A frame that is an image file, not yet opened."""
 
     path: Path
+    name: str
 
 
 Moments = TypeVar("Moments", bound=Moment)
@@ -366,14 +367,14 @@ def list_image_files(media: ClipMedia) -> Iterator[ImageFile]:
     images = list_images(media.clip)
     for number, path in images:
         timestamp_s = 0.0 if media.clip.stills else (number - images[0][0]) / media.image_fps
-        yield ImageFile(number, timestamp_s, path)
+        yield ImageFile(number, timestamp_s, path, media.clip.still_name(path))
 
 
 def load_images(files: Iterable[ImageFile], reduction: int) -> Iterator[Frame]:
     """Read image files, one at a time."""
     for file in files:
         image, applied = read_image(file.path, reduction)
-        yield Frame(file.index, file.timestamp_s, image, file.path.name, applied)
+        yield Frame(file.index, file.timestamp_s, image, file.name, applied)
 
 
 def trim(frames: Iterator[Moments], start_s: float, end_s: float) -> Iterator[Moments]:

@@ -11,7 +11,17 @@ import hashlib
 import json
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from tclr.schemas.errors import SettingError
 
@@ -74,6 +84,12 @@ class AlignConfig(Settings):
     )
     codec: Literal["zstd", "lz4", "gzip", "none", "jpeg"] = Field("zstd", description="How crops are compressed.")
     jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of the jpeg codec.")
+    frames: bool = Field(True, description="Store the crops, or only landmarks and what follows from them: no picture.")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``frames`` out where it is true, so that stores from before it keep their ``digest``."""
+        return {name: value for name, value in handler(self).items() if name != "frames" or not value}
 
 
 PAPER = {

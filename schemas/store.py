@@ -1,8 +1,11 @@
-"""The store: one HDF5 file a subject. This docstring is the specification of format 1.
+"""The store: one HDF5 file a subject. This docstring is the specification of formats 1 and 2.
 
 History
 -------
 1 : first format.
+2 : as 1, but clips may be without crops (``"frames": false`` in ``align_config``: neither ``frames`` nor
+    ``frames_jpeg``), and names may be pseudonyms (``pseudonym_key``). Only files that need it are written as 2, so that
+    an older tclr reads all others and refuses these by their format: it would write names beside pseudonyms.
 
 Layout
 ------
@@ -21,6 +24,7 @@ A subject file::
 
     /              attrs: format, format_version, dataset, subject, created, tclr_version,
                    detect_config, align_config (JSON), detect_hash, align_hash,
+                   pseudonym_key (tells the key of the pseudonyms apart; absent where names are no pseudonyms),
                    checksum (SHA-256 of these and of the names of the clips), complete (written last)
     /clips/<clip>/ the datasets of ``CLIP_FIELDS``; T frames, every source frame has its row
                    attrs: those of ``CLIP_ATTRS``; tclr_version; checksums, a JSON object with the SHA-256 of each
@@ -44,7 +48,8 @@ import numpy as np
 from tclr.schemas.errors import NewerFormatError, StoreError
 
 FORMAT = "tclr-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest format; see ``needed_version``."""
 CHUNK_FRAMES = 8
 """Frames a chunk of ``frames``: a random 12-frame window touches 2 or 3 chunks (DESIGN.md, section 3)."""
 TABLE_CHUNK = 256
@@ -67,6 +72,8 @@ FACE_STATUSES = (Status.ok, Status.interpolated, Status.low_confidence)
 
 CHECKSUMS, ROOT_CHECKSUM = "checksums", "checksum"
 """Attributes of a clip and of a file that hold their checksums."""
+PSEUDONYM_KEY = "pseudonym_key"
+"""Attribute of a file, and entry of ``run.json``, that tells which key made the pseudonyms."""
 
 NO_TRACK = -1
 """``track`` of a frame without a face."""
@@ -148,6 +155,12 @@ ROOT_ATTRS = (
     "complete",
 )
 
+
+def needed_version(*, has_frames: bool, has_pseudonyms: bool) -> int:
+    """Return the format that a file needs: 1 wherever an older tclr treats it rightly."""
+    return 1 if has_frames and not has_pseudonyms else 2
+
+
 TRAILING_SHAPES = {"bbox": (4,), "transform": (2, 3), "pose": (3,)}
 """Trailing shapes that do not depend on backend or settings."""
 
@@ -179,7 +192,12 @@ def check_root(attrs: Mapping[str, Any], where: str) -> None:
 
 
 def check_clip(
-    shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], attrs: Mapping[str, Any], where: str
+    shapes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    attrs: Mapping[str, Any],
+    where: str,
+    *,
+    has_frames: bool = True,
 ) -> None:
     """Check names, shapes and types of one clip's datasets against ``CLIP_FIELDS``.
 
@@ -191,6 +209,8 @@ def check_clip(
         The clip's attributes.
     where : str
         File and clip, for the message.
+    has_frames : bool
+        Whether crops are to be there, by the file's settings.
 
     Raises
     ------
@@ -204,8 +224,9 @@ def check_clip(
         + [f"Missing attribute {name!r}" for name in CLIP_ATTRS if name not in attrs]
     ):
         raise StoreError(f"{problem} in {where}. Run 'tclr preprocess' again.")
-    if "frames" not in shapes and "frames_jpeg" not in shapes:
-        raise StoreError(f"Missing dataset 'frames' or 'frames_jpeg' in {where}. Run 'tclr preprocess' again.")
+    if has_frames != ("frames" in shapes or "frames_jpeg" in shapes):
+        problem = "Missing" if has_frames else "Expected no crops, by its settings, but got a"
+        raise StoreError(f"{problem} dataset 'frames' or 'frames_jpeg' in {where}. Run 'tclr preprocess' again.")
     n_frames = int(attrs["n_frames"])
     for name, shape in shapes.items():
         field = CLIP_FIELDS[name]

@@ -2,7 +2,8 @@
 
 The face landmarker reports no confidence of its own, so ``score_crop`` asks the BlazeFace detector of the same
 bundle, independently, whether the crop shows a face. Its filter over time, which makes landmarks late, is put out of
-action; what is to be steadied is steadied without lag (``pipeline.crops``).
+action; what is to be steadied is steadied without lag (``pipeline.crops``). So are the reports of its use that it would
+send to Google (docs/privacy.md).
 """
 
 from __future__ import annotations
@@ -29,6 +30,23 @@ TIME_STRETCH = 100_000
 """How much slower mediapipe is told that time goes: its filter (One Euro; Casiez et al., CHI 2012), which works only
 where one face is looked for, then finds that everything has had time to move. Left on, it made crops follow a moving
 head 17 ms late (docs/alignment.md)."""
+
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that is not there: the port "discard" of this machine."""
+
+
+def divert_reports(proxy: str = NOWHERE) -> None:
+    """Have mediapipe send the reports of its use to a proxy instead of Google.
+
+    Since 0.10.35 it sends metrics to ``https://play.googleapis.com/log`` and has no setting against it (its privacy
+    notice; google-ai-edge/mediapipe, issue 6291). It does so by libcurl, which heeds these variables; Python keeps a
+    copy of its own (``os.environ``), which does not change, so that models can still be fetched.
+    """
+    os.putenv("https_proxy", proxy)
+    os.putenv("no_proxy", "localhost,127.0.0.1")  # not empty: libcurl would then ask NO_PROXY, which may be "*"
+
+
+divert_reports()
 
 
 @contextmanager

@@ -58,12 +58,13 @@ def _clip_views(
     views = []
     with Store(root) as store:
         total = len(store.clips) + len(chosen)
-        worst = worst_faces(store, progress=lambda done, _: progress(done, total))
+        pictured = store.has_frames
+        worst = worst_faces(store, progress=lambda done, _: progress(done, total)) if pictured else []
         for done, index in enumerate(chosen):
             info, figure = store.clips[index], None
             if features is not None and (timeline := read_timeline(features, info.subject, info.clip)) is not None:
                 figure = timeline_figure(timeline, info.name)
-            views.append(ClipView(rows[index], clip_faces(store, info), figure))
+            views.append(ClipView(rows[index], clip_faces(store, info) if pictured else [], figure))
             progress(len(store.clips) + done + 1, total)
     return worst, views
 

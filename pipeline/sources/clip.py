@@ -8,11 +8,12 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from tclr.pipeline.sources.pseudonyms import Pseudonyms
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.errors import InputError
 
@@ -74,7 +75,7 @@ class Clip:
     path : Path
         A video file, a still image, or a folder of numbered images.
     source : str
-        ``path`` relative to the source folder, as the store records it.
+        ``path`` relative to the source folder, as the store records it; of a clip under pseudonyms its name.
     image_fps : float or None
         Frames a second of an image sequence, if the dataset fixes it; videos bring their own timestamps.
     label_paths : tuple of Path
@@ -87,6 +88,8 @@ class Clip:
         Number of the first still.
     start_s, end_s : float
         Part of a video to take, in seconds of the video; the end is not included.
+    pseudonyms : Pseudonyms or None
+        What made its names, where they are pseudonyms.
     """
 
     dataset: str
@@ -101,6 +104,24 @@ class Clip:
     first: int = 0
     start_s: float = 0.0
     end_s: float = math.inf
+    pseudonyms: Pseudonyms | None = field(default=None, compare=False)
+
+    @property
+    def pseudonym_key(self) -> str:
+        """What tells the key of its pseudonyms apart; empty where its names are no pseudonyms."""
+        return self.pseudonyms.check if self.pseudonyms else ""
+
+    def pseudonymised(self, pseudonyms: Pseudonyms) -> Clip:
+        """Return the clip under pseudonyms; it is still read from where it was."""
+        subject, clip = pseudonyms.subject(self.subject), pseudonyms.clip(self.clip)
+        return replace(self, subject=subject, clip=clip, source=f"{subject}/{clip}", pseudonyms=pseudonyms)
+
+    def still_name(self, path: Path) -> str:
+        """Return what the store calls the file of a still image."""
+        return self.pseudonyms.file(path.name) if self.pseudonyms else path.name
+
+    def _seal(self, digest: bytes) -> str:
+        return self.pseudonyms.seal(digest) if self.pseudonyms else digest.hex()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -128,7 +149,10 @@ class Clip:
         return b"" if whole else f"{self.start_s}\0{self.end_s}\0".encode()
 
     def fingerprint(self) -> str:
-        """Return a digest of the span and the files' names, sizes and modification times: cheap to compare."""
+        """Return a digest of the span and the files' names, sizes and modification times: cheap to compare.
+
+        Of a clip under pseudonyms it is keyed: it says nothing of the names.
+        """
         digest = hashlib.sha256(self._span())
         try:
             files = self.files()
@@ -141,10 +165,13 @@ class Clip:
                 digest.update(f"{path.name}\0missing\n".encode())
                 continue
             digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()[:32]
+        return self._seal(digest.digest())[:32]
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the contents of the clip's files, in order: the same wherever they lie."""
+        """Return the SHA-256 of the contents of the clip's files, in order: the same wherever they lie.
+
+        Of a clip under pseudonyms it is keyed: who has the files cannot confirm that they are these.
+        """
         digest = hashlib.sha256(self._span())
         try:
             for path in self.files():
@@ -153,7 +180,7 @@ class Clip:
         except OSError as error:
             where = error.filename or self.path
             raise InputError(f"Cannot read {where}: {error.strerror}. Check the file, then run again.") from error
-        return digest.hexdigest()
+        return self._seal(digest.digest())
 
 
 def frame_number(path: Path) -> int | None:

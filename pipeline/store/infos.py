@@ -35,6 +35,11 @@ class ClipInfo:
         """``subject/clip``, as messages show it."""
         return f"{self.subject}/{self.clip}"
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether crops are stored of it, by its settings."""
+        return bool(json.loads(self.root["align_config"]).get("frames", True))
+
 
 def _plain(attrs: h5py.AttributeManager) -> dict[str, Any]:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}

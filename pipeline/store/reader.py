@@ -176,11 +176,17 @@ class Store:
         -------
         ndarray
             (n, S, S, 3) uint8 RGB; zeros where there is no face.
+
+        Raises
+        ------
+        StoreError
+            If the clip is stored without crops, or they cannot be read.
         """
         group = self._group(info)
         with reading(self.paths[info.subject], info.clip):
             if "frames" in group:
                 return group["frames"][start:stop]
+            self.require_frames([info])
             size = AlignConfig.model_validate_json(info.root["align_config"]).size
             files = group["frames_jpeg"][start:stop]
             crops = np.empty((len(files), size, size, 3), np.uint8)
@@ -210,7 +216,7 @@ class Store:
         Raises
         ------
         StoreError
-            If a row is not there or cannot be read.
+            If the clip is stored without crops, or a row is not there or cannot be read.
         """
         rows, path = np.asarray(rows), self.paths[info.subject]
         if not 0 <= rows.min() <= rows.max() < info.n_frames or len(np.unique(rows)) < len(rows):
@@ -223,6 +229,7 @@ class Store:
                 out = np.empty((len(rows), *chunks.frame_shape), np.uint8) if out is None else out
                 chunks.read(rows, out)
                 return out
+            self.require_frames([info])
             size = AlignConfig.model_validate_json(info.root["align_config"]).size
             out = np.empty((len(rows), size, size, 3), np.uint8) if out is None else out
             order = np.argsort(rows)
@@ -244,8 +251,27 @@ class Store:
         """Return (n,) bool for rows ``start:stop``: frames that have landmarks and a crop."""
         return np.isin(self.read(info, "status", start, stop), FACE_STATUSES)
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether crops are stored of every clip."""
+        return all(info.has_frames for info in self.clips)
+
+    def require_frames(self, infos: Iterable[ClipInfo]) -> None:
+        """Check that crops are stored of some clips.
+
+        Raises
+        ------
+        StoreError
+            If one was made with ``--no-frames``.
+        """
+        if without := next((info for info in infos if not info.has_frames), None):
+            raise StoreError(
+                f"Expected crops for an encoder, but {without.name} of {self.root} was stored without (--no-frames). "
+                "Run 'tclr preprocess' with --frames on its source, or 'tclr embed --embedding none', which needs none."
+            )
+
     def crop_size(self) -> int:
-        """Return the crop side in pixels.
+        """Return the crop side in pixels; without crops that of the square that ``transform`` leads to.
 
         Raises
         ------
@@ -273,7 +299,7 @@ class Store:
         with reading(self.paths[info.subject], info.clip):
             shapes = {name: dataset.shape for name, dataset in group.items()}
             dtypes = {name: str(dataset.dtype) for name, dataset in group.items()}
-        check_clip(shapes, dtypes, info.attrs, where)
+        check_clip(shapes, dtypes, info.attrs, where, has_frames=info.has_frames)
         rising = {"timestamp", "source_frame"}  # checked whole: a fall may lie between two blocks
         for name in sorted(rising):
             check_values(name, self.read(info, name), where)
@@ -283,7 +309,7 @@ class Store:
                 check_values(name, self.read(info, name, start, stop), where)
             face = self.face_mask(info, start, stop)
             found = np.isfinite(self.read(info, "landmarks", start, stop)).all(axis=(1, 2))
-            filled = self.read_frames(info, start, stop).any(axis=(1, 2, 3))
+            filled = self.read_frames(info, start, stop).any(axis=(1, 2, 3)) if info.has_frames else face
             for what, mask in (("landmarks", found), ("a crop", filled)):
                 if (wrong := np.flatnonzero(mask != face)).size:
                     raise StoreError(

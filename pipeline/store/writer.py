@@ -23,9 +23,10 @@ from tclr.schemas.store import (
     CLIP_FIELDS,
     FACE_STATUSES,
     FORMAT,
-    FORMAT_VERSION,
+    PSEUDONYM_KEY,
     TABLE_CHUNK,
     Status,
+    needed_version,
 )
 
 
@@ -67,9 +68,9 @@ class ClipLayout:
             "transform": (2, 3),
             "pose": (3,),
         }
-        if self.align.codec == "jpeg":
+        if self.align.frames and self.align.codec == "jpeg":
             shapes["frames_jpeg"] = ()
-        else:
+        elif self.align.frames:
             shapes["frames"] = (size, size, 3)
         if self.has_source_names:
             shapes["source_name"] = ()
@@ -83,11 +84,13 @@ class ClipLayout:
         return shapes
 
 
-def root_attrs(dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str) -> dict[str, Any]:
-    """Return the attributes of a subject file, without ``complete``."""
-    return {
+def root_attrs(
+    dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str, pseudonym_key: str = ""
+) -> dict[str, Any]:
+    """Return the attributes of a subject file, without ``complete``; ``pseudonym_key`` where names are pseudonyms."""
+    attrs = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": needed_version(has_frames=align.frames, has_pseudonyms=bool(pseudonym_key)),
         "dataset": dataset,
         "subject": subject,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -97,6 +100,7 @@ def root_attrs(dataset: str, subject: str, detect: DetectConfig, align: AlignCon
         "detect_hash": detect.digest(),
         "align_hash": align.digest(),
     }
+    return attrs | ({PSEUDONYM_KEY: pseudonym_key} if pseudonym_key else {})
 
 
 def _encode_jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
@@ -148,8 +152,8 @@ class ClipWriter:
         Parameters
         ----------
         block : mapping
-            An array for each dataset of the layout, first axis frames; ``frames`` is (n, S, S, 3) uint8 RGB
-            whatever the codec.
+            An array for each dataset of the layout, first axis frames; ``frames``, if crops are stored, is
+            (n, S, S, 3) uint8 RGB whatever the codec.
         """
         n_rows = len(block["status"])
         require_space(Path(self.group.file.filename), sum(values.nbytes for values in block.values()))

@@ -135,8 +135,8 @@ def test_store_refuses_an_empty_folder_a_foreign_file_and_a_newer_format(tmp_pat
     root, _ = store
     path = root / "subjects" / "s.h5"
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
-    with pytest.raises(StoreError, match="format 1 or older, but got 2.*Upgrade"):
+        file.attrs["format_version"] = 3
+    with pytest.raises(StoreError, match="format 2 or older, but got 3.*Upgrade"):
         Store(root)
     path.write_bytes(b"no HDF5")
     with pytest.raises(StoreError, match="as HDF5"):

@@ -42,7 +42,7 @@ def test_check_root_accepts_a_complete_file():
     ("change", "message"),
     [
         ({"format": "other"}, "Expected a file of format 'tclr-store', but got 'other': a.h5"),
-        ({"format_version": 2}, "format 1 or older, but got 2: a.h5. Upgrade tclr"),
+        ({"format_version": 3}, "format 2 or older, but got 3: a.h5. Upgrade tclr"),
         ({"complete": False}, "incomplete.*a.h5"),
     ],
 )
