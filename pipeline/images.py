@@ -5,6 +5,8 @@ Images are (H, W, 3) uint8 RGB. Turned and mirrored as the container or the EXIF
 
 from __future__ import annotations
 
+import io
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
+from PIL import Image
 
+from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
 
 REDUCTIONS = {
@@ -24,6 +28,9 @@ REDUCTIONS = {
 """Scales that JPEG decodes at, and OpenCV's flags: its IMREAD_REDUCED_COLOR_* are these with BGR instead of RGB."""
 
 JPEG_MAGIC = b"\xff\xd8"
+
+IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM")
+"""Pillow's names of the formats whose headers are read: what OpenCV decodes, whatever a file is called."""
 
 MAX_PIXEL_ASPECT = 4
 """Chosen by us: anamorphic formats reach 2; more is a broken header."""
@@ -38,7 +45,34 @@ Orientation = tuple[int, int, int, int]
 UPRIGHT: Orientation = (1, 0, 0, 1)
 
 
-def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
+def check_size(width: int, height: int, limits: LimitsConfig, path: Path) -> None:
+    """Refuse a picture with more pixels than the limit.
+
+    Raises
+    ------
+    InputError
+        If it is larger.
+    """
+    if width * height > limits.max_pixels:
+        raise InputError(
+            f"Expected pictures of at most {limits.max_megapixels:g} megapixels, but got {width} x {height} pixels by "
+            f"the header of {path}. Make it smaller, take it out of the source folder, or raise --max-megapixels."
+        )
+
+
+def read_header(data: np.ndarray) -> tuple[int, int] | None:
+    """Return width and height of an image file by its header alone; ``None`` if it has none that is known."""
+    Image.init()
+    head = data[:16].tobytes()
+    for name in IMAGE_FORMATS:
+        factory, accepts = Image.OPEN[name]
+        if accepts is None or accepts(head) is True:
+            with suppress(Exception):  # Pillow's readers fail in many ways on a damaged file
+                return factory(io.BytesIO(data.tobytes()), "").size
+    return None
+
+
+def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LIMITS) -> tuple[np.ndarray | None, int]:
     """Decode an image file.
 
     Parameters
@@ -47,6 +81,8 @@ def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
         The file.
     reduction : int
         1, 2, 4 or 8: a JPEG is decoded at that fraction of its width and height, rounded up.
+    limits : LimitsConfig
+        Largest picture, in full size.
 
     Returns
     -------
@@ -54,16 +90,25 @@ def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
         (H, W, 3) uint8 RGB; ``None`` if it cannot be decoded.
     reduction : int
         The one that was applied: 1 for all but JPEG.
+
+    Raises
+    ------
+    InputError
+        If it is larger than the limit by its header; nothing of it is decoded then.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Expected 'reduction' to be one of {sorted(REDUCTIONS)}, but got {reduction}.")
     try:
-        data = np.fromfile(path, np.uint8)
+        data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)  # a pipe would keep us waiting
     except OSError:
         return None, 1
+    size = read_header(data)
+    if size is None:
+        return None, 1
+    check_size(*size, limits, path)
     if data[:2].tobytes() != JPEG_MAGIC:
         reduction = 1
-    return (cv2.imdecode(data, REDUCTIONS[reduction]) if data.size else None), reduction
+    return cv2.imdecode(data, REDUCTIONS[reduction]), reduction
 
 
 def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:
