@@ -156,11 +156,10 @@ def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av
     InputError
         If it is no video, or larger than the limit.
     """
-    decoding = {"max_pixels": str(limits.max_pixels)}
     if not path.is_file():  # a named pipe would keep us waiting
         raise _not_a_video(path, "it is no regular file" if path.exists() else "there is no such file")
     try:
-        container = av.open(str(path.absolute()), options=decoding, container_options=OPEN)
+        container = av.open(str(path.absolute()), container_options=OPEN)
     except (av.error.FFmpegError, OSError) as error:
         raise _not_a_video(path, error.strerror or error) from error
     with container:
@@ -168,7 +167,7 @@ def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av
             raise _not_a_video(path, "it has no video stream")
         stream = container.streams.video[0]
         check_size(stream.width, stream.height, limits, path)
-        stream.codec_context.options = decoding
+        stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
         stream.thread_type = "AUTO"
         yield container
 
