@@ -3,8 +3,10 @@
 import os
 import struct
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -35,7 +37,9 @@ def png_of(width, height):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_of(width, height):
@@ -53,7 +57,8 @@ def gif_of(width, height):
 
 
 @pytest.mark.parametrize(
-    "data", [png_of(50_000, 50_000), jpeg_of(50_000, 50_000), bmp_of(50_000, 50_000), gif_of(50_000, 50_000)],
+    "data",
+    [png_of(50_000, 50_000), jpeg_of(50_000, 50_000), bmp_of(50_000, 50_000), gif_of(50_000, 50_000)],
     ids=["png", "jpeg", "bmp", "gif"],
 )
 def test_a_picture_of_50_000_pixels_a_side_is_refused_by_its_header(tmp_path, data, monkeypatch):
@@ -112,17 +117,24 @@ def test_a_video_within_the_default_and_beyond_a_lower_limit(tmp_path, write_vid
         probe(clip_of(path), 25, SMALL)
 
 
-def test_a_frame_larger_than_the_video_declares_is_not_decoded(tmp_path, write_video):
+def test_a_frame_larger_than_the_video_declares_is_not_decoded(tmp_path):
     """Motion JPEG: each frame has a size of its own, which a decoder would allocate."""
-    path = write_video(tmp_path / "a.avi", [np.zeros((64, 96, 3), np.uint8)] * 3, codec="mjpeg", pix_fmt="yuvj420p")
-    data = bytearray(path.read_bytes())
-    places = [i for i in range(len(data)) if data.startswith(b"\xff\xc0", i)]
-    assert len(places) == 3
-    struct.pack_into(">HH", data, places[1] + 5, 16_000, 16_000)
-    path.write_bytes(data)
-    media = probe(clip_of(path), 25)
-    images = [frame.image for frame in read_frames(media)]
-    assert [image is None for image in images] == [False, True, False]
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for number, (width, height) in enumerate([(96, 64), (320, 240), (96, 64)]):
+            packet = av.Packet(cv2.imencode(".jpg", np.zeros((height, width, 3), np.uint8))[1].tobytes())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 25)
+            container.mux(packet)
+
+    def sizes(limits):
+        return [
+            frame.image is not None and frame.image.size // 3 for frame in read_frames(probe(clip_of(path), 25, limits))
+        ]
+
+    assert sizes(LimitsConfig()) == [96 * 64, 320 * 240, 96 * 64]
+    assert sizes(LimitsConfig(max_megapixels=0.01)) == [96 * 64, False, 96 * 64]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
