@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories that show nothing, or change how what follows is shown: control characters (a terminal obeys
-them), marks that turn the direction of writing, halves of surrogate pairs (bytes of a file name that are no UTF-8)."""
-
 
 def printable(text: object) -> str:
     r"""Return a text in one line, with characters that cannot be seen written as Python does, ``\x1b``.
 
-    White space of any kind becomes one space.
+    Those are control characters, which a terminal obeys, marks that turn the direction of writing, and bytes of a file
+    name that are no UTF-8. White space of any kind becomes one space.
     """
     line = " ".join(str(text).split())
-    return "".join(_escape(char) if unicodedata.category(char) in HIDDEN else char for char in line)
+    return "".join(char if char.isprintable() else _escape(char) for char in line)
 
 
 def _escape(char: str) -> str:
