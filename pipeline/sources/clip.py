@@ -147,9 +147,9 @@ class Clip:
             try:
                 status = path.stat()
             except OSError:
-                digest.update(f"{path.name}\0missing\n".encode())
+                digest.update(f"{encodable(path.name)}\0missing\n".encode())
                 continue
-            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            digest.update(f"{encodable(path.name)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:32]
 
     def sha256(self) -> str:
