@@ -13,11 +13,12 @@ PREPROCESS_FLAGS ?=
 PRETRAIN_FLAGS ?=
 VARIANTS ?= all
 FAULTS_FLAGS ?=
+FUZZ_EXAMPLES ?= 5000
 SEEDS ?= 3
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench faults ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test fuzz lint bench faults ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -34,6 +35,9 @@ demo: install ## Run every stage on demo clips made here, and show the features
 
 test: install ## Run the test suite
 	$(BIN)/python -m pytest
+
+fuzz: install ## Read some thousand files that are nearly valid, ever new ones: [FUZZ_EXAMPLES=5000] for each kind
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz --hypothesis-profile long
 
 lint: install ## Check style and types
 	$(BIN)/ruff check .

@@ -8,7 +8,8 @@ EXTREMES += [b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\xff" * 7 + b"\x7f", by
 
 def _apply(data, edit):
     kind, place, other, piece = edit
-    data, start = bytearray(data), int(place * len(data))
+    used = [number for number, byte in enumerate(data) if byte] or [0]  # headers, not the zeros between them
+    data, start = bytearray(data), used[int(place * len(used))]
     if kind == "replace":
         data[start : start + len(piece)] = piece
     elif kind == "insert":
@@ -16,7 +17,7 @@ def _apply(data, edit):
     elif kind == "delete":
         del data[start : start + len(piece)]
     elif kind == "copy":
-        source = int(other * len(data))
+        source = used[int(other * len(used))]
         data[start : start + 8 * len(piece)] = data[source : source + 8 * len(piece)]
     elif kind == "cut":
         del data[start:]

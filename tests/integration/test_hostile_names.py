@@ -75,10 +75,10 @@ def work(here, tmp_path_factory):
     work = tmp_path_factory.mktemp("work")
     source, written = work / "in", cv2.imencode(".png", np.full((40, 40, 3), 120, np.uint8))[1].tobytes()
     source.mkdir()
-    for number, name in enumerate(NAMES):  # as a subject, and as a clip
-        folder = source / (f"person{number}" if number % 2 else name)
-        folder.mkdir(exist_ok=True)
-        (folder / f"{name if number % 2 else 'clip'}.png").write_bytes(written)
+    for number, name in enumerate(NAMES):
+        folder = source / f"{name}{number}"
+        folder.mkdir()
+        (folder / f"{name}.png").write_bytes(written)
     (source / "bad").mkdir()
     (source / "bad" / "a\x1b[2J\nfailed: all is well\u202e.png").write_bytes(b"no image")
     with open(bytes(source / "bad") + b"/" + RAW + b".png", "wb") as file:
