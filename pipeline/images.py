@@ -5,8 +5,6 @@ Images are (H, W, 3) uint8 RGB. Turned and mirrored as the container or the EXIF
 
 from __future__ import annotations
 
-import io
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,8 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
-from PIL import Image
 
+from tclr.pipeline.image_header import check_size, read_header
 from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
 
@@ -29,9 +27,6 @@ REDUCTIONS = {
 
 JPEG_MAGIC = b"\xff\xd8"
 
-IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM")
-"""Pillow's names of the formats whose headers are read: what OpenCV decodes, whatever a file is called."""
-
 MAX_PIXEL_ASPECT = 4
 """Chosen by us: anamorphic formats reach 2; more is a broken header."""
 
@@ -43,33 +38,6 @@ UNSPECIFIED_MATRIX = 2
 
 Orientation = tuple[int, int, int, int]
 UPRIGHT: Orientation = (1, 0, 0, 1)
-
-
-def check_size(width: int, height: int, limits: LimitsConfig, path: Path) -> None:
-    """Refuse a picture with more pixels than the limit.
-
-    Raises
-    ------
-    InputError
-        If it is larger.
-    """
-    if width * height > limits.max_pixels:
-        raise InputError(
-            f"Expected pictures of at most {limits.max_megapixels:g} megapixels, but got {width} x {height} pixels by "
-            f"the header of {path}. Make it smaller, take it out of the source folder, or raise --max-megapixels."
-        )
-
-
-def read_header(data: np.ndarray) -> tuple[int, int] | None:
-    """Return width and height of an image file by its header alone; ``None`` if it has none that is known."""
-    Image.init()
-    head = data[:16].tobytes()
-    for name in IMAGE_FORMATS:
-        factory, accepts = Image.OPEN[name]
-        if accepts is None or accepts(head) is True:
-            with suppress(Exception):  # Pillow's readers fail in many ways on a damaged file
-                return factory(io.BytesIO(data.tobytes()), "").size
-    return None
 
 
 def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LIMITS) -> tuple[np.ndarray | None, int]:

@@ -19,7 +19,8 @@ import av
 import numpy as np
 
 from tclr.pipeline.deinterlace import Decoded, deinterlace
-from tclr.pipeline.images import FrameConverter, check_size, read_image
+from tclr.pipeline.image_header import check_size
+from tclr.pipeline.images import FrameConverter, read_image
 from tclr.pipeline.sources.clip import Clip, is_video, numbered_images
 from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError, TruncatedError

@@ -12,7 +12,7 @@ import cv2
 import h5py
 import numpy as np
 
-from tclr.pipeline.images import read_header
+from tclr.pipeline.image_header import read_header
 from tclr.pipeline.store.chunks import FrameChunks
 from tclr.pipeline.store.guard import check_chunks, open_clip, open_dataset
 from tclr.pipeline.store.infos import ClipInfo, open_file, read_clip_infos, reading, scan_clips

@@ -73,19 +73,9 @@ def read_manifest(root):
     return attempt(lambda: read_metadata(root / "manifest.parquet"))
 
 
-def read_model(path):
-    from tclr.pipeline.encoder import load_encoder
-    from tclr.pipeline.head_file import load_head
-
-    return attempt(lambda: load_head(path)) if "head" in path.name else attempt(lambda: load_encoder(path))
-
-
-KINDS = {"store": read_store, "features": read_features, "manifest": read_manifest, "model": read_model}
+KINDS = {"store": read_store, "features": read_features, "manifest": read_manifest}
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["model"]:
-        import tclr.pipeline.encoder
-        import tclr.pipeline.head_file  # noqa: F401
     pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
     if pages:
         limit = pages * os.sysconf("SC_PAGE_SIZE") + EXTRA_BYTES

@@ -15,7 +15,8 @@ from PIL import Image
 
 from tclr.cli.main import cli
 from tclr.pipeline.extract import extract_clip, plan_segments
-from tclr.pipeline.images import read_header, read_image
+from tclr.pipeline.image_header import read_header
+from tclr.pipeline.images import read_image
 from tclr.pipeline.sampling import sample_frames
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.timeline import read_timeline
