@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -24,14 +25,16 @@ def command(source: Path | None) -> None:
 
     from tclr.pipeline.sources import DATASETS, find_clips
     from tclr.pipeline.sources.folder_labels import unused_tables
+    from tclr.pipeline.text import printable
 
     table = Table("dataset", "layout", "AU labels", show_lines=True)
     for dataset in DATASETS.values():
         table.add_row(dataset.name, dataset.layout.replace("[", "\\["), dataset.labels)
     Console(width=120).print(table)
     if source is not None:
-        clips = find_clips(source.resolve())
-        unused = unused_tables(source.resolve(), clips) if clips[0].dataset == "folder" else []
+        folder = Path(os.path.realpath(source))
+        clips = find_clips(folder)
+        unused = unused_tables(folder, clips) if clips[0].dataset == "folder" else []
         labelled = sum(bool(clip.label_paths) for clip in clips)
         subjects = len({clip.subject for clip in clips})
         click.echo(
@@ -39,6 +42,6 @@ def command(source: Path | None) -> None:
         )
         if unused:
             click.echo(
-                f"{len(unused)} tables of labels fit no clip and are not used, among them {unused[0].name}: "
+                f"{len(unused)} tables of labels fit no clip and are not used, among them {printable(unused[0].name)}: "
                 f"expected names as {clips[0].subject}_{clips[0].clip}.csv"
             )

@@ -15,6 +15,8 @@ def _show(summary: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from tclr.pipeline.text import printable
+
     table = Table(title=escape(summary["store"]))
     for name in ("subject", "clip"):
         table.add_column(name, overflow="fold")
@@ -32,22 +34,23 @@ def _show(summary: dict[str, Any]) -> None:
             str(row["n_low_confidence"]),
             str(row["n_unreadable"]),
             str(len(row["labelled_aus"])),
-            escape(row["warning"]),
+            escape(printable(row["warning"])),
         )
     Console(width=None if sys.stdout.isatty() else 140).print(table)
     crops = f"crops of {summary['crop_size_px']} px" if summary["has_crops"] else "no crops"
     click.echo(
-        f"{', '.join(summary['dataset'])}: {summary['n_subjects']} subjects, {summary['n_clips']} clips, "
+        f"{printable(', '.join(summary['dataset']))}: {summary['n_subjects']} subjects, {summary['n_clips']} clips, "
         f"{summary['n_frames']:,} frames, {summary['share_face']:.1%} with a face; {crops}; "
         f"{summary['size_bytes'] / 1e6:,.1f} MB; last run: {summary['run_state']}"
     )
     for stage in ("detect", "align"):
-        click.echo(f"{stage}: " + ", ".join(f"{name}={value}" for name, value in summary[stage].items()))
+        click.echo(f"{stage}: " + printable(", ".join(f"{name}={value}" for name, value in summary[stage].items())))
 
 
 def _verify(store: Path, as_json: bool) -> bool:
     """Print what is damaged, and note it for preprocessing; return whether all is sound."""
     from tclr.pipeline.store import DamageRecord, find_damage
+    from tclr.pipeline.text import printable
     from tclr.schemas.errors import OutputError
 
     reports = list(find_damage(store))
@@ -59,7 +62,7 @@ def _verify(store: Path, as_json: bool) -> bool:
     else:
         for report in reports:
             for reason in report.damage.values():
-                click.echo(f"damaged: {reason}")
+                click.echo(f"damaged: {printable(reason)}")
             note = f" ({report.n_unsealed} clips without checksums, of an older tclr)" if report.n_unsealed else ""
             if not report.damage:
                 click.echo(f"ok: {report.path}{note}")

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import click
 
+from tclr.pipeline.text import printable
 from tclr.schemas.errors import TclrError
 
 COMMANDS = {
@@ -58,6 +59,14 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
+class OneLine(logging.Formatter):
+    """Shows a message in one line, whatever the names in it hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Return the line; a traceback, if there is one, follows it as it is."""
+        return printable(super().formatMessage(record))
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(version("tclr-face"), prog_name="tclr")
 @click.option("-v", "--verbose", is_flag=True, help="Log what is done, to standard error.")
@@ -76,7 +85,7 @@ def cli(verbose: bool) -> None:
     logger.setLevel(logging.INFO if verbose else logging.ERROR)
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        handler.setFormatter(OneLine("%(name)s: %(message)s"))
         logger.addHandler(handler)
 
 
@@ -85,7 +94,7 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except TclrError as error:
-        click.echo(f"tclr: {' '.join(str(error).split())}", err=True)
+        click.echo(f"tclr: {printable(error)}", err=True)
         sys.exit(1)
 
 

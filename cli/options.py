@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from tclr.schemas.config import PAPER, PretrainConfig, Settings, parse_settings
 from tclr.schemas.errors import SettingError
 
-TABLES = ("detect", "align", "pretrain", "fit_au", "embed", "evaluate", "overlay")
+TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "embed", "evaluate", "overlay")
 
 
 def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any], Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tclr.cli.options import settings_options
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
 
 
 @click.command("preprocess")
@@ -25,7 +25,7 @@ from tclr.schemas.config import AlignConfig, DetectConfig
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of a local Dask cluster  [default: one a core]")
 @click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
 @click.option("--allow-truncated", is_flag=True, help="Keep what decodes of truncated videos, with a warning.")
-@settings_options(detect=DetectConfig, align=AlignConfig)
+@settings_options(detect=DetectConfig, align=AlignConfig, limits=LimitsConfig)
 def command(
     source: Path,
     store: Path,
@@ -36,6 +36,7 @@ def command(
     allow_truncated: bool,
     detect: DetectConfig,
     align: AlignConfig,
+    limits: LimitsConfig,
 ) -> None:
     """Detect, align and store the faces of SOURCE in the folder STORE.
 
@@ -53,6 +54,7 @@ def command(
     """
     from tclr.cli.progress import make_progress
     from tclr.pipeline.preprocess import PreprocessConfig, Progress, preprocess
+    from tclr.pipeline.text import printable
 
     started_s = time.monotonic()
     with make_progress("clips") as bars:
@@ -64,7 +66,7 @@ def command(
             text = f"Preprocessing {progress.n_frames:,} frames, {rate:,.0f} frames/s{failed}"
             bars.update(task, completed=progress.clips_done, total=progress.n_clips, description=text)
 
-        config = PreprocessConfig(detect, align, allow_truncated)
+        config = PreprocessConfig(detect, align, allow_truncated, limits)
         result = preprocess(
             source,
             store,
@@ -82,9 +84,9 @@ def command(
             err=True,
         )
     for warning in result.warnings:
-        click.echo(f"warning: {warning.name}: {warning.reason}", err=True)
+        click.echo(f"warning: {printable(warning.name)}: {printable(warning.reason)}", err=True)
     for failure in result.failures:
-        click.echo(f"failed: {failure.name}: {failure.reason}", err=True)
+        click.echo(f"failed: {printable(failure.name)}: {printable(failure.reason)}", err=True)
     if dataset == "auto":
         click.echo(f"{source} was taken as: {result.dataset}")
     click.echo(

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
+from tclr.pipeline.image_header import check_size, read_header
+from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
 
 REDUCTIONS = {
@@ -38,7 +40,7 @@ Orientation = tuple[int, int, int, int]
 UPRIGHT: Orientation = (1, 0, 0, 1)
 
 
-def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
+def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LIMITS) -> tuple[np.ndarray | None, int]:
     """Decode an image file.
 
     Parameters
@@ -47,6 +49,8 @@ def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
         The file.
     reduction : int
         1, 2, 4 or 8: a JPEG is decoded at that fraction of its width and height, rounded up.
+    limits : LimitsConfig
+        Largest picture, in full size.
 
     Returns
     -------
@@ -54,16 +58,25 @@ def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
         (H, W, 3) uint8 RGB; ``None`` if it cannot be decoded.
     reduction : int
         The one that was applied: 1 for all but JPEG.
+
+    Raises
+    ------
+    InputError
+        If it is larger than the limit by its header; nothing of it is decoded then.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Expected 'reduction' to be one of {sorted(REDUCTIONS)}, but got {reduction}.")
     try:
-        data = np.fromfile(path, np.uint8)
+        data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)  # a pipe would keep us waiting
     except OSError:
         return None, 1
+    size = read_header(data)
+    if size is None:
+        return None, 1
+    check_size(*size, limits, path)
     if data[:2].tobytes() != JPEG_MAGIC:
         reduction = 1
-    return (cv2.imdecode(data, REDUCTIONS[reduction]) if data.size else None), reduction
+    return cv2.imdecode(data, REDUCTIONS[reduction]), reduction
 
 
 def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:

@@ -7,7 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from tclr.pipeline.files import read_json
 from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.errors import StoreError
 from tclr.schemas.store import Status
 
 
@@ -45,8 +47,8 @@ def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
 def _run_state(root: Path) -> str:
     """Return how the last run ended; ``unknown`` without a record, or with one that cannot be read."""
     try:
-        return str(json.loads((root / "run.json").read_text())["state"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(root / "run.json")["state"])
+    except (StoreError, KeyError):
         return "unknown"
 
 

@@ -15,7 +15,7 @@ from tclr.pipeline.extract import Rows
 from tclr.pipeline.files import remove_quietly
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import WHOLE_FILE, ClipInfo, find_changes, scan_clips
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
 from tclr.schemas.errors import InputError, NewerFormatError, OutputError, StoreError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class PreprocessConfig:
     detect: DetectConfig = field(default_factory=DetectConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     allow_truncated: bool = False
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
 
 @dataclass

@@ -7,6 +7,7 @@ workers do is in ``pipeline.tasks``, who does what when in ``pipeline.graph``.
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def preprocess(
     ClusterError
         If no scheduler answers, or it is lost.
     """
-    source, store = source.resolve(), store.resolve()
+    source, store = (Path(os.path.realpath(path)) for path in (source, store))  # Path.resolve fails on loops of links
     clips = find_clips(source, dataset)
     check_models(config.detect)
     pseudonyms, new_key = (None, False) if key_file is None else open_key(key_file, source, store)

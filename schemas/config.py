@@ -2,7 +2,7 @@
 
 The defaults stand here and nowhere else: the command line builds its options from these classes
 (``cli/options.py``), and a TOML file given with ``--config`` has one table a class (``[detect]``, ``[align]``,
-``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[evaluate]``, ``[overlay]``).
+``[limits]``, ``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[evaluate]``, ``[overlay]``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from tclr.schemas.errors import SettingError
+from tclr.schemas.store import MAX_CLIP_FRAMES
 
 S = TypeVar("S", bound="Settings")
 
@@ -69,6 +70,25 @@ class DetectConfig(Settings):
         ge=0,
         description="Clips 1.5 times this long or longer are done in segments of about that many seconds; 0 never.",
     )
+
+
+class LimitsConfig(Settings):
+    """What is refused before it is decoded. No part of what is stored: another limit does nothing again."""
+
+    max_megapixels: float = Field(
+        160.0, gt=0, le=1073, description="Largest picture in millions of pixels; a clip with a larger one fails."
+    )
+    max_frames: int = Field(
+        10_000_000, ge=1, le=MAX_CLIP_FRAMES, description="Longest clip in frames; a longer one fails."
+    )
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels of the largest picture."""
+        return round(self.max_megapixels * 1e6)
+
+
+DEFAULT_LIMITS = LimitsConfig()
 
 
 class AlignConfig(Settings):

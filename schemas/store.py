@@ -38,6 +38,8 @@ Files of tclr 0.1.0 and before have neither ``checksum`` and ``checksums`` nor a
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -156,6 +158,14 @@ ROOT_ATTRS = (
 )
 
 
+NUMBER_ATTRS = frozenset({*COUNT_ATTRS, *QUALITY_ATTRS, "n_people", "reduction", "fps", "width", "height", "n_frames"})
+"""Attributes of a clip that are numbers; the others are text."""
+MAX_CLIP_FRAMES = 2**24
+"""Longer clips are refused, wherever they come from; chosen by us: more than a week at 25 frames/s."""
+MAX_NAME_BYTES = 200
+"""Of names of subjects and clips; chosen by us: with its suffixes a file's name stays below 255."""
+
+
 def needed_version(*, has_frames: bool, has_pseudonyms: bool) -> int:
     """Return the format that a file needs: 1 wherever an older tclr treats it rightly."""
     return 1 if has_frames and not has_pseudonyms else 2
@@ -163,6 +173,53 @@ def needed_version(*, has_frames: bool, has_pseudonyms: bool) -> int:
 
 TRAILING_SHAPES = {"bbox": (4,), "transform": (2, 3), "pose": (3,)}
 """Trailing shapes that do not depend on backend or settings."""
+
+
+def check_name(name: object, where: str) -> None:
+    """Check the name of a subject or clip: a file is called by it, and people see it in a terminal.
+
+    Raises
+    ------
+    StoreError
+        If it is not made of letters, digits and ``._+#@-``, as preprocessing makes names, or is too long.
+    """
+    good = isinstance(name, str) and re.fullmatch(r"[\w+#@-][\w.+#@-]*", name) and len(name.encode()) <= MAX_NAME_BYTES
+    if not good:
+        raise StoreError(
+            f"Expected a name of letters, digits and ._+#@-, but got {str(name)[:100]!r} in {where}. "
+            "Make the store anew with 'tclr preprocess'."
+        )
+
+
+def _check_attr_types(attrs: Mapping[str, Any], where: str) -> None:
+    """Check that each attribute is a number or a text, whichever it should be."""
+    for name, value in attrs.items():
+        kind, wanted = ((int, float), "a number") if name in NUMBER_ATTRS else (str, "a text")
+        known = name in CLIP_ATTRS or name in ROOT_ATTRS
+        if known and name not in ("complete", "format_version") and not isinstance(value, kind):
+            raise StoreError(
+                f"Expected attribute {name!r} to be {wanted}, but got {type(value).__name__} in {where}. "
+                "Run 'tclr preprocess' again."
+            )
+
+
+def check_clip_attrs(attrs: Mapping[str, Any], n_frames: int, where: str) -> None:
+    """Check the attributes of a clip of ``n_frames`` frames.
+
+    Raises
+    ------
+    StoreError
+        If one is missing, of another type, or ``n_frames`` is another number.
+    """
+    absent = [name for name in CLIP_ATTRS if name not in attrs]
+    if absent:
+        raise StoreError(f"Missing attribute {absent[0]!r} in {where}. Run 'tclr preprocess' again.")
+    _check_attr_types(attrs, where)
+    if attrs["n_frames"] != n_frames or n_frames > MAX_CLIP_FRAMES:
+        raise StoreError(
+            f"Expected attribute 'n_frames' to be {n_frames}, as there are rows, and at most {MAX_CLIP_FRAMES}, but "
+            f"got {attrs['n_frames']!r} in {where}. Run 'tclr preprocess' again."
+        )
 
 
 def check_root(attrs: Mapping[str, Any], where: str) -> None:
@@ -189,6 +246,17 @@ def check_root(attrs: Mapping[str, Any], where: str) -> None:
             f"Store file is incomplete (no {absent[0] if absent else 'complete'!r} attribute): {where}. "
             "Run 'tclr preprocess' again."
         )
+    _check_attr_types(attrs, where)
+    check_name(attrs["subject"], where)
+    for name in ("detect_config", "align_config"):
+        try:
+            settings = json.loads(attrs[name])
+        except (ValueError, RecursionError):
+            settings = None
+        if not isinstance(settings, dict) or any(isinstance(value, dict | list) for value in settings.values()):
+            raise StoreError(
+                f"Expected settings as a flat JSON object in {name!r} of {where}. Run 'tclr preprocess' again."
+            )
 
 
 def check_clip(

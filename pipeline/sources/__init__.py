@@ -103,8 +103,6 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
         raise InputError(f"Expected a folder of videos, or a video, but found {what} at {source}. Check the path.")
     try:
         clips = DATASETS[recognise(source) if dataset == "auto" else dataset].find(source)
-    except UnicodeDecodeError as error:
-        raise InputError(f"Expected a table in UTF-8 in {source}, but got {error.reason}. Save it as UTF-8.") from error
     except OSError as error:
         raise InputError(f"Cannot read {error.filename or source}: {error.strerror}. Check its permissions.") from error
     twice = [name for name, count in Counter(clip.key for clip in clips).items() if count > 1]

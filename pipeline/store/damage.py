@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 
-from tclr.pipeline.files import remove_quietly, write_json
-from tclr.pipeline.parquet import read_table
+from tclr.pipeline.files import read_json, remove_quietly, write_json
+from tclr.pipeline.parquet import read_rows
 from tclr.pipeline.store.checksums import changed_parts, is_root_changed
+from tclr.pipeline.store.guard import check_datasets, open_clip
 from tclr.pipeline.store.infos import REPAIR, open_file, reading, scan_clips
 from tclr.pipeline.store.reader import Store
 from tclr.schemas.errors import StoreError
+from tclr.schemas.manifest import MANIFEST_SCHEMA
 from tclr.schemas.store import CHECKSUMS
 
 WHOLE_FILE = ""
@@ -66,8 +67,10 @@ def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> di
                     for group in (file, file["clips"]):  # reads what only a copy or a visit would read
                         h5py.h5o.get_info(group.id)
                 else:
-                    file[f"clips/{clip}"].visititems(_ignore)
-                    changed = changed_parts(file[f"clips/{clip}"], frames=frames)
+                    group = open_clip(file, clip)
+                    check_datasets(group)
+                    group.visititems(_ignore)
+                    changed = changed_parts(group, frames=frames)
         except StoreError as error:
             damage[clip] = str(error)
             continue
@@ -86,7 +89,7 @@ def _ignore(name: str, node: object) -> None:
 def known_clips(root: Path) -> dict[str, set[str]]:
     """Return by subject the clips that a store's last run left in it, as its manifest says; none without one."""
     try:
-        rows = read_table(Path(root) / "manifest.parquet", ["subject", "clip", "state"]).to_pylist()
+        rows = read_rows(Path(root) / "manifest.parquet", MANIFEST_SCHEMA, ["subject", "clip", "state"])
     except StoreError:
         return {}
     known: dict[str, set[str]] = {}
@@ -142,9 +145,9 @@ class DamageRecord:
     def read(self) -> dict[str, list[str]]:
         """Return the damaged clips by subject; an unreadable record holds none."""
         try:
-            content = json.loads(self._path.read_text())["subjects"]
+            content = read_json(self._path)["subjects"]
             return {str(subject): [str(clip) for clip in clips] for subject, clips in content.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (StoreError, KeyError, TypeError, AttributeError):
             return {}
 
     def write(self, damaged: dict[str, list[str]]) -> None:

@@ -5,6 +5,7 @@ from tclr.schemas.errors import StoreError
 from tclr.schemas.store import CLIP_ATTRS, ROOT_ATTRS, check_clip, check_root, check_values
 
 ROOT = dict.fromkeys(ROOT_ATTRS, "x") | {"format": "tclr-store", "format_version": 1, "complete": True}
+ROOT |= {"detect_config": "{}", "align_config": "{}"}
 SHAPES = {
     "frames": (5, 32, 32, 3),
     "timestamp": (5,),
