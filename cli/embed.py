@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tclr.cli.options import settings_options
+from tclr.cli.output import Command, say
 from tclr.schemas.config import EmbedConfig
+
+if TYPE_CHECKING:
+    from tclr.pipeline.embed import EmbedResult
 
 AU_SOURCES = {
     "head": "the trained head",
@@ -17,7 +22,7 @@ AU_SOURCES = {
 }
 
 
-@click.command("embed")
+@click.command("embed", cls=Command)
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option(
@@ -27,7 +32,7 @@ AU_SOURCES = {
 )
 @click.option("--au-model", type=click.Path(path_type=Path), help="Head of 'tclr fit-au'  [default: blendshapes]")
 @settings_options(embed=EmbedConfig)
-def command(store: Path, features: Path, encoder: str | None, au_model: Path | None, embed: EmbedConfig) -> None:
+def command(store: Path, features: Path, encoder: str | None, au_model: Path | None, embed: EmbedConfig) -> EmbedResult:
     """Export per-frame embeddings and Action Units of STORE to Parquet files in the folder FEATURES.
 
     Without --au-model, AUs come from mediapipe's blendshapes by a documented FACS mapping, so the first run needs
@@ -41,15 +46,17 @@ def command(store: Path, features: Path, encoder: str | None, au_model: Path | N
       tclr embed store/ features/ --embedding none --smooth 0.1 --columns "AU*,pitch,yaw,roll"
     """
     from tclr.cli.progress import progress_bar
-    from tclr.pipeline.embed import embed as export
-    from tclr.pipeline.encoder import load_encoder
 
     with progress_bar("Embedding", "frames") as progress:
+        from tclr.pipeline.embed import embed as export
+        from tclr.pipeline.encoder import load_encoder
+
         loaded = load_encoder(encoder, seed=embed.seed) if encoder else None
         result = export(store, features, loaded, embed, au_model=au_model, progress=progress)
-    click.echo(
+    say(
         f"{features}: {result.n_rows:,} rows, {result.n_clips} clips ({result.n_skipped} were done before), "
         f"{result.n_columns} columns"
     )
-    click.echo(f"AUs come from {AU_SOURCES[result.au_source.split(':')[0]]}.")
-    click.echo(f"Load: pandas.read_parquet({str(features)!r})")
+    say(f"AUs come from {AU_SOURCES[result.au_source.split(':')[0]]}.")
+    say(f"Load: pandas.read_parquet({str(features)!r})")
+    return result

@@ -97,8 +97,8 @@ def bench_windows(folder: Path, runs: int, n_windows: int = 40, length: int = 12
     return BenchRow("random 12-frame windows", "sequential chunks", tuple(ratios))
 
 
-def run_benchmark(source: Path, runs: int) -> list[BenchRow]:
-    """Measure all rows on the first clip of a source folder.
+def run_benchmark(source: Path, runs: int, tell: Callable[[str], None] = lambda what: None) -> list[BenchRow]:
+    """Measure all rows on the first clip of a source folder; ``tell`` is called with what is measured next.
 
     Raises
     ------
@@ -108,4 +108,7 @@ def run_benchmark(source: Path, runs: int) -> list[BenchRow]:
     clip = find_clips(source)[0]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        return [bench_preprocess(clip, folder, runs), bench_windows(folder, runs)]
+        tell("Measuring preprocess")
+        extraction = bench_preprocess(clip, folder, runs)
+        tell("Measuring random windows")
+        return [extraction, bench_windows(folder, runs)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,7 @@ class Progress:
     """How far a run is; handed to the caller's callback.
 
     ``n_clips`` are to be done in this run; ``clips_done`` counts running ones by the share of their frames.
+    ``n_subjects`` have something new and are to be assembled. The work began at ``started_s``.
     """
 
     n_clips: int
@@ -45,6 +47,9 @@ class Progress:
     clips_done: float = 0
     n_frames: int = 0
     failures: list[Failure] = field(default_factory=list)
+    n_subjects: int = 0
+    subjects_done: int = 0
+    started_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -103,6 +108,8 @@ class GraphRun:
             ) from error
 
     def _walk(self, plans: list[SubjectPlan]) -> None:
+        self.progress.started_s = time.monotonic()
+        self.progress.n_subjects = sum(bool(plan.todo or plan.has_new) for plan in plans)
         self.client.subscribe_topic(PROGRESS_TOPIC, self._on_event)
         for plan in plans:
             self.waiting[plan.subject] = len(plan.todo)
@@ -110,6 +117,7 @@ class GraphRun:
                 self._begin(plan, clip)
             if plan.has_new and not plan.todo:
                 self._finish(plan)
+        self._notify()
         for future in self.queue:
             of = self.tasks.pop(future)
             outcome = self._outcome(future)
@@ -137,7 +145,9 @@ class GraphRun:
         """Delete the parts of an assembled subject, or have those clips made again that turned out to be damaged."""
         if outcome.damaged:
             self._repair(plan, outcome.damaged)
-        elif outcome.reason:
+            return
+        self.progress.subjects_done += 1
+        if outcome.reason:
             self._fail(plan.subject, outcome.reason)
         else:
             for name, reason in outcome.lost.items():
@@ -231,7 +241,9 @@ class GraphRun:
             future = self.client.submit(task, pure=False, priority=10)
             self.tasks[future] = plan
             self.queue.add(future)
-        elif not plan.sources and plan.path.is_file():
+            return
+        self.progress.subjects_done += 1
+        if not plan.sources and plan.path.is_file():
             old = set_aside(plan.path, old_folder(self.store))
             plan.path.unlink()
             logger.warning(

@@ -8,7 +8,7 @@ changes little; files are in the system's memory.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -146,8 +146,8 @@ def _extract(clip: Clip, folder: Path, codec: str) -> Path:
     return store
 
 
-def run_loader_benchmark(source: Path, runs: int) -> list[BenchRow]:
-    """Measure all rows on the first clip of a source folder.
+def run_loader_benchmark(source: Path, runs: int, tell: Callable[[str], None] = lambda what: None) -> list[BenchRow]:
+    """Measure all rows on the first clip of a source folder; ``tell`` is called with what is measured next.
 
     Raises
     ------
@@ -157,9 +157,14 @@ def run_loader_benchmark(source: Path, runs: int) -> list[BenchRow]:
     clip = find_clips(source)[0]
     with tempfile.TemporaryDirectory() as scratch, _one_thread():
         folder = Path(scratch)
+        tell("Making stores and JPEG files")
         stores = {codec: _extract(clip, folder, codec) for codec in CODECS}
         with Store(stores["none"]) as opened:
             jpegs = write_jpegs(opened.read_frames(opened.clips[0]), folder / "jpeg")
-        rows = [bench_codec(store, jpegs, codec, runs) for codec, store in stores.items()]
+        rows = []
+        for codec, store in stores.items():
+            tell(f"Measuring tuples, codec {codec}")
+            rows.append(bench_codec(store, jpegs, codec, runs))
+        tell("Measuring training steps")
         config = PretrainConfig(recipe="paper", batch_size=1, anchors_per_clip=8, val_share=0)
         return [*rows, bench_step(stores["zstd"], config, runs)]

@@ -62,6 +62,7 @@ def preprocess(
     workers: int | None = None,
     scheduler: str | None = None,
     notify: Callable[[Progress], None] = lambda progress: None,
+    tell: Callable[[str], None] = lambda stage: None,
 ) -> PreprocessResult:
     """Run preprocessing on a source folder.
 
@@ -77,6 +78,8 @@ def preprocess(
         See ``connect``.
     notify : callable
         Called with a ``Progress`` whenever something has moved.
+    tell : callable
+        Called with the name of each stage in which nothing is counted.
 
     Raises
     ------
@@ -88,11 +91,14 @@ def preprocess(
         If no scheduler answers, or it is lost.
     """
     source, store = source.resolve(), store.resolve()
+    tell("Looking for clips")
     clips = find_clips(source, dataset)
+    tell("Looking for the detector's models")
     check_models(config.detect)
     subjects: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         subjects[clip.subject].append(clip)
+    tell("Looking at what is done")
     with lock_store(store) as run:
         known = known_clips(store)
         stored, unread = scan_store(store)
@@ -111,8 +117,10 @@ def preprocess(
         n_todo = sum(len(plan.todo) for plan in plans)
         progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
         if any(plan.todo or plan.has_new for plan in plans):
+            tell("Starting workers")
             with connect(workers, scheduler) as client:
                 GraphRun(client, store, run, config, progress, notify).walk(plans)
+        tell("Writing the manifest")
         damage = _tidy(store, suspected)
         reasons = {failure.name: failure.reason for failure in progress.failures}
         infos = write_manifest(store, clips, reasons)
