@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -32,19 +33,22 @@ head 17 ms late (docs/alignment.md)."""
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what mediapipe's C++ code writes to standard error at its start out of the user's sight."""
+    """Keep what mediapipe's C++ code writes to standard error at its start out of the user's sight, unless it fails."""
     if logging.getLogger("tclr").isEnabledFor(logging.INFO):
         yield
         return
-    kept = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
+    with tempfile.TemporaryFile() as written:
+        kept = os.dup(2)
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            written.seek(0)
+            os.write(kept, written.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _to_image(image: np.ndarray) -> mp.Image:
