@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from tclr.cli.output import Command, current
 
-SHELLS = ("bash", "zsh", "fish")
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
 @click.command("completion", cls=Command)
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=click.Choice(list(SHELLS)))
 def command(shell: str) -> dict[str, str]:
     """Print the script that completes commands, options and choices of tclr with Tab in SHELL.
 
@@ -25,8 +25,7 @@ def command(shell: str) -> dict[str, str]:
     """
     from tclr.cli.main import cli
 
-    kind = get_completion_class(shell)
-    script = kind(cli, {}, "tclr", "_TCLR_COMPLETE").source()
+    script = SHELLS[shell](cli, {}, "tclr", "_TCLR_COMPLETE").source()
     if not current().json:
         click.echo(script)  # with --quiet, too: there is nothing else to this command
     return {"shell": shell, "script": script}

@@ -35,7 +35,8 @@ def command(folder: Path) -> dict[str, Any]:
 
     with show_progress() as display:
         bar = display.bar("Checking", "checks")
-        total, begun = len(CHECKS) + 1, []
+        total = len(CHECKS) + 1
+        begun: list[str] = []
 
         def tell(what: str) -> None:
             bar(len(begun), total)

@@ -65,13 +65,13 @@ class Output:
         """See the function ``warn``."""
         self.warnings.append({"name": name, "reason": reason})
         if self.prose:
-            click.echo(f"warning: {name}: {reason}" if name else f"warning: {reason}", err=True)
+            _tell(f"warning: {name}: {reason}" if name else f"warning: {reason}")
 
     def fail(self, reason: str, name: str, what: str) -> None:
         """See the function ``fail``."""
         self.failures.append({"name": name, "reason": reason})
         if not self.json:
-            click.echo(f"{what}: {name}: {reason}", err=True)
+            _tell(f"{what}: {name}: {reason}")
 
     def document(self, content: Mapping[str, Any]) -> str:
         """Return the JSON document of a command.
@@ -92,6 +92,12 @@ class Output:
     def error_document(self, kind: str, message: str) -> str:
         """Return the JSON document of a command that did not come to a result."""
         return self.document({"error": {"type": kind, "message": message}})
+
+
+def _tell(text: str) -> None:
+    """Write a line to standard error: by ``sys.stderr``, which puts it above a progress display."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _to_plain(value: Any) -> Any:
@@ -141,8 +147,8 @@ class _LogHandler(logging.Handler):
         """Tell a record."""
         if record.levelno >= logging.WARNING and record.name.startswith("tclr"):
             self.output.warn(record.getMessage())
-        else:
-            click.echo(f"{record.name}: {record.getMessage()}", err=True)
+        elif self.output.verbose:
+            _tell(f"{record.name}: {record.getMessage()}")
 
 
 def _configure_logging(output: Output) -> None:

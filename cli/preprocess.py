@@ -58,7 +58,7 @@ def command(
 
         def notify(progress: Progress) -> None:
             if not bars:
-                bars["clips"] = display.bar("Detecting, aligning", "clips", rate_unit="frames")
+                bars["clips"] = display.bar("Detecting", "clips", rate_unit="frames")
                 bars["subjects"] = display.bar("Assembling", "subjects")
             bars["clips"](progress.clips_done, progress.n_clips)
             rate = progress.n_frames / max(time.monotonic() - progress.started_s, 1e-9)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress_bar import ProgressBar
+from rich.table import Column
 from rich.text import Text
 
 from tclr.cli.output import current
@@ -29,9 +32,9 @@ REFRESH_PER_S = 5
 
 
 def format_rate(per_s: float | None, unit: str) -> str:
-    """Return a rate as ``152 frames/s``, with a digit behind the point below 10."""
+    """Return a rate as ``152 frames/s``, with two digits below 10, or nothing where it is not known yet."""
     if not per_s:
-        return f"- {unit}/s"
+        return ""
     return f"{per_s:,.0f} {unit}/s" if per_s >= 10 else f"{per_s:.2g} {unit}/s"
 
 
@@ -59,9 +62,8 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Return the text of the column."""
-        unit = task.fields["unit"]
         rate = task.fields["rate"] or task.finished_speed or task.speed
-        return Text(format_rate(rate, task.fields["rate_unit"]) if unit else "", style="progress.data.speed")
+        return Text(format_rate(rate, task.fields["rate_unit"]), style="progress.data.speed")
 
 
 class _FailedColumn(ProgressColumn):
@@ -74,11 +76,11 @@ class _FailedColumn(ProgressColumn):
 
 
 class _TimeColumn(TimeRemainingColumn):
-    """Shows ``00:12 left``, or ``00:12`` since the start of a stage or for all of a finished bar."""
+    """Shows ``00:12 left``; since the start, ``00:12``, of what is finished or whose end nobody knows yet."""
 
     def render(self, task: Task) -> Text:
         """Return the text of the column."""
-        if task.fields["unit"] and not task.finished:
+        if task.time_remaining is not None and not task.finished:
             return super().render(task).append(" left")
         minutes, seconds = divmod(int(task.finished_time or task.elapsed or 0), 60)
         return Text(f"{minutes:02d}:{seconds:02d}", style="progress.elapsed")
@@ -149,6 +151,32 @@ class Display:
             self._progress.console.print(text, highlight=False, markup=False)
 
 
+class _DownloadHandler(logging.Handler):
+    """Shows what is logged about the download of a model as a stage."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        if record.levelno == logging.INFO:
+            self._display.stage(record.getMessage())
+
+
+@contextmanager
+def _showing_downloads(display: Display) -> Iterator[None]:
+    logger, handler = logging.getLogger("tclr.pipeline.models"), _DownloadHandler(display)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 def _is_wanted() -> bool:
     """Return whether somebody watches: FORCE_COLOR, as CI sets it, makes no terminal of a pipe."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and current().progress
@@ -159,14 +187,15 @@ def show_progress() -> Iterator[Display]:
     """Show a display on standard error, if somebody watches, until the block ends."""
     console = Console(stderr=True)
     wide = console.width >= WIDE_COLUMNS
+    fixed = partial(Column, no_wrap=True)
     columns: list[ProgressColumn] = [
-        SpinnerColumn(finished_text=" "),
+        SpinnerColumn(finished_text=" ", table_column=fixed()),
         TextColumn("{task.description}", style="progress.description", markup=False),
         _BarColumn(bar_width=30 if wide else 8),
-        _CountColumn(),
-        _RateColumn(),
-        _TimeColumn(compact=True),
-        _FailedColumn(),
+        _CountColumn(table_column=fixed()),
+        _RateColumn(table_column=fixed()),
+        _TimeColumn(compact=True, table_column=fixed()),
+        _FailedColumn(table_column=fixed()),
     ]
     progress = Progress(
         *columns,
@@ -178,7 +207,8 @@ def show_progress() -> Iterator[Display]:
     with progress:
         display = Display(progress)
         try:
-            yield display
+            with _showing_downloads(display):
+                yield display
         finally:
             display.end_stage()
 

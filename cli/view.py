@@ -26,13 +26,16 @@ def command(features: Path, store: Path, port: int, no_browser: bool) -> dict[st
     """
     from contextlib import nullcontext
 
+    from tclr.cli.progress import show_progress
     from tclr.pipeline.viewer.browser import opened_in_browser
     from tclr.pipeline.viewer.clips import ViewerClips
     from tclr.pipeline.viewer.server import ViewerServer
 
-    spoken = current().prose
-    with ViewerServer(ViewerClips(features, store), port) as server:
-        click.echo(f"Viewer: {server.url}  (Ctrl-C ends it)", err=not spoken)  # without it there is no viewer
+    with show_progress() as display:
+        display.stage("Reading")
+        clips = ViewerClips(features, store)
+    with ViewerServer(clips, port) as server:
+        click.echo(f"Viewer: {server.url}  (Ctrl-C ends it)", err=not current().prose)  # without it there is no viewer
         try:
             with nullcontext() if no_browser else opened_in_browser(server.url):
                 server.serve_forever()

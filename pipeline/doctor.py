@@ -144,7 +144,7 @@ def _decode(file: BinaryIO) -> list[np.ndarray]:
     import av
 
     try:
-        with av.open(file) as container:
+        with av.open(file, "r") as container:
             return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
     except av.FFmpegError:
         return []

@@ -28,8 +28,8 @@ from tclr.schemas.errors import ModelError
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**20
-LOG_EVERY_BYTES = 16 * 2**20
-"""How often a download says how far it is; chosen by us: a few lines for the 96 MB of 2DFAN-4."""
+LOG_EVERY_BYTES = 4 * 2**20
+"""How often a download says how far it is; chosen by us: 23 lines for the 96 MB of 2DFAN-4."""
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,7 @@ def find_damage(root: Path, progress: Callable[[int, int], None] = lambda done, 
     paths = sorted({*folder.glob("*.h5"), *(folder / f"{subject}.h5" for subject in known_clips(root))})
     if not paths:
         raise StoreError(f"Expected a store with subjects/*.h5, but found none in {root}. Run 'tclr preprocess' first.")
+    progress(0, len(paths))
     for done, path in enumerate(paths, 1):
         report = _report(path)
         progress(done, len(paths))
