@@ -50,7 +50,7 @@ def command(store: Path, probe: Path, out: Path, variants: str, seeds: int, comm
             results.append(result)
             line = f"{result.variant}, seed {result.seed}: F1 {result.f1:.3f}, ROC-AUC {result.roc_auc:.3f}"
             ranking = "" if result.ranking is None else f", ranking accuracy {result.ranking:.3f}"
-            display.print(line + ranking)
+            display.line(line + ranking)
             with replacing(out / "table.md") as temporary:
                 temporary.write_text(markdown_table(summarise(results)))
     rows = summarise(results)

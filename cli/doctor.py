@@ -53,7 +53,7 @@ def command(folder: Path) -> dict[str, Any]:
         if check.state == "warning":
             warn(check.advice, check.name)
         elif check.state == "problem":
-            fail(f"{check.found}. {check.advice}", check.name, what="problem")
+            fail(f"{check.found.rstrip('.')}. {check.advice}".rstrip(), check.name, what="problem")
     if all(check.state == "ok" for check in checks):
         say("All is well.")
     return {"checks": checks}

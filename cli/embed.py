@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import PathOrName, settings_options
 from tclr.cli.output import Command, say
 from tclr.schemas.config import EmbedConfig
 
@@ -27,6 +27,7 @@ AU_SOURCES = {
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option(
     "--encoder",
+    type=PathOrName(),
     help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; a fine-tuned head's file is one, "
     "too. Needed for embeddings and heads.",
 )

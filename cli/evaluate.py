@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import PathOrName, settings_options
 from tclr.cli.output import Command, say, show
 from tclr.schemas.config import EvaluateConfig, FitAuConfig
 
@@ -45,7 +45,7 @@ def _tables(evaluation: Evaluation, results: Sequence[MethodResult]) -> tuple[Ta
     return f1, summary_table(results, len(plan.au_names), title=title, average=config.average)
 
 
-def _print(tables: Sequence[Table]) -> None:
+def _show(tables: Sequence[Table]) -> None:
     from rich.markup import escape
     from rich.table import Table as RichTable
 
@@ -69,9 +69,14 @@ def _print(tables: Sequence[Table]) -> None:
 @click.command("evaluate", cls=Command)
 @click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--protocol", required=True, help="bp4d-3fold, disfa-3fold, emotionet, cross:TRAIN:TEST, or a .csv (subject,fold)."
+    "--protocol",
+    type=PathOrName(),
+    required=True,
+    help="bp4d-3fold, disfa-3fold, emotionet, cross:TRAIN:TEST, or a .csv (subject,fold).",
 )
-@click.option("--encoder", required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'.")
+@click.option(
+    "--encoder", type=PathOrName(), required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'."
+)
 @click.option("--scores", "json_file", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
 @click.option("--predictions", type=click.Path(path_type=Path), help="Write out-of-fold predictions as Parquet.")
 @click.option("--latex", type=click.Path(path_type=Path), help="Write the tables in LaTeX (booktabs).")
@@ -143,7 +148,7 @@ def command(
                 level = {r.label: r.scores["f1"][evaluate.average].mean.value for r in results if not r.curve}
                 curves = {r.label: r.curve for r in results if r.curve}
                 plot_curves(plot, curves, level, f"{prepared.plan.protocol}: labels of few people")
-    _print(tables)
+    _show(tables)
     for name, path in (("Scores", json_file), ("Predictions", predictions), ("Markdown", markdown), ("LaTeX", latex)):
         if path:
             say(f"{name}: {path}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import PathOrName, settings_options
 from tclr.cli.output import Command, say, show, warn
 from tclr.schemas.config import FitAuConfig
 
@@ -47,7 +47,10 @@ def _show(result: FitResult) -> None:
 @click.command("fit-au", cls=Command)
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option(
-    "--encoder", required=True, help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'."
+    "--encoder",
+    type=PathOrName(),
+    required=True,
+    help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)

@@ -10,10 +10,22 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import click
+from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
 from tclr.schemas.config import PAPER, PretrainConfig, Settings, parse_settings
 from tclr.schemas.errors import SettingError
+
+
+class PathOrName(click.ParamType):
+    """A name that is known, or a file: the shell completes files."""
+
+    name = "text"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Have the shell complete files."""
+        return [CompletionItem(incomplete, type="file")]
+
 
 TABLES = ("detect", "align", "pretrain", "fit_au", "embed", "evaluate", "overlay")
 

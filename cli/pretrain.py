@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from tclr.cli.options import settings_options
 from tclr.cli.output import Command, say, warn
 from tclr.schemas.config import PretrainConfig
-
-if TYPE_CHECKING:
-    from tclr.pipeline.pretrain import PretrainResult
 
 
 @click.command("pretrain", cls=Command)
@@ -21,7 +18,7 @@ if TYPE_CHECKING:
 @click.option("--init", type=click.Path(path_type=Path), help="Weights to start from (ImageNet, the paper's, or ours).")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on from RUN/checkpoint.pt.")
 @settings_options(pretrain=PretrainConfig)
-def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: PretrainConfig) -> PretrainResult | None:
+def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: PretrainConfig) -> dict[str, Any] | None:
     """Train an encoder on STORE by temporal consistency and write it to the folder RUN.
 
     The network learns, without labels, to rank frames by their distance in time from an anchor (Lu et al., BMVC
@@ -62,4 +59,4 @@ def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: P
     say(f"Encoder: {result.encoder}")
     say(f"Next: tclr fit-au {store} --encoder {run} -o au.safetensors")
     say(f"  or: tclr embed {store} features/ --encoder {run}")
-    return result
+    return {name: value for name, value in vars(result).items() if name != "is_main"}

@@ -145,7 +145,7 @@ class Display:
 
         return tell
 
-    def print(self, text: str) -> None:
+    def line(self, text: str) -> None:
         """Print a line above the display; nothing where there is none."""
         if not self._progress.disable:
             self._progress.console.print(text, highlight=False, markup=False)

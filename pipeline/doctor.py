@@ -43,7 +43,7 @@ HDF5_CODECS = ("zstd", "lz4", "gzip")
 
 @dataclass(frozen=True)
 class Check:
-    """What a check found; ``advice`` says what to do unless the state is ``ok``."""
+    """What a check found; ``advice`` says what to do unless the state is ``ok`` or ``found`` says it already."""
 
     name: str
     state: State
@@ -102,7 +102,7 @@ def _check_gpu(name: str, total_bytes: int, driver: str) -> Check:
         product = torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")
         works = bool((product == 64).all())
         found = f"{name}, {total_bytes / 1e9:.0f} GB" + ("" if works else "; a product of matrices comes out wrong")
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         works, found = False, f"{name}: {str(error).splitlines()[0]}"
     advice = "" if works else f"Install a PyTorch that fits the GPU and its driver{driver}: pytorch.org/get-started."
     return Check("PyTorch's device", "ok" if works else "problem", found, advice)
@@ -140,7 +140,7 @@ def _shows_edge(pictures: Sequence[np.ndarray]) -> bool:
     return len(pictures) == 2 and all(p[:, :24].mean() < 32 and p[:, 40:].mean() > 223 for p in pictures)
 
 
-def _decode(file: BinaryIO) -> list[np.ndarray]:
+def _decode(file: BinaryIO | str) -> list[np.ndarray]:
     import av
 
     try:
@@ -170,8 +170,7 @@ def check_video() -> Iterator[Check]:
         with VideoWriter(path, SIDE_PX, SIDE_PX, crf=23) as writer:
             for index in range(2):
                 writer.write(edge, index / 25)
-        with path.open("rb") as file:
-            right = _shows_edge(_decode(file))
+        right = _shows_edge(_decode(str(path)))
     found = "H.264 in MP4" if right else "a video that is written cannot be read"
     yield Check("video encoding", "ok" if right else "problem", found, "" if right else REINSTALL_AV)
 
@@ -294,7 +293,7 @@ def run_checks(folder: Path, tell: Callable[[str], None] = lambda what: None) ->
         try:
             yield from check()
         except TclrError as error:
-            yield Check(name, "problem", str(error), "See above.")
+            yield Check(name, "problem", str(error))  # which says what to do
         except Exception as error:
             advice = "Install tclr and its packages again, with the versions in constraints.txt."
             yield Check(name, "problem", f"{type(error).__name__}: {error}", advice)

@@ -5,6 +5,7 @@ Images are (H, W, 3) uint8 RGB. Turned and mirrored as the container or the EXIF
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
+from tclr.pipeline.native_output import caught_stderr
 from tclr.schemas.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 REDUCTIONS = {
     1: cv2.IMREAD_COLOR_RGB,
@@ -63,7 +67,11 @@ def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
         return None, 1
     if data[:2].tobytes() != JPEG_MAGIC:
         reduction = 1
-    return (cv2.imdecode(data, REDUCTIONS[reduction]) if data.size else None), reduction
+    with caught_stderr() as complaints:
+        image = cv2.imdecode(data, REDUCTIONS[reduction]) if data.size else None
+    for complaint in complaints:
+        logger.info("%s: %s", path, complaint)
+    return image, reduction
 
 
 def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:

@@ -8,11 +8,9 @@ action; what is to be steadied is steadied without lag (``pipeline.crops``).
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import mediapipe as mp
 import numpy as np
@@ -20,6 +18,7 @@ from mediapipe.tasks.python import BaseOptions, vision
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
 from tclr.pipeline.models import find_model
+from tclr.pipeline.native_output import caught_stderr
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
 
@@ -31,24 +30,9 @@ where one face is looked for, then finds that everything has had time to move. L
 head 17 ms late (docs/alignment.md)."""
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet() -> AbstractContextManager[object]:
     """Keep what mediapipe's C++ code writes to standard error at its start out of the user's sight, unless it fails."""
-    if logging.getLogger("tclr").isEnabledFor(logging.INFO):
-        yield
-        return
-    with tempfile.TemporaryFile() as written:
-        kept = os.dup(2)
-        os.dup2(written.fileno(), 2)
-        try:
-            yield
-        except Exception:
-            written.seek(0)
-            os.write(kept, written.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+    return nullcontext() if logging.getLogger("tclr").isEnabledFor(logging.INFO) else caught_stderr()
 
 
 def _to_image(image: np.ndarray) -> mp.Image:
@@ -146,7 +130,7 @@ class MediapipeDetector:
         with self._quiet_at_first("checker"):
             return self._checker.detect(_to_image(image)).detections
 
-    def _quiet_at_first(self, model: str) -> AbstractContextManager[None]:
+    def _quiet_at_first(self, model: str) -> AbstractContextManager[object]:
         if model in self._started:
             return nullcontext()
         self._started.add(model)
