@@ -1,7 +1,9 @@
 """The whole path at a tiny size, through the command line, on clips made here; and the same on the shared data."""
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +28,23 @@ def tclr(*args, check=True):
     if check:
         assert result.returncode == 0, result.stderr
     return result
+
+
+def tclr_on_a_terminal(*args):
+    """Run tclr with a terminal as standard error; return what came on standard output, and what the terminal got."""
+    command = [sys.executable, "-m", "tclr.cli.main", *map(str, args)]
+    reader, writer = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100"}
+    shown = b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, env=environment) as process:
+        os.close(writer)
+        with contextlib.suppress(OSError):  # how a terminal ends that nobody holds any more
+            while chunk := os.read(reader, 65536):
+                shown += chunk
+        out = process.stdout.read()
+    os.close(reader)
+    assert process.returncode == 0, shown
+    return out, shown.decode()
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +139,13 @@ def test_commands_refuse_what_does_not_fit(work, tmp_path):
 
 def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, write_video):
     write_video(tmp_path / "in" / "smile.mp4", moving_portrait(10))
-    tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64)
+    out, shown = tclr_on_a_terminal("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, "--json")
+    document = json.loads(out)  # all of it: the workers share this standard output
+    assert (document["command"], document["n_clips"], document["n_frames"]) == ("preprocess", 1, 10)
+    assert document["store"] == str(tmp_path / "store") and document["failures"] == document["warnings"] == []
+    stages = ["Starting", "Looking for clips", "Starting workers", "Detecting", "Assembling", "Writing the manifest"]
+    assert [stage for stage in stages if stage not in shown] == [] and shown.count("1/1") >= 2
+    assert not any(word in shown for word in ("INFO", "W0000", "WARNING"))  # as mediapipe and TensorFlow Lite shout
     tclr("embed", tmp_path / "store", tmp_path / "features", "--encoder", "random", "--blendshapes")
     df = pd.read_parquet(tmp_path / "features")
     assert len(df) == 10 and (df["AU12"] > 0.5).all() and (df["AU12_c"] == 1).all()  # the astronaut smiles
