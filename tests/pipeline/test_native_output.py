@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -20,3 +22,10 @@ def test_what_is_written_before_an_error_is_shown(capfd):
             os.write(2, b"why it fails\n")
             1 / 0  # noqa: B018
     assert capfd.readouterr().err == "why it fails\n"
+
+
+def test_closed_standard_error_is_left_alone():
+    code = "import os\nos.close(2)\nfrom tclr.pipeline.native_output import caught_stderr\n"
+    code += "with caught_stderr() as lines:\n    print('done', lines)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "done []\n"
