@@ -30,7 +30,7 @@ def tclr(*args, check=True):
     return result
 
 
-def tclr_on_a_terminal(*args):
+def tclr_on_a_terminal(*args, status=0):
     """Run tclr with a terminal as standard error; return what came on standard output, and what the terminal got."""
     command = [sys.executable, "-m", "tclr.cli.main", *map(str, args)]
     reader, writer = pty.openpty()
@@ -43,7 +43,7 @@ def tclr_on_a_terminal(*args):
                 shown += chunk
         out = process.stdout.read()
     os.close(reader)
-    assert process.returncode == 0, shown
+    assert process.returncode == status, shown
     return out, shown.decode()
 
 
@@ -155,8 +155,8 @@ def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, 
 def test_failed_clip_sets_the_exit_status_and_keeps_the_rest(tmp_path, moving_portrait, write_video):
     write_video(tmp_path / "in" / "good.mp4", moving_portrait(4))
     (tmp_path / "in" / "bad.mp4").write_text("no video")
-    result = tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, check=False)
-    assert result.returncode == 1 and "failed: bad/bad: Expected a video" in result.stderr
+    _, shown = tclr_on_a_terminal("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, status=1)
+    assert "failed: bad/bad: Expected a video" in shown and "1 failed" in shown.split("failed: ")[0]
     assert json.loads(tclr("inspect", tmp_path / "store", "--json").stdout)["n_frames"] == 4
 
 

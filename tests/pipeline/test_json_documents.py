@@ -16,6 +16,7 @@ from tclr.pipeline.store import Store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs/command-line.md"
+FOLDS = "subject,fold\nF001,1\nF002,2\nF003,2\n"
 EVERY = {"command", "seconds", "warnings", "failures"}
 
 
@@ -125,7 +126,7 @@ def test_datasets_tells_what_a_folder_holds(told, tmp_path):
 
 def test_evaluate_tells_what_it_would_write(told, store, tmp_path):
     scores = tmp_path / "scores.json"
-    (tmp_path / "folds.csv").write_text("subject,fold\nF001,1\nF002,2\nF003,2\n")
+    (tmp_path / "folds.csv").write_text(FOLDS)
     args = ["evaluate", store, "--protocol", tmp_path / "folds.csv", "--encoder", "random", "--methods", "all-positive"]
     status, document = told(*args, "--resamples", "5", "--scores", scores)
     written = json.loads(scores.read_text())
@@ -170,10 +171,24 @@ def test_damaged_file_is_a_failure(told, make_store, tmp_path):
         (["ablate", "{store}", "{store}", "{out}", "--variants", "paper,tclr"], "tclr, seed 0"),
         (["overlay", "a.mp4", "-o", "{out}/o.mp4"], "Overlay"),
         (["synth", "{out}/clips"], "Writing demo clips"),
+        (
+            [
+                "evaluate",
+                "{store}",
+                "--protocol",
+                "{out}/folds.csv",
+                "--encoder",
+                "random",
+                "--methods",
+                "all-positive",
+            ],
+            "Evaluating",
+        ),
     ],
 )
 @pytest.mark.usefixtures("instant")
 def test_long_commands_show_progress_on_a_terminal_alone(watch, plain, store, tmp_path, args, stage):
+    (tmp_path / "folds.csv").write_text(FOLDS)
     given = [arg.format(store=store, out=tmp_path) for arg in args]
     text = plain(watch(lambda: run(given)))
     shown = re.findall(rf"^  {stage} .*?(\d+)/(\d+) ", text, re.MULTILINE)
