@@ -5,6 +5,7 @@ Images are (H, W, 3) uint8 RGB. Turned and mirrored as the container or the EXIF
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from tclr.pipeline.image_header import check_size, read_header
+from tclr.pipeline.native_output import caught_stderr
 from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 REDUCTIONS = {
     1: cv2.IMREAD_COLOR_RGB,
@@ -76,7 +80,11 @@ def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LI
     check_size(*size, limits, path)
     if data[:2].tobytes() != JPEG_MAGIC:
         reduction = 1
-    return cv2.imdecode(data, REDUCTIONS[reduction]), reduction
+    with caught_stderr() as complaints:
+        image = cv2.imdecode(data, REDUCTIONS[reduction])
+    for complaint in complaints:
+        logger.info("%s: %s", path, complaint)
+    return image, reduction
 
 
 def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:

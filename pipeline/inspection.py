@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ def _run_state(root: Path) -> str:
         return "unknown"
 
 
-def summarise_store(root: Path) -> dict[str, Any]:
-    """Count what a store holds.
+def summarise_store(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+    """Count what a store holds; ``progress`` is called with clips done and clips in all.
 
     Returns
     -------
@@ -67,7 +68,10 @@ def summarise_store(root: Path) -> dict[str, Any]:
         If it is no store or a file is damaged.
     """
     with Store(root) as store:
-        rows = [_clip_row(store, info) for info in store.clips]
+        rows = []
+        for info in store.clips:
+            rows.append(_clip_row(store, info))
+            progress(len(rows), len(store.clips))
         n_frames = sum(row["n_frames"] for row in rows)
         first = store.clips[0].root if store.clips else {}
         return {

@@ -74,6 +74,7 @@ def preprocess(
     workers: int | None = None,
     scheduler: str | None = None,
     notify: Callable[[Progress], None] = lambda progress: None,
+    tell: Callable[[str], None] = lambda stage: None,
 ) -> PreprocessResult:
     """Run preprocessing on a source folder.
 
@@ -91,6 +92,8 @@ def preprocess(
         See ``connect``.
     notify : callable
         Called with a ``Progress`` whenever something has moved.
+    tell : callable
+        Called with the name of each stage in which nothing is counted.
 
     Raises
     ------
@@ -105,7 +108,9 @@ def preprocess(
         If no scheduler answers, or it is lost.
     """
     source, store = (Path(os.path.realpath(path)) for path in (source, store))  # Path.resolve fails on loops of links
+    tell("Looking for clips")
     clips = find_clips(source, dataset)
+    tell("Looking for the detector's models")
     check_models(config.detect)
     pseudonyms, new_key = (None, False) if key_file is None else open_key(key_file, source, store)
     if pseudonyms is not None:
@@ -113,6 +118,7 @@ def preprocess(
     subjects: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         subjects[clip.subject].append(clip)
+    tell("Looking at what is done")
     with lock_folder(store) as run:
         known = known_clips(store)
         stored, unread = scan_store(store)
@@ -132,8 +138,10 @@ def preprocess(
         n_todo = sum(len(plan.todo) for plan in plans)
         progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
         if any(plan.todo or plan.has_new for plan in plans):
+            tell("Starting workers")
             with connect(workers, scheduler) as client:
                 GraphRun(client, store, run, config, progress, notify).walk(plans)
+        tell("Writing the manifest")
         damage = _tidy(store, suspected)
         reasons = {failure.name: failure.reason for failure in progress.failures}
         infos = write_manifest(store, clips, dict.fromkeys(reasons, WITHHELD) if pseudonyms else reasons)

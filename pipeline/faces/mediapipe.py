@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import mediapipe as mp
 import numpy as np
@@ -21,6 +21,7 @@ from mediapipe.tasks.python import BaseOptions, vision
 from tclr.pipeline.faces.face import Face, pose_from_rotation
 from tclr.pipeline.faces.mediapipe_arrays import ArrayResult, detect, detect_for_video
 from tclr.pipeline.models import find_model
+from tclr.pipeline.native_output import caught_stderr
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
 
@@ -49,21 +50,9 @@ def divert_reports(proxy: str = NOWHERE) -> None:
 divert_reports()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what mediapipe's C++ code writes to standard error at its start out of the user's sight."""
-    if logging.getLogger("tclr").isEnabledFor(logging.INFO):
-        yield
-        return
-    kept = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
+def _quiet() -> AbstractContextManager[object]:
+    """Keep what mediapipe's C++ code writes to standard error at its start out of the user's sight, unless it fails."""
+    return nullcontext() if logging.getLogger("tclr").isEnabledFor(logging.INFO) else caught_stderr()
 
 
 def _to_image(image: np.ndarray) -> mp.Image:
@@ -155,7 +144,7 @@ class MediapipeDetector:
         with self._quiet_at_first("checker"):
             return self._checker.detect(_to_image(image)).detections
 
-    def _quiet_at_first(self, model: str) -> AbstractContextManager[None]:
+    def _quiet_at_first(self, model: str) -> AbstractContextManager[object]:
         if model in self._started:
             return nullcontext()
         self._started.add(model)

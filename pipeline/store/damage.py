@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,10 +118,11 @@ def _report(path: Path) -> FileReport:
     return FileReport(path, damage, sum(CHECKSUMS not in info.attrs for info in infos))
 
 
-def find_damage(root: Path) -> Iterator[FileReport]:
+def find_damage(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[FileReport]:
     """Verify the subject files of a store one by one: checksums first, then every value against the schema.
 
-    A file that the manifest has clips of, but that is missing, is reported, too.
+    A file that the manifest has clips of, but that is missing, is reported, too. ``progress`` is called with files done
+    and files in all.
 
     Raises
     ------
@@ -132,8 +133,11 @@ def find_damage(root: Path) -> Iterator[FileReport]:
     paths = sorted({*folder.glob("*.h5"), *(folder / f"{subject}.h5" for subject in known_clips(root))})
     if not paths:
         raise StoreError(f"Expected a store with subjects/*.h5, but found none in {root}. Run 'tclr preprocess' first.")
-    for path in paths:
-        yield _report(path)
+    progress(0, len(paths))
+    for done, path in enumerate(paths, 1):
+        report = _report(path)
+        progress(done, len(paths))
+        yield report
 
 
 class DamageRecord:

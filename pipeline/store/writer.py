@@ -30,7 +30,8 @@ from tclr.schemas.store import (
 )
 
 
-def _filters(codec: str, frame_bytes: int = 0) -> dict[str, Any]:
+def filter_options(codec: str, frame_bytes: int = 0) -> dict[str, Any]:
+    """Return what h5py needs to know for a codec; ``frame_bytes`` is the size of a row."""
     match codec:
         case "zstd":
             return dict(hdf5plugin.Zstd(clevel=3))
@@ -129,9 +130,9 @@ class ClipWriter:
         options: dict[str, Any] = {"chunks": (TABLE_CHUNK, *shape)}
         if name == "frames":
             options = {"chunks": (CHUNK_FRAMES, *shape)}
-            options |= _filters(self.layout.align.codec, int(np.prod(shape)))
+            options |= filter_options(self.layout.align.codec, int(np.prod(shape)))
         elif name == "landmarks":
-            options.update(_filters("zstd"), shuffle=True)
+            options.update(filter_options("zstd"), shuffle=True)
         special = {"vlen uint8": h5py.vlen_dtype(np.uint8), "vlen str": h5py.string_dtype()}
         dtype = special.get(spec.dtype) or np.dtype(spec.dtype)
         dataset = self.group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), **options)

@@ -1,7 +1,9 @@
 """The whole path at a tiny size, through the command line, on clips made here; and the same on the shared data."""
 
+import contextlib
 import json
 import os
+import pty
 import re
 import shutil
 import socket
@@ -44,6 +46,23 @@ def take_requests(server, requests):
         with connection:
             connection.settimeout(5)
             requests.append(connection.recv(200).split(b"\r\n")[0].decode())
+
+
+def tclr_on_a_terminal(*args, status=0):
+    """Run tclr with a terminal as standard error; return what came on standard output, and what the terminal got."""
+    command = [sys.executable, "-m", "tclr.cli.main", *map(str, args)]
+    reader, writer = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100"}
+    shown = b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, env=environment) as process:
+        os.close(writer)
+        with contextlib.suppress(OSError):  # how a terminal ends that nobody holds any more
+            while chunk := os.read(reader, 65536):
+                shown += chunk
+        out = process.stdout.read()
+    os.close(reader)
+    assert process.returncode == status, shown
+    return out, shown.decode()
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +173,7 @@ def test_inspect_verify_fails_on_a_damaged_file(work, tmp_path):
     data = next((work / "store/subjects").iterdir()).read_bytes()
     (tmp_path / "subjects" / "F001.h5").write_bytes(data[: len(data) // 2])
     result = tclr("inspect", tmp_path, "--verify", check=False)
-    assert result.returncode == 1 and "damaged: " in result.stdout
+    assert result.returncode == 1 and "damaged: F001: " in result.stderr
 
 
 def test_report_is_one_page_without_outside_links(work):
@@ -192,7 +211,13 @@ def test_commands_refuse_what_does_not_fit(work, tmp_path):
 
 def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, write_video):
     write_video(tmp_path / "in" / "smile.mp4", moving_portrait(10))
-    tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64)
+    out, shown = tclr_on_a_terminal("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, "--json")
+    document = json.loads(out)  # all of it: the workers share this standard output
+    assert (document["command"], document["n_clips"], document["n_frames"]) == ("preprocess", 1, 10)
+    assert document["store"] == str(tmp_path / "store") and document["failures"] == document["warnings"] == []
+    stages = ["Starting", "Looking for clips", "Starting workers", "Detecting", "Assembling", "Writing the manifest"]
+    assert [stage for stage in stages if stage not in shown] == [] and shown.count("1/1") >= 2
+    assert not any(word in shown for word in ("INFO", "W0000", "WARNING"))  # as mediapipe and TensorFlow Lite shout
     tclr("embed", tmp_path / "store", tmp_path / "features", "--encoder", "random", "--blendshapes")
     df = pd.read_parquet(tmp_path / "features")
     assert len(df) == 10 and (df["AU12"] > 0.5).all() and (df["AU12_c"] == 1).all()  # the astronaut smiles
@@ -202,8 +227,8 @@ def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, 
 def test_failed_clip_sets_the_exit_status_and_keeps_the_rest(tmp_path, moving_portrait, write_video):
     write_video(tmp_path / "in" / "good.mp4", moving_portrait(4))
     (tmp_path / "in" / "bad.mp4").write_text("no video")
-    result = tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, check=False)
-    assert result.returncode == 1 and "failed: bad/bad: Expected a video" in result.stderr
+    _, shown = tclr_on_a_terminal("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, status=1)
+    assert "failed: bad/bad: Expected a video" in shown and "1 failed" in shown.split("failed: ")[0]
     assert json.loads(tclr("inspect", tmp_path / "store", "--json").stdout)["n_frames"] == 4
 
 
@@ -219,8 +244,9 @@ def test_demo_has_a_step_for_every_stage_and_shows_rows(tmp_path, work, capsys):
     from tclr.cli.main import COMMANDS
 
     steps = [step[0] for step in demo_steps(tmp_path)]
-    others = {"demo", "bench", "datasets", "ablate", "evaluate", "view", "overlay", "pseudonyms"}
-    assert set(COMMANDS) - others == set(steps)
+    assert set(COMMANDS) - set(steps) == {
+        *("demo", "bench", "datasets", "ablate", "evaluate", "view", "overlay", "doctor", "completion", "pseudonyms")
+    }
     show_features(work / "features")
     assert "[80 rows x" in capsys.readouterr().out
 
