@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 sys.path.append(str(Path(__file__).parent))  # for what the tests here share
 
-settings.register_profile("quick", max_examples=40, derandomize=True, deadline=None, database=None)
+settings.register_profile("quick", max_examples=25, derandomize=True, deadline=None, database=None)
 settings.register_profile(
     "long",
     max_examples=int(os.environ.get("FUZZ_EXAMPLES", "5000")),
