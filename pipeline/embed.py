@@ -175,6 +175,8 @@ def embed(
             encoder = None  # no column holds what it gives
         elif encoder is None:
             raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
+        else:
+            store.require_frames(store.clips)
         with lock_folder(features) as run:
             job = ExportJob(
                 store_path,

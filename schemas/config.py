@@ -24,9 +24,11 @@ from pydantic import (
 )
 
 from tclr.schemas.errors import SettingError
-from tclr.schemas.store import MAX_CLIP_FRAMES
 
 S = TypeVar("S", bound="Settings")
+
+MAX_CLIP_FRAMES = 2**24
+"""Longer clips are refused, wherever they come from; chosen by us: more than a week at 25 frames/s."""
 
 
 class Settings(BaseModel):

@@ -47,6 +47,7 @@ from typing import Any
 
 import numpy as np
 
+from tclr.schemas.config import MAX_CLIP_FRAMES
 from tclr.schemas.errors import NewerFormatError, StoreError
 
 FORMAT = "tclr-store"
@@ -160,8 +161,6 @@ ROOT_ATTRS = (
 
 NUMBER_ATTRS = frozenset({*COUNT_ATTRS, *QUALITY_ATTRS, "n_people", "reduction", "fps", "width", "height", "n_frames"})
 """Attributes of a clip that are numbers; the others are text."""
-MAX_CLIP_FRAMES = 2**24
-"""Longer clips are refused, wherever they come from; chosen by us: more than a week at 25 frames/s."""
 MAX_NAME_BYTES = 200
 """Of names of subjects and clips; chosen by us: with its suffixes a file's name stays below 255."""
 
