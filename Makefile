@@ -14,11 +14,12 @@ PRETRAIN_FLAGS ?=
 VARIANTS ?= all
 FAULTS_FLAGS ?=
 TEST_PROCESSES ?= 2
+FUZZ_EXAMPLES ?= 5000
 SEEDS ?= 3
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint docs bench faults ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test fuzz lint docs bench faults ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -35,6 +36,9 @@ demo: install ## Run every stage on demo clips made here, and show the features
 
 test: install ## Run the test suite, in 2 processes; TEST_PROCESSES=8 if there are cores
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+
+fuzz: install ## Read some thousand files that are nearly valid, ever new ones: [FUZZ_EXAMPLES=5000] for each kind
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz --hypothesis-profile long
 
 lint: install ## Check style and types
 	$(BIN)/ruff check .

@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from tclr.cli.options import given_options
+from tclr.cli.output import Command, say, show
 from tclr.schemas.config import PretrainConfig
 
 
-@click.command("ablate")
+@click.command("ablate", cls=Command)
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("probe", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
@@ -20,7 +21,7 @@ from tclr.schemas.config import PretrainConfig
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds of each: 0, 1, ...")
 @given_options(PretrainConfig, without=("seed", "recipe"))
-def command(store: Path, probe: Path, out: Path, variants: str, seeds: int, common: dict[str, Any]) -> None:
+def command(store: Path, probe: Path, out: Path, variants: str, seeds: int, common: dict[str, Any]) -> dict[str, Any]:
     """Train variants of the recipe on STORE, and judge each on PROBE, a store with AU labels of other people.
 
     A linear probe of every AU is fitted on the frozen embeddings, on subject-exclusive folds that are the same for all
@@ -32,27 +33,27 @@ def command(store: Path, probe: Path, out: Path, variants: str, seeds: int, comm
       tclr ablate people/ bp4d/ ablation/ --image-size 64 --batch-size 18 --epochs 4
       tclr ablate people/ bp4d/ ablation/ --variants all --seeds 5
     """
-    from rich.console import Console
     from rich.markdown import Markdown
 
-    from tclr.cli.progress import make_progress
-    from tclr.pipeline.ablation import VARIANTS, AblationResult, markdown_table, run_ablation, summarise
-    from tclr.pipeline.files import replacing
+    from tclr.cli.progress import show_progress
 
-    names = list(VARIANTS) if variants == "all" else [name.strip() for name in variants.split(",")]
-    results: list[AblationResult] = []
-    with make_progress("tuples") as display:
-        bar = display.add_task("Baselines", total=None)
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.ablation import VARIANTS, AblationResult, markdown_table, run_ablation, summarise
+        from tclr.pipeline.files import replacing
 
-        def show(what: str, done: int, total: int) -> None:
-            display.update(bar, description=what, completed=done, total=total)
-
-        for result in run_ablation(store, probe, out, names, range(seeds), common, progress=show):
+        names = list(VARIANTS) if variants == "all" else [name.strip() for name in variants.split(",")]
+        results: list[AblationResult] = []
+        display.stage("Judging landmarks, blendshapes and untrained encoders")
+        tell = display.turns("tuples")
+        for result in run_ablation(store, probe, out, names, range(seeds), common, progress=tell):
             results.append(result)
             line = f"{result.variant}, seed {result.seed}: F1 {result.f1:.3f}, ROC-AUC {result.roc_auc:.3f}"
             ranking = "" if result.ranking is None else f", ranking accuracy {result.ranking:.3f}"
-            display.console.print(line + ranking, highlight=False)
+            display.line(line + ranking)
             with replacing(out / "table.md") as temporary:
                 temporary.write_text(markdown_table(summarise(results)))
-    Console().print(Markdown(markdown_table(summarise(results))))
-    click.echo(f"Table: {out / 'table.md'}")
+    rows = summarise(results)
+    show(Markdown(markdown_table(rows)))
+    say(f"Table: {out / 'table.md'}")
+    return {"table": out / "table.md", "variants": rows, "results": results}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import shlex
 import time
 from pathlib import Path
+from typing import Any
 
 import click
+
+from tclr.cli.output import Command, Output, current, say
 
 
 def demo_steps(out: Path) -> list[list[str]]:
@@ -26,9 +29,9 @@ def demo_steps(out: Path) -> list[list[str]]:
     ]  # fmt: skip
 
 
-@click.command("demo")
+@click.command("demo", cls=Command)
 @click.argument("out", type=click.Path(path_type=Path))
-def command(out: Path) -> None:
+def command(out: Path) -> dict[str, Any]:
     """Run every stage on demo clips made in the folder OUT, and show the first rows of the features.
 
     The clips are two animated portraits: enough to see how everything works, far too little to learn from.
@@ -39,19 +42,28 @@ def command(out: Path) -> None:
     """
     from tclr.cli.main import cli
 
-    started_s = time.monotonic()
+    started_s, output = time.monotonic(), current()
+    steps = []
     for step in demo_steps(out):
-        click.secho(f"\n$ {shlex.join(['tclr', *step])}", bold=True)
-        cli.main(step, standalone_mode=False)
-    show_features(out / "features")
-    click.echo(f"\nParquet: {out / 'features'}    Report: {out / 'report.html'}")
-    click.echo(f"The demo took {time.monotonic() - started_s:.0f} s.")
+        say(f"\n$ {shlex.join(['tclr', *step])}", bold=True)
+        own = Output(output.prose, output.progress, output.verbose)
+        cli.main(step, standalone_mode=False, obj=own)
+        output.warnings += own.warnings
+        output.failures += own.failures
+        if own.failures:
+            break
+        steps.append({"command": step[0], "arguments": step[1:], "seconds": own.seconds})
+    else:
+        show_features(out / "features")
+        say(f"\nParquet: {out / 'features'}    Report: {out / 'report.html'}")
+    say(f"The demo took {time.monotonic() - started_s:.0f} s.")
+    return {"features": out / "features", "report": out / "report.html", "steps": steps}
 
 
 def show_features(features: Path) -> None:
     """Print the first rows of a features folder as pandas shows them."""
     import pandas as pd
 
-    click.secho(f"\n>>> pandas.read_parquet({str(features)!r})", bold=True)
+    say(f"\n>>> pandas.read_parquet({str(features)!r})", bold=True)
     with pd.option_context("display.width", 140, "display.max_columns", 14):
-        click.echo(str(pd.read_parquet(features)))
+        say(str(pd.read_parquet(features)))

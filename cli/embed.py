@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import PathOrName, settings_options
+from tclr.cli.output import Command, fail, say
 from tclr.schemas.config import EmbedConfig
+
+if TYPE_CHECKING:
+    from tclr.pipeline.embed import EmbedResult
 
 AU_SOURCES = {
     "head": "the trained head",
@@ -18,11 +22,12 @@ AU_SOURCES = {
 }
 
 
-@click.command("embed")
+@click.command("embed", cls=Command)
 @click.argument("store", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option(
     "--encoder",
+    type=PathOrName(),
     help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; a fine-tuned head's file is one, "
     "too. Needed for embeddings and heads.",
 )
@@ -44,7 +49,7 @@ def command(
     workers: int,
     scheduler: str | None,
     embed: EmbedConfig,
-) -> None:
+) -> EmbedResult:
     """Export per-frame embeddings and Action Units of STORE to Parquet files in the folder FEATURES.
 
     Without --au-model, AUs come from mediapipe's blendshapes by a documented FACS mapping, so the first run needs
@@ -57,31 +62,31 @@ def command(
       tclr embed store/ features/ --encoder random --workers 4
       tclr embed store/ features/ --embedding none --smooth 0.1 --columns "AU*,pitch,yaw,roll"
     """
-    from tclr.cli.progress import make_progress
-    from tclr.pipeline.embed import EmbedProgress
-    from tclr.pipeline.embed import embed as export
-    from tclr.pipeline.encoder import load_encoder
+    from tclr.cli.progress import show_progress
 
-    with make_progress("frames") as bars:
-        task = bars.add_task("Embedding", total=None)
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.embed import EmbedProgress
+        from tclr.pipeline.embed import embed as export
+        from tclr.pipeline.encoder import load_encoder
+
+        bar = display.bar("Embedding", "frames")
 
         def notify(progress: EmbedProgress) -> None:
-            failed = f", {len(progress.failures)} failed" if progress.failures else ""
-            text = f"Embedding{failed}"
-            bars.update(task, completed=progress.n_frames, total=progress.n_frames_total, description=text)
+            bar(progress.n_frames, progress.n_frames_total)
+            bar.note(failed=len(progress.failures))
 
         loaded = load_encoder(encoder, seed=embed.seed) if encoder else None
         result = export(
             store, features, loaded, embed, au_model=au_model, workers=workers, scheduler=scheduler, notify=notify
         )
     for failure in result.failures:
-        click.echo(f"failed: {failure.name}: {failure.reason}", err=True)
+        fail(failure.reason, failure.name)
     failed = f", {len(result.failures)} failed" if result.failures else ""
-    click.echo(
+    say(
         f"{features}: {result.n_rows:,} rows, {result.n_clips} clips ({result.n_skipped} were done before), "
         f"{result.n_columns} columns{failed}"
     )
-    click.echo(f"AUs come from {AU_SOURCES[result.au_source.split(':')[0]]}.")
-    click.echo(f"Load: pandas.read_parquet({str(features)!r})")
-    if result.failures:
-        sys.exit(1)
+    say(f"AUs come from {AU_SOURCES[result.au_source.split(':')[0]]}.")
+    say(f"Load: pandas.read_parquet({str(features)!r})")
+    return result

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import PathOrName, settings_options
+from tclr.cli.output import Command, say, show
 from tclr.schemas.config import EvaluateConfig, FitAuConfig
 
 if TYPE_CHECKING:
@@ -44,13 +45,10 @@ def _tables(evaluation: Evaluation, results: Sequence[MethodResult]) -> tuple[Ta
     return f1, summary_table(results, len(plan.au_names), title=title, average=config.average)
 
 
-def _print(tables: Sequence[Table]) -> None:
-    from rich.console import Console
+def _show(tables: Sequence[Table]) -> None:
     from rich.markup import escape
     from rich.table import Table as RichTable
 
-    console = Console(highlight=False)
-    console = console if console.is_terminal else Console(highlight=False, width=160)
     for table in tables:
         shown = RichTable(title=table.title)
         for i, column in enumerate(table.columns):
@@ -63,24 +61,35 @@ def _print(tables: Sequence[Table]) -> None:
             shown.add_section()
         for name, texts in table.published:
             shown.add_row(escape(name), *map(escape, texts), style="italic")
-        console.print(shown)
+        show(shown, piped_width=160)
         for note in table.notes:
-            console.print(f"note: {note}", markup=False)
+            say(f"note: {note}")
 
 
-@click.command("evaluate")
+@click.command("evaluate", cls=Command)
 @click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--protocol", required=True, help="bp4d-3fold, disfa-3fold, emotionet, cross:TRAIN:TEST, or a .csv (subject,fold)."
+    "--protocol",
+    type=PathOrName(),
+    required=True,
+    help="bp4d-3fold, disfa-3fold, emotionet, cross:TRAIN:TEST, or a .csv (subject,fold).",
 )
-@click.option("--encoder", required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
+@click.option(
+    "--encoder", type=PathOrName(), required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'."
+)
+@click.option("--scores", "json_file", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
 @click.option("--predictions", type=click.Path(path_type=Path), help="Write out-of-fold predictions as Parquet.")
 @click.option("--latex", type=click.Path(path_type=Path), help="Write the tables in LaTeX (booktabs).")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables in Markdown.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw the label-efficiency curve as PNG.")
 @click.option("--imagenet", type=click.Path(path_type=Path), help="ImageNet weights in torchvision's names, as a row.")
 @click.option("--methods", help="Rows, with commas between, as encoder,random  [default: all that can be done]")
+@click.option(
+    "--pseudonyms",
+    metavar="KEYFILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Key of a store made with --pseudonymise, for bp4d-3fold and disfa-3fold, which list people by name.",
+)
 @settings_options(evaluate=EvaluateConfig, fit_au=FitAuConfig)
 def command(
     stores: tuple[Path, ...],
@@ -93,9 +102,10 @@ def command(
     plot: Path | None,
     imagenet: Path | None,
     methods: str | None,
+    pseudonyms: Path | None,
     evaluate: EvaluateConfig,
     fit_au: FitAuConfig,
-) -> None:
+) -> dict[str, Any]:
     """Score AU predictions of an encoder on subjects that neither head nor threshold has seen, beside baselines.
 
     Rows: all positive, blendshapes mapped by rule, landmarks and blendshapes with a linear head, an untrained encoder,
@@ -104,17 +114,11 @@ def command(
 
     \b
     Example:
-      tclr evaluate bp4d/ --protocol bp4d-3fold --encoder run/ --json bp4d.json
+      tclr evaluate bp4d/ --protocol bp4d-3fold --encoder run/ --scores bp4d.json
       tclr evaluate bp4d/ disfa/ --protocol cross:bp4d:disfa --encoder run/ --methods encoder,random
       tclr evaluate mine/ --protocol folds.csv --encoder random --predictions oof.parquet --label-shares 10,25,50,100
     """
-    from tclr.cli.progress import make_progress
-    from tclr.pipeline.evaluate import Evaluation
-    from tclr.pipeline.evaluation_file import write_evaluation
-    from tclr.pipeline.files import replacing
-    from tclr.pipeline.label_curve import plot_curves
-    from tclr.pipeline.predictions import write_predictions
-    from tclr.pipeline.tables import to_latex, to_markdown
+    from tclr.cli.progress import show_progress
     from tclr.schemas.errors import SettingError
 
     if plot and not evaluate.shares:
@@ -122,16 +126,24 @@ def command(
             "Expected --label-shares for --plot, but got none. Add, for instance, --label-shares 10,50,100."
         )
     chosen = None if methods is None else [name.strip() for name in methods.split(",")]
-    prepared = Evaluation(stores, protocol, encoder, evaluate, fit_au, methods=chosen, imagenet=imagenet)
     results: list[MethodResult] = []
-    with make_progress("steps") as display:
-        bar = display.add_task("", total=None)
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.evaluate import Evaluation
+        from tclr.pipeline.evaluation_file import evaluation_content, write_evaluation
+        from tclr.pipeline.files import replacing
+        from tclr.pipeline.label_curve import plot_curves
+        from tclr.pipeline.predictions import write_predictions
+        from tclr.pipeline.tables import to_latex, to_markdown
 
-        def tell(what: str, done: int, total: int) -> None:
-            display.update(bar, description=what, completed=done, total=total)
-
-        for result in prepared.run(tell):
+        prepared = Evaluation(
+            stores, protocol, encoder, evaluate, fit_au, methods=chosen, imagenet=imagenet, key_file=pseudonyms
+        )
+        rows = display.bar("Evaluating", "rows")
+        rows(0, len(prepared.methods))
+        for result in prepared.run(display.turns("steps")):
             results.append(result)
+            rows(len(results), len(prepared.methods))
             tables = _tables(prepared, results)
             if json_file:
                 write_evaluation(json_file, prepared, results)
@@ -145,9 +157,10 @@ def command(
                 level = {r.label: r.scores["f1"][evaluate.average].mean.value for r in results if not r.curve}
                 curves = {r.label: r.curve for r in results if r.curve}
                 plot_curves(plot, curves, level, f"{prepared.plan.protocol}: labels of few people")
-    _print(tables)
-    for name, path in (("JSON", json_file), ("Predictions", predictions), ("Markdown", markdown), ("LaTeX", latex)):
+    _show(tables)
+    for name, path in (("Scores", json_file), ("Predictions", predictions), ("Markdown", markdown), ("LaTeX", latex)):
         if path:
-            click.echo(f"{name}: {path}")
+            say(f"{name}: {path}")
     if plot:
-        click.echo(f"Curve: {plot}")
+        say(f"Curve: {plot}")
+    return evaluation_content(prepared, results)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import PathOrName, settings_options
+from tclr.cli.output import Command, say, show, warn
 from tclr.schemas.config import FitAuConfig
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 
 def _show(result: FitResult) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from tclr.schemas.action_units import AU_NAMES
@@ -41,17 +41,20 @@ def _show(result: FitResult) -> None:
         values = [getattr(score, column) for score in result.scores if getattr(score, column) is not None]
         means.append(sum(values) / len(values) if values and column != "threshold" else None)
     table.add_row("mean", "", "", *map(text, means), end_section=True)
-    Console(width=120).print(table)
+    show(table)
 
 
-@click.command("fit-au")
+@click.command("fit-au", cls=Command)
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option(
-    "--encoder", required=True, help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'."
+    "--encoder",
+    type=PathOrName(),
+    required=True,
+    help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)
-def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> None:
+def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> FitResult:
     """Fit an AU head on the labelled frames of STORE and print how well it does on subjects it has not seen.
 
     F1 and ROC AUC are out of fold: each subject is scored by classifiers and thresholds that never saw it. The
@@ -64,22 +67,22 @@ def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> None:
       tclr fit-au store/ --encoder run/ -o au.safetensors
       tclr fit-au store/ --encoder run/ -o au.safetensors --head mlp --loss asymmetric --smooth 0.1
     """
-    from tclr.cli.progress import make_progress
-    from tclr.pipeline.encoder import load_encoder
-    from tclr.pipeline.fit_au import fit_au as fit
+    from tclr.cli.progress import show_progress
 
-    with make_progress("steps") as display:
-        bars = [display.add_task(description, total=None) for description in ("Reading frames", "Fitting")]
-        progress, fit_progress = (
-            lambda done, total, bar=bar: display.update(bar, completed=done, total=total) for bar in bars
-        )
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.encoder import load_encoder
+        from tclr.pipeline.fit_au import fit_au as fit
+
         loaded = load_encoder(encoder, seed=fit_au.seed)
-        result = fit(store, loaded, out, fit_au, progress=progress, fit_progress=fit_progress)
+        reading, fitting = display.bar("Reading", "frames"), display.bar("Fitting", "steps")
+        result = fit(store, loaded, out, fit_au, progress=reading, fit_progress=fitting)
     _show(result)
     for name, reason in result.left_out.items():
-        click.echo(f"warning: {name} is left out: {reason} in the labels", err=True)
-    click.echo(f"AU head: {out}")
+        warn(f"left out: {reason} in the labels", name)
+    say(f"AU head: {out}")
     if fit_au.head == "finetune":
         encoder = str(out)
     seed = f" --seed {fit_au.seed}" if encoder.split(":")[0] == "random" and fit_au.seed else ""
-    click.echo(f"Next: tclr embed {store} features/ --encoder {encoder}{seed} --au-model {out}")
+    say(f"Next: tclr embed {store} features/ --encoder {encoder}{seed} --au-model {out}")
+    return result

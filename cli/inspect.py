@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
+from tclr.cli.output import Command, fail, say, show, warn
+
 
 def _show(summary: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from tclr.pipeline.text import printable
 
     table = Table(title=escape(summary["store"]))
     for name in ("subject", "clip"):
@@ -32,53 +33,52 @@ def _show(summary: dict[str, Any]) -> None:
             str(row["n_low_confidence"]),
             str(row["n_unreadable"]),
             str(len(row["labelled_aus"])),
-            escape(row["warning"]),
+            escape(printable(row["warning"])),
         )
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
-    click.echo(
+    show(table, piped_width=140)
+    crops = f"crops of {summary['crop_size_px']} px" if summary["has_crops"] else "no crops"
+    say(
         f"{', '.join(summary['dataset'])}: {summary['n_subjects']} subjects, {summary['n_clips']} clips, "
-        f"{summary['n_frames']:,} frames, {summary['share_face']:.1%} with a face; crops of "
-        f"{summary['crop_size_px']} px; {summary['size_bytes'] / 1e6:,.1f} MB; last run: {summary['run_state']}"
+        f"{summary['n_frames']:,} frames, {summary['share_face']:.1%} with a face; {crops}; "
+        f"{summary['size_bytes'] / 1e6:,.1f} MB; last run: {summary['run_state']}"
     )
     for stage in ("detect", "align"):
-        click.echo(f"{stage}: " + ", ".join(f"{name}={value}" for name, value in summary[stage].items()))
+        say(f"{stage}: " + ", ".join(f"{name}={value}" for name, value in summary[stage].items()))
 
 
-def _verify(store: Path, as_json: bool) -> bool:
-    """Print what is damaged, and note it for preprocessing; return whether all is sound."""
+def _verify(store: Path) -> dict[str, Any]:
+    """Tell what is damaged, and note it for preprocessing."""
+    from tclr.cli.progress import show_progress
     from tclr.pipeline.store import DamageRecord, find_damage
     from tclr.schemas.errors import OutputError
 
-    reports = list(find_damage(store))
-    if as_json:
-        files = [
-            {"path": str(report.path), "damage": report.damage, "n_unsealed": report.n_unsealed} for report in reports
-        ]
-        click.echo(json.dumps({"files": files}, indent=2))
-    else:
-        for report in reports:
-            for reason in report.damage.values():
-                click.echo(f"damaged: {reason}")
-            note = f" ({report.n_unsealed} clips without checksums, of an older tclr)" if report.n_unsealed else ""
-            if not report.damage:
-                click.echo(f"ok: {report.path}{note}")
-    damaged = {report.path.stem: list(report.damage) for report in reports if report.damage}
+    reports = []
+    with show_progress() as display:
+        bar = display.bar("Verifying", "subjects")
+        for report in find_damage(store, bar):
+            reports.append(report)
+            bar.note(failed=sum(bool(report.damage) for report in reports))
+    for report in reports:
+        for clip, reason in report.damage.items():
+            fail(reason, f"{report.path.stem}/{clip}" if clip else report.path.stem, what="damaged")
+        note = f" ({report.n_unsealed} clips without checksums, of an older tclr)" if report.n_unsealed else ""
+        if not report.damage:
+            say(f"ok: {report.path}{note}")
     try:
-        DamageRecord(store).write(damaged)
+        DamageRecord(store).write({report.path.stem: list(report.damage) for report in reports if report.damage})
     except OutputError as error:
-        click.echo(f"warning: preprocess will not know of the damage: {error}", err=True)
-    return not damaged
+        warn(f"preprocess will not know of the damage: {error}")
+    return {"files": reports}
 
 
-@click.command("inspect")
+@click.command("inspect", cls=Command)
 @click.argument("store", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
 @click.option(
     "--verify",
     is_flag=True,
     help="Read every byte and check it; exit status 1 if one is damaged, which preprocess then repairs.",
 )
-def command(store: Path, as_json: bool, verify: bool) -> None:
+def command(store: Path, verify: bool) -> dict[str, Any]:
     """Show subjects, clips, frames, share with a face, crop size and settings of STORE.
 
     \b
@@ -87,14 +87,13 @@ def command(store: Path, as_json: bool, verify: bool) -> None:
       tclr inspect store/ --json | jq .n_frames
       tclr inspect store/ --verify
     """
-    from tclr.pipeline.inspection import summarise_store
-
     if verify:
-        if not _verify(store, as_json):
-            sys.exit(1)
-        return
-    summary = summarise_store(store)
-    if as_json:
-        click.echo(json.dumps(summary, indent=2))
-    else:
-        _show(summary)
+        return _verify(store)
+    from tclr.cli.progress import progress_bar
+
+    with progress_bar("Reading", "clips") as progress:
+        from tclr.pipeline.inspection import summarise_store
+
+        summary = summarise_store(store, progress)
+    _show(summary)
+    return summary

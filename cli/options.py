@@ -10,12 +10,24 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import click
+from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
 from tclr.schemas.config import PAPER, PretrainConfig, Settings, parse_settings
 from tclr.schemas.errors import SettingError
 
-TABLES = ("detect", "align", "pretrain", "fit_au", "embed", "evaluate", "overlay")
+
+class PathOrName(click.ParamType):
+    """A name that is known, or a file: the shell completes files."""
+
+    name = "text"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Have the shell complete files."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "embed", "evaluate", "overlay")
 
 
 def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any], Any]:
@@ -50,16 +62,16 @@ def _pop_given(values: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
 
 def given_options(
     kind: type[Settings], without: Sequence[str] = ()
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for every field of a settings class but some; pass only those that were given, as ``common``."""
     fields = {name: field for name, field in kind.model_fields.items() if name not in without}
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def wrapper(*args: Any, **values: Any) -> None:
+        def wrapper(*args: Any, **values: Any) -> Any:
             chosen = _pop_given(values, fields)
             parse_settings(kind, chosen, "the command line")
-            function(*args, common=chosen, **values)
+            return function(*args, common=chosen, **values)
 
         return _add_options(wrapper, kind, fields)
 
@@ -86,16 +98,16 @@ def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
     return tables
 
 
-def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Add an option for every field of the settings classes, and ``--config FILE``.
 
     The command then receives one settings object a keyword: ``settings_options(detect=DetectConfig)`` passes
     ``detect``. An option given on the command line wins over the file, the file over the default.
     """
 
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
-        def wrapper(*args: Any, config: Path | None, **values: Any) -> None:
+        def wrapper(*args: Any, config: Path | None, **values: Any) -> Any:
             tables = read_config(config)
             for table, kind in kinds.items():
                 in_file, chosen = tables.get(table, {}), _pop_given(values, kind.model_fields)
@@ -104,7 +116,7 @@ def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., None]],
                 except SettingError:
                     parse_settings(kind, in_file, f"[{table}] of {config}")  # names the file, if it is to blame
                     raise
-            function(*args, **values)
+            return function(*args, **values)
 
         for kind in reversed(list(kinds.values())):
             wrapper = _add_options(wrapper, kind, kind.model_fields)

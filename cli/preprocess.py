@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tclr.cli.options import settings_options
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.cli.output import Command, fail, say, warn
+from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
+
+if TYPE_CHECKING:
+    from tclr.pipeline.preprocess import PreprocessResult, Progress
 
 
-@click.command("preprocess")
+@click.command("preprocess", cls=Command)
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'.")
+@click.option(
+    "--pseudonymise",
+    metavar="KEYFILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Replace names of people, clips and files by keyed hashes; KEYFILE is made if it is not there.",
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of a local Dask cluster  [default: one a core]")
 @click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
 @click.option("--allow-truncated", is_flag=True, help="Keep what decodes of truncated videos, with a warning.")
-@settings_options(detect=DetectConfig, align=AlignConfig)
+@settings_options(detect=DetectConfig, align=AlignConfig, limits=LimitsConfig)
 def command(
     source: Path,
     store: Path,
     dataset: str,
+    pseudonymise: Path | None,
     workers: int | None,
     scheduler: str | None,
     allow_truncated: bool,
     detect: DetectConfig,
     align: AlignConfig,
-) -> None:
+    limits: LimitsConfig,
+) -> PreprocessResult:
     """Detect, align and store the faces of SOURCE in the folder STORE.
 
     SOURCE is a folder of videos and image sequences (SOURCE/<subject>/<clip>.mp4, or flat files: each its own
@@ -42,33 +54,54 @@ def command(
       tclr preprocess videos/ store/ --workers 4
       tclr preprocess BP4D/ store/ --dataset bp4d --size 224
       tclr preprocess interviews/ store/ --faces all --fps 10
+      tclr preprocess patients/ store/ --pseudonymise ~/keys/study.key --no-frames
     """
-    from tclr.cli.progress import make_progress
-    from tclr.pipeline.preprocess import PreprocessConfig, Progress, preprocess
+    from tclr.cli.progress import Bar, show_progress
 
     started_s = time.monotonic()
-    with make_progress("clips") as bars:
-        task = bars.add_task("Preprocessing", total=None)
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.preprocess import PreprocessConfig, preprocess
+
+        bars: dict[str, Bar] = {}
 
         def notify(progress: Progress) -> None:
-            rate = progress.n_frames / max(time.monotonic() - started_s, 1e-9)
-            failed = f", {len(progress.failures)} failed" if progress.failures else ""
-            text = f"Preprocessing {progress.n_frames:,} frames, {rate:,.0f} frames/s{failed}"
-            bars.update(task, completed=progress.clips_done, total=progress.n_clips, description=text)
+            if not bars:
+                bars["clips"] = display.bar("Detecting", "clips", rate_unit="frames")
+                bars["subjects"] = display.bar("Assembling", "subjects")
+            bars["clips"](progress.clips_done, progress.n_clips)
+            rate = progress.n_frames / max(time.monotonic() - progress.started_s, 1e-9)
+            bars["clips"].note(failed=len(progress.failures), per_s=rate)
+            bars["subjects"](progress.subjects_done, progress.n_subjects)
 
-        config = PreprocessConfig(detect, align, allow_truncated)
-        result = preprocess(source, store, config, dataset=dataset, workers=workers, scheduler=scheduler, notify=notify)
+        config = PreprocessConfig(detect, align, allow_truncated, limits)
+        result = preprocess(
+            source,
+            store,
+            config,
+            dataset=dataset,
+            key_file=pseudonymise,
+            workers=workers,
+            scheduler=scheduler,
+            notify=notify,
+            tell=display.stage,
+        )
+    if result.new_key:
+        warn(
+            f"new key: {pseudonymise}. Keep a copy, apart from {store}: without it no recording can be added, and "
+            "nobody can tell who is who."
+        )
     for warning in result.warnings:
-        click.echo(f"warning: {warning.name}: {warning.reason}", err=True)
+        warn(warning.reason, warning.name)
     for failure in result.failures:
-        click.echo(f"failed: {failure.name}: {failure.reason}", err=True)
+        fail(failure.reason, failure.name)
     if dataset == "auto":
-        click.echo(f"{source} was taken as: {result.dataset}")
-    click.echo(
+        say(f"{source} was taken as: {result.dataset}")
+    say(
         f"{store}: {result.n_subjects} subjects, {result.n_clips} clips; this run {result.n_frames} frames in "
         f"{time.monotonic() - started_s:.1f} s, {result.n_skipped} clips were done before, "
         f"{len(result.failures)} failed."
     )
-    if result.failures:
-        sys.exit(1)
-    click.echo(f"Next: tclr inspect {store}")
+    if not result.failures:
+        say(f"Next: tclr inspect {store}")
+    return result

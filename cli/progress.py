@@ -1,68 +1,236 @@
-"""Progress bars on standard error: rate and time left; silent when piped."""
+"""Progress on standard error: stages, n of N, rate, time left, failures; silent when piped, and with ``--quiet``."""
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
+    TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress_bar import ProgressBar
+from rich.table import Column
 from rich.text import Text
 
+from tclr.cli.output import current
 
-class RateColumn(ProgressColumn):
-    """Shows units a second, as ``152 frames/s``."""
+WIDE_COLUMNS = 100
+"""From this width on, the bar has its full length."""
+REFRESH_PER_S = 5
 
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
+
+def format_rate(per_s: float | None, unit: str) -> str:
+    """Return a rate as ``152 frames/s``, with two digits below 10, or nothing where it is not known yet."""
+    if not per_s:
+        return ""
+    return f"{per_s:,.0f} {unit}/s" if per_s >= 10 else f"{per_s:.2g} {unit}/s"
+
+
+class _BarColumn(BarColumn):
+    """Shows a bar where something is counted."""
+
+    def render(self, task: Task) -> ProgressBar | Text:  # type: ignore[override]
+        """Return the bar of the column."""
+        return super().render(task) if task.fields["unit"] else Text("")
+
+
+class _CountColumn(ProgressColumn):
+    """Shows ``12/600``, or ``12`` where nobody knows how many there are."""
 
     def render(self, task: Task) -> Text:
         """Return the text of the column."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f} {self.unit}/s" if speed else f"- {self.unit}/s", style="progress.data.speed")
+        if not task.fields["unit"]:
+            return Text("")
+        total = "" if task.total is None else f"/{task.total:,.0f}"
+        return Text(f"{task.completed:,.0f}{total}", style="progress.download")
 
 
-def make_progress(unit: str) -> Progress:
-    """Return a rich progress display on standard error that shows ``unit`` a second and the time left."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        RateColumn(unit),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
+class _RateColumn(ProgressColumn):
+    """Shows units a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of the column."""
+        rate = task.fields["rate"] or task.finished_speed or task.speed
+        return Text(format_rate(rate, task.fields["rate_unit"]), style="progress.data.speed")
+
+
+class _FailedColumn(ProgressColumn):
+    """Shows how many failed so far."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of the column."""
+        failed = task.fields["failed"]
+        return Text(f"{failed} failed" if failed else "", style="red")
+
+
+class _TimeColumn(TimeRemainingColumn):
+    """Shows ``00:12 left``; since the start, ``00:12``, of what is finished or whose end nobody knows yet."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of the column."""
+        if task.time_remaining is not None and not task.finished:
+            return super().render(task).append(" left")
+        minutes, seconds = divmod(int(task.finished_time or task.elapsed or 0), 60)
+        return Text(f"{minutes:02d}:{seconds:02d}", style="progress.elapsed")
+
+
+class Bar:
+    """One line with a count; call it with what is done and how much there is."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def __call__(self, done: float, total: float | None) -> None:
+        """Tell how far it is."""
+        self._progress.update(self._task, completed=done, total=total)
+
+    def remove(self) -> None:
+        """Take the line away."""
+        self._progress.remove_task(self._task)
+
+    def note(self, *, failed: int = 0, per_s: float | None = None) -> None:
+        """Tell how many failed so far, and a rate of something else than what is counted."""
+        self._progress.update(self._task, failed=failed, rate=per_s)
+
+
+class Display:
+    """The lines of a command: one that says what it waits for, and bars."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._stage: TaskID | None = None
+
+    def _add(self, text: str, total: float | None, unit: str, rate_unit: str = "") -> TaskID:
+        return self._progress.add_task(text, total=total, unit=unit, rate_unit=rate_unit or unit, rate=None, failed=0)
+
+    def stage(self, text: str) -> None:
+        """Say what goes on where nothing can be counted; ends with the next stage, the next bar, or the command."""
+        self.end_stage()
+        self._stage = self._add(text, None, "")
+
+    def end_stage(self) -> None:
+        """Take the line of the stage away."""
+        if self._stage is not None:
+            self._progress.remove_task(self._stage)
+            self._stage = None
+
+    def bar(self, text: str, unit: str, *, rate_unit: str = "") -> Bar:
+        """Add a bar that counts ``unit``, in the plural; its rate may be in another unit."""
+        self.end_stage()
+        return Bar(self._progress, self._add(text, None, unit, rate_unit))
+
+    def turns(self, unit: str) -> Callable[[str, float, float], None]:
+        """Return ``tell(what, done, total)`` for named pieces of work: a new name's bar takes the old one's place."""
+        shown: dict[str, Bar] = {}
+
+        def tell(what: str, done: float, total: float) -> None:
+            if what not in shown:
+                for name in list(shown):
+                    shown.pop(name).remove()
+                shown[what] = self.bar(what, unit)
+            shown[what](done, total)
+
+        return tell
+
+    def line(self, text: str) -> None:
+        """Print a line above the display; nothing where there is none."""
+        if not self._progress.disable:
+            self._progress.console.print(text, highlight=False, markup=False)
+
+
+class _DownloadHandler(logging.Handler):
+    """Shows what is logged about the download of a model as a stage."""
+
+    def __init__(self, display: Display) -> None:
+        super().__init__()
+        self._display = display
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        if record.levelno == logging.INFO:
+            self._display.stage(record.getMessage())
 
 
 @contextmanager
-def progress_bar(description: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+def _showing_downloads(display: Display) -> Iterator[None]:
+    logger, handler = logging.getLogger("tclr.pipeline.models"), _DownloadHandler(display)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _is_wanted() -> bool:
+    """Return whether somebody watches: FORCE_COLOR, as CI sets it, makes no terminal of a pipe."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and current().progress
+
+
+@contextmanager
+def show_progress() -> Iterator[Display]:
+    """Show a display on standard error, if somebody watches, until the block ends."""
+    console = Console(stderr=True)
+    wide = console.width >= WIDE_COLUMNS
+    fixed = partial(Column, no_wrap=True)
+    columns: list[ProgressColumn] = [
+        SpinnerColumn(finished_text=" ", table_column=fixed()),
+        TextColumn("{task.description}", style="progress.description", markup=False),
+        _BarColumn(bar_width=30 if wide else 8),
+        _CountColumn(table_column=fixed()),
+        _RateColumn(table_column=fixed()),
+        _TimeColumn(compact=True, table_column=fixed()),
+        _FailedColumn(table_column=fixed()),
+    ]
+    progress = Progress(
+        *columns,
+        console=console,
+        disable=not _is_wanted(),
+        redirect_stdout=False,
+        refresh_per_second=REFRESH_PER_S,
+    )
+    with progress:
+        display = Display(progress)
+        try:
+            with _showing_downloads(display):
+                yield display
+        finally:
+            display.end_stage()
+
+
+@contextmanager
+def progress_bar(text: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """Show one bar; yields ``update(done, total)``.
 
     Parameters
     ----------
-    description : str
+    text : str
         What is being done.
     unit : str
         What is counted, in the plural.
     """
-    with make_progress(unit) as progress:
-        task = progress.add_task(description, total=None)
+    with show_progress() as display:
+        display.stage("Starting")
+        bars: list[Bar] = []
 
         def update(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
+            if not bars:
+                bars.append(display.bar(text, unit))
+            bars[0](done, total)
 
         yield update

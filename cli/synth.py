@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from tclr.cli.output import Command, say
 
-@click.command("synth")
+if TYPE_CHECKING:
+    from tclr.pipeline.synth import SynthResult
+
+
+@click.command("synth", cls=Command)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--subjects", default=4, show_default=True, help="Subjects, 1 to 41.")
 @click.option("--tasks", default=2, show_default=True, help="Clips a subject, 1 to 8.")
 @click.option("--frames", default=75, show_default=True, help="Frames a clip, at 25 frames/s.")
 @click.option("--size", "size_px", default=480, show_default=True, help="Side of a frame in pixels.")
 @click.option("--seed", default=0, show_default=True, help="Other seeds give other events, motion and light.")
-def command(out: Path, subjects: int, tasks: int, frames: int, size_px: int, seed: int) -> None:
+def command(out: Path, subjects: int, tasks: int, frames: int, size_px: int, seed: int) -> SynthResult:
     """Write labelled demo clips in BP4D's layout to the folder OUT.
 
     Two portraits, of Eileen Collins and Grace Hopper, are animated by Action Units, with head motion and
@@ -27,13 +33,15 @@ def command(out: Path, subjects: int, tasks: int, frames: int, size_px: int, see
       tclr synth demo/clips --subjects 6 --frames 150 --seed 1
     """
     from tclr.cli.progress import progress_bar
-    from tclr.pipeline.synth import write_demo
 
     with progress_bar("Writing demo clips", "frames") as update:
+        from tclr.pipeline.synth import write_demo
+
         result = write_demo(
             out, subjects=subjects, tasks=tasks, frames=frames, size_px=size_px, seed=seed, progress=update
         )
-    click.echo(
+    say(
         f"{result.out}: {result.n_subjects} subjects, {result.n_clips} clips, {result.n_frames} frames. "
         f"Next: tclr preprocess {result.out} STORE --dataset bp4d"
     )
+    return result

@@ -16,6 +16,7 @@ import torch
 
 from tclr.pipeline.files import replacing
 from tclr.pipeline.trainer import Trainer
+from tclr.pipeline.weights import check_unpacked
 from tclr.schemas.errors import ModelError, SettingError, TclrError
 
 FREE_SETTINGS = frozenset({"checkpoint_every", "checkpoint_every_s", "num_workers"})
@@ -106,6 +107,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     SettingError
         If it was made with other settings or data.
     """
+    check_unpacked(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         _check_same_run(content, trainer, path)

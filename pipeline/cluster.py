@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
 from tclr.schemas.errors import ClusterError
 
@@ -16,6 +16,18 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5
 C = TypeVar("C", Client, LocalCluster)
+
+
+class _LogsInWorkers(WorkerPlugin):
+    """Has the workers log what this process logs, to the standard error that they share."""
+
+    def setup(self, worker: Worker) -> None:
+        """Set up the logger of a worker's process."""
+        own = logging.getLogger("tclr")
+        own.setLevel(logging.INFO)
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        own.addHandler(handler)
 
 
 @contextmanager
@@ -73,4 +85,6 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         ) from error
     with _closing(cluster):
         with _closing(Client(cluster)) as client:
+            if logging.getLogger("tclr").isEnabledFor(logging.INFO):
+                client.register_plugin(_LogsInWorkers())
             yield client

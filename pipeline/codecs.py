@@ -18,7 +18,9 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-CODECS = {(): "none", (32015,): "zstd", (32004,): "lz4", (1,): "gzip", (2, 1): "gzip"}
+LZ4_ID, ZSTD_ID = 32004, 32015
+"""Numbers of the HDF5 filters."""
+CODECS = {(): "none", (ZSTD_ID,): "zstd", (LZ4_ID,): "lz4", (1,): "gzip", (2, 1): "gzip"}
 """By the numbers of a dataset's HDF5 filters. Shuffling (2) does nothing to bytes."""
 
 LZ4_MAX_RATIO = 256

@@ -60,11 +60,6 @@ class Processes:
         return bool(shared.item())
 
 
-def is_first_process() -> bool:
-    """Tell whether this is the only process or the first of those that ``torchrun`` started."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextmanager
 def open_processes() -> Iterator[Processes]:
     """Join the processes that ``torchrun`` started, if it did; gloo carries CPU tensors, nccl those of GPUs.

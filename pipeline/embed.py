@@ -88,7 +88,7 @@ def _leave_out_damaged(store: Store) -> list[Failure]:
         except StoreError as error:
             store.clips.remove(info)
             failures.append(Failure(info.name, str(error)))
-    if not store.clips:
+    if failures and not store.clips:
         raise StoreError(failures[0].reason)
     return failures
 
@@ -175,6 +175,8 @@ def embed(
             encoder = None  # no column holds what it gives
         elif encoder is None:
             raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
+        else:
+            store.require_frames(store.clips)
         with lock_folder(features) as run:
             job = ExportJob(
                 store_path,
@@ -230,7 +232,11 @@ def _run(
         yield from export_on_cluster(job, infos, encoder, workers, scheduler, on_frames)
         return
     for info in infos:
-        yield info, export_clip(job, store, info, encoder, lambda n_frames, _, info=info: on_frames(info, n_frames))
+
+        def report(n_frames: int, n_expected: int, info: ClipInfo = info) -> None:
+            on_frames(info, n_frames)
+
+        yield info, export_clip(job, store, info, encoder, report)
 
 
 def _failure(job: ExportJob, info: ClipInfo, reason: str) -> Failure:

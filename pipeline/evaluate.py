@@ -22,6 +22,7 @@ from tclr.pipeline.label_curve import CurvePoint, draw_subsets
 from tclr.pipeline.labelled import Describe, LabelledFrames, blendshape_rows, embed_rows, landmark_rows
 from tclr.pipeline.metrics import MetricScores, Outcomes, score
 from tclr.pipeline.protocols import qualified
+from tclr.pipeline.sources.pseudonyms import read_key
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.config import EvaluateConfig, FitAuConfig
 from tclr.schemas.errors import InputError, SettingError
@@ -111,6 +112,8 @@ class Evaluation:
         Of ``METHODS``; default all that these stores and arguments allow.
     imagenet : Path, optional
         Weights without an embedding layer, for the method of that name.
+    key_file : Path, optional
+        Key of a store of pseudonyms, for a protocol that lists people by name.
 
     Raises
     ------
@@ -132,9 +135,13 @@ class Evaluation:
         *,
         methods: Sequence[str] | None = None,
         imagenet: Path | None = None,
+        key_file: Path | None = None,
     ) -> None:
         self.config, self.fit, self.encoder_name = config, fit, encoder
-        self.data = FoldedData(stores, protocol, test_folds=config.test_folds, batch_size=fit.batch_size)
+        pseudonyms = None if key_file is None else read_key(key_file)
+        self.data = FoldedData(
+            stores, protocol, test_folds=config.test_folds, batch_size=fit.batch_size, pseudonyms=pseudonyms
+        )
         self.plan = self.data.plan
         given = load_encoder(encoder, seed=fit.seed)
         untrained = encoder.partition(":")[0] == UNTRAINED
@@ -155,6 +162,12 @@ class Evaluation:
         missing = {name: f"no {name} was given" for name in ("encoder", "imagenet") if name not in self._encoders}
         if not self.data.has_blendshapes:
             missing |= dict.fromkeys(("blendshapes", "blendshape-mapping"), "not all clips have blendshapes")
+        if not self.data.has_crops:
+            missing |= dict.fromkeys(("random", "encoder", "imagenet"), "not all clips have crops")
+        for name in self._notes if methods is None else ():  # an encoder that was given is to be judged
+            if name in missing:
+                others = ",".join(other for other in METHODS if other not in missing)
+                raise SettingError(f"Method {name!r} cannot be done: {missing[name]}. Give --methods {others}.")
         if methods is None:
             return [name for name in METHODS if name not in missing]
         for name in methods:

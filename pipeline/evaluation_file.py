@@ -51,14 +51,8 @@ def _scores(scores: MetricScores, au_names: Sequence[str]) -> dict[str, Estimate
     return dict(zip(au_names, scores.aus, strict=True)) | {"mean": scores.mean}
 
 
-def write_evaluation(path: Path, evaluation: Evaluation, results: Sequence[MethodResult]) -> None:
-    """Write what is there so far.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
+def evaluation_content(evaluation: Evaluation, results: Sequence[MethodResult]) -> dict[str, Any]:
+    """Return the content of the file, with what is there so far."""
     plan, data = evaluation.plan, evaluation.data
     content = {
         "format": FORMAT,
@@ -99,4 +93,15 @@ def write_evaluation(path: Path, evaluation: Evaluation, results: Sequence[Metho
             for result in results
         ],
     }
-    write_json(path, _plain(content))
+    return dict(_plain(content))
+
+
+def write_evaluation(path: Path, evaluation: Evaluation, results: Sequence[MethodResult]) -> None:
+    """Write what is there so far.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    write_json(path, evaluation_content(evaluation, results))

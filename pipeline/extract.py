@@ -25,10 +25,11 @@ from tclr.pipeline.sampling import sample_frames
 from tclr.pipeline.sink import BLOCK_FRAMES, PeopleSinks, PersonSink
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo, ClipLayout, PartWriter, Store, root_attrs, write_part
+from tclr.pipeline.text import encodable
 from tclr.pipeline.timeline import Timeline, read_rows, read_timeline
 from tclr.pipeline.tracking import PeopleTracker, TrackedFrame, rank_faces
 from tclr.pipeline.video import ClipMedia, Frame, probe, read_frames
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import DEFAULT_LIMITS, AlignConfig, DetectConfig, LimitsConfig
 from tclr.schemas.errors import InputError, TimelineError, TruncatedError
 from tclr.schemas.store import FACE_STATUSES, NO_TRACK, TABLE_CHUNK, Status
 
@@ -64,7 +65,7 @@ class _Span:
         return range(self.start - self.lead, self.stop - self.lead)
 
 
-def plan_segments(clip: Clip, detect: DetectConfig) -> list[Rows]:
+def plan_segments(clip: Clip, detect: DetectConfig, limits: LimitsConfig = DEFAULT_LIMITS) -> list[Rows]:
     """Return the rows ``(start, stop)`` of the segments that a clip is to be extracted in.
 
     They follow from the clip and the settings alone, so the arrays do not depend on the workers. Empty where the clip
@@ -73,7 +74,7 @@ def plan_segments(clip: Clip, detect: DetectConfig) -> list[Rows]:
     """
     if not detect.segment_s or detect.faces == "all" or clip.stills:
         return []
-    media = probe(clip, detect.image_fps)
+    media = probe(clip, detect.image_fps, limits)
     if media.fps and 0 < media.n_expected / media.fps < detect.segment_s:
         return []
     timeline = read_timeline(media, detect.fps)
@@ -176,6 +177,7 @@ class _ClipJob:
         rows: Rows | None,
         report: Report,
         allow_truncated: bool,
+        limits: LimitsConfig,
     ) -> None:
         self.allow_truncated = allow_truncated
         self.clip = clip
@@ -187,7 +189,7 @@ class _ClipJob:
         self.report = report
         self.everyone = detect.faces == "all"
         self.fingerprint = clip.fingerprint()
-        self.media = probe(clip, detect.image_fps)
+        self.media = probe(clip, detect.image_fps, limits)
         self.is_jpeg = clip.files()[0].suffix.lower() in (".jpg", ".jpeg")
         self.rows = rows
         self.span: _Span | None = None
@@ -267,7 +269,9 @@ class _ClipJob:
         track_before: int = NO_TRACK,
     ) -> None:
         """Cut and write the crops of tracked frames, one clip a person."""
-        attrs = root_attrs(self.clip.dataset, self.clip.subject, self.detect, self.stored_align, self.version)
+        clip = self.clip
+        settings = (self.detect, self.stored_align, self.version)
+        attrs = root_attrs(clip.dataset, clip.subject, *settings, clip.pseudonym_key)
         with write_part(self.part, attrs) as part:
 
             def open_sink(person: int) -> PersonSink:
@@ -307,7 +311,9 @@ class _ClipJob:
         # the subject stays in any case: the first clip and the labels are theirs
         seen = [person for person, sink in sinks.items() if person == 0 or sink.writer.n_faces >= least]
         n_frames = sinks[0].writer.n_frames
-        warning = f"truncated: {n_frames} frames could be decoded ({frames.error})" if frames.error else ""
+        warning = f"truncated: {n_frames} frames could be decoded" if frames.error else ""
+        if frames.error and not self.clip.pseudonyms:  # an error tells the path
+            warning += encodable(f" ({frames.error})")
         # of the segments the first one alone reads the whole file for it
         sha256 = self.clip.sha256() if self.span is None or self.span.start == 0 else ""
         if self.clip.fingerprint() != self.fingerprint:
@@ -343,6 +349,7 @@ def extract_clip(
     detected: Path | None = None,
     rows: Rows | None = None,
     allow_truncated: bool = False,
+    limits: LimitsConfig = DEFAULT_LIMITS,
     report: Report = lambda n_frames, n_expected: None,
 ) -> None:
     """Extract one clip into a part file of the store.
@@ -363,6 +370,8 @@ def extract_clip(
         Only this segment, one of ``plan_segments``.
     allow_truncated : bool
         Keep what decodes of a truncated video, with a warning, instead of an error.
+    limits : LimitsConfig
+        Largest picture and longest clip.
     report : callable
         Called with the number of frames done so far and the number expected (0 if the source does not say).
 
@@ -375,6 +384,6 @@ def extract_clip(
     OutputError
         If the part cannot be written.
     """
-    job = _ClipJob(clip, part, detect, align, version, rows, report, allow_truncated)
+    job = _ClipJob(clip, part, detect, align, version, rows, report, allow_truncated, limits)
     if detected is None or not job.align_again(detected):
         job.detect_and_align()

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from tclr.pipeline.features import list_files
-from tclr.pipeline.parquet import read_metadata, read_schema, read_table
-from tclr.schemas.features import EMBEDDING
+from tclr.pipeline.parquet import read_metadata, read_pandas, read_schema
+from tclr.schemas.features import EMBEDDING, check_columns
 
 AU_COLUMN = re.compile(r"(AU\d{2,})(_c|_r|_true)?")
 """Probability ``AU01``, occurrence ``AU01_c``, intensity 0..5 ``AU01_r``, label ``AU01_true``."""
@@ -57,7 +57,9 @@ class FeatureClips:
 
     def read(self, subject: str, clip: str, columns: Sequence[str]) -> pd.DataFrame:
         """Return (T, n) some columns of a clip; those that the folder lacks are left out."""
-        return read_table(self.paths[subject, clip], [name for name in columns if name in self.columns]).to_pandas()
+        path = self.paths[subject, clip]
+        check_columns(read_schema(path), str(path))
+        return read_pandas(path, [name for name in columns if name in self.columns])
 
 
 def embeddings_of(table: pd.DataFrame) -> np.ndarray:

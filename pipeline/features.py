@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tclr.pipeline.parquet import read_metadata, read_schema, read_table
 from tclr.schemas.errors import StoreError
-from tclr.schemas.features import FORMAT, FORMAT_VERSION
+from tclr.schemas.features import check_columns, check_metadata
 
 PARTITION = "subject="
 
@@ -36,13 +36,7 @@ def list_files(path: Path) -> list[tuple[str, Path]]:
     origins = {}
     for _, file in files:
         metadata = read_metadata(file)
-        if metadata.get("format") != FORMAT:
-            raise StoreError(f"Expected a file of format {FORMAT!r}, but got {metadata.get('format')!r}: {file}.")
-        if metadata["format_version"] > FORMAT_VERSION:
-            raise StoreError(
-                f"Expected features format {FORMAT_VERSION} or older, but got {metadata['format_version']}: {file}. "
-                "Upgrade tclr to read it."
-            )
+        check_metadata(metadata, str(file))
         origins[_origin(metadata)] = file
     if len(origins) > 1:
         first, second = sorted(origins.values())[:2]
@@ -116,7 +110,13 @@ def load(path: str | Path, columns: Iterable[str] | None = None, subjects: Itera
     names = None if columns is None else choose_columns(columns, read_schema(files[0][1]).names)
     tables = []
     for subject, file in files:
+        check_columns(read_schema(file), str(file))
         table = read_table(file, names)
         column = pa.array([subject] * len(table), pa.string()).dictionary_encode()
         tables.append(table.add_column(0, "subject", column))
-    return pa.concat_tables(tables).to_pandas()
+    try:
+        return pa.concat_tables(tables).to_pandas()
+    except (pa.ArrowException, ValueError, LookupError, TypeError) as error:
+        raise StoreError(
+            f"Expected the same columns in all files of {path}, but cannot join them: {error}. Run 'tclr embed' again."
+        ) from error

@@ -16,10 +16,12 @@ from typing import Any
 
 import psutil
 
-from tclr.schemas.errors import OutputError
+from tclr.schemas.errors import OutputError, StoreError
 
 RESERVED_BYTES = 64 * 2**20
 """Space left free; chosen by us: more than what the workers of one machine write between two checks."""
+MAX_JSON_DEPTH = 32
+"""Levels of objects and lists; chosen by us: our own files have four."""
 ABANDONED_S = 3600
 """A temporary file of another machine that nothing was written to for so long is taken for abandoned; chosen by us."""
 
@@ -120,6 +122,46 @@ def remove_quietly(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError:
         return
+
+
+def _children(node: Any) -> list[Any]:
+    return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+
+
+def parse_json(text: str | bytes) -> dict[str, Any]:
+    """Return the object that a JSON text of ours holds.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, no object, or nested deeper than anything that we write.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("too many levels") from error
+    level = [content]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [child for node in level for child in _children(node)]
+    if level or not isinstance(content, dict):
+        raise ValueError(f"{type(content).__name__}, or more than {MAX_JSON_DEPTH} levels")
+    return content
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a small JSON file holds.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read, or is no such object.
+    """
+    try:
+        if not path.is_file():
+            raise ValueError("no regular file" if path.exists() else "nothing")
+        return parse_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"Expected a JSON object as tclr writes it, but got {error} for {path}. Remove it.") from error
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

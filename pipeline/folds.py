@@ -10,9 +10,11 @@ import numpy as np
 
 from tclr.pipeline.labelled import Describe, LabelledFrames, collect_frames, no_rows
 from tclr.pipeline.protocols import Plan, Split, StoreFacts, plan_evaluation, qualified
+from tclr.pipeline.sources import Pseudonyms
 from tclr.pipeline.store import Store, hash_data
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.errors import InputError
+from tclr.schemas.store import PSEUDONYM_KEY
 
 Progress = Callable[[int, int], None]
 
@@ -46,11 +48,13 @@ class LabelledStore:
         with Store(path) as store:
             self.root = store.clips[0].root
             self.data_hash = hash_data(store.clips)
+            self.has_crops = store.has_frames
             self.fields = set.intersection(*(set(store.fields(info)) for info in store.clips))
             self.labels = collect_frames(store, no_rows, batch_size)
         shards = frozenset(np.unique(_shards(self.labels)).tolist())
         subjects = frozenset(np.unique(self.labels.subjects).tolist())
-        self.facts = StoreFacts(str(path), str(self.root["dataset"]), frozenset(self.labels.names), subjects, shards)
+        names, key = frozenset(self.labels.names), str(self.root.get(PSEUDONYM_KEY, ""))
+        self.facts = StoreFacts(str(path), str(self.root["dataset"]), names, subjects, shards, key)
 
     def units(self, frames: LabelledFrames, plan: Plan) -> np.ndarray:
         """Return (N,) str: which unit of the plan's splits each frame belongs to."""
@@ -99,6 +103,8 @@ class FoldedData:
         See ``plan_evaluation``.
     test_folds, batch_size : int
         Folds of protocol emotionet; rows read at once.
+    pseudonyms : Pseudonyms, optional
+        See ``plan_evaluation``.
 
     Raises
     ------
@@ -106,9 +112,18 @@ class FoldedData:
         If the protocol or a store does not do.
     """
 
-    def __init__(self, paths: Sequence[Path], protocol: str, *, test_folds: int = 3, batch_size: int = 128) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        protocol: str,
+        *,
+        test_folds: int = 3,
+        batch_size: int = 128,
+        pseudonyms: Pseudonyms | None = None,
+    ) -> None:
         self.stores = [LabelledStore(Path(path), batch_size) for path in paths]
-        self.plan = plan_evaluation(protocol, [store.facts for store in self.stores], n_folds=test_folds)
+        facts = [store.facts for store in self.stores]
+        self.plan = plan_evaluation(protocol, facts, n_folds=test_folds, pseudonyms=pseudonyms)
         self.folds = list(self.deal([store.part(self.plan) for store in self.stores]))
         tested = frozenset(unit for split in self.plan.splits for unit in split.test)
         self.n_labelled = sum(store.count_labelled(self.plan, tested) for store in self.stores)
@@ -152,3 +167,8 @@ class FoldedData:
     def has_blendshapes(self) -> bool:
         """Whether all clips have blendshapes."""
         return all("blendshapes" in store.fields for store in self.stores)
+
+    @property
+    def has_crops(self) -> bool:
+        """Whether all clips have crops."""
+        return all(store.has_crops for store in self.stores)

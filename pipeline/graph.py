@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,6 +31,7 @@ class Progress:
     """How far a run is; handed to the caller's callback.
 
     ``n_clips`` are to be done in this run; ``clips_done`` counts running ones by the share of their frames.
+    ``n_subjects`` have something new and are to be assembled. The work began at ``started_s``.
     """
 
     n_clips: int
@@ -37,6 +39,9 @@ class Progress:
     clips_done: float = 0
     n_frames: int = 0
     failures: list[Failure] = field(default_factory=list)
+    n_subjects: int = 0
+    subjects_done: int = 0
+    started_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -90,12 +95,15 @@ class GraphRun:
             self._walk(plans)
 
     def _walk(self, plans: list[SubjectPlan]) -> None:
+        self.progress.started_s = time.monotonic()
+        self.progress.n_subjects = sum(bool(plan.todo or plan.has_new) for plan in plans)
         for plan in plans:
             self.waiting[plan.subject] = len(plan.todo)
             for clip in plan.todo:
                 self._begin(plan, clip)
             if plan.has_new and not plan.todo:
                 self._finish(plan)
+        self._notify()
         for future in self.queue:
             of = self.tasks.pop(future)
             outcome = result_of(future, lambda reason: Outcome(reason=reason))
@@ -122,7 +130,9 @@ class GraphRun:
         """Delete the parts of an assembled subject, or have those clips made again that turned out to be damaged."""
         if outcome.damaged:
             self._repair(plan, outcome.damaged)
-        elif outcome.reason:
+            return
+        self.progress.subjects_done += 1
+        if outcome.reason:
             self._fail(plan.subject, outcome.reason)
         else:
             for name, reason in outcome.lost.items():
@@ -202,7 +212,8 @@ class GraphRun:
     def _finish(self, plan: SubjectPlan) -> None:
         """Assemble a subject if anything of it is new; put aside a file that no setting of this run made."""
         if plan.has_new:
-            attrs = root_attrs(plan.dataset, plan.subject, self.config.detect, self.config.align, self.version)
+            settings = (self.config.detect, self.config.align, self.version)
+            attrs = root_attrs(plan.dataset, plan.subject, *settings, plan.pseudonym_key)
             task = partial(
                 assemble_task,
                 plan.path,
@@ -216,7 +227,9 @@ class GraphRun:
             future = self.client.submit(task, pure=False, priority=10)
             self.tasks[future] = plan
             self.queue.add(future)
-        elif not plan.sources and plan.path.is_file():
+            return
+        self.progress.subjects_done += 1
+        if not plan.sources and plan.path.is_file():
             old = set_aside(plan.path, old_folder(self.store))
             plan.path.unlink()
             logger.warning(

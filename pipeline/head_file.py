@@ -105,7 +105,7 @@ def load_head(path: Path) -> AuHead:
         wanted = ((len(head.au_names),), head.encoder_info.get("embedding_dim", head.readout.n_inputs))
         if (threshold.shape, head.readout.n_inputs) != wanted or len(head.readout.bias) != len(threshold):
             raise ValueError(f"weights of {head.readout.weight.shape} for {len(head.au_names)} AUs")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"Expected weights and header of an AU head, but got {error!r} for {path}. Run 'tclr fit-au' again."
         ) from error

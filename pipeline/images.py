@@ -5,6 +5,7 @@ Images are (H, W, 3) uint8 RGB. Turned and mirrored as the container or the EXIF
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
+from tclr.pipeline.image_header import check_size, read_header
+from tclr.pipeline.native_output import caught_stderr
+from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 REDUCTIONS = {
     1: cv2.IMREAD_COLOR_RGB,
@@ -38,7 +44,7 @@ Orientation = tuple[int, int, int, int]
 UPRIGHT: Orientation = (1, 0, 0, 1)
 
 
-def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
+def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LIMITS) -> tuple[np.ndarray | None, int]:
     """Decode an image file.
 
     Parameters
@@ -47,6 +53,8 @@ def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
         The file.
     reduction : int
         1, 2, 4 or 8: a JPEG is decoded at that fraction of its width and height, rounded up.
+    limits : LimitsConfig
+        Largest picture, in full size.
 
     Returns
     -------
@@ -54,16 +62,29 @@ def read_image(path: Path, reduction: int = 1) -> tuple[np.ndarray | None, int]:
         (H, W, 3) uint8 RGB; ``None`` if it cannot be decoded.
     reduction : int
         The one that was applied: 1 for all but JPEG.
+
+    Raises
+    ------
+    InputError
+        If it is larger than the limit by its header; nothing of it is decoded then.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Expected 'reduction' to be one of {sorted(REDUCTIONS)}, but got {reduction}.")
     try:
-        data = np.fromfile(path, np.uint8)
+        data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)  # a pipe would keep us waiting
     except OSError:
         return None, 1
+    size = read_header(data)
+    if size is None:
+        return None, 1
+    check_size(*size, limits, path)
     if data[:2].tobytes() != JPEG_MAGIC:
         reduction = 1
-    return (cv2.imdecode(data, REDUCTIONS[reduction]) if data.size else None), reduction
+    with caught_stderr() as complaints:
+        image = cv2.imdecode(data, REDUCTIONS[reduction])
+    for complaint in complaints:
+        logger.info("%s: %s", path, complaint)
+    return image, reduction
 
 
 def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tclr.pipeline.files import read_json
 from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.errors import StoreError
 from tclr.schemas.store import Status
 
 
@@ -45,18 +48,18 @@ def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
 def _run_state(root: Path) -> str:
     """Return how the last run ended; ``unknown`` without a record, or with one that cannot be read."""
     try:
-        return str(json.loads((root / "run.json").read_text())["state"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(root / "run.json")["state"])
+    except (StoreError, KeyError):
         return "unknown"
 
 
-def summarise_store(root: Path) -> dict[str, Any]:
-    """Count what a store holds.
+def summarise_store(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
+    """Count what a store holds; ``progress`` is called with clips done and clips in all.
 
     Returns
     -------
     dict
-        ``dataset``, ``n_subjects``, ``n_clips``, ``n_frames``, ``share_face`` (0..1), ``crop_size_px``,
+        ``dataset``, ``n_subjects``, ``n_clips``, ``n_frames``, ``share_face`` (0..1), ``crop_size_px``, ``has_crops``,
         ``size_bytes``, ``detect``, ``align`` (settings), ``run_state``, and ``clips``: one dict a clip.
 
     Raises
@@ -65,7 +68,10 @@ def summarise_store(root: Path) -> dict[str, Any]:
         If it is no store or a file is damaged.
     """
     with Store(root) as store:
-        rows = [_clip_row(store, info) for info in store.clips]
+        rows = []
+        for info in store.clips:
+            rows.append(_clip_row(store, info))
+            progress(len(rows), len(store.clips))
         n_frames = sum(row["n_frames"] for row in rows)
         first = store.clips[0].root if store.clips else {}
         return {
@@ -76,6 +82,7 @@ def summarise_store(root: Path) -> dict[str, Any]:
             "n_frames": n_frames,
             "share_face": sum(row["share_face"] * row["n_frames"] for row in rows) / max(n_frames, 1),
             "crop_size_px": store.crop_size(),
+            "has_crops": store.has_frames,
             "size_bytes": sum(path.stat().st_size for path in store.paths.values()),
             "detect": json.loads(first["detect_config"]) if first else {},
             "align": json.loads(first["align_config"]) if first else {},

@@ -13,6 +13,7 @@ from tclr.pipeline.parquet import write_table
 from tclr.pipeline.plan import scan_store
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo
+from tclr.pipeline.text import printable
 from tclr.schemas.manifest import MANIFEST_SCHEMA
 from tclr.schemas.store import COUNT_ATTRS, QUALITY_ATTRS
 
@@ -25,7 +26,8 @@ def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
         "subject": info.subject,
         "clip": info.clip,
         "state": "done",
-        "reason": reasons.get(f"{info.subject}/{info.attrs['source_clip']}") or info.attrs["warning"] or None,
+        "reason": printable(reasons.get(f"{info.subject}/{info.attrs['source_clip']}") or info.attrs["warning"])
+        or None,
         "n_frames": info.n_frames,
         "share_ok": info.attrs["n_ok"] / max(info.n_frames, 1),
         **{name: info.attrs[name] for name in names},
@@ -54,8 +56,8 @@ def write_manifest(store: Path, clips: Iterable[Clip], reasons: Mapping[str, str
     stored = {f"{info.subject}/{info.attrs['source_clip']}" for info in infos}
     rows = [_row(info, reasons) for info in infos]
     rows += [
-        {"dataset": c.dataset, "subject": c.subject, "clip": c.clip, "state": "failed", "reason": reasons[c.name]}
-        | {"source": c.source}
+        {"dataset": c.dataset, "subject": c.subject, "clip": c.clip, "state": "failed"}
+        | {"source": c.source, "reason": printable(reasons[c.name])}
         for c in clips
         if c.name in reasons and c.name not in stored
     ]

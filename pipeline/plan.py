@@ -15,7 +15,7 @@ from tclr.pipeline.extract import Rows
 from tclr.pipeline.files import remove_quietly
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import WHOLE_FILE, ClipInfo, find_changes, scan_clips
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
 from tclr.schemas.errors import InputError, NewerFormatError, OutputError, StoreError
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ class PreprocessConfig:
     detect: DetectConfig = field(default_factory=DetectConfig)
     align: AlignConfig = field(default_factory=AlignConfig)
     allow_truncated: bool = False
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
 
 @dataclass
@@ -36,8 +37,8 @@ class SubjectPlan:
 
     Attributes
     ----------
-    subject, dataset : str
-        Names.
+    subject, dataset, pseudonym_key : str
+        Names, and what tells the key of the pseudonyms apart.
     path : Path
         The subject's file.
     sources : dict
@@ -64,6 +65,7 @@ class SubjectPlan:
 
     subject: str
     dataset: str
+    pseudonym_key: str
     path: Path
     sources: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     todo: list[Clip] = field(default_factory=list)
@@ -212,7 +214,9 @@ def plan_subject(
     path = subject_path(store, subject)
     damaged = _find_damaged(path, infos, suspected)
     stored = _by_source(infos)
-    plan = SubjectPlan(subject, clips[0].dataset, path, clips={clip.clip: clip for clip in clips})
+    plan = SubjectPlan(
+        subject, clips[0].dataset, clips[0].pseudonym_key, path, clips={clip.clip: clip for clip in clips}
+    )
     plan.origins = {info.clip: name for name, its in stored.items() for info in its}
     plan.rewrite = WHOLE_FILE in damaged and bool(infos)
     plan.damaged = {plan.origins[name] for name in damaged - {WHOLE_FILE}}

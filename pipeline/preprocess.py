@@ -7,6 +7,7 @@ workers do is in ``pipeline.tasks``, who does what when in ``pipeline.graph``.
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from tclr.pipeline.lock import lock_folder
 from tclr.pipeline.manifest import write_manifest
 from tclr.pipeline.outcome import Failure
 from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, scan_file, scan_store, subject_path
-from tclr.pipeline.sources import Clip, find_clips
+from tclr.pipeline.sources import Clip, find_clips, pseudonymise
+from tclr.pipeline.sources.pseudonyms import check_key, open_key
 from tclr.pipeline.store import WHOLE_FILE, ClipInfo, DamageRecord, find_changes, known_clips
+from tclr.schemas.store import PSEUDONYM_KEY
 
 __all__ = ["PreprocessConfig", "PreprocessResult", "Progress", "preprocess"]
 
@@ -40,13 +43,20 @@ class PreprocessResult:
     n_frames: int
     failures: tuple[Failure, ...]
     warnings: tuple[Failure, ...]
+    new_key: bool = False
 
 
-def _run_record(source: Path, dataset: str, config: PreprocessConfig, state: str) -> dict[str, Any]:
+WITHHELD = "withheld, as it may tell names: run 'tclr preprocess' again to see it"
+"""What the manifest of a store of pseudonyms has for the reason of a failure."""
+
+
+def _run_record(source: Path, clip: Clip, config: PreprocessConfig, state: str) -> dict[str, Any]:
+    """Return what ``run.json`` holds; without the source where ``clip``, any of them, has a pseudonym."""
     return {
         "state": state,
-        "source": str(source),
-        "dataset": dataset,
+        "source": None if clip.pseudonyms else str(source),
+        PSEUDONYM_KEY: clip.pseudonym_key,
+        "dataset": clip.dataset,
         "tclr_version": version("tclr-face"),
         "detect": json.loads(config.detect.to_json()),
         "align": json.loads(config.align.to_json()),
@@ -60,9 +70,11 @@ def preprocess(
     config: PreprocessConfig,
     *,
     dataset: str = "auto",
+    key_file: Path | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
     notify: Callable[[Progress], None] = lambda progress: None,
+    tell: Callable[[str], None] = lambda stage: None,
 ) -> PreprocessResult:
     """Run preprocessing on a source folder.
 
@@ -74,31 +86,45 @@ def preprocess(
         Settings.
     dataset : str
         Layout of the source; ``auto`` recognises it.
+    key_file : Path, optional
+        Replace the names of subjects, clips and files by pseudonyms of this key, which is made if it is not there.
     workers, scheduler
         See ``connect``.
     notify : callable
         Called with a ``Progress`` whenever something has moved.
+    tell : callable
+        Called with the name of each stage in which nothing is counted.
 
     Raises
     ------
     InputError
-        If the source has no clip.
+        If the source has no clip, or the key cannot be used.
     OutputError
-        If the store cannot be written, is held by another run, or holds other subjects made with other settings.
+        If the store cannot be written, is held by another run, or holds other subjects made with other settings, or
+        names of another kind.
+    SettingError
+        If the key lies in the source or the store.
     ClusterError
         If no scheduler answers, or it is lost.
     """
-    source, store = source.resolve(), store.resolve()
+    source, store = (Path(os.path.realpath(path)) for path in (source, store))  # Path.resolve fails on loops of links
+    tell("Looking for clips")
     clips = find_clips(source, dataset)
+    tell("Looking for the detector's models")
     check_models(config.detect)
+    pseudonyms, new_key = (None, False) if key_file is None else open_key(key_file, source, store)
+    if pseudonyms is not None:
+        clips = pseudonymise(clips, pseudonyms)
     subjects: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         subjects[clip.subject].append(clip)
+    tell("Looking at what is done")
     with lock_folder(store) as run:
         known = known_clips(store)
         stored, unread = scan_store(store)
+        check_key(store, _known_keys(store, stored), pseudonyms)
         check_others(store, subjects, stored, config)
-        write_json(store / "run.json", _run_record(source, clips[0].dataset, config, "running"))
+        write_json(store / "run.json", _run_record(source, clips[0], config, "running"))
         remove_abandoned(store)
         suspected = {subject: list(reasons) for subject, reasons in unread.items()}
         for subject, names in DamageRecord(store).read().items():
@@ -112,16 +138,18 @@ def preprocess(
         n_todo = sum(len(plan.todo) for plan in plans)
         progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
         if any(plan.todo or plan.has_new for plan in plans):
+            tell("Starting workers")
             with connect(workers, scheduler) as client:
                 GraphRun(client, store, run, config, progress, notify).walk(plans)
+        tell("Writing the manifest")
         damage = _tidy(store, suspected)
         reasons = {failure.name: failure.reason for failure in progress.failures}
-        infos = write_manifest(store, clips, reasons)
+        infos = write_manifest(store, clips, dict.fromkeys(reasons, WITHHELD) if pseudonyms else reasons)
         broken = {subject: names for subject, names in known.items() if subject in unread or subject not in stored}
         progress.failures += [Failure(name, reason) for name, reason in damage.items() if name not in reasons]
         progress.failures += _lost(broken, infos, reasons)
         state = "failed" if progress.failures else "done"
-        write_json(store / "run.json", _run_record(source, clips[0].dataset, config, state))
+        write_json(store / "run.json", _run_record(source, clips[0], config, state))
     warnings = tuple(Failure(info.name, info.attrs["warning"]) for info in infos if info.attrs["warning"])
     return PreprocessResult(
         store,
@@ -132,7 +160,17 @@ def preprocess(
         progress.n_frames,
         tuple(progress.failures),
         warnings,
+        new_key,
     )
+
+
+def _known_keys(store: Path, stored: Mapping[str, Iterable[ClipInfo]]) -> set[str]:
+    """Return what tells the keys of a store's pseudonyms apart, of its files and its last run; empty for names."""
+    keys = {str(info.root.get(PSEUDONYM_KEY, "")) for infos in stored.values() for info in infos}
+    try:
+        return keys | {str(json.loads((store / "run.json").read_text()).get(PSEUDONYM_KEY, ""))}
+    except (OSError, ValueError, AttributeError):
+        return keys
 
 
 def _lost(known: Mapping[str, Collection[str]], infos: Iterable[ClipInfo], told: Collection[str]) -> list[Failure]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tclr.pipeline.sources import Pseudonyms
 from tclr.schemas.errors import InputError, SettingError
 from tclr.schemas.protocols import AUS_OF_DATASET, CROSS, EMOTIONET, EMOTIONET_AU_NAMES, FOLD_PROTOCOLS, FoldProtocol
 
@@ -17,6 +18,7 @@ class StoreFacts:
     """What a protocol must know of a store.
 
     ``au_names`` have labels; ``subjects`` and ``shards`` (``subject/clip``) have labelled frames with a face.
+    ``pseudonym_key`` is ``Pseudonyms.check`` of their names, empty where these are no pseudonyms.
     """
 
     where: str
@@ -24,6 +26,7 @@ class StoreFacts:
     au_names: frozenset[str]
     subjects: frozenset[str]
     shards: frozenset[str]
+    pseudonym_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,23 @@ def _fold_splits(tested: Mapping[str, Iterable[str]], present: frozenset[str]) -
     return tuple(Split(name, everyone - frozenset(units), frozenset(units) & present) for name, units in tested.items())
 
 
-def _plan_folds(protocol: FoldProtocol, store: StoreFacts) -> Plan:
+def _as_named(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonyms | None) -> FoldProtocol:
+    """Return the protocol with people and clips under the names that the store has for them."""
+    if not store.pseudonym_key:
+        return protocol
+    if pseudonyms is None or pseudonyms.check != store.pseudonym_key:
+        got = "no key" if pseudonyms is None else "another key"
+        raise InputError(
+            f"Expected the key of {store.where}, whose names are pseudonyms, as {protocol.name} lists people by name, "
+            f"but got {got}. Give it with --pseudonyms KEYFILE, or a folds.csv of pseudonyms as the protocol."
+        )
+    tested = tuple(tuple(map(pseudonyms.subject, fold)) for fold in protocol.tested)
+    return replace(protocol, tested=tested, clip=pseudonyms.clip(protocol.clip) if protocol.clip else "")
+
+
+def _plan_folds(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonyms | None) -> Plan:
     _require_dataset(store, protocol.dataset, protocol.name)
+    protocol = _as_named(protocol, store, pseudonyms)
     notes: list[str] = []
     au_names = _labelled(protocol.au_names, store, notes)
     missing = protocol.subjects - store.subjects
@@ -182,6 +200,8 @@ def _plan_emotionet(store: StoreFacts, n_folds: int) -> Plan:
     notes = [
         "shards of folders, not people, are kept apart: the same face may be on both sides; not the challenge's split"
     ]
+    if store.pseudonym_key:
+        notes.append("folds follow from pseudonyms: with another key, or with names, they are others")
     au_names = _labelled(EMOTIONET_AU_NAMES, store, notes)
     return Plan(EMOTIONET, au_names, _fold_splits(tested, store.shards), "shard", "", tuple(notes), {})
 
@@ -215,7 +235,9 @@ def _plan_cross(text: str, stores: Sequence[StoreFacts]) -> Plan:
     return Plan(f"{CROSS}{label}", au_names, (Split(label, *sides),), "subject", "", (), {})
 
 
-def plan_evaluation(protocol: str, stores: Sequence[StoreFacts], *, n_folds: int = 3) -> Plan:
+def plan_evaluation(
+    protocol: str, stores: Sequence[StoreFacts], *, n_folds: int = 3, pseudonyms: Pseudonyms | None = None
+) -> Plan:
     """Find out who trains and who is tested.
 
     Parameters
@@ -227,20 +249,22 @@ def plan_evaluation(protocol: str, stores: Sequence[StoreFacts], *, n_folds: int
         Two for ``cross:``, in the order of its name; else one.
     n_folds : int
         Folds of ``emotionet``.
+    pseudonyms : Pseudonyms, optional
+        Those of the store, for a protocol that lists people by name.
 
     Raises
     ------
     SettingError
         If there is no such protocol, or the table of folds is wrong.
     InputError
-        If the stores do not fit, a subject would be on both sides, or a fold is empty.
+        If the stores or the pseudonyms do not fit, a subject would be on both sides, or a fold is empty.
     """
     if protocol.startswith(CROSS):
         return _plan_cross(protocol, stores)
     if len(stores) != 1:
         raise InputError(f"Expected one store for protocol {protocol!r}, but got {len(stores)}. Two are for cross:.")
     if protocol in FOLD_PROTOCOLS:
-        return _plan_folds(FOLD_PROTOCOLS[protocol], stores[0])
+        return _plan_folds(FOLD_PROTOCOLS[protocol], stores[0], pseudonyms)
     if protocol == EMOTIONET:
         return _plan_emotionet(stores[0], n_folds)
     if Path(protocol).suffix.lower() == ".csv":

@@ -116,7 +116,7 @@ class _Sampler:
 
 
 def _sample_video(media: ClipMedia, n: int) -> Iterator[Frame]:
-    with suppress(InputError), open_video(media.clip.path) as container:
+    with suppress(InputError), open_video(media.clip.path, media.limits) as container:
         sampler = _Sampler(media, container)
         last = sampler.first()
         if last is None:

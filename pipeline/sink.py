@@ -15,6 +15,7 @@ from tclr.pipeline.crops import CropCutter, CroppedFrame
 from tclr.pipeline.gaps import GapFiller
 from tclr.pipeline.sources import Labels
 from tclr.pipeline.store import ClipLayout, ClipWriter
+from tclr.pipeline.text import encodable
 from tclr.pipeline.tracking import TrackedFrame, without_face
 from tclr.pipeline.video import Frame
 from tclr.schemas.config import AlignConfig
@@ -31,7 +32,7 @@ def _to_row(cropped: CroppedFrame) -> dict[str, Any]:
     row: dict[str, Any] = {
         "timestamp": frame.timestamp_s,
         "source_frame": frame.index,
-        "source_name": frame.name,
+        "source_name": encodable(frame.name),
         "status": tracked.status,
         "track": tracked.track,
     }
@@ -48,8 +49,9 @@ def _array_dtype(name: str) -> str:
 
 def _empty_block(layout: ClipLayout, n_rows: int) -> dict[str, np.ndarray]:
     """Return arrays for ``n_rows`` frames without a face."""
-    shapes = {**layout.shapes(), "frames": (layout.align.size, layout.align.size, 3)}
-    shapes.pop("frames_jpeg", None)
+    shapes = layout.shapes()
+    if shapes.pop("frames_jpeg", None) is not None:
+        shapes["frames"] = (layout.align.size, layout.align.size, 3)
     return {
         name: np.full((n_rows, *shape), CLIP_FIELDS[name].missing or 0, _array_dtype(name))
         for name, shape in shapes.items()

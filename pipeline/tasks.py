@@ -83,7 +83,7 @@ def extract_task(task: ClipTask) -> Outcome:
     clip, config = task.clip, task.config
     part = part_path(task.store, clip, task.rows)
     try:
-        if task.rows is None and not task.whole and (segments := plan_segments(clip, config.detect)):
+        if task.rows is None and not task.whole and (segments := plan_segments(clip, config.detect, config.limits)):
             return Outcome(segments=tuple(segments))
         if task.rows is None or not is_done(read_infos(part), clip, config, task.rows):
             detected = task.detected
@@ -98,6 +98,7 @@ def extract_task(task: ClipTask) -> Outcome:
                 detected=detected,
                 rows=task.rows,
                 allow_truncated=config.allow_truncated,
+                limits=config.limits,
                 report=make_reporter(task.key),
             )
         infos = read_infos(part)

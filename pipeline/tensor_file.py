@@ -34,6 +34,9 @@ def read_tensors(path: Path, expected: str) -> tuple[dict[str, Tensor], dict[str
     ModelError
         If it is missing or damaged.
     """
+    if not path.is_file():  # a named pipe would keep us waiting
+        what = "no regular file" if path.exists() else "nothing"
+        raise ModelError(f"Expected {expected} (.safetensors), but found {what} at {path}. Check the path.")
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

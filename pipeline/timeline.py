@@ -91,10 +91,10 @@ def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
         return None
     if not is_video_clip(media.clip):
         return _timeline(media, fps, list(list_image_files(media)))
-    with open_video(media.clip.path) as container:
+    with open_video(media.clip.path, media.limits) as container:
         if not _can_be_cut(container):
             return None
-        found = _scan(container)
+        found = _scan(container, media.limits.max_frames)
         if found is None:
             return None
         pts, key_pts = found
@@ -129,8 +129,8 @@ def _can_be_cut(container: av.container.InputContainer) -> bool:
     )
 
 
-def _scan(container: av.container.InputContainer) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the timestamps of the frames and of the keyframes of a video, rising; ``None`` if they are doubtful."""
+def _scan(container: av.container.InputContainer, max_frames: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the timestamps of the frames and of the keyframes of a video, rising; ``None`` if doubtful or too many."""
     stream = container.streams.video[0]
     is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     pts, keys = [], []
@@ -144,6 +144,8 @@ def _scan(container: av.container.InputContainer) -> tuple[np.ndarray, np.ndarra
                 keys.append(packet.pts)  # an edit list may hide it and show what depends on it
             if not packet.is_discard:
                 pts.append(packet.pts)
+            if len(pts) > max_frames:
+                return None
     except av.error.FFmpegError:
         return None
     rising = np.unique(np.array(pts, np.int64))
@@ -199,7 +201,7 @@ def _read_video_rows(media: ClipMedia, timeline: Timeline, rows: range) -> Itera
     end = int(timeline.index[rows.stop]) if rows.stop < len(timeline) else max(wanted) + 1
     keys = timeline.key_pts[timeline.key_pts <= timeline.pts[first]].tolist()
     position = int(np.searchsorted(timeline.pts, keys[-1]))
-    with open_video(media.clip.path) as container:
+    with open_video(media.clip.path, media.limits) as container:
         convert = FrameConverter(container.streams.video[0], media.clip.path).convert
         stands_alone = len(timeline.key_pts) >= len(timeline.pts)
         for frame in _decode_at(media, container, keys, timeline.pts[position:end], stands_alone):

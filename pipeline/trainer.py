@@ -126,7 +126,7 @@ class Trainer:
     Raises
     ------
     StoreError, InputError
-        If the store has crops of several sizes, or no clip long enough for a tuple.
+        If the store has no crops or of several sizes, or no clip long enough for a tuple.
     ModelError
         If ``init`` cannot be read or does not fit.
     SettingError
@@ -140,6 +140,7 @@ class Trainer:
         self.processes = processes or Processes(default_device())
         self.device = self.processes.device
         with Store(store) as opened:
+            opened.require_frames(opened.clips)
             wanted = leave_out(opened.subjects, config.leave_out, store)
             usable = sorted({info.subject for info in index_clips(opened, wanted, config)})
             self.train_subjects, self.val_subjects = split_subjects(usable, config.val_share, config.seed)

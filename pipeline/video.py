@@ -19,12 +19,21 @@ import av
 import numpy as np
 
 from tclr.pipeline.deinterlace import Decoded, deinterlace
+from tclr.pipeline.image_header import check_size
 from tclr.pipeline.images import FrameConverter, read_image
 from tclr.pipeline.sources.clip import Clip, is_video, numbered_images
+from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError, TruncatedError
 
 MICROSECONDS = 1_000_000
 """A second, as containers count their duration."""
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2 matroska,webm avi mpegts mpeg mpegvideo asf flv live_flv ogg mxf m4v h264 hevc obu av1 "
+    "ivf vc1 dv mjpeg nut wtv rm gif"
+)
+"""Formats of FFmpeg that hold a video themselves; playlists and scripts (hls, concat, ...) would read other files."""
+OPEN = {"format_whitelist": FORMATS.replace(" ", ","), "protocol_whitelist": "file"}
+"""Options to open a container with."""
 TRUNCATION_SLACK_FRAMES = 2
 """Frames that a container may promise beyond what decodes: counts of some writers are off by one or two."""
 
@@ -57,7 +66,7 @@ class Frame(Moment):
     image : ndarray or None
         (H, W, 3) uint8 RGB; ``None`` if the frame cannot be decoded.
     name : str
-        File name of a still.
+        File name of a still, as the store records it.
     reduction : int
         ``image`` is 1 / reduction of the source in width and height, rounded up.
     """
@@ -79,6 +88,8 @@ class ImageFile(Moment):
     """A frame that is an image file, not yet opened."""
 
     path: Path
+    name: str
+    limits: LimitsConfig = DEFAULT_LIMITS
 
 
 Moments = TypeVar("Moments", bound=Moment)
@@ -103,6 +114,8 @@ class ClipMedia:
         Frames a second of an image sequence.
     duration_s : float
         Length of a video by its header; 0 where it does not say, and for images.
+    limits : LimitsConfig
+        Largest picture and longest clip.
     """
 
     clip: Clip
@@ -112,6 +125,7 @@ class ClipMedia:
     n_expected: int
     image_fps: float
     duration_s: float = 0.0
+    limits: LimitsConfig = DEFAULT_LIMITS
 
     @property
     def step_s(self) -> float:
@@ -125,23 +139,38 @@ def _not_a_video(path: Path, reason: object) -> InputError:
     )
 
 
+def _too_long(path: Path, limits: LimitsConfig, n_frames: int) -> InputError:
+    return InputError(
+        f"Expected clips of at most {limits.max_frames} frames, but {path} has {n_frames} or more. "
+        "Cut it, take it out of the source folder, or raise --max-frames."
+    )
+
+
 @contextmanager
-def open_video(path: Path) -> Iterator[av.container.InputContainer]:
+def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av.container.InputContainer]:
     """Open a video, its first video stream ready to be decoded by all cores.
+
+    Its content alone is read: formats that name other files or addresses to play are taken for no video. The decoder
+    refuses frames larger than the limit.
 
     Raises
     ------
     InputError
-        If it is no video.
+        If it is no video, or larger than the limit.
     """
+    if not path.is_file():  # a named pipe would keep us waiting
+        raise _not_a_video(path, "it is no regular file" if path.exists() else "there is no such file")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path.absolute()), container_options=OPEN)
     except (av.error.FFmpegError, OSError) as error:
         raise _not_a_video(path, error.strerror or error) from error
     with container:
         if not container.streams.video:
             raise _not_a_video(path, "it has no video stream")
-        container.streams.video[0].thread_type = "AUTO"
+        stream = container.streams.video[0]
+        check_size(stream.width, stream.height, limits, path)
+        stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+        stream.thread_type = "AUTO"
         yield container
 
 
@@ -157,7 +186,7 @@ def is_video_clip(clip: Clip) -> bool:
     return not clip.stills and is_video(clip.path) and not clip.path.is_dir()
 
 
-def probe(clip: Clip, image_fps: float) -> ClipMedia:
+def probe(clip: Clip, image_fps: float, limits: LimitsConfig = DEFAULT_LIMITS) -> ClipMedia:
     """Return what is known of a clip without decoding more than its first image.
 
     Parameters
@@ -166,30 +195,37 @@ def probe(clip: Clip, image_fps: float) -> ClipMedia:
         A video, an image sequence, or stills.
     image_fps : float
         Frames a second of image sequences of a dataset that does not fix it.
+    limits : LimitsConfig
+        Largest picture and longest clip.
 
     Raises
     ------
     InputError
-        If it is no video or image, the folder has no numbered image, or its frames cannot be shown upright.
+        If it is no video or image, the folder has no numbered image, its frames cannot be shown upright, or it goes
+        beyond a limit by its header.
     """
     path = clip.path
     if not is_video_clip(clip):
         images = list_images(clip)
         if not images:
             raise InputError(f"Expected numbered images (0001.jpg), but found none in {path}.")
-        first = next((image for _, file in images if (image := read_image(file)[0]) is not None), None)
+        if len(images) > limits.max_frames:
+            raise _too_long(path, limits, len(images))
+        first = next((image for _, file in images if (image := read_image(file, 1, limits)[0]) is not None), None)
         if first is None:
             raise InputError(f"Expected an image, but none can be decoded in {path}. Check the files.")
         height, width = first.shape[:2]
         rate = clip.image_fps or image_fps
-        return ClipMedia(clip, rate, width, height, len(images), rate)
-    with open_video(path) as container:
+        return ClipMedia(clip, rate, width, height, len(images), rate, limits=limits)
+    with open_video(path, limits) as container:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or stream.base_rate or 0)
         n_expected = count_frames(container)
+        if n_expected > limits.max_frames:
+            raise _too_long(path, limits, n_expected)
         shown = next((frame for _, frame in decode(container) if frame is not None), None)
         size = (stream.width, stream.height) if shown is None else FrameConverter(stream, path).size(shown)
-        return ClipMedia(clip, rate, *size, n_expected, image_fps, read_duration_s(container))
+        return ClipMedia(clip, rate, *size, n_expected, image_fps, read_duration_s(container), limits)
 
 
 def read_duration_s(container: av.container.InputContainer) -> float:
@@ -344,6 +380,8 @@ def _decode_all(media: ClipMedia, container: av.container.InputContainer) -> Ite
     stream = container.streams.video[0]
     start_s, last_s, n_frames = 0.0, None, 0
     for n_frames, (pts, frame) in enumerate(deinterlace(decode(container)), start=1):
+        if n_frames > media.limits.max_frames:
+            raise _too_long(media.clip.path, media.limits, n_frames)
         time_s = None if pts is None else to_seconds(pts, stream)
         if last_s is None:
             start_s = time_s or 0.0
@@ -355,7 +393,7 @@ def _decode_all(media: ClipMedia, container: av.container.InputContainer) -> Ite
 
 
 def _read_video(media: ClipMedia, fps: float) -> Iterator[Frame]:
-    with open_video(media.clip.path) as container:
+    with open_video(media.clip.path, media.limits) as container:
         convert = FrameConverter(container.streams.video[0], media.clip.path).convert
         for row in select(_decode_all(media, container), media.clip, fps):
             yield Frame(row.index, row.timestamp_s, None if row.picture is None else convert(row.picture))
@@ -366,14 +404,14 @@ def list_image_files(media: ClipMedia) -> Iterator[ImageFile]:
     images = list_images(media.clip)
     for number, path in images:
         timestamp_s = 0.0 if media.clip.stills else (number - images[0][0]) / media.image_fps
-        yield ImageFile(number, timestamp_s, path)
+        yield ImageFile(number, timestamp_s, path, media.clip.still_name(path), media.limits)
 
 
 def load_images(files: Iterable[ImageFile], reduction: int) -> Iterator[Frame]:
     """Read image files, one at a time."""
     for file in files:
-        image, applied = read_image(file.path, reduction)
-        yield Frame(file.index, file.timestamp_s, image, file.path.name, applied)
+        image, applied = read_image(file.path, reduction, file.limits)
+        yield Frame(file.index, file.timestamp_s, image, file.name, applied)
 
 
 def trim(frames: Iterator[Moments], start_s: float, end_s: float) -> Iterator[Moments]:

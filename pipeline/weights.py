@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ FORMAT = "tclr-encoder"
 FORMAT_VERSION = 1
 ENCODER_INSIDE, INSIDE_PREFIX = "encoder_info", "encoder."
 """A file of another format may hold an encoder, too: its info under this key, its tensors with this prefix."""
+MAX_EMBEDDING_DIM = 2**16
+"""Chosen by us: far beyond any use, and no memory is filled by it."""
 ALIKE = 0.5
 """Share of tensors, of either side's, above which a file is taken for an architecture; chosen by us.
 
@@ -93,6 +96,21 @@ def info_to_json(info: EncoderInfo) -> str:
     return json.dumps(asdict(info))
 
 
+def _check_info(info: EncoderInfo) -> None:
+    """Refuse values of another type or out of any use: networks are built, and pictures resized, by them."""
+    for field in fields(EncoderInfo):
+        value, default = getattr(info, field.name), field.default
+        kind = (int, float) if isinstance(default, float) else type(default)
+        if not isinstance(value, kind):
+            raise TypeError(f"{type(value).__name__} as {field.name!r}")
+    numbers = [*info.mean, *info.std]
+    if len(info.mean) != 3 or len(info.std) != 3 or not all(isinstance(value, int | float) for value in numbers):
+        raise ValueError("mean or std that are not three numbers")
+    sizes = 0 < info.embedding_dim <= MAX_EMBEDDING_DIM and 0 < info.image_size <= 4096
+    if not (sizes and 0.1 <= info.crop_ratio <= 1):
+        raise ValueError("embedding_dim, image_size or crop_ratio out of range")
+
+
 def parse_info(text: str, where: str) -> EncoderInfo:
     """Read the info that ``save_encoder`` wrote as JSON; fields that a newer tclr added are left out.
 
@@ -108,7 +126,8 @@ def parse_info(text: str, where: str) -> EncoderInfo:
             "subjects": tuple(values.get("subjects", ()))
         }
         info = EncoderInfo(**{**values, **lists})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        _check_info(info)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"Expected the info of an encoder, but cannot read it in {where}: {error!r}. "
             "The file is damaged: write it again with 'tclr pretrain'."
@@ -133,8 +152,31 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None
     return weights, parse_info(metadata.get("info", ""), str(path))
 
 
+def check_unpacked(path: Path) -> None:
+    """Refuse a checkpoint whose entries are packed: torch never packs them, and a few kB can become gigabytes.
+
+    Raises
+    ------
+    ModelError
+        If one is.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ModelError(f"Expected a checkpoint of torch, but cannot read {path}: {error}.") from error
+    if packed:
+        raise ModelError(
+            f"Expected a checkpoint as torch.save writes it, but {packed[0]!r} in {path} is compressed. "
+            "Load it where you trust it, and save it again."
+        )
+
+
 def _read_pickle(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
     """Read a checkpoint of torch, weights only: code in it is never run."""
+    check_unpacked(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler fails in many ways on a damaged or foreign file
@@ -277,6 +319,8 @@ def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) 
             if name.endswith("num_batches_tracked"):
                 continue
             raise ModelError(f"Expected tensor {name!r}, but it is missing in {where}. Is it a {model.arch} encoder?")
+        if weights[name].layout != torch.strided or weights[name].is_complex():
+            raise ModelError(f"Expected {name!r} as plain numbers, but got {weights[name].type()} in {where}.")
         if weights[name].shape != value.shape:
             raise ModelError(
                 f"Expected {name!r} of size {tuple(value.shape)}, but got {tuple(weights[name].shape)} in {where}. "

@@ -2,7 +2,7 @@
 
 The defaults stand here and nowhere else: the command line builds its options from these classes
 (``cli/options.py``), and a TOML file given with ``--config`` has one table a class (``[detect]``, ``[align]``,
-``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[evaluate]``, ``[overlay]``).
+``[limits]``, ``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[evaluate]``, ``[overlay]``).
 """
 
 from __future__ import annotations
@@ -11,11 +11,24 @@ import hashlib
 import json
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from tclr.schemas.errors import SettingError
 
 S = TypeVar("S", bound="Settings")
+
+MAX_CLIP_FRAMES = 2**24
+"""Longer clips are refused, wherever they come from; chosen by us: more than a week at 25 frames/s."""
 
 
 class Settings(BaseModel):
@@ -61,6 +74,25 @@ class DetectConfig(Settings):
     )
 
 
+class LimitsConfig(Settings):
+    """What is refused before it is decoded. No part of what is stored: another limit does nothing again."""
+
+    max_megapixels: float = Field(
+        160.0, gt=0, le=1073, description="Largest picture in millions of pixels; a clip with a larger one fails."
+    )
+    max_frames: int = Field(
+        10_000_000, ge=1, le=MAX_CLIP_FRAMES, description="Longest clip in frames; a longer one fails."
+    )
+
+    @property
+    def max_pixels(self) -> int:
+        """Pixels of the largest picture."""
+        return round(self.max_megapixels * 1e6)
+
+
+DEFAULT_LIMITS = LimitsConfig()
+
+
 class AlignConfig(Settings):
     """How crops are cut and stored. Landmarks do not depend on it, unless large JPEG images are to be reduced less."""
 
@@ -74,6 +106,12 @@ class AlignConfig(Settings):
     )
     codec: Literal["zstd", "lz4", "gzip", "none", "jpeg"] = Field("zstd", description="How crops are compressed.")
     jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of the jpeg codec.")
+    frames: bool = Field(True, description="Store the crops, or only landmarks and what follows from them: no picture.")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``frames`` out where it is true, so that stores from before it keep their ``digest``."""
+        return {name: value for name, value in handler(self).items() if name != "frames" or not value}
 
 
 PAPER = {

@@ -17,12 +17,13 @@ Each file carries, under the metadata key ``tclr``, the format and its version, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
+from tclr.schemas.errors import NewerFormatError, StoreError
 
 FORMAT = "tclr-features"
 FORMAT_VERSION = 1
@@ -45,6 +46,63 @@ def blendshape_columns() -> list[str]:
 
 def _field(name: str, kind: pa.DataType, units: str, description: str) -> pa.Field:
     return pa.field(name, kind, metadata={"units": units, "description": description})
+
+
+TEXT_COLUMNS = frozenset({"dataset", "subject", "clip", "status", "file"})
+
+
+def check_columns(schema: pa.Schema, where: str) -> None:
+    """Check that texts are texts, the embedding a list of numbers, and all other columns numbers.
+
+    Raises
+    ------
+    StoreError
+        At the first column of another type, or if one of ``KEYS`` is missing.
+    """
+    for name in KEYS:
+        if schema.get_field_index(name) < 0:
+            raise StoreError(f"Expected a column {name!r} once, but got none or several in {where}. Run 'tclr embed'.")
+    types = pa.types
+    for field in schema:
+        kind = field.type
+        if types.is_dictionary(kind) or (field.name == EMBEDDING and types.is_nested(kind) and kind.num_fields == 1):
+            kind = kind.value_type
+        is_text = types.is_string(kind) or types.is_large_string(kind)
+        is_number = types.is_integer(kind) or types.is_floating(kind)
+        if not (is_text if field.name in TEXT_COLUMNS else is_number):
+            wanted = "text" if field.name in TEXT_COLUMNS else "numbers"
+            raise StoreError(
+                f"Expected column {field.name!r} to hold {wanted}, but got {field.type} in {where}. Run 'tclr embed'."
+            )
+
+
+def check_metadata(metadata: Mapping[str, Any], where: str) -> None:
+    """Check format, version and types of the metadata of a features file.
+
+    Raises
+    ------
+    StoreError
+        If it is of another or a newer format, or an entry that is there is of another type.
+    """
+    if metadata.get("format") != FORMAT:
+        raise StoreError(f"Expected a file of format {FORMAT!r}, but got {metadata.get('format')!r}: {where}.")
+    version = metadata.get("format_version")
+    if not isinstance(version, int):
+        raise StoreError(f"Expected the number of a features format, but got {version!r}: {where}. Run 'tclr embed'.")
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"Expected features format {FORMAT_VERSION} or older, but got {version}: {where}. Upgrade tclr to read it."
+        )
+    thresholds = metadata.get("au_thresholds", {})
+    good = {
+        "au_source": isinstance(metadata.get("au_source", ""), str),
+        "encoder": isinstance(metadata.get("encoder") or {}, dict),
+        "au_thresholds": isinstance(thresholds, dict)
+        and all(isinstance(value, int | float) for value in thresholds.values()),
+    }
+    for name, is_good in good.items():
+        if not is_good:
+            raise StoreError(f"Unexpected {type(metadata[name]).__name__} as {name!r} in {where}. Run 'tclr embed'.")
 
 
 def features_schema(

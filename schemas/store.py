@@ -1,8 +1,11 @@
-"""The store: one HDF5 file a subject. This docstring is the specification of format 1.
+"""The store: one HDF5 file a subject. This docstring is the specification of formats 1 and 2.
 
 History
 -------
 1 : first format.
+2 : as 1, but clips may be without crops (``"frames": false`` in ``align_config``: neither ``frames`` nor
+    ``frames_jpeg``), and names may be pseudonyms (``pseudonym_key``). Only files that need it are written as 2, so that
+    an older tclr reads all others and refuses these by their format: it would write names beside pseudonyms.
 
 Layout
 ------
@@ -21,6 +24,7 @@ A subject file::
 
     /              attrs: format, format_version, dataset, subject, created, tclr_version,
                    detect_config, align_config (JSON), detect_hash, align_hash,
+                   pseudonym_key (tells the key of the pseudonyms apart; absent where names are no pseudonyms),
                    checksum (SHA-256 of these and of the names of the clips), complete (written last)
     /clips/<clip>/ the datasets of ``CLIP_FIELDS``; T frames, every source frame has its row
                    attrs: those of ``CLIP_ATTRS``; tclr_version; checksums, a JSON object with the SHA-256 of each
@@ -34,6 +38,8 @@ Files of tclr 0.1.0 and before have neither ``checksum`` and ``checksums`` nor a
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -41,10 +47,12 @@ from typing import Any
 
 import numpy as np
 
+from tclr.schemas.config import MAX_CLIP_FRAMES
 from tclr.schemas.errors import NewerFormatError, StoreError
 
 FORMAT = "tclr-store"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest format; see ``needed_version``."""
 CHUNK_FRAMES = 8
 """Frames a chunk of ``frames``: a random 12-frame window touches 2 or 3 chunks (DESIGN.md, section 3)."""
 TABLE_CHUNK = 256
@@ -67,6 +75,8 @@ FACE_STATUSES = (Status.ok, Status.interpolated, Status.low_confidence)
 
 CHECKSUMS, ROOT_CHECKSUM = "checksums", "checksum"
 """Attributes of a clip and of a file that hold their checksums."""
+PSEUDONYM_KEY = "pseudonym_key"
+"""Attribute of a file, and entry of ``run.json``, that tells which key made the pseudonyms."""
 
 NO_TRACK = -1
 """``track`` of a frame without a face."""
@@ -148,8 +158,67 @@ ROOT_ATTRS = (
     "complete",
 )
 
+
+NUMBER_ATTRS = frozenset({*COUNT_ATTRS, *QUALITY_ATTRS, "n_people", "reduction", "fps", "width", "height", "n_frames"})
+"""Attributes of a clip that are numbers; the others are text."""
+MAX_NAME_BYTES = 200
+"""Of names of subjects and clips; chosen by us: with its suffixes a file's name stays below 255."""
+
+
+def needed_version(*, has_frames: bool, has_pseudonyms: bool) -> int:
+    """Return the format that a file needs: 1 wherever an older tclr treats it rightly."""
+    return 1 if has_frames and not has_pseudonyms else 2
+
+
 TRAILING_SHAPES = {"bbox": (4,), "transform": (2, 3), "pose": (3,)}
 """Trailing shapes that do not depend on backend or settings."""
+
+
+def check_name(name: object, where: str) -> None:
+    """Check the name of a subject or clip: a file is called by it, and people see it in a terminal.
+
+    Raises
+    ------
+    StoreError
+        If it is not made of letters, digits and ``._+#@-``, as preprocessing makes names, or is too long.
+    """
+    good = isinstance(name, str) and re.fullmatch(r"[\w+#@-][\w.+#@-]*", name) and len(name.encode()) <= MAX_NAME_BYTES
+    if not good:
+        raise StoreError(
+            f"Expected a name of letters, digits and ._+#@-, but got {str(name)[:100]!r} in {where}. "
+            "Make the store anew with 'tclr preprocess'."
+        )
+
+
+def _check_attr_types(attrs: Mapping[str, Any], where: str) -> None:
+    """Check that each attribute is a number or a text, whichever it should be."""
+    for name, value in attrs.items():
+        kind, wanted = ((int, float), "a number") if name in NUMBER_ATTRS else (str, "a text")
+        known = name in CLIP_ATTRS or name in ROOT_ATTRS
+        if known and name not in ("complete", "format_version") and not isinstance(value, kind):
+            raise StoreError(
+                f"Expected attribute {name!r} to be {wanted}, but got {type(value).__name__} in {where}. "
+                "Run 'tclr preprocess' again."
+            )
+
+
+def check_clip_attrs(attrs: Mapping[str, Any], n_frames: int, where: str) -> None:
+    """Check the attributes of a clip of ``n_frames`` frames.
+
+    Raises
+    ------
+    StoreError
+        If one is missing, of another type, or ``n_frames`` is another number.
+    """
+    absent = [name for name in CLIP_ATTRS if name not in attrs]
+    if absent:
+        raise StoreError(f"Missing attribute {absent[0]!r} in {where}. Run 'tclr preprocess' again.")
+    _check_attr_types(attrs, where)
+    if attrs["n_frames"] != n_frames or n_frames > MAX_CLIP_FRAMES:
+        raise StoreError(
+            f"Expected attribute 'n_frames' to be {n_frames}, as there are rows, and at most {MAX_CLIP_FRAMES}, but "
+            f"got {attrs['n_frames']!r} in {where}. Run 'tclr preprocess' again."
+        )
 
 
 def check_root(attrs: Mapping[str, Any], where: str) -> None:
@@ -176,10 +245,26 @@ def check_root(attrs: Mapping[str, Any], where: str) -> None:
             f"Store file is incomplete (no {absent[0] if absent else 'complete'!r} attribute): {where}. "
             "Run 'tclr preprocess' again."
         )
+    _check_attr_types(attrs, where)
+    check_name(attrs["subject"], where)
+    for name in ("detect_config", "align_config"):
+        try:
+            settings = json.loads(attrs[name])
+        except (ValueError, RecursionError):
+            settings = None
+        if not isinstance(settings, dict) or any(isinstance(value, dict | list) for value in settings.values()):
+            raise StoreError(
+                f"Expected settings as a flat JSON object in {name!r} of {where}. Run 'tclr preprocess' again."
+            )
 
 
 def check_clip(
-    shapes: Mapping[str, tuple[int, ...]], dtypes: Mapping[str, str], attrs: Mapping[str, Any], where: str
+    shapes: Mapping[str, tuple[int, ...]],
+    dtypes: Mapping[str, str],
+    attrs: Mapping[str, Any],
+    where: str,
+    *,
+    has_frames: bool = True,
 ) -> None:
     """Check names, shapes and types of one clip's datasets against ``CLIP_FIELDS``.
 
@@ -191,6 +276,8 @@ def check_clip(
         The clip's attributes.
     where : str
         File and clip, for the message.
+    has_frames : bool
+        Whether crops are to be there, by the file's settings.
 
     Raises
     ------
@@ -204,8 +291,9 @@ def check_clip(
         + [f"Missing attribute {name!r}" for name in CLIP_ATTRS if name not in attrs]
     ):
         raise StoreError(f"{problem} in {where}. Run 'tclr preprocess' again.")
-    if "frames" not in shapes and "frames_jpeg" not in shapes:
-        raise StoreError(f"Missing dataset 'frames' or 'frames_jpeg' in {where}. Run 'tclr preprocess' again.")
+    if has_frames != ("frames" in shapes or "frames_jpeg" in shapes):
+        problem = "Missing" if has_frames else "Expected no crops, by its settings, but got a"
+        raise StoreError(f"{problem} dataset 'frames' or 'frames_jpeg' in {where}. Run 'tclr preprocess' again.")
     n_frames = int(attrs["n_frames"])
     for name, shape in shapes.items():
         field = CLIP_FIELDS[name]

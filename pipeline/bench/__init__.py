@@ -62,7 +62,13 @@ GROUPS: dict[str, Callable[[Path, Path, int], list[BenchRow]]] = {
 """Groups of rows, by name. Each gets a folder of clips, an empty folder, and the number of runs."""
 
 
-def run_groups(names: Sequence[str], source: Path | None, scratch: Path, runs: int) -> Iterator[list[BenchRow]]:
+def run_groups(
+    names: Sequence[str],
+    source: Path | None,
+    scratch: Path,
+    runs: int,
+    tell: Callable[[str], None] = lambda what: None,
+) -> Iterator[list[BenchRow]]:
     """Measure groups of rows, one after another.
 
     Parameters
@@ -75,6 +81,8 @@ def run_groups(names: Sequence[str], source: Path | None, scratch: Path, runs: i
         An empty folder.
     runs : int
         Runs of each row.
+    tell : callable
+        Called with what is done next.
 
     Raises
     ------
@@ -87,9 +95,11 @@ def run_groups(names: Sequence[str], source: Path | None, scratch: Path, runs: i
         if name not in GROUPS:
             raise SettingError(f"Unknown rows {name!r}. Known rows: {', '.join(GROUPS)}.")
     if source is None and set(names) & {"preprocess", "loader", "export"}:
+        tell("Making demo clips")
         source = scratch / "demo"
         write_demo(source, subjects=2, tasks=1, frames=DEMO_FRAMES)
     for name in names:
+        tell(f"Measuring {name}")
         folder = scratch / name
         folder.mkdir()
         yield GROUPS[name](source or scratch, folder, runs)

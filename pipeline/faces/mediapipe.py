@@ -2,7 +2,8 @@
 
 The face landmarker reports no confidence of its own, so ``score_crop`` asks the BlazeFace detector of the same
 bundle, independently, whether the crop shows a face. Its filter over time, which makes landmarks late, is put out of
-action; what is to be steadied is steadied without lag (``pipeline.crops``).
+action; what is to be steadied is steadied without lag (``pipeline.crops``). So are the reports of its use that it would
+send to Google (docs/privacy.md).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import mediapipe as mp
 import numpy as np
@@ -20,6 +21,7 @@ from mediapipe.tasks.python import BaseOptions, vision
 from tclr.pipeline.faces.face import Face, pose_from_rotation
 from tclr.pipeline.faces.mediapipe_arrays import ArrayResult, detect, detect_for_video
 from tclr.pipeline.models import find_model
+from tclr.pipeline.native_output import caught_stderr
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
 
@@ -30,22 +32,27 @@ TIME_STRETCH = 100_000
 where one face is looked for, then finds that everything has had time to move. Left on, it made crops follow a moving
 head 17 ms late (docs/alignment.md)."""
 
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy that is not there: the port "discard" of this machine."""
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what mediapipe's C++ code writes to standard error at its start out of the user's sight."""
-    if logging.getLogger("tclr").isEnabledFor(logging.INFO):
-        yield
-        return
-    kept = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
+
+def divert_reports(proxy: str = NOWHERE) -> None:
+    """Have mediapipe send the reports of its use to a proxy instead of Google.
+
+    Since 0.10.35 it sends metrics to ``https://play.googleapis.com/log`` and has no setting against it (its privacy
+    notice; google-ai-edge/mediapipe, issue 6291). It does so by libcurl, which heeds these variables; Python keeps a
+    copy of its own (``os.environ``), which does not change, so that models can still be fetched.
+    """
+    os.putenv("https_proxy", proxy)
+    os.putenv("no_proxy", "localhost,127.0.0.1")  # not empty: libcurl would then ask NO_PROXY, which may be "*"
+
+
+divert_reports()
+
+
+def _quiet() -> AbstractContextManager[object]:
+    """Keep what mediapipe's C++ code writes to standard error at its start out of the user's sight, unless it fails."""
+    return nullcontext() if logging.getLogger("tclr").isEnabledFor(logging.INFO) else caught_stderr()
 
 
 def _to_image(image: np.ndarray) -> mp.Image:
@@ -137,7 +144,7 @@ class MediapipeDetector:
         with self._quiet_at_first("checker"):
             return self._checker.detect(_to_image(image)).detections
 
-    def _quiet_at_first(self, model: str) -> AbstractContextManager[None]:
+    def _quiet_at_first(self, model: str) -> AbstractContextManager[object]:
         if model in self._started:
             return nullcontext()
         self._started.add(model)

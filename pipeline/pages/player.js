@@ -1,13 +1,15 @@
 // Shows a clip's crops: fetches sprites of some frames when they are needed, the next one ahead, and forgets old ones.
+// Of a store without crops it shows nothing, and is always ready.
 
 const KEPT = 12;
 
 export class Player {
-  // canvas: where the face is shown; sprite: {frames, columns, tile_px}; say(text) for errors
+  // canvas: where the face is shown; sprite: {frames, columns, tile_px} or null; say(text) for errors
   constructor(canvas, sprite, say) {
     Object.assign(this, { canvas, sprite, say });
     this.context = canvas.getContext("2d");
-    canvas.width = canvas.height = sprite.tile_px;
+    canvas.hidden = !sprite;
+    if (sprite) canvas.width = canvas.height = sprite.tile_px;
     this.open(0, 0);
   }
 
@@ -31,12 +33,14 @@ export class Player {
   }
 
   ready(row) {
+    if (!this.sprite) return true;
     const image = this.block(Math.floor(row / this.sprite.frames));
     return image.complete && image.naturalWidth > 0;
   }
 
   // Draws a frame if it is here, else as soon as it comes.
   show(row) {
+    if (!this.sprite) return;
     const { frames, columns, tile_px: side } = this.sprite;
     this.wanted = row;
     const number = Math.floor(row / frames), place = row % frames, image = this.block(number);

@@ -21,6 +21,7 @@ const state = { clip: 0, row: 0, t: 0, data: null, times: [0], begin: null, play
 const name = (index) => nameOf(clips[index]);
 const list = new ClipList(clips, nMissing, open);
 const player = new Player($("face"), sprite, say);
+$("no-crops").hidden = sprite !== null;
 const marks = new Marks({ clipName: name, go: goTo, changed: () => lanes.draw(), say });
 const lanes = new Lanes(aus, {
   spans: (au) => marks.of(state.clip, au.id),

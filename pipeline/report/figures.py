@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from tclr.pipeline.files import read_json
 from tclr.pipeline.report.faces import share_ok
 from tclr.pipeline.report.statistics import CoOccurrence, EmbeddingMap, Timeline
 from tclr.schemas.action_units import AU_NAMES
+from tclr.schemas.errors import StoreError
 from tclr.schemas.store import Status
 
 MAX_BARS = 40
@@ -168,13 +169,26 @@ def training_figures(log: list[dict[str, Any]]) -> list[Figure]:
     ]
 
 
+def _check_curve(curve: Any, where: str) -> None:
+    """Refuse what is no curve of ``write_distances``: lists of numbers, equally long."""
+    lists = [curve.get(key) if isinstance(curve, dict) else None for key in ("seconds", "mean", "q25", "q75")]
+    lengths = {len(values) if isinstance(values, list) else -1 for values in lists}
+    good = len(lengths) == 1 and -1 not in lengths
+    if not good or not all(isinstance(value, int | float) for values in lists if values for value in values):
+        raise StoreError(
+            f"Expected lists of numbers, seconds, mean, q25 and q75 of one length, but got others for {where}. "
+            "Remove the file, or leave out --run."
+        )
+
+
 def distance_figures(run: Path) -> list[Figure]:
     """Return the distance of embeddings over time, from ``RUN/distance.json``; none without held-out subjects."""
     path = run / "distance.json"
     if not path.is_file():
         return []
     traces, rows = [], []
-    for name, curve in json.loads(path.read_text()).items():
+    for name, curve in read_json(path).items():
+        _check_curve(curve, f"{name!r} in {path}")
         colour, light = (BLUE, "rgba(42,143,176,0.2)") if name == "trained" else (GREY, "rgba(138,143,148,0.2)")
         band = {"x": curve["seconds"], "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
         traces.append(go.Scatter(y=curve["q25"], **band))

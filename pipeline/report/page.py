@@ -12,10 +12,10 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from tclr.pipeline.feature_clips import FeatureClips
-from tclr.pipeline.files import replacing
+from tclr.pipeline.files import read_json, replacing
 from tclr.pipeline.inspection import summarise_store
 from tclr.pipeline.pages import read_asset
-from tclr.pipeline.parquet import read_table
+from tclr.pipeline.parquet import read_rows
 from tclr.pipeline.report.faces import MAX_CLIPS, Face, choose_clips, clip_faces, share_ok, worst_faces
 from tclr.pipeline.report.figures import (
     Figure,
@@ -29,6 +29,7 @@ from tclr.pipeline.report.figures import (
 from tclr.pipeline.report.statistics import read_statistics, read_timeline, subject_rows
 from tclr.pipeline.store import Store
 from tclr.schemas.errors import StoreError
+from tclr.schemas.manifest import MANIFEST_SCHEMA
 
 Progress = Callable[[int, int], None]
 
@@ -58,12 +59,13 @@ def _clip_views(
     views = []
     with Store(root) as store:
         total = len(store.clips) + len(chosen)
-        worst = worst_faces(store, progress=lambda done, _: progress(done, total))
+        pictured = store.has_frames
+        worst = worst_faces(store, progress=lambda done, _: progress(done, total)) if pictured else []
         for done, index in enumerate(chosen):
             info, figure = store.clips[index], None
             if features is not None and (timeline := read_timeline(features, info.subject, info.clip)) is not None:
                 figure = timeline_figure(timeline, info.name)
-            views.append(ClipView(rows[index], clip_faces(store, info), figure))
+            views.append(ClipView(rows[index], clip_faces(store, info) if pictured else [], figure))
             progress(len(store.clips) + done + 1, total)
     return worst, views
 
@@ -88,7 +90,7 @@ def _epoch(text: bytes, place: str) -> dict[str, Any]:
     """Return one line of the log."""
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         line = None
     if not isinstance(line, dict) or not isinstance(line.get("epoch"), int):
         raise StoreError(
@@ -103,14 +105,14 @@ def _failures(root: Path) -> list[dict[str, Any]]:
     path = root / "manifest.parquet"
     if not path.is_file():
         return []
-    table = read_table(path, ["subject", "clip", "state", "reason"]).to_pylist()
-    return [row for row in table if row["reason"] or row["state"] == "failed"]
+    rows = read_rows(path, MANIFEST_SCHEMA, ["subject", "clip", "state", "reason"])
+    return [row for row in rows if row["reason"] or row["state"] == "failed"]
 
 
 def _provenance(summary: Mapping[str, Any], features: FeatureClips | None, run: Path | None) -> dict[str, Any]:
     tables = {"Detection (preprocess)": summary["detect"], "Alignment (preprocess)": summary["align"]}
     if run is not None and (run / "config.json").is_file():
-        tables["Pretraining"] = json.loads((run / "config.json").read_text())
+        tables["Pretraining"] = read_json(run / "config.json")
     if features is not None:
         metadata = {name: value for name, value in features.metadata().items() if name not in ("detect", "align")}
         of_one_clip = ("subject", "clip", "source", "source_sha256", "fps", "columns")
@@ -174,7 +176,7 @@ def write_report(
         "map": map_figure(statistics.embedding) if statistics is not None and statistics.embedding else None,
         "n_feature_clips": statistics.n_clips if statistics is not None else 0,
         "n_feature_files": len(clips.paths) if clips is not None else 0,
-        "au_source": clips.metadata()["au_source"].split(":")[0] if clips is not None else None,
+        "au_source": clips.metadata().get("au_source", "none").split(":")[0] if clips is not None else None,
         "training": [*training_figures(read_log(run)), *distance_figures(run)] if run else [],
         "provenance": _provenance(summary, clips, run),
         "places": {"store": root, "features": features, "run": run},

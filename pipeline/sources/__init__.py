@@ -12,10 +12,11 @@ from tclr.pipeline.sources.clip import Clip, Labels, is_image, is_video
 from tclr.pipeline.sources.disfa import find_disfa, looks_like_disfa
 from tclr.pipeline.sources.emotionet import find_emotionet, looks_like_emotionet
 from tclr.pipeline.sources.folder import find_folder
+from tclr.pipeline.sources.pseudonyms import Pseudonyms
 from tclr.pipeline.sources.voxceleb2 import find_voxceleb2, looks_like_voxceleb2
 from tclr.schemas.errors import InputError, SettingError
 
-__all__ = ["DATASETS", "Clip", "Dataset", "Labels", "find_clips", "recognise"]
+__all__ = ["DATASETS", "Clip", "Dataset", "Labels", "Pseudonyms", "find_clips", "pseudonymise", "recognise"]
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,6 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
         raise InputError(f"Expected a folder of videos, or a video, but found {what} at {source}. Check the path.")
     try:
         clips = DATASETS[recognise(source) if dataset == "auto" else dataset].find(source)
-    except UnicodeDecodeError as error:
-        raise InputError(f"Expected a table in UTF-8 in {source}, but got {error.reason}. Save it as UTF-8.") from error
     except OSError as error:
         raise InputError(f"Cannot read {error.filename or source}: {error.strerror}. Check its permissions.") from error
     twice = [name for name, count in Counter(clip.key for clip in clips).items() if count > 1]
@@ -112,3 +111,20 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
             f"Two clips of {source} have the same name {'/'.join(twice[0])!r}. Rename one of the files or folders."
         )
     return sorted(clips, key=lambda clip: clip.key)
+
+
+def pseudonymise(clips: list[Clip], pseudonyms: Pseudonyms) -> list[Clip]:
+    """Return clips under pseudonyms, sorted by these; labels are those of the names.
+
+    Raises
+    ------
+    InputError
+        If two subjects, or two clips of one, would get the same pseudonym.
+    """
+    owners: dict[str, str] = {}
+    hidden = [clip.pseudonymised(pseudonyms) for clip in clips]
+    for clip, under in zip(clips, hidden, strict=True):
+        for pseudonym, name in ((under.subject, clip.subject), (under.name, clip.name)):
+            if (owner := owners.setdefault(pseudonym, name)) != name:
+                raise InputError(f"{owner!r} and {name!r} would get the same pseudonym. Rename one of them.")
+    return sorted(hidden, key=lambda clip: clip.key)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import Clip, Labels, is_video, numbered_images
+from tclr.pipeline.sources.clip import MAX_FRAME, Clip, Labels, is_video, numbered_images, reading_table
 from tclr.schemas.action_units import AU_NAMES, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 
@@ -57,17 +57,19 @@ def read_occurrence(paths: tuple[Path, ...]) -> Labels:
         If a row or cell is not as the format says.
     """
     (path,) = paths
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with reading_table(path), path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     try:
         table = np.array([[int(cell) for cell in row] for row in rows], np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"Expected a table of whole numbers of equal length, but got {error} in {path}.") from error
     if table.ndim != 2 or len(table) < 2:
         raise InputError(f"Expected a row of AU numbers and rows of frames, but got {len(rows)} rows in {path}.")
     numbers, frames, codes = table[0, 1:], table[1:, 0], table[1:, 1:]
     if (strange := codes[~np.isin(codes, (0, 1, 9))]).size:
         raise InputError(f"Expected codes 0, 1 or 9, but got {strange[0]} in {path}.")
+    if not ((frames >= 0) & (frames < MAX_FRAME)).all():
+        raise InputError(f"Expected frame numbers from 0 on, but got {frames.min()} to {frames.max()} in {path}.")
     order = np.argsort(frames, kind="stable")
     if (np.diff(frames[order]) == 0).any():
         raise InputError(f"Expected each frame number once, but one stands twice in {path}.")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import math
 import os
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from tclr.pipeline.sources.pseudonyms import Pseudonyms
+from tclr.pipeline.text import encodable
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.errors import InputError
 
@@ -21,6 +26,8 @@ MAX_NAME_BYTES = 100
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .flv .mts .m2ts .ts .3gp .ogv .vob .mxf".split()
 )
+MAX_FRAME = 2**53
+"""Frame numbers are less; chosen by us: whole numbers are exact up to here in any number type."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 
 
@@ -74,7 +81,8 @@ class Clip:
     path : Path
         A video file, a still image, or a folder of numbered images.
     source : str
-        ``path`` relative to the source folder, as the store records it.
+        ``path`` relative to the source folder, as the store records it, what is no UTF-8 escaped; of a clip under
+        pseudonyms its name.
     image_fps : float or None
         Frames a second of an image sequence, if the dataset fixes it; videos bring their own timestamps.
     label_paths : tuple of Path
@@ -87,6 +95,8 @@ class Clip:
         Number of the first still.
     start_s, end_s : float
         Part of a video to take, in seconds of the video; the end is not included.
+    pseudonyms : Pseudonyms or None
+        What made its names, where they are pseudonyms.
     """
 
     dataset: str
@@ -101,6 +111,27 @@ class Clip:
     first: int = 0
     start_s: float = 0.0
     end_s: float = math.inf
+    pseudonyms: Pseudonyms | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", encodable(self.source))
+
+    @property
+    def pseudonym_key(self) -> str:
+        """What tells the key of its pseudonyms apart; empty where its names are no pseudonyms."""
+        return self.pseudonyms.check if self.pseudonyms else ""
+
+    def pseudonymised(self, pseudonyms: Pseudonyms) -> Clip:
+        """Return the clip under pseudonyms; it is still read from where it was."""
+        subject, clip = pseudonyms.subject(self.subject), pseudonyms.clip(self.clip)
+        return replace(self, subject=subject, clip=clip, source=f"{subject}/{clip}", pseudonyms=pseudonyms)
+
+    def still_name(self, path: Path) -> str:
+        """Return what the store calls the file of a still image."""
+        return self.pseudonyms.file(encodable(path.name)) if self.pseudonyms else path.name
+
+    def _seal(self, digest: bytes) -> str:
+        return self.pseudonyms.seal(digest) if self.pseudonyms else digest.hex()
 
     @property
     def key(self) -> tuple[str, str]:
@@ -128,7 +159,10 @@ class Clip:
         return b"" if whole else f"{self.start_s}\0{self.end_s}\0".encode()
 
     def fingerprint(self) -> str:
-        """Return a digest of the span and the files' names, sizes and modification times: cheap to compare."""
+        """Return a digest of the span and the files' names, sizes and modification times: cheap to compare.
+
+        Of a clip under pseudonyms it is keyed: it says nothing of the names.
+        """
         digest = hashlib.sha256(self._span())
         try:
             files = self.files()
@@ -138,28 +172,68 @@ class Clip:
             try:
                 status = path.stat()
             except OSError:
-                digest.update(f"{path.name}\0missing\n".encode())
+                digest.update(f"{encodable(path.name)}\0missing\n".encode())
                 continue
-            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()[:32]
+            digest.update(f"{encodable(path.name)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        return self._seal(digest.digest())[:32]
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the contents of the clip's files, in order: the same wherever they lie."""
+        """Return the SHA-256 of the contents of the clip's files, in order: the same wherever they lie.
+
+        Of a clip under pseudonyms it is keyed: who has the files cannot confirm that they are these.
+        """
         digest = hashlib.sha256(self._span())
         try:
             for path in self.files():
+                require_file(path)
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
         except OSError as error:
             where = error.filename or self.path
             raise InputError(f"Cannot read {where}: {error.strerror}. Check the file, then run again.") from error
-        return digest.hexdigest()
+        return self._seal(digest.digest())
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is no regular file: a named pipe or a device would keep us waiting, or never end.
+
+    Raises
+    ------
+    InputError
+        If it is something else; what is missing is not for this to say.
+    """
+    if path.exists() and not path.is_file():
+        raise InputError(
+            f"Expected a regular file, but {path} is a folder, a named pipe, a socket or a device. "
+            "Take it out of the source folder."
+        )
+
+
+@contextmanager
+def reading_table(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a text table into one clear one.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is no regular file, no UTF-8, or not separated as CSV is.
+    """
+    require_file(path)
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise InputError(f"Expected a table in UTF-8, but got {error.reason} in {path}. Save it as UTF-8.") from error
+    except csv.Error as error:
+        raise InputError(f"Expected a table with commas, but got {error} in {path}. Save it as CSV.") from error
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror}. Check the file, then run again.") from error
 
 
 def frame_number(path: Path) -> int | None:
     """Return the number at the end of a file's stem, ``None`` if there is none: ``img_0286.jpg`` is 286."""
     found = re.search(r"(\d+)$", path.stem)
-    return int(found.group(1)) if found else None
+    number = int(found.group(1)) if found else MAX_FRAME
+    return number if number < MAX_FRAME else None
 
 
 def is_image(path: Path) -> bool:
@@ -193,11 +267,12 @@ def largest_sequence(images: list[Path]) -> list[tuple[int, Path]]:
 def safe_name(text: str) -> str:
     """Return a subject or clip name that is safe as a file name and as a value in pandas.
 
-    Anything but letters, digits and ``._+#@-`` becomes ``_``; leading ``.`` and ``_`` go, since pandas passes over
+    Letters are composed (Unicode's NFC), so that one name is one file everywhere. Anything but letters, digits and
+    ``._+#@-`` becomes ``_``; leading ``.`` and ``_`` go, since pandas passes over
     Parquet files that begin with them. A purely numeric name gets an ``S`` in front,
     since pandas would read the folder ``subject=001`` as the number 1.
     """
-    name = re.sub(r"[^\w.+#@-]", "_", text).lstrip("._") or "unnamed"
+    name = re.sub(r"[^\w.+#@-]", "_", unicodedata.normalize("NFC", text)).lstrip("._") or "unnamed"
     name = f"S{name}" if re.fullmatch(r"[\d._+-]+", name) else name
     if len(name.encode()) <= MAX_NAME_BYTES:
         return name
@@ -229,9 +304,21 @@ class SubjectNames:
 
 
 def walk_folders(source: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield each folder below a source with its files, sorted; links are followed once, hidden ones passed over."""
+    """Yield each folder below a source with its files, sorted; links are followed once, hidden ones passed over.
+
+    Only regular files and links to them are files.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
     seen: set[tuple[int, int]] = set()
-    for name, folders, files in os.walk(source, followlinks=True):
+    for name, folders, files in os.walk(source, onerror=fail, followlinks=True):
         status = os.stat(name)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()

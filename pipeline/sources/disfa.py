@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import Clip, Labels, is_video
+from tclr.pipeline.sources.clip import MAX_FRAME, Clip, Labels, is_video, reading_table
 from tclr.schemas.action_units import PRESENT_FROM, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 
@@ -36,7 +36,9 @@ def looks_like_disfa(source: Path) -> bool:
 def _read_column(path: Path) -> dict[int, float]:
     """Return intensity by video frame of one AU's file."""
     column: dict[int, float] = {}
-    for line in path.read_text().splitlines():
+    with reading_table(path):
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    for line in lines:
         if not line.strip():
             continue
         try:
@@ -44,7 +46,7 @@ def _read_column(path: Path) -> dict[int, float]:
             frame, value = int(number) - 1, float(intensity)
         except ValueError as error:
             raise InputError(f"Expected lines 'frame,intensity', but got {line!r} in {path}.") from error
-        if not 0 <= value <= 5 or frame < 0 or frame in column:
+        if not 0 <= value <= 5 or not 0 <= frame < MAX_FRAME or frame in column:
             raise InputError(f"Expected each frame from 1 once, with intensity 0 to 5, but got {line!r} in {path}.")
         column[frame] = value
     return column

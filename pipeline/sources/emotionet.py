@@ -20,13 +20,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import Clip, Labels, SubjectNames, is_image, walk_folders
+from tclr.pipeline.sources.clip import Clip, Labels, SubjectNames, is_image, reading_table, walk_folders
 from tclr.schemas.action_units import AU_NAMES, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 
 SHARD_IMAGES = 1000
 """Images a clip; chosen by us: some minutes of work, so that workers share a large folder."""
 AU_HEADER = re.compile(r"\s*AU[\s_]*0*(\d+)\s*", re.IGNORECASE)
+MAX_HEADER = 2**16
+"""Characters of a first row that are looked at; chosen by us."""
 TABLE_SUFFIXES = {".csv", ".tsv", ".txt"}
 CODES = {"1": 1, "0": 0, "999": UNKNOWN, "": UNKNOWN}
 
@@ -34,9 +36,12 @@ CODES = {"1": 1, "0": 0, "999": UNKNOWN, "": UNKNOWN}
 def _header(path: Path) -> tuple[list[str], str] | None:
     """Return the cells of a table's first row and its delimiter; ``None`` if it has no AU columns."""
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        line = file.readline().rstrip("\r\n")
+        line = file.readline(MAX_HEADER).rstrip("\r\n")
     for delimiter in ("\t", ",", ";"):
-        cells = next(csv.reader([line], delimiter=delimiter), [])
+        try:
+            cells = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:
+            continue
         if sum(bool(AU_HEADER.fullmatch(cell)) for cell in cells) >= 2:
             return cells, delimiter
     return None
@@ -68,7 +73,7 @@ def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, list[tuple[tuple[
     columns = [(place, int(found.group(1))) for place, cell in enumerate(cells) if (found := AU_HEADER.fullmatch(cell))]
     columns = sorted(((place, number) for place, number in columns if number in AU_NAMES), key=lambda item: item[1])
     known: dict[str, list[tuple[tuple[str, ...], np.ndarray]]] = {}
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with reading_table(path), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         for row in list(csv.reader(file, delimiter=delimiter))[1:]:
             try:
                 codes = np.array([CODES[row[place].strip()] for place, _ in columns], np.int8)

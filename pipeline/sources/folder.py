@@ -22,7 +22,16 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from tclr.pipeline.sources.clip import Clip, SubjectNames, is_image, is_video, largest_sequence, safe_name, walk_folders
+from tclr.pipeline.sources.clip import (
+    Clip,
+    SubjectNames,
+    is_image,
+    is_video,
+    largest_sequence,
+    reading_table,
+    safe_name,
+    walk_folders,
+)
 from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, attach_labels
 from tclr.schemas.errors import InputError
 
@@ -99,7 +108,7 @@ def read_clips_table(source: Path) -> list[Clip]:
     """
     table = source / CLIPS_TABLE
     needed, known = {"path", "subject", "clip"}, {"path", "subject", "clip", "start_s", "end_s"}
-    with table.open(newline="", encoding="utf-8-sig") as file:
+    with reading_table(table), table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="")
         header = set(reader.fieldnames or ())
         if not needed <= header <= known:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.pipeline.sources.clip import MAX_FRAME, Clip, Labels, reading_table
 from tclr.schemas.action_units import ABSENT, AU_NAMES, MAX_INTENSITY, PRESENT, PRESENT_FROM, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 
@@ -44,8 +44,6 @@ ALLOWED = {
     INTENSITY: f"0 to {MAX_INTENSITY:g}, or empty for unknown",
     SHARE: "0 to 1, or empty for unknown",
 }
-MAX_FRAME = 2**53
-"""Frame numbers are less; chosen by us: whole numbers are exact up to here."""
 
 Column = tuple[int, str]
 """FACS number, and one of ``OCCURRENCE``, ``INTENSITY``, ``SHARE``."""
@@ -171,14 +169,8 @@ def read_label_table(paths: tuple[Path, ...]) -> Labels:
         of range; if a frame stands twice.
     """
     (path,) = paths
-    try:
+    with reading_table(path):
         columns, frames, values, lines = _read_table(path)
-    except UnicodeDecodeError as error:
-        raise InputError(f"Expected a table in UTF-8, but got {error.reason} in {path}. Save it as UTF-8.") from error
-    except csv.Error as error:
-        raise InputError(f"Expected a table with commas, but got {error} in {path}. Save it as CSV.") from error
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror}. Check the file, then run again.") from error
     _check_values(values, columns, lines, path)
     order = np.argsort(frames, kind="stable")
     _check_frames(frames[order], lines[order], path)

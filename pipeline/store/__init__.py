@@ -8,6 +8,7 @@ from tclr.pipeline.store.assembly import assemble_subject
 from tclr.pipeline.store.damage import WHOLE_FILE, DamageRecord, FileReport, find_changes, find_damage, known_clips
 from tclr.pipeline.store.infos import ClipInfo, hash_data, read_clip_infos, scan_clips
 from tclr.pipeline.store.reader import Store
+from tclr.pipeline.store.trial import try_codec
 from tclr.pipeline.store.writer import ClipLayout, ClipWriter, PartWriter, root_attrs, write_part
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "read_clip_infos",
     "root_attrs",
     "scan_clips",
+    "try_codec",
     "write_part",
 ]

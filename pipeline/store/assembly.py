@@ -12,7 +12,8 @@ import numpy as np
 
 from tclr.pipeline.files import replacing, require_space
 from tclr.pipeline.store.checksums import seal_clip, seal_root
-from tclr.pipeline.store.infos import reading
+from tclr.pipeline.store.guard import check_datasets, open_clip
+from tclr.pipeline.store.infos import open_file, reading
 from tclr.pipeline.store.writer import write_attrs
 from tclr.schemas.errors import StoreError, UnreadableClipError
 from tclr.schemas.store import CHECKSUMS, NO_TRACK, SEGMENT_ATTRS
@@ -66,8 +67,10 @@ def assemble_subject(
 
 def _copy_clip(clips: h5py.Group, clip: str, path: Path) -> None:
     try:
-        with reading(path, clip), h5py.File(path, "r") as part:
-            part.copy(f"clips/{clip}", clips, name=clip)
+        with reading(path, clip), open_file(path) as part:
+            group = open_clip(part, clip)
+            check_datasets(group)
+            part.copy(group, clips, name=clip)
     except StoreError as error:
         if "write failed" in str(error.__cause__):  # HDF5 raises the same of both files
             raise OSError(str(error.__cause__)) from error

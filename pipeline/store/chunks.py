@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from tclr.pipeline.codecs import CODECS, decode_frames
+from tclr.pipeline.store.guard import check_chunks
 
 
 class FrameChunks:
@@ -25,6 +26,7 @@ class FrameChunks:
         """Put rows in ``out``; a chunk that several of them lie in is decoded once."""
         if self.codec is None:
             for place, row in enumerate(rows.tolist()):
+                check_chunks(self._dataset, row, row + 1)
                 out[place] = self._dataset[row]
             return
         by_chunk: dict[int, dict[int, np.ndarray]] = {}

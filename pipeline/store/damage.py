@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 
-from tclr.pipeline.files import remove_quietly, write_json
-from tclr.pipeline.parquet import read_table
+from tclr.pipeline.files import read_json, remove_quietly, write_json
+from tclr.pipeline.parquet import read_rows
 from tclr.pipeline.store.checksums import changed_parts, is_root_changed
+from tclr.pipeline.store.guard import check_datasets, open_clip
 from tclr.pipeline.store.infos import REPAIR, open_file, reading, scan_clips
 from tclr.pipeline.store.reader import Store
 from tclr.schemas.errors import StoreError
+from tclr.schemas.manifest import MANIFEST_SCHEMA
 from tclr.schemas.store import CHECKSUMS
 
 WHOLE_FILE = ""
@@ -66,8 +67,10 @@ def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> di
                     for group in (file, file["clips"]):  # reads what only a copy or a visit would read
                         h5py.h5o.get_info(group.id)
                 else:
-                    file[f"clips/{clip}"].visititems(_ignore)
-                    changed = changed_parts(file[f"clips/{clip}"], frames=frames)
+                    group = open_clip(file, clip)
+                    check_datasets(group)
+                    group.visititems(_ignore)
+                    changed = changed_parts(group, frames=frames)
         except StoreError as error:
             damage[clip] = str(error)
             continue
@@ -86,7 +89,7 @@ def _ignore(name: str, node: object) -> None:
 def known_clips(root: Path) -> dict[str, set[str]]:
     """Return by subject the clips that a store's last run left in it, as its manifest says; none without one."""
     try:
-        rows = read_table(Path(root) / "manifest.parquet", ["subject", "clip", "state"]).to_pylist()
+        rows = read_rows(Path(root) / "manifest.parquet", MANIFEST_SCHEMA, ["subject", "clip", "state"])
     except StoreError:
         return {}
     known: dict[str, set[str]] = {}
@@ -115,10 +118,11 @@ def _report(path: Path) -> FileReport:
     return FileReport(path, damage, sum(CHECKSUMS not in info.attrs for info in infos))
 
 
-def find_damage(root: Path) -> Iterator[FileReport]:
+def find_damage(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[FileReport]:
     """Verify the subject files of a store one by one: checksums first, then every value against the schema.
 
-    A file that the manifest has clips of, but that is missing, is reported, too.
+    A file that the manifest has clips of, but that is missing, is reported, too. ``progress`` is called with files done
+    and files in all.
 
     Raises
     ------
@@ -129,8 +133,11 @@ def find_damage(root: Path) -> Iterator[FileReport]:
     paths = sorted({*folder.glob("*.h5"), *(folder / f"{subject}.h5" for subject in known_clips(root))})
     if not paths:
         raise StoreError(f"Expected a store with subjects/*.h5, but found none in {root}. Run 'tclr preprocess' first.")
-    for path in paths:
-        yield _report(path)
+    progress(0, len(paths))
+    for done, path in enumerate(paths, 1):
+        report = _report(path)
+        progress(done, len(paths))
+        yield report
 
 
 class DamageRecord:
@@ -142,9 +149,9 @@ class DamageRecord:
     def read(self) -> dict[str, list[str]]:
         """Return the damaged clips by subject; an unreadable record holds none."""
         try:
-            content = json.loads(self._path.read_text())["subjects"]
+            content = read_json(self._path)["subjects"]
             return {str(subject): [str(clip) for clip in clips] for subject, clips in content.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (StoreError, KeyError, TypeError, AttributeError):
             return {}
 
     def write(self, damaged: dict[str, list[str]]) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from tclr.pipeline.store.guard import count_rows, list_clips, open_clip
 from tclr.schemas.errors import StoreError
-from tclr.schemas.store import check_root
+from tclr.schemas.store import check_clip_attrs, check_root
 
 REPAIR = "Run 'tclr inspect --verify' on the store, then 'tclr preprocess' again: it makes anew what is damaged."
 
@@ -35,6 +36,11 @@ class ClipInfo:
         """``subject/clip``, as messages show it."""
         return f"{self.subject}/{self.clip}"
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether crops are stored of it, by its settings."""
+        return bool(json.loads(self.root["align_config"]).get("frames", True))
+
 
 def _plain(attrs: h5py.AttributeManager) -> dict[str, Any]:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
@@ -47,7 +53,7 @@ def reading(path: Path, clip: str = "") -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except (OSError, RuntimeError, KeyError, AttributeError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, LookupError, ArithmeticError, AttributeError, ValueError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         where = f"{path} clip {clip}" if clip else str(path)
         raise StoreError(f"Cannot read {where} as HDF5 of a store: {reason}. {REPAIR}") from error
@@ -62,6 +68,8 @@ def open_file(path: Path) -> h5py.File:
         If it is missing or no HDF5.
     """
     with reading(path):
+        if not path.is_file():  # a named pipe would keep us waiting
+            raise FileNotFoundError("no such file" if not path.exists() else "it is no regular file")
         return h5py.File(path, "r")
 
 
@@ -77,12 +85,12 @@ def scan_clips(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:
     with reading(path), open_file(path) as file:
         root = _plain(file.attrs)
         check_root(root, str(path))
-        for clip in sorted(file["clips"]):
+        for clip in list_clips(file):
             try:
                 with reading(path, clip):
-                    group = file[f"clips/{clip}"]
-                    attrs = _plain(group.attrs)
-                    n_frames = int(attrs.get("n_frames", len(group["status"])))
+                    group = open_clip(file, clip)
+                    attrs, n_frames = _plain(group.attrs), count_rows(group)
+                    check_clip_attrs(attrs, n_frames, f"{path} clip {clip}")
                     infos.append(ClipInfo(root["dataset"], root["subject"], clip, n_frames, attrs, root))
             except StoreError as error:
                 damage[clip] = str(error)

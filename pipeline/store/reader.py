@@ -12,7 +12,9 @@ import cv2
 import h5py
 import numpy as np
 
+from tclr.pipeline.image_header import read_header
 from tclr.pipeline.store.chunks import FrameChunks
+from tclr.pipeline.store.guard import check_chunks, open_clip, open_dataset
 from tclr.pipeline.store.infos import ClipInfo, open_file, read_clip_infos, reading, scan_clips
 from tclr.schemas.config import AlignConfig
 from tclr.schemas.errors import NewerFormatError, StoreError
@@ -30,7 +32,12 @@ def _max_open_files() -> int:
 
 
 def _decode_jpeg(file: np.ndarray, crop: np.ndarray) -> None:
-    crop[:] = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB)) if len(file) else 0
+    if not len(file):
+        crop[:] = 0
+    elif (size := read_header(file)) != (crop.shape[1], crop.shape[0]):
+        raise ValueError(f"expected a JPEG of {crop.shape[1]} x {crop.shape[0]} pixels, but got {size}")
+    else:
+        crop[:] = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB))
 
 
 class Store:
@@ -78,6 +85,12 @@ class Store:
                 "Run 'tclr preprocess SOURCE STORE' first."
             )
         self.clips = [info for path in self.paths.values() for info in read(path)]
+        for info in self.clips:
+            if info.subject not in self.paths:
+                raise StoreError(
+                    f"Expected the file of subject {info.subject} to be called so, but found none of that name in "
+                    f"{self.root / 'subjects'}. Give it back its name, {info.subject}.h5."
+                )
 
     def _read_undamaged(self, path: Path) -> list[ClipInfo]:
         try:
@@ -106,7 +119,7 @@ class Store:
             file = open_file(self.paths[info.subject])
         self._files[info.subject] = file
         with reading(self.paths[info.subject], info.clip):
-            return file[f"clips/{info.clip}"]
+            return open_clip(file, info.clip)
 
     def close(self) -> None:
         """Close all open files."""
@@ -132,7 +145,13 @@ class Store:
         """Return the column names of ``au``, ``au_intensity`` or ``blendshapes``; empty if the clip has none."""
         group = self._group(info)
         with reading(self.paths[info.subject], info.clip):
-            return [str(name) for name in group[field_name].attrs["names"]] if field_name in group else []
+            if field_name not in group:
+                return []
+            dataset = open_dataset(group, field_name, info.n_frames)
+            names = [str(name) for name in dataset.attrs["names"]]
+            if len(names) != dataset.shape[1]:
+                raise ValueError(f"expected a name for each of {dataset.shape[1]} columns, but got {len(names)}")
+            return names
 
     def read(self, info: ClipInfo, field_name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read rows ``start:stop`` of a small dataset, shape and dtype as in the layout.
@@ -147,7 +166,8 @@ class Store:
             known = ", ".join(sorted(group))
             raise StoreError(f"Clip {info.name} has no dataset {field_name!r} in {self.root}. It has: {known}.")
         with reading(self.paths[info.subject], info.clip):
-            dataset = group[field_name]
+            dataset = open_dataset(group, field_name, info.n_frames)
+            check_chunks(dataset, start, stop)
             return (dataset.asstr() if h5py.check_string_dtype(dataset.dtype) else dataset)[start:stop]
 
     def read_columns(
@@ -176,13 +196,21 @@ class Store:
         -------
         ndarray
             (n, S, S, 3) uint8 RGB; zeros where there is no face.
+
+        Raises
+        ------
+        StoreError
+            If the clip is stored without crops, or they cannot be read.
         """
         group = self._group(info)
         with reading(self.paths[info.subject], info.clip):
             if "frames" in group:
-                return group["frames"][start:stop]
+                dataset = open_dataset(group, "frames", info.n_frames)
+                check_chunks(dataset, start, stop)
+                return dataset[start:stop]
+            self.require_frames([info])
             size = AlignConfig.model_validate_json(info.root["align_config"]).size
-            files = group["frames_jpeg"][start:stop]
+            files = open_dataset(group, "frames_jpeg", info.n_frames)[start:stop]
             crops = np.empty((len(files), size, size, 3), np.uint8)
             for crop, file in zip(crops, files, strict=True):
                 _decode_jpeg(file, crop)
@@ -210,7 +238,7 @@ class Store:
         Raises
         ------
         StoreError
-            If a row is not there or cannot be read.
+            If the clip is stored without crops, or a row is not there or cannot be read.
         """
         rows, path = np.asarray(rows), self.paths[info.subject]
         if not 0 <= rows.min() <= rows.max() < info.n_frames or len(np.unique(rows)) < len(rows):
@@ -223,10 +251,12 @@ class Store:
                 out = np.empty((len(rows), *chunks.frame_shape), np.uint8) if out is None else out
                 chunks.read(rows, out)
                 return out
+            self.require_frames([info])
             size = AlignConfig.model_validate_json(info.root["align_config"]).size
             out = np.empty((len(rows), size, size, 3), np.uint8) if out is None else out
             order = np.argsort(rows)
-            for place, file in zip(order, self._group(info)["frames_jpeg"][rows[order]], strict=True):
+            files = open_dataset(self._group(info), "frames_jpeg", info.n_frames)[rows[order]]
+            for place, file in zip(order, files, strict=True):
                 _decode_jpeg(file, out[place])
             return out
 
@@ -237,22 +267,44 @@ class Store:
             self._files.move_to_end(info.subject)
         else:
             group = self._group(info)
-            known[info.clip] = FrameChunks(group["frames"]) if "frames" in group else None
+            known[info.clip] = FrameChunks(open_dataset(group, "frames", info.n_frames)) if "frames" in group else None
         return known[info.clip]
 
     def face_mask(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return (n,) bool for rows ``start:stop``: frames that have landmarks and a crop."""
         return np.isin(self.read(info, "status", start, stop), FACE_STATUSES)
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether crops are stored of every clip."""
+        return all(info.has_frames for info in self.clips)
+
+    def require_frames(self, infos: Iterable[ClipInfo]) -> None:
+        """Check that crops are stored of some clips.
+
+        Raises
+        ------
+        StoreError
+            If one was made with ``--no-frames``.
+        """
+        if without := next((info for info in infos if not info.has_frames), None):
+            raise StoreError(
+                f"Expected crops for an encoder, but {without.name} of {self.root} was stored without (--no-frames). "
+                "Run 'tclr preprocess' with --frames on its source, or 'tclr embed --embedding none', which needs none."
+            )
+
     def crop_size(self) -> int:
-        """Return the crop side in pixels.
+        """Return the crop side in pixels; without crops that of the square that ``transform`` leads to.
 
         Raises
         ------
         StoreError
             If the subjects were made with different sizes.
         """
-        sizes = {AlignConfig.model_validate_json(info.root["align_config"]).size for info in self.clips}
+        sizes = set()
+        for info in self.clips:
+            with reading(self.paths[info.subject]):
+                sizes.add(AlignConfig.model_validate_json(info.root["align_config"]).size)
         if len(sizes) != 1:
             raise StoreError(
                 f"Expected one crop size in {self.root}, but got {sorted(sizes)}. "
@@ -273,7 +325,7 @@ class Store:
         with reading(self.paths[info.subject], info.clip):
             shapes = {name: dataset.shape for name, dataset in group.items()}
             dtypes = {name: str(dataset.dtype) for name, dataset in group.items()}
-        check_clip(shapes, dtypes, info.attrs, where)
+        check_clip(shapes, dtypes, info.attrs, where, has_frames=info.has_frames)
         rising = {"timestamp", "source_frame"}  # checked whole: a fall may lie between two blocks
         for name in sorted(rising):
             check_values(name, self.read(info, name), where)
@@ -283,7 +335,7 @@ class Store:
                 check_values(name, self.read(info, name, start, stop), where)
             face = self.face_mask(info, start, stop)
             found = np.isfinite(self.read(info, "landmarks", start, stop)).all(axis=(1, 2))
-            filled = self.read_frames(info, start, stop).any(axis=(1, 2, 3))
+            filled = self.read_frames(info, start, stop).any(axis=(1, 2, 3)) if info.has_frames else face
             for what, mask in (("landmarks", found), ("a crop", filled)):
                 if (wrong := np.flatnonzero(mask != face)).size:
                     raise StoreError(

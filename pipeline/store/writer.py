@@ -23,13 +23,15 @@ from tclr.schemas.store import (
     CLIP_FIELDS,
     FACE_STATUSES,
     FORMAT,
-    FORMAT_VERSION,
+    PSEUDONYM_KEY,
     TABLE_CHUNK,
     Status,
+    needed_version,
 )
 
 
-def _filters(codec: str, frame_bytes: int = 0) -> dict[str, Any]:
+def filter_options(codec: str, frame_bytes: int = 0) -> dict[str, Any]:
+    """Return what h5py needs to know for a codec; ``frame_bytes`` is the size of a row."""
     match codec:
         case "zstd":
             return dict(hdf5plugin.Zstd(clevel=3))
@@ -67,9 +69,9 @@ class ClipLayout:
             "transform": (2, 3),
             "pose": (3,),
         }
-        if self.align.codec == "jpeg":
+        if self.align.frames and self.align.codec == "jpeg":
             shapes["frames_jpeg"] = ()
-        else:
+        elif self.align.frames:
             shapes["frames"] = (size, size, 3)
         if self.has_source_names:
             shapes["source_name"] = ()
@@ -83,11 +85,13 @@ class ClipLayout:
         return shapes
 
 
-def root_attrs(dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str) -> dict[str, Any]:
-    """Return the attributes of a subject file, without ``complete``."""
-    return {
+def root_attrs(
+    dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str, pseudonym_key: str = ""
+) -> dict[str, Any]:
+    """Return the attributes of a subject file, without ``complete``; ``pseudonym_key`` where names are pseudonyms."""
+    attrs = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": needed_version(has_frames=align.frames, has_pseudonyms=bool(pseudonym_key)),
         "dataset": dataset,
         "subject": subject,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -97,6 +101,7 @@ def root_attrs(dataset: str, subject: str, detect: DetectConfig, align: AlignCon
         "detect_hash": detect.digest(),
         "align_hash": align.digest(),
     }
+    return attrs | ({PSEUDONYM_KEY: pseudonym_key} if pseudonym_key else {})
 
 
 def _encode_jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
@@ -125,9 +130,9 @@ class ClipWriter:
         options: dict[str, Any] = {"chunks": (TABLE_CHUNK, *shape)}
         if name == "frames":
             options = {"chunks": (CHUNK_FRAMES, *shape)}
-            options |= _filters(self.layout.align.codec, int(np.prod(shape)))
+            options |= filter_options(self.layout.align.codec, int(np.prod(shape)))
         elif name == "landmarks":
-            options.update(_filters("zstd"), shuffle=True)
+            options.update(filter_options("zstd"), shuffle=True)
         special = {"vlen uint8": h5py.vlen_dtype(np.uint8), "vlen str": h5py.string_dtype()}
         dtype = special.get(spec.dtype) or np.dtype(spec.dtype)
         dataset = self.group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), **options)
@@ -148,8 +153,8 @@ class ClipWriter:
         Parameters
         ----------
         block : mapping
-            An array for each dataset of the layout, first axis frames; ``frames`` is (n, S, S, 3) uint8 RGB
-            whatever the codec.
+            An array for each dataset of the layout, first axis frames; ``frames``, if crops are stored, is
+            (n, S, S, 3) uint8 RGB whatever the codec.
         """
         n_rows = len(block["status"])
         require_space(Path(self.group.file.filename), sum(values.nbytes for values in block.values()))

@@ -68,12 +68,14 @@ class ViewerClips:
         dict
             ``clips``: one dict a clip, with ``subject``, ``clip``, ``n_frames``, ``duration_s``, ``share_ok`` (0..1),
             ``face_px``, ``sharpness``, ``score`` (medians, ``None`` without a face), ``warning``; ``aus``: their
-            names; ``sprite``: ``frames``, ``columns``, ``tile_px``; ``n_without_crops``: clips that the store lacks.
+            names; ``sprite``: ``frames``, ``columns``, ``tile_px``, or ``None`` for a store without crops;
+            ``n_without_crops``: clips that the store lacks.
         """
+        sprite = {"frames": SPRITE_FRAMES, "columns": SPRITE_COLUMNS, "tile_px": self.tile_px}
         return {
             "clips": [_clip_row(info) for info in self.infos],
             "aus": [{"id": name, "name": AU_NAMES.get(int(name[2:]), "")} for name in self.au_names],
-            "sprite": {"frames": SPRITE_FRAMES, "columns": SPRITE_COLUMNS, "tile_px": self.tile_px},
+            "sprite": sprite if self._store.has_frames else None,
             "n_without_crops": self.n_without_crops,
         }
 
@@ -133,6 +135,8 @@ class ViewerClips:
         ------
         IndexError
             If the clip has no such block.
+        StoreError
+            If the store has no crops, or they cannot be read.
         """
         info, side = self.infos[index], self.tile_px
         first = block * SPRITE_FRAMES

@@ -47,7 +47,7 @@ def test_every_option_that_a_document_names_exists():
     known |= set(re.findall(r'"(--[a-z-]+)', sources))
     spans = {span for path in DOCS for span in re.findall(r"`[^`\n]+`", path.read_text())}
     named = {name for span in spans for name in re.findall(r"--[a-z]+(?:-[a-z]+)*", span)}
-    assert named <= known | {"--import-mode"}
+    assert named <= known | {"--import-mode", "--resources"}  # pytest's and Dask's
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)

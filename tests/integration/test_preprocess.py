@@ -139,7 +139,7 @@ def test_newer_store_is_left_alone(tmp_path, source):
     (root / "subjects").mkdir(parents=True)
     with h5py.File(root / "subjects" / "anna.h5", "w") as file:
         file.attrs.update({"format": "tclr-store", "format_version": 99})
-    with pytest.raises(StoreError, match="format 1 or older, but got 99"):
+    with pytest.raises(StoreError, match="format 2 or older, but got 99"):
         preprocess(source, root, SMALL)
 
 

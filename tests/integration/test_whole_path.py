@@ -1,9 +1,16 @@
 """The whole path at a tiny size, through the command line, on clips made here; and the same on the shared data."""
 
+import contextlib
 import json
 import os
+import pty
+import re
+import shutil
+import socket
+import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +24,112 @@ from tclr.schemas.action_units import BP4D_AUS, au_column
 
 SMALL_RUN = ["--epochs", "1", "--image-size", "32", "--batch-size", "4", "--anchors-per-clip", "2"]
 SMALL_RUN += ["--n-following", "3", "--embedding-dim", "16"]
+STRACE = ["strace", "-f", "-qq", "-e", "trace=connect,sendto"]
 
 
-def tclr(*args, check=True):
-    command = [sys.executable, "-m", "tclr.cli.main", *map(str, args)]
-    result = subprocess.run(command, capture_output=True, text=True)
+def tclr(*args, check=True, under=(), **options):
+    command = [*map(str, under), sys.executable, "-m", "tclr.cli.main", *map(str, args)]
+    result = subprocess.run(command, capture_output=True, text=True, **options)
     assert "Traceback" not in result.stderr, result.stderr
     if check:
         assert result.returncode == 0, result.stderr
     return result
 
 
+def take_requests(server, requests):
+    """Note the first line of what comes to a proxy, and hang up."""
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        with connection:
+            connection.settimeout(5)
+            requests.append(connection.recv(200).split(b"\r\n")[0].decode())
+
+
+def tclr_on_a_terminal(*args, status=0):
+    """Run tclr with a terminal as standard error; return what came on standard output, and what the terminal got."""
+    command = [sys.executable, "-m", "tclr.cli.main", *map(str, args)]
+    reader, writer = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "100"}
+    shown = b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=writer, env=environment) as process:
+        os.close(writer)
+        with contextlib.suppress(OSError):  # how a terminal ends that nobody holds any more
+            while chunk := os.read(reader, 65536):
+                shown += chunk
+        out = process.stdout.read()
+    os.close(reader)
+    assert process.returncode == status, shown
+    return out, shown.decode()
+
+
 @pytest.fixture(scope="module")
-def work(tmp_path_factory) -> Path:
-    """Clips, store, run, head and features of the smallest demo."""
-    root = tmp_path_factory.mktemp("work")
-    tclr("synth", root / "clips", "--subjects", 2, "--tasks", 1, "--frames", 40)
-    tclr("preprocess", root / "clips", root / "store", "--size", 64, "--workers", 2)
-    tclr("pretrain", root / "store", root / "run", *SMALL_RUN)
-    tclr("fit-au", root / "store", "--encoder", root / "run", "-o", root / "au.safetensors")
-    tclr("embed", root / "store", root / "features", "--encoder", root / "run", "--au-model", root / "au.safetensors")
+def guarded(tmp_path_factory):
+    """Folder, and options of ``tclr`` for processes under umask 077 whose sockets reach loopback only.
+
+    ``refused.log`` has what else Python wanted to reach, ``requests`` what was asked of a proxy in place of Google.
+    """
+    root, requests = tmp_path_factory.mktemp("work"), []
+    (root / "refused.log").touch()
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        threading.Thread(target=take_requests, args=(proxy, requests), daemon=True).start()
+        environment = os.environ | {
+            "PYTHONPATH": str(Path(__file__).parent / "loopback_only"),
+            "GUARD_LOG": str(root / "refused.log"),
+            "GUARD_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}",
+        }
+        yield root, {"env": environment, "umask": 0o077}, requests
+        proxy.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(scope="module")
+def work(guarded) -> Path:
+    """Clips, store, run, head, features and report of the smallest demo."""
+    root, options, _ = guarded
+    traced = shutil.which("strace") and subprocess.run([*STRACE, "true"], capture_output=True).returncode == 0
+    under = [*STRACE, "-o", root / "strace.log"] if traced else []
+    store, features = root / "store", root / "features"
+    tclr("synth", root / "clips", "--subjects", 2, "--tasks", 1, "--frames", 40, **options)
+    tclr("preprocess", root / "clips", store, "--size", 64, "--workers", 2, under=under, **options)
+    tclr("pretrain", store, root / "run", *SMALL_RUN, **options)
+    tclr("fit-au", store, "--encoder", root / "run", "-o", root / "au.safetensors", **options)
+    tclr("embed", store, features, "--encoder", root / "run", "--au-model", root / "au.safetensors", **options)
+    tclr("report", store, "-o", root / "r.html", "--features", features, "--run", root / "run", **options)
     return root
+
+
+def test_python_code_tries_to_reach_nothing_but_loopback(work, guarded):
+    assert (work / "refused.log").read_text() == ""
+    reach = "import socket\nfor call in (socket.socket().connect, socket.getaddrinfo):\n"
+    reach += "    try: call(*(('192.0.2.1', 80),) if call is not socket.getaddrinfo else ('example.org', 80))\n"
+    reach += "    except OSError: pass\n"
+    log = work / "tried.log"
+    subprocess.run([sys.executable, "-c", reach], env=guarded[1]["env"] | {"GUARD_LOG": str(log)}, check=True)
+    assert log.read_text().splitlines() == ["connect ('192.0.2.1', 80)", "getaddrinfo example.org"]  # the guard works
+
+
+def test_reports_of_mediapipe_go_where_they_are_diverted_to(work, guarded):
+    assert set(guarded[2]) == {"CONNECT play.googleapis.com:443 HTTP/1.1"}
+
+
+def test_native_code_tries_to_reach_nothing_but_loopback(work):
+    if not (work / "strace.log").exists():
+        pytest.skip("needs strace, and leave to use it")
+    calls = (work / "strace.log").read_text()
+    addresses = re.findall(r'inet_addr\("([^"]+)"\)|inet_pton\(AF_INET6, "([^"]+)"', calls)
+    assert {four or six for four, six in addresses} == {"127.0.0.1"}
+
+
+def test_what_is_written_under_umask_077_is_its_owners_alone(work):
+    made = [work / name for name in ("clips", "store", "run", "au.safetensors", "features", "r.html")]
+    paths = [path for folder in made for path in (folder, *folder.rglob("*"))]
+    assert {"manifest.parquet", ".lock", "checkpoint.pt", "encoder.safetensors", "distance.png"} <= {
+        p.name for p in paths
+    }
+    for path in paths:
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
 def test_clips_become_labelled_rows_with_predictions_and_embeddings(work):
@@ -81,11 +173,10 @@ def test_inspect_verify_fails_on_a_damaged_file(work, tmp_path):
     data = next((work / "store/subjects").iterdir()).read_bytes()
     (tmp_path / "subjects" / "F001.h5").write_bytes(data[: len(data) // 2])
     result = tclr("inspect", tmp_path, "--verify", check=False)
-    assert result.returncode == 1 and "damaged: " in result.stdout
+    assert result.returncode == 1 and "damaged: F001: " in result.stderr
 
 
 def test_report_is_one_page_without_outside_links(work):
-    tclr("report", work / "store", "-o", work / "r.html", "--features", work / "features", "--run", work / "run")
     page = (work / "r.html").read_text()
     assert page.count("data:image/jpeg;base64,") >= 8 and "Ranking accuracy" in page and "Plotly.newPlot" in page
     own = page.replace(get_plotlyjs(), "")
@@ -120,7 +211,13 @@ def test_commands_refuse_what_does_not_fit(work, tmp_path):
 
 def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, write_video):
     write_video(tmp_path / "in" / "smile.mp4", moving_portrait(10))
-    tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64)
+    out, shown = tclr_on_a_terminal("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, "--json")
+    document = json.loads(out)  # all of it: the workers share this standard output
+    assert (document["command"], document["n_clips"], document["n_frames"]) == ("preprocess", 1, 10)
+    assert document["store"] == str(tmp_path / "store") and document["failures"] == document["warnings"] == []
+    stages = ["Starting", "Looking for clips", "Starting workers", "Detecting", "Assembling", "Writing the manifest"]
+    assert [stage for stage in stages if stage not in shown] == [] and shown.count("1/1") >= 2
+    assert not any(word in shown for word in ("INFO", "W0000", "WARNING"))  # as mediapipe and TensorFlow Lite shout
     tclr("embed", tmp_path / "store", tmp_path / "features", "--encoder", "random", "--blendshapes")
     df = pd.read_parquet(tmp_path / "features")
     assert len(df) == 10 and (df["AU12"] > 0.5).all() and (df["AU12_c"] == 1).all()  # the astronaut smiles
@@ -130,8 +227,8 @@ def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, 
 def test_failed_clip_sets_the_exit_status_and_keeps_the_rest(tmp_path, moving_portrait, write_video):
     write_video(tmp_path / "in" / "good.mp4", moving_portrait(4))
     (tmp_path / "in" / "bad.mp4").write_text("no video")
-    result = tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, check=False)
-    assert result.returncode == 1 and "failed: bad/bad: Expected a video" in result.stderr
+    _, shown = tclr_on_a_terminal("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, status=1)
+    assert "failed: bad/bad: Expected a video" in shown and "1 failed" in shown.split("failed: ")[0]
     assert json.loads(tclr("inspect", tmp_path / "store", "--json").stdout)["n_frames"] == 4
 
 
@@ -147,7 +244,9 @@ def test_demo_has_a_step_for_every_stage_and_shows_rows(tmp_path, work, capsys):
     from tclr.cli.main import COMMANDS
 
     steps = [step[0] for step in demo_steps(tmp_path)]
-    assert set(COMMANDS) - {"demo", "bench", "datasets", "ablate", "evaluate", "view", "overlay"} == set(steps)
+    assert set(COMMANDS) - set(steps) == {
+        *("demo", "bench", "datasets", "ablate", "evaluate", "view", "overlay", "doctor", "completion", "pseudonyms")
+    }
     show_features(work / "features")
     assert "[80 rows x" in capsys.readouterr().out
 

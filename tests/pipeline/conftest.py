@@ -76,8 +76,9 @@ def make_store() -> Callable[..., Path]:
         no_face=(),
         seed=0,
         intensity=False,
+        frames=True,
     ):
-        detect, align = DetectConfig(), AlignConfig(size=size)
+        detect, align = DetectConfig(), AlignConfig(size=size, frames=frames)
         layout = ClipLayout(align, 68, BLENDSHAPE_NAMES, tuple(au_names), tuple(au_names) if intensity else ())
         rng = np.random.default_rng(seed)
         for subject in (f"F{number + 1:03d}" for number in range(n_subjects)):

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 from tclr.pipeline import cluster
@@ -25,6 +27,23 @@ def test_work_that_is_done_does_not_fail_because_dask_cannot_close(monkeypatch, 
     with pytest.raises(ZeroDivisionError):  # what went wrong before matters more
         with cluster.connect(1, scheduler):
             1 / 0  # noqa: B018
+
+
+@pytest.mark.parametrize("level", ["INFO", "WARNING"])
+def test_workers_log_what_their_client_logs(monkeypatch, level):
+    plugins = []
+    monkeypatch.setattr(Opened, "register_plugin", lambda self, plugin: plugins.append(plugin), raising=False)
+    monkeypatch.setattr(cluster, "LocalCluster", Opened)
+    monkeypatch.setattr(cluster, "Client", Opened)
+    logger = logging.getLogger("tclr")
+    logger.setLevel(level)
+    with cluster.connect(1, None):
+        pass
+    assert len(plugins) == (level == "INFO")
+    for plugin in plugins:
+        logger.setLevel(logging.NOTSET)
+        plugin.setup(None)
+        assert logger.level == logging.INFO and len(logger.handlers) == 1
 
 
 def test_workers_that_do_not_start_are_one_clear_error(monkeypatch):

@@ -84,7 +84,7 @@ def written(store, encoder, tmp_path_factory):
     rated = shutil.copytree(store, out / "rated")
     change(rated, add_intensities)
     files = {
-        "--json": "e.json",
+        "--scores": "e.json",
         "--predictions": "p.parquet",
         "--latex": "t.tex",
         "--markdown": "t.md",
@@ -380,7 +380,7 @@ def test_what_is_finished_survives_a_failure_of_a_later_row(store, encoder, tmp_
         raise ModelError("expected a head, but the disk is on fire")
 
     monkeypatch.setattr(fold_predictions, "fit_head", fail)
-    arguments = ["evaluate", store, "--protocol", "bp4d-3fold", "--encoder", encoder, "--json", tmp_path / "e.json"]
+    arguments = ["evaluate", store, "--protocol", "bp4d-3fold", "--encoder", encoder, "--scores", tmp_path / "e.json"]
     result = CliRunner().invoke(cli, [*map(str, arguments), "--resamples", "5"])
     assert isinstance(result.exception, ModelError)
     told = json.loads((tmp_path / "e.json").read_text())

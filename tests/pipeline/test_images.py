@@ -82,3 +82,14 @@ def test_only_jpeg_is_reduced(tmp_path, suffix):
 def test_read_image_refuses_other_reductions(tmp_path):
     with pytest.raises(ValueError, match=r"one of \[1, 2, 4, 8\], but got 3"):
         read_image(tmp_path / "a.jpg", 3)
+
+
+def test_complaints_of_the_decoder_are_logged_by_file_and_not_written(tmp_path, caplog, capfd):
+    path = tmp_path / "a.jpg"
+    data = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[1]
+    data[3000:3100] = 0
+    data.tofile(path)
+    with caplog.at_level("INFO", "tclr"):
+        assert read_image(path)[0].shape == (64, 64, 3)
+    assert len(caplog.messages) == 1 and caplog.messages[0].startswith(f"{path}: Corrupt JPEG data: ")
+    assert capfd.readouterr().err == ""

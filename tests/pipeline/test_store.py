@@ -3,6 +3,7 @@ import pickle
 import resource
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 
@@ -21,6 +22,8 @@ from tclr.schemas.errors import OutputError, StoreError
 from tclr.schemas.store import NO_TRACK, Status
 
 SIZE = 16
+ATTRS = {"source": "a", "source_sha256": "b", "source_fingerprint": "c", "source_clip": "T1", "detector": "d"}
+ATTRS |= {"n_people": 1, "reduction": 1, "fps": 25.0, "width": 9, "height": 9, "warning": ""}
 
 
 def make_block(n_rows, start=0, seed=0):
@@ -58,9 +61,7 @@ def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth
                 rows[-1]["frames"][:] = np.where(rows[-1]["frames"].any(axis=(1, 2, 3), keepdims=True), 90, 0)
             writer.append(rows[-1])
             start += n_rows
-        clip_attrs = {"source": "a", "source_sha256": "b", "source_fingerprint": "c", "fps": 25.0}
-        clip_attrs |= {"source_clip": clip, "n_people": 1, "reduction": 1, "detector": "d", "warning": ""}
-        writer.finish(clip_attrs | {"width": 9, "height": 9} | extra)
+        writer.finish(ATTRS | {"source_clip": clip} | extra)
     return {name: np.concatenate([block[name] for block in rows]) for name in rows[0]}, attrs
 
 
@@ -135,8 +136,8 @@ def test_store_refuses_an_empty_folder_a_foreign_file_and_a_newer_format(tmp_pat
     root, _ = store
     path = root / "subjects" / "s.h5"
     with h5py.File(path, "r+") as file:
-        file.attrs["format_version"] = 2
-    with pytest.raises(StoreError, match="format 1 or older, but got 2.*Upgrade"):
+        file.attrs["format_version"] = 3
+    with pytest.raises(StoreError, match="format 2 or older, but got 3.*Upgrade"):
         Store(root)
     path.write_bytes(b"no HDF5")
     with pytest.raises(StoreError, match="as HDF5"):
@@ -246,17 +247,20 @@ def test_read_rows_gives_zeros_for_chunks_that_were_never_written(tmp_path):
     with write_part(path, root_attrs("folder", "s", DetectConfig(), align, "0")) as part:
         writer = part.add_clip("T1", ClipLayout(align, 68))
         writer.append(make_block(8) | {"frames": np.zeros((8, SIZE, SIZE, 3), np.uint8)})
+        writer.finish(ATTRS)
     with Store(tmp_path) as store:
         out = np.full((2, SIZE, SIZE, 3), 9, np.uint8)
         assert not store.read_rows(store.clips[0], np.array([2, 5]), out).any()
 
 
-def test_read_rows_reads_a_filter_that_it_does_not_know_through_hdf5(store):
+def test_read_rows_reads_filters_that_it_cannot_decode_itself_through_hdf5(store):
     root, written = store
     with h5py.File(root / "subjects" / "s.h5", "r+") as file:
         frames = file["clips/T1/frames"][:]
         del file["clips/T1/frames"]
-        file["clips/T1"].create_dataset("frames", data=frames, chunks=(8, SIZE, SIZE, 3), compression="lzf")
+        file["clips/T1"].create_dataset(
+            "frames", data=frames, chunks=(8, SIZE, SIZE, 3), shuffle=True, **hdf5plugin.Zstd()
+        )
     with Store(root) as opened:
         rows = np.array([30, 2, 3])
         np.testing.assert_array_equal(opened.read_rows(opened.clips[0], rows), written["T1"]["frames"][rows])

@@ -5,7 +5,7 @@ from tclr.schemas.errors import SettingError
 
 
 def test_parse_settings_names_the_known_ones_for_an_unknown_key():
-    with pytest.raises(SettingError, match=r"Unknown setting 'sise' in x.toml.*codec, jpeg_quality, margin, size"):
+    with pytest.raises(SettingError, match=r"Unknown setting 'sise' in x.toml.*codec, frames, jpeg_quality, margin"):
         parse_settings(AlignConfig, {"sise": 96}, "x.toml")
 
 

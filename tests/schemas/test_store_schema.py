@@ -5,6 +5,7 @@ from tclr.schemas.errors import StoreError
 from tclr.schemas.store import CLIP_ATTRS, ROOT_ATTRS, check_clip, check_root, check_values
 
 ROOT = dict.fromkeys(ROOT_ATTRS, "x") | {"format": "tclr-store", "format_version": 1, "complete": True}
+ROOT |= {"detect_config": "{}", "align_config": "{}"}
 SHAPES = {
     "frames": (5, 32, 32, 3),
     "timestamp": (5,),
@@ -42,7 +43,7 @@ def test_check_root_accepts_a_complete_file():
     ("change", "message"),
     [
         ({"format": "other"}, "Expected a file of format 'tclr-store', but got 'other': a.h5"),
-        ({"format_version": 2}, "format 1 or older, but got 2: a.h5. Upgrade tclr"),
+        ({"format_version": 3}, "format 2 or older, but got 3: a.h5. Upgrade tclr"),
         ({"complete": False}, "incomplete.*a.h5"),
     ],
 )

@@ -200,6 +200,24 @@ def test_viewer_draws_the_face_and_the_curves(chromium, viewer):
     check_quiet(chromium, viewer.url)
 
 
+def test_viewer_of_a_store_without_crops_moves_through_the_curves(chromium, make_store, make_features, tmp_path):
+    from selenium.webdriver.common.by import By
+
+    store = make_store(tmp_path / "store", n_subjects=1, n_frames=6, frames=False)
+    with ViewerServer(ViewerClips(make_features(store, tmp_path / "features"), store)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        open_page(chromium, server.url)
+        where, told = (chromium.find_element(By.ID, name) for name in ("where", "no-crops"))
+        wait(lambda: "frame 100 (1 of 6)" in where.text, "the clip is open")
+        assert told.is_displayed() and not chromium.find_element(By.ID, "face").is_displayed()
+        chromium.execute_script("document.getElementById('forward').click()")
+        wait(lambda: "frame 101 (2 of 6)" in where.text, "the next row")
+        assert pixels(chromium, ".lane canvas") > 0
+        check_quiet(chromium, server.url)
+        chromium.get("about:blank")
+        server.shutdown()
+
+
 def test_viewer_goes_where_curve_slider_and_keys_say(chromium, viewer):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys

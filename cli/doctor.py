@@ -1,0 +1,59 @@
+"""``tclr doctor``: whether everything is there, and works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tclr.cli.output import Command, fail, say, show, warn
+
+STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+@click.command("doctor", cls=Command)
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+def command(folder: Path) -> dict[str, Any]:
+    """Check packages, models, PyTorch's device, codecs, Dask, memory and the disk of FOLDER, and say what to fix.
+
+    Each is tried, not only looked for: a portrait's face is found, two frames of each codec are decoded, a chunk is
+    written and read, a worker is started. FOLDER is where stores are to be written, by default where you are. The exit
+    status is 1 if there is a problem; warnings are no problem.
+
+    \b
+    Example:
+      tclr doctor
+      tclr doctor /data/stores
+      tclr doctor --json | jq -r '.checks[] | select(.state != "ok") | .advice'
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tclr.cli.progress import show_progress
+    from tclr.pipeline.doctor import CHECKS, run_checks
+
+    with show_progress() as display:
+        bar = display.bar("Checking", "checks")
+        total = len(CHECKS) + 1
+        begun: list[str] = []
+
+        def tell(what: str) -> None:
+            bar(len(begun), total)
+            begun.append(what)
+            display.stage(what)
+
+        checks = list(run_checks(folder, tell))
+        bar(total, total)
+    table = Table("check", "state", "found")
+    for check in checks:
+        table.add_row(check.name, f"[{STYLES[check.state]}]{check.state}[/]", escape(check.found))
+    show(table)
+    for check in checks:
+        if check.state == "warning":
+            warn(check.advice, check.name)
+        elif check.state == "problem":
+            fail(f"{check.found.rstrip('.')}. {check.advice}".rstrip(), check.name, what="problem")
+    if all(check.state == "ok" for check in checks):
+        say("All is well.")
+    return {"checks": checks}

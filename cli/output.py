@@ -1,0 +1,212 @@
+"""What a command tells, in one place: prose for people, or one JSON document; and the options that choose.
+
+Commands call ``say``, ``show``, ``warn`` and ``fail`` and return their result; ``--json`` makes a document of the
+result, ``--quiet`` leaves errors alone. Warnings and failures go to standard error, or into the document.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from tclr.pipeline.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the only process or the first of those that ``torchrun`` started: only that one speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@dataclass
+class Output:
+    """How a command speaks, and what it had to say besides its result."""
+
+    prose: bool = field(default_factory=is_first_process)
+    progress: bool = field(default_factory=is_first_process)
+    verbose: bool = False
+    json: bool = False
+    command: str = ""
+    warnings: list[dict[str, str]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the command began."""
+        return round(time.monotonic() - self.started_s, 3)
+
+    @contextmanager
+    def clean(self) -> Iterator[TextIO]:
+        """Yield standard output; with ``--json``, what others write there goes to standard error."""
+        stream = sys.stdout
+        if not self.json:
+            yield stream
+            return
+        stream.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            with redirect_stdout(sys.stderr):
+                yield stream
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+    def warn(self, reason: str, name: str = "") -> None:
+        """See the function ``warn``."""
+        self.warnings.append({"name": name, "reason": reason})
+        if self.prose:
+            _tell(f"warning: {name}: {reason}" if name else f"warning: {reason}")
+
+    def fail(self, reason: str, name: str, what: str) -> None:
+        """See the function ``fail``."""
+        self.failures.append({"name": name, "reason": reason})
+        if not self.json:
+            _tell(f"{what}: {name}: {reason}")
+
+    def document(self, content: Mapping[str, Any]) -> str:
+        """Return the JSON document of a command.
+
+        Parameters
+        ----------
+        content : mapping
+            Result, or ``error``; dataclasses, paths, and NumPy's scalars and arrays are allowed, what is not finite
+            becomes null.
+        """
+        from pydantic_core import to_json
+
+        about = {"command": self.command, "seconds": self.seconds}
+        told = {"warnings": self.warnings, "failures": self.failures}
+        whole = about | {name: value for name, value in content.items() if name not in told} | told
+        return to_json(whole, indent=2, inf_nan_mode="null", fallback=_to_plain).decode()
+
+    def error_document(self, kind: str, message: str) -> str:
+        """Return the JSON document of a command that did not come to a result."""
+        return self.document({"error": {"type": kind, "message": message}})
+
+
+def _tell(text: str) -> None:
+    """Write a line to standard error: by ``sys.stderr``, which puts it above a progress display."""
+    sys.stderr.write(f"{printable(text)}\n")
+    sys.stderr.flush()
+
+
+def _to_plain(value: Any) -> Any:
+    """Return a NumPy scalar or array as Python's own; anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def current() -> Output:
+    """Return the output of the command that runs."""
+    ctx = click.get_current_context(silent=True)
+    found = ctx.find_object(Output) if ctx else None
+    return found or Output()
+
+
+def say(text: str, **style: Any) -> None:
+    """Print a line of prose on standard output."""
+    if current().prose:
+        click.secho("\n".join(map(printable, text.split("\n"))), **style)
+
+
+def show(renderable: RenderableType, *, piped_width: int = 120) -> None:
+    """Print a table or the like on standard output, at the terminal's width, or at ``piped_width`` characters."""
+    if current().prose:
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else piped_width, highlight=False).print(renderable)
+
+
+def warn(reason: str, name: str = "") -> None:
+    """Warn of something that did not keep the command from its result; ``name`` says what it is about."""
+    current().warn(reason, name)
+
+
+def fail(reason: str, name: str, *, what: str = "failed") -> None:
+    """Tell of a part that failed while others went on: the exit status becomes 1. ``what`` is the line's first word."""
+    current().fail(reason, name, what)
+
+
+class _LogHandler(logging.Handler):
+    """Warnings that the library logs are warnings of the command; the rest is shown as it comes."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__()
+        self.output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Tell a record."""
+        if record.levelno >= logging.WARNING and record.name.startswith("tclr"):
+            self.output.warn(record.getMessage())
+        elif self.output.verbose:
+            _tell(f"{record.name}: {record.getMessage()}")
+
+
+def _configure_logging(output: Output) -> None:
+    """Show what the library logs as far as it is wanted; warnings of other libraries only with ``--verbose``."""
+    for name, shown in (("tclr", True), ("py.warnings", output.verbose)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _LogHandler)]
+        logger.addHandler(_LogHandler(output) if shown else logging.NullHandler())
+    logging.getLogger("tclr").setLevel(logging.INFO if output.verbose else logging.WARNING)
+
+
+def _choose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    output = ctx.ensure_object(Output)
+    if value:
+        output.verbose |= param.name == "verbose"
+        output.json |= param.name == "json"
+        output.prose &= param.name == "verbose"
+        output.progress &= param.name != "quiet"
+
+
+def _options() -> list[click.Option]:
+    texts = {
+        "quiet": (("-q", "--quiet"), "Say nothing but errors."),
+        "verbose": (("-v", "--verbose"), "Log what is done, to standard error."),
+        "json": (("--json",), "Print the result as one JSON document, and nothing else (docs/command-line.md)."),
+    }
+    return [
+        click.Option([*flags, name], is_flag=True, expose_value=False, callback=_choose, help=text)
+        for name, (flags, text) in texts.items()
+    ]
+
+
+def with_output_options(command: click.Command) -> click.Command:
+    """Add ``--quiet``, ``--verbose`` and ``--json`` to a command or group."""
+    command.params += _options()
+    return command
+
+
+class Command(click.Command):
+    """A command whose callback returns its result, a dataclass or a mapping, or None if it has none."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        with_output_options(self)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; with ``--json``, print its document."""
+        output = ctx.ensure_object(Output)
+        output.command = output.command or self.name or ""
+        _configure_logging(output)
+        with output.clean() as stream:
+            result = super().invoke(ctx)
+        if output.json and result is not None and is_first_process():
+            content = {f.name: getattr(result, f.name) for f in fields(result)} if is_dataclass(result) else result
+            stream.write(output.document(content) + "\n")
+            stream.flush()
+        if output.failures:
+            ctx.exit(1)
+        return result

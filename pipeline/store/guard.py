@@ -1,0 +1,184 @@
+"""What is believed of an HDF5 file that anyone may have made: nothing that leads out of it, and no size that it lacks.
+
+HDF5 follows links into other files, reads datasets whose values lie in other files, and allocates what a header says.
+A store needs none of that, so a file that does is refused before a value is read: links are hard, values are in chunks
+of this file, packed by filters that the writer uses, and of sizes that the file can hold.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+
+import h5py
+import numpy as np
+
+from tclr.pipeline.codecs import LZ4_ID, ZSTD_ID
+from tclr.schemas.errors import StoreError
+from tclr.schemas.store import CLIP_FIELDS, check_name
+
+FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, LZ4_ID, ZSTD_ID})
+MAX_FRAME_BYTES = 2048 * 2048 * 3
+"""Of the largest crop that ``AlignConfig`` allows."""
+MAX_ROW_BYTES = 2**16
+"""Of all other datasets; chosen by us: ten times a row of landmarks."""
+MAX_CHUNK_ROWS = 2**12
+"""Chosen by us: the writer's chunks have 8 and 256."""
+CHUNK_SLACK_BYTES = 2**12
+"""How much more than its content a packed chunk may take; chosen by us: codecs add some bytes a block."""
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+
+
+def _refuse(what: str, group: h5py.Group) -> StoreError:
+    return StoreError(
+        f"{what} in {group.file.filename} {group.name}. It was not written by tclr like this, or is damaged: make it "
+        "anew with 'tclr preprocess', or get it again from where it came from."
+    )
+
+
+def _own(parent: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset:
+    """Return an object that lies in the file itself, not behind a soft or external link."""
+    if name not in parent:
+        raise _refuse(f"Expected {name!r}, but found none", parent)
+    if parent.get(name, getclass=True, getlink=True) is not h5py.HardLink:
+        raise _refuse(f"Expected {name!r} itself, but got a link to it", parent)
+    node = parent[name]
+    if not isinstance(node, kind):
+        raise _refuse(f"Expected {name!r} to be a {kind.__name__.lower()}, but got {type(node).__name__}", parent)
+    return node
+
+
+def list_clips(file: h5py.File) -> list[str]:
+    """Return the names of a file's clips, sorted; of groups that the file itself holds."""
+    return sorted(_own(file, "clips", h5py.Group))
+
+
+def open_clip(file: h5py.File, clip: str) -> h5py.Group:
+    """Return the group of a clip.
+
+    Raises
+    ------
+    StoreError
+        If it has an unsafe name, is missing, or lies elsewhere.
+    """
+    check_name(clip, file.filename)
+    return _own(_own(file, "clips", h5py.Group), clip, h5py.Group)
+
+
+def _is_of_type(dataset: h5py.Dataset, dtype: str) -> bool:
+    match dtype:
+        case "vlen uint8":
+            return h5py.check_vlen_dtype(dataset.dtype) == np.uint8
+        case "vlen str":
+            found = h5py.check_string_dtype(dataset.dtype)
+            return found is not None and found.length is None
+        case _:
+            return str(dataset.dtype) == dtype
+
+
+def _check_storage(dataset: h5py.Dataset, group: h5py.Group, max_row_bytes: int) -> None:
+    name = dataset.name.rpartition("/")[2]
+    how = dataset.id.get_create_plist()
+    if how.get_layout() != h5py.h5d.CHUNKED or how.get_external_count():
+        raise _refuse(f"Expected the values of {name!r} in chunks of this file, but they are stored otherwise", group)
+    filters = {how.get_filter(i)[0] for i in range(how.get_nfilters())}
+    if not filters <= FILTERS:
+        raise _refuse(f"Expected {name!r} packed as tclr does, but got HDF5 filter {max(filters - FILTERS)}", group)
+    row_bytes = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    if dataset.chunks[1:] != dataset.shape[1:] or dataset.chunks[0] > MAX_CHUNK_ROWS or row_bytes > max_row_bytes:
+        raise _refuse(
+            f"Expected rows of at most {max_row_bytes} bytes in whole chunks, but {name!r} has shape {dataset.shape} "
+            f"in chunks of {dataset.chunks}",
+            group,
+        )
+
+
+def open_dataset(group: h5py.Group, name: str, n_rows: int | None = None) -> h5py.Dataset:
+    """Return a dataset of a clip whose header can be believed.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        The clip.
+    name : str
+        The dataset. One that the layout does not know is checked, too, but for its type.
+    n_rows : int, optional
+        Rows that it must have.
+
+    Raises
+    ------
+    StoreError
+        If it is no dataset of the file itself, is stored or packed otherwise than the writer does, has another type or
+        length, or claims more than the file holds.
+    """
+    dataset = _own(group, name, h5py.Dataset)
+    field = CLIP_FIELDS.get(name)
+    n_dims = len(field.dims) if field else max(dataset.ndim, 1)
+    if dataset.shape is None or dataset.ndim != n_dims or (field and not _is_of_type(dataset, field.dtype)):
+        wanted = f"{field.dtype} with {n_dims} dimensions" if field else "an array"
+        raise _refuse(f"Expected {name!r} as {wanted}, but got {dataset.dtype} of shape {dataset.shape}", group)
+    _check_storage(dataset, group, MAX_FRAME_BYTES if name == "frames" else MAX_ROW_BYTES)
+    if n_rows is not None and len(dataset) != n_rows:
+        raise _refuse(f"Expected {n_rows} rows of {name!r}, but got {len(dataset)}", group)
+    if name != "frames" and dataset.id.get_create_plist().get_nfilters() == 0:  # frames without a face take no room
+        stored, claimed = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
+        if not claimed <= stored <= os.path.getsize(group.file.filename):
+            raise _refuse(f"Expected {claimed} bytes of {name!r}, as its shape says, but the file has {stored}", group)
+    return dataset
+
+
+def count_rows(group: h5py.Group) -> int:
+    """Return a clip's number of frames, which the file has room for."""
+    return len(open_dataset(group, "status"))
+
+
+def check_datasets(group: h5py.Group) -> None:
+    """Check all datasets of a clip by ``open_dataset``."""
+    n_rows = count_rows(group)
+    for name in group:
+        open_dataset(group, name, n_rows)
+
+
+def check_chunks(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> None:
+    """Check that no packed chunk of rows ``start:stop`` claims to unpack to more than a chunk.
+
+    Raises
+    ------
+    StoreError
+        If one does: HDF5's filters allocate what it claims.
+    """
+    how = dataset.id.get_create_plist()
+    filters = {how.get_filter(i)[0] for i in range(how.get_nfilters())}
+    if not filters:
+        return
+    rows_a_chunk = dataset.chunks[0]
+    n_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    rows = range(len(dataset))[start:stop]
+    file = dataset.file.id.get_vfd_handle(h5py.h5p.create(h5py.h5p.FILE_ACCESS))
+    for row in range(rows.start // rows_a_chunk * rows_a_chunk, rows.stop, rows_a_chunk):
+        stored = dataset.id.get_chunk_info_by_coord((row, *(0 for _ in dataset.shape[1:])))
+        if stored.byte_offset is None:
+            continue
+        claimed = n_bytes
+        if not stored.filter_mask:
+            claimed = _claimed_bytes(os.pread(file, 18, stored.byte_offset), filters, n_bytes)
+        if claimed > n_bytes or stored.size > 2 * n_bytes + CHUNK_SLACK_BYTES:
+            raise _refuse(
+                f"Expected chunks of {n_bytes} bytes, but that of row {row} of {dataset.name.rpartition('/')[2]!r} "
+                f"takes {stored.size} and claims {claimed}",
+                dataset.parent,
+            )
+
+
+def _claimed_bytes(head: bytes, filters: set[int], n_bytes: int) -> int:
+    """Return the size that a packed chunk gives for its content; of gzip, which has none, what is expected."""
+    if LZ4_ID in filters:
+        return struct.unpack_from(">Q", head)[0] if len(head) >= 8 else n_bytes
+    if ZSTD_ID in filters and head[:4] == ZSTD_MAGIC and len(head) > 5:  # RFC 8878, 3.1.1.1
+        flag, single = head[4] >> 6, head[4] >> 5 & 1
+        size_bytes = (single, 2, 4, 8)[flag]
+        place = 5 + (not single) + (0, 1, 2, 4)[head[4] & 3]
+        size = int.from_bytes(head[place : place + size_bytes], "little") + 256 * (flag == 1)
+        return size if size_bytes else n_bytes
+    return n_bytes
