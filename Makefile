@@ -17,7 +17,7 @@ SEEDS ?= 3
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench faults ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test lint docs bench faults ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -41,6 +41,11 @@ lint: install ## Check style and types
 	mkdir -p build/typed/tclr
 	for room in schemas pipeline cli; do ln -sfn $(CURDIR)/$$room build/typed/tclr/$$room; done
 	cd build/typed && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p tclr
+	cd build/typed && MYPYPATH=$(CURDIR)/docs/site $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml $(CURDIR)/docs/site/*.py
+
+docs: install ## Build the documentation site in build/docs
+	$(BIN)/python docs/site/build.py build/docs
+	@echo "Documentation: build/docs/index.html"
 
 bench: install ## Measure the stages, as ratios within one run
 	$(BIN)/tclr bench

@@ -1,0 +1,81 @@
+"""Builds the documentation site: ``python docs/site/build.py build/docs``, or ``make docs``.
+
+The pages are those of ``docs/``, the changelog, and the reference, which is written from the code at every build: it is
+never committed, so it cannot go stale.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from command_pages import command_pages
+from file_pages import file_pages
+from sphinx.cmd.build import build_main
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+NAVIGATION = {
+    "Tutorial": ["tutorial"],
+    "How to": [
+        "own-videos", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu", "cluster",
+        "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
+    ],
+    "Explanation": [
+        "method", "tuples", "pretraining", "encoders", "action-units", "blendshape-aus", "evaluation", "alignment",
+        "people", "time", "long-videos", "detectors",
+    ],
+    "Questions": ["faq"],
+}  # fmt: skip
+"""Pages of ``docs/`` by chapter; Sphinx complains of one that is left out."""
+COPIED = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
+"""Pages that lie outside ``docs/``."""
+
+
+def toctree(names: Iterable[str], caption: str = "") -> str:
+    """Return a branch of the navigation, for the end of a page."""
+    options = [":hidden:", *([f":caption: {caption}"] if caption else [])]
+    return "\n".join(["", "```{toctree}", *options, "", *names, "```", ""])
+
+
+def gather(folder: Path) -> None:
+    """Write all pages and pictures into an empty folder, with the navigation in ``index.md``."""
+    for path in DOCS.iterdir():
+        if path.is_file():
+            shutil.copy(path, folder)
+    shutil.copytree(DOCS / "images", folder / "images")
+    for name, source in COPIED.items():
+        shutil.copy(ROOT / source, folder / f"{name}.md")
+    commands, files = command_pages(), file_pages()
+    reference = folder / "reference"
+    reference.mkdir()
+    commands["commands.md"] += toctree(
+        Path(name).stem for name in commands if name not in ("commands.md", "settings.md")
+    )
+    for name, text in (commands | files).items():
+        (reference / name).write_text(text)
+    chapters = {
+        "Tutorial": NAVIGATION["Tutorial"],
+        "How to": NAVIGATION["How to"],
+        "Reference": [f"reference/{Path(name).stem}" for name in ["commands.md", "settings.md", *files]] + [*COPIED],
+        **{caption: names for caption, names in NAVIGATION.items() if caption not in ("Tutorial", "How to")},
+    }
+    with (folder / "index.md").open("a") as index:
+        index.writelines(toctree(names, caption) for caption, names in chapters.items())
+
+
+def build(out: Path) -> int:
+    """Build the site in a folder; return Sphinx's exit status, which is not 0 after any warning."""
+    with tempfile.TemporaryDirectory() as work:
+        source, doctrees = Path(work) / "source", Path(work) / "doctrees"
+        source.mkdir()
+        gather(source)
+        conf = str(Path(__file__).parent)
+        return build_main(["-q", "-W", "--keep-going", "-c", conf, "-d", str(doctrees), str(source), str(out)])
+
+
+if __name__ == "__main__":
+    sys.exit(build(Path(sys.argv[1])))
