@@ -67,14 +67,19 @@ def gather(folder: Path) -> None:
         index.writelines(toctree(names, caption) for caption, names in chapters.items())
 
 
+def render(source: Path, out: Path, doctrees: Path) -> int:
+    """Render a folder of pages; return Sphinx's exit status: not 0 after any warning, such as a broken link."""
+    conf = str(Path(__file__).parent)
+    return build_main(["-q", "-W", "--keep-going", "-c", conf, "-d", str(doctrees), str(source), str(out)])
+
+
 def build(out: Path) -> int:
-    """Build the site in a folder; return Sphinx's exit status, which is not 0 after any warning."""
+    """Build the site in a folder; return the exit status."""
     with tempfile.TemporaryDirectory() as work:
-        source, doctrees = Path(work) / "source", Path(work) / "doctrees"
+        source = Path(work) / "source"
         source.mkdir()
         gather(source)
-        conf = str(Path(__file__).parent)
-        return build_main(["-q", "-W", "--keep-going", "-c", conf, "-d", str(doctrees), str(source), str(out)])
+        return render(source, out, Path(work) / "doctrees")
 
 
 if __name__ == "__main__":
