@@ -46,9 +46,11 @@ lint: install ## Check style and types
 	mkdir -p build/typed/tclr
 	for room in schemas pipeline cli; do ln -sfn $(CURDIR)/$$room build/typed/tclr/$$room; done
 	cd build/typed && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p tclr
+	cd build/typed && MYPYPATH=$(CURDIR)/docs/site $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml $(CURDIR)/docs/site/*.py
 
-docs: install ## Build the documentation as a site in build/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+docs: install ## Build the documentation site in build/docs
+	rm -rf build/docs
+	$(BIN)/python docs/site/build.py build/docs
 	@echo "Documentation: build/docs/index.html"
 
 bench: install ## Measure the stages, as ratios within one run

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: a real portrait that a dependency ships, small videos, and the optional shared data."""
+"""Fixtures for all tests: a real portrait that a dependency ships, small videos, a browser, optional shared data."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import logging
 import os
 import pty
 import re
+import shutil
 import struct
 import sys
 import termios
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fcntl import ioctl
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +23,10 @@ import pytest
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: processes that share cores take one thread each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+FLAGS += "--disable-component-update --disable-sync --hide-scrollbars"
+"""Of the browser."""
 
 
 @pytest.fixture(autouse=True)
@@ -155,3 +160,20 @@ def _read(reader):
 def plain():
     """Return a function that takes the control characters out of what a terminal got."""
     return lambda text: re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "\n")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[object]:
+    """Headless Chromium, driven by Debian's chromedriver; skips without either."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[dev]'")
+    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()

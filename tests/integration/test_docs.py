@@ -1,8 +1,10 @@
 """The documents keep up with the code: what they name is there."""
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,17 +52,66 @@ def test_every_option_that_a_document_names_exists():
     assert named <= known | {"--import-mode", "--resources"}  # pytest's and Dask's
 
 
+def test_the_tutorial_takes_the_demo_step_by_step():
+    from tclr.cli.demo import demo_steps
+
+    shown = shown_commands((ROOT / "docs/tutorial.md").read_text())
+    assert all(step in shown for step in demo_steps(Path("demo-out")))
+
+
+def shown_commands(text):
+    """Command lines of ``tclr`` in blocks without a language or of bash, and in code within a line, as words."""
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    blocks = "\n".join(block for language, block in fenced if language in ("", "bash")).replace("\\\n", " ")
+    before = r"(?:\S+\$ +)?(?:[A-Z_]+=\S* +)*"
+    lines = re.findall(rf"^ *{before}(?:(?:srun )?torchrun .* -m tclr\.cli\.main|tclr) +(.*)$", blocks, re.MULTILINE)
+    lines += re.findall(rf"`{before}tclr ([^`\n]+)`", text)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_every_command_line_that_a_document_shows_has_the_options_of_its_command(path):
+def test_every_command_line_that_a_document_shows_is_one_that_tclr_understands(path):
+    for words in shown_commands(path.read_text()):
+        understand(words)
+
+
+def understand(words):
+    """Parse a command line as tclr would, without running it; where no argument is shown, look its options up."""
     from tclr.cli.main import COMMANDS, cli
 
-    blocks = re.findall(r"^```\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
-    lines = re.findall(r"^(?:.* -m tclr\.cli\.main|tclr) ([a-z-]+)(.*)$", "\n".join(blocks), re.MULTILINE)
-    for name, arguments in lines:
-        if name in COMMANDS:
-            known = {
-                flag for option in cli.get_command(None, name).params for flag in [*option.opts, *option.secondary_opts]
-            }
-            assert set(re.findall(r"(?<= )--?[a-z][a-z-]*", arguments.split("#")[0])) <= known, (
-                f"tclr {name} {arguments}"
-            )
+    where = f"tclr {shlex.join(words)}"
+    while words and words[0].startswith("-"):
+        assert words.pop(0) in flags_of(cli), where
+    if not words:
+        return
+    name, *arguments = words
+    assert name in COMMANDS, where
+    command = cli.get_command(None, name)
+    if arguments and not arguments[0].startswith("-"):
+        try:
+            command.make_context(name, arguments)
+        except click.UsageError as error:
+            raise AssertionError(f"{where}: {error.message}") from error
+    else:
+        assert {word for word in arguments if word.startswith("-")} <= flags_of(command), where
+
+
+def flags_of(command):
+    return {"-h", "--help"} | {flag for option in command.params for flag in [*option.opts, *option.secondary_opts]}
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "tclr teleport a b",
+        "node1$ tclr preprocess a b --no-such 1",
+        "OMP_NUM_THREADS=1 tclr preprocess a",
+        "tclr preprocess a b --codec mp3",
+        "tclr embed a b \\\n  --bland",
+        "torchrun --nproc-per-node 4 -m tclr.cli.main pretrain a b --epoch 3 c",
+    ],
+)
+def test_a_command_line_that_tclr_does_not_understand_is_found(shown):
+    (words,) = shown_commands(f"```text\ntclr 1.0\n```\n\n```\n{shown}  # why\n```\n")
+    with pytest.raises(AssertionError):
+        understand(words)

@@ -1,10 +1,9 @@
-"""A store and features that belong to it, with numbers that are easy to check, and a headless browser."""
+"""A store and features that belong to it, with numbers that are easy to check."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,6 @@ from tclr.pipeline.parquet import write_table
 from tclr.pipeline.store import Store
 from tclr.schemas.features import FORMAT, FORMAT_VERSION
 
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-FLAGS += "--disable-component-update --disable-sync --hide-scrollbars"
 METADATA = {"format": FORMAT, "format_version": FORMAT_VERSION, "au_source": "head:0123", "encoder": {"digest": "4567"}}
 METADATA |= {"note": "</script><b>bold</b>"}
 
@@ -80,20 +77,3 @@ def report(stored, features, run_folder) -> Path:
     from tclr.pipeline.report import write_report
 
     return write_report(stored, stored.parent / "report.html", features=features, run=run_folder)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[object]:
-    """Headless Chromium, driven by Debian's chromedriver; skips without either."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium: pip install '.[dev]'")
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for flag in FLAGS.split():
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
