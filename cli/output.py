@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
@@ -21,6 +21,9 @@ from tclr.pipeline.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+C = TypeVar("C", bound=click.Command)
 
 
 def is_first_process() -> bool:
@@ -183,7 +186,7 @@ def _options() -> list[click.Option]:
     ]
 
 
-def with_output_options(command: click.Command) -> click.Command:
+def with_output_options(command: C) -> C:
     """Add ``--quiet``, ``--verbose`` and ``--json`` to a command or group."""
     command.params += _options()
     return command

@@ -160,7 +160,8 @@ def test_an_interrupted_run_goes_on_and_makes_nothing_again(store, encoder, head
         before = {path: path.stat().st_ino for path in tmp_path.rglob("*.parquet")}
         result = embed(store, tmp_path, encoder, EmbedConfig(), **options)
     assert len(before) >= 2 and all(path.stat().st_ino == inode for path, inode in before.items())
-    assert result.n_skipped == len(before) and contents(tmp_path) == expected
+    # a worker may still end what it was at
+    assert len(before) <= result.n_skipped <= len(before) + (where == "cluster") and contents(tmp_path) == expected
 
 
 def test_a_lost_scheduler_is_one_clear_error_and_the_next_run_completes(store, encoder, head_file, expected, tmp_path):
@@ -213,7 +214,7 @@ def test_what_cannot_even_be_opened_is_reported_and_its_former_files_do_not_stop
     assert (result.n_rows, result.n_clips, result.n_skipped) == (20, 1, 1)
     with h5py.File(copy / "subjects" / "F001.h5", "r+") as file:
         del file["clips/T1/status"], file["clips/T1"].attrs["n_frames"]
-    with pytest.raises(StoreError, match="Cannot read .*F00[12]"):
+    with pytest.raises(StoreError, match="Expected 'status', but found none in .*F001"):
         embed(copy, features, encoder, EmbedConfig())
 
 

@@ -61,7 +61,9 @@ def add_intensities(clip, name):
     """Give the clip intensities that follow its labels, with an unknown one."""
     values = clip["au"][:] * 3.0 + 0.5
     values[7] = np.nan
-    clip.create_dataset("au_intensity", data=values.astype(np.float32)).attrs["names"] = clip["au"].attrs["names"]
+    clip.create_dataset("au_intensity", data=values.astype(np.float32), chunks=True).attrs["names"] = clip["au"].attrs[
+        "names"
+    ]
 
 
 def evaluate(store, encoder, *, config=QUICK, methods=None, protocol="bp4d-3fold", fit=FIT, **arguments):
