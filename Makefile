@@ -44,6 +44,7 @@ lint: install ## Check style and types
 	cd build/typed && MYPYPATH=$(CURDIR)/docs/site $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml $(CURDIR)/docs/site/*.py
 
 docs: install ## Build the documentation site in build/docs
+	rm -rf build/docs
 	$(BIN)/python docs/site/build.py build/docs
 	@echo "Documentation: build/docs/index.html"
 

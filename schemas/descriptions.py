@@ -43,7 +43,7 @@ CLIP_ATTRIBUTES = {
     "median_abs_yaw": "Median of the head's turn to either side in radians; NaN without any face.",
     "source": "Path of the video or folder of images, below the source folder.",
     "source_sha256": "SHA-256 of the source's bytes.",
-    "source_fingerprint": "Digest of what the clip was made from, labels included: tells whether it must be done again.",
+    "source_fingerprint": "Digest of the clip's files, labels included: tells whether it must be done again.",
     "source_clip": "The clip's name in the source; clips of --faces all have one in common.",
     "n_people": "Clips that this recording gave: people, with --faces all, else 1.",
     "reduction": "2 where JPEG images were decoded at half size, 4 at a quarter, else 1.",

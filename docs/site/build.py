@@ -18,19 +18,20 @@ from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-NAVIGATION = {
+NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How to": [
         "own-videos", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu", "cluster",
         "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
     ],
+    "Reference": [],
     "Explanation": [
         "method", "tuples", "pretraining", "encoders", "action-units", "blendshape-aus", "evaluation", "alignment",
         "people", "time", "long-videos", "detectors",
     ],
     "Questions": ["faq"],
 }  # fmt: skip
-"""Pages of ``docs/`` by chapter; Sphinx complains of one that is left out."""
+"""Pages of ``docs/`` by chapter; what is not named here goes to the end of How to."""
 COPIED = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
 """Pages that lie outside ``docs/``."""
 
@@ -52,18 +53,19 @@ def gather(folder: Path) -> None:
     commands, files = command_pages(), file_pages()
     reference = folder / "reference"
     reference.mkdir()
-    commands["commands.md"] += toctree(
-        Path(name).stem for name in commands if name not in ("commands.md", "settings.md")
-    )
+    chief = ["commands.md", "settings.md", *files]
+    commands["commands.md"] += toctree(Path(name).stem for name in commands if name not in chief)
     for name, text in (commands | files).items():
         (reference / name).write_text(text)
-    chapters = {
-        "Tutorial": NAVIGATION["Tutorial"],
-        "How to": NAVIGATION["How to"],
-        "Reference": [f"reference/{Path(name).stem}" for name in ["commands.md", "settings.md", *files]] + [*COPIED],
-        **{caption: names for caption, names in NAVIGATION.items() if caption not in ("Tutorial", "How to")},
+    placed = {"index", *(name for names in NAVIGATION.values() for name in names)}
+    others = sorted(path.stem for path in DOCS.glob("*.md") if path.stem not in placed)
+    chapters = NAVIGATION | {
+        "How to": NAVIGATION["How to"] + others,
+        "Reference": [f"reference/{Path(name).stem}" for name in chief] + [*COPIED],
     }
     with (folder / "index.md").open("a") as index:
+        index.write("\n## Reference\n\nWritten from the code:\n\n")
+        index.writelines(f"- [](reference/{name})\n" for name in chief)
         index.writelines(toctree(names, caption) for caption, names in chapters.items())
 
 

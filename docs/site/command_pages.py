@@ -87,6 +87,8 @@ def options_table(options: Sequence[click.Option]) -> str:
     """Return a row an option: its flags, values, default and meaning."""
     rows = []
     for option in options:
+        if option.hidden:
+            continue
         text, _, default = (option.help or "").partition("[default: ")
         flags = " / ".join([*option.opts, *option.secondary_opts])
         rows.append([code(flags), values_of(option), default_of(option, default.removesuffix("]")), prose(text)])
@@ -107,13 +109,14 @@ def values_of(option: click.Option) -> str:
 
 
 def default_of(option: click.Option, told: str) -> str:
-    """Return the default that a help text tells, or the option's own; flags that are off have none."""
-    if told:
-        return prose(told)
+    """Return the default that a help text tells, or the option's own; of two flags the one that holds."""
     if option.required:
         return "required"
-    silent = option.default is None or option.default is False or not isinstance(option.default, str | int | float)
-    return "" if silent else prose(str(option.default))
+    default = told or (option.default if isinstance(option.default, str | int | float) else "")
+    if option.is_flag:
+        flags = {"True": option.opts, "False": option.secondary_opts}.get(str(default), [])
+        return code(flags[0]) if option.secondary_opts and flags else ""
+    return prose(str(default))
 
 
 def bounds_text(bounds: Mapping[str, Any]) -> str:

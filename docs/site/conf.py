@@ -23,6 +23,7 @@ html_title = "tclr"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_use_index = False
 html_show_sphinx = False
 html_show_search_summary = False  # would be fetched, which browsers forbid without a server
 html_math_renderer = "mathml"

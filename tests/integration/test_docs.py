@@ -51,11 +51,19 @@ def test_every_option_that_a_document_names_exists():
     assert named <= known | {"--import-mode"}
 
 
+def test_the_tutorial_takes_the_demo_step_by_step():
+    from tclr.cli.demo import demo_steps
+
+    shown = shown_commands((ROOT / "docs/tutorial.md").read_text())
+    assert all(step in shown for step in demo_steps(Path("demo-out")))
+
+
 def shown_commands(text):
-    """Command lines of ``tclr`` in blocks without a language, and in code within a line, as words."""
-    blocks = "\n".join(re.findall(r"^ *```\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)).replace("\\\n", " ")
+    """Command lines of ``tclr`` in blocks without a language or of bash, and in code within a line, as words."""
+    fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    blocks = "\n".join(block for language, block in fenced if language in ("", "bash")).replace("\\\n", " ")
     before = r"(?:\S+\$ +)?(?:[A-Z_]+=\S* +)*"
-    lines = re.findall(rf"^ *{before}(?:torchrun .* -m tclr\.cli\.main|tclr) +(.*)$", blocks, re.MULTILINE)
+    lines = re.findall(rf"^ *{before}(?:(?:srun )?torchrun .* -m tclr\.cli\.main|tclr) +(.*)$", blocks, re.MULTILINE)
     lines += re.findall(rf"`{before}tclr ([^`\n]+)`", text)
     return [shlex.split(line, comments=True) for line in lines]
 
@@ -103,6 +111,6 @@ def flags_of(command):
     ],
 )
 def test_a_command_line_that_tclr_does_not_understand_is_found(shown):
-    (words,) = shown_commands(f"```\n{shown}  # why\n```\n")
+    (words,) = shown_commands(f"```text\ntclr 1.0\n```\n\n```\n{shown}  # why\n```\n")
     with pytest.raises(AssertionError):
         understand(words)

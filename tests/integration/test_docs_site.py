@@ -119,13 +119,20 @@ def test_every_option_of_every_command_is_in_the_reference(rows, name):
     table = rows(name)
     assert COMMANDS[name] == rows("commands")[f"tclr {name}"][1]
     for option in cli.get_command(None, name).params:
-        if option.param_type_name == "option":
+        if option.param_type_name == "option" and not option.hidden:
             flags, values, default, meaning = table[" / ".join([*option.opts, *option.secondary_opts])]
             told, _, told_default = option.help.partition("[default: ")
             assert meaning == " ".join(told.split())
             assert set(getattr(option.type, "choices", ())) <= set(values.split(", "))
             if option.required:
                 assert default == "required"
+            elif option.secondary_opts:
+                assert (
+                    default
+                    == {"True": option.opts, "False": option.secondary_opts}[
+                        told_default.removesuffix("]") or str(option.default)
+                    ][0]
+                )
             elif told_default:
                 assert default == told_default.removesuffix("]")
             elif isinstance(option.default, str | int) and not option.is_flag:
