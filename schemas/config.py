@@ -156,7 +156,7 @@ IN_FRAMES = {"spacing_min_s": 0.0, "spacing_max_s": 0.0}
 
 
 class PretrainConfig(Settings):
-    """Temporal-consistency pretraining. Defaults are tclr's recipe; ``recipe="paper"`` changes those of ``PAPER``."""
+    """Temporal-consistency pretraining. Defaults are those of tclr's recipe; ``recipe="paper"`` has others."""
 
     recipe: Literal["tclr", "paper"] = Field("tclr", description="Defaults of all other settings: ours or the paper's.")
     arch: Literal["resnet18", "resnet50", "densenet121", "mobilenet_v2"] = Field(
@@ -348,7 +348,7 @@ class EmbedConfig(Settings):
 
 
 class EvaluateConfig(Settings):
-    """Evaluation of AU predictions; how heads are fitted is ``FitAuConfig``'s."""
+    """Evaluation of AU predictions; how heads are fitted is set in ``fit_au``."""
 
     average: Literal["folds", "pooled"] = Field(
         "folds", description="What tables print: the mean over folds, as papers do, or of all folds' frames together."

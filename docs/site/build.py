@@ -18,19 +18,20 @@ from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-NAVIGATION = {
+NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How to": [
         "own-videos", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu", "cluster",
         "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
     ],
+    "Reference": [],
     "Explanation": [
         "method", "tuples", "pretraining", "encoders", "action-units", "blendshape-aus", "evaluation", "alignment",
         "people", "time", "long-videos", "detectors",
     ],
     "Questions": ["faq"],
 }  # fmt: skip
-"""Pages of ``docs/`` by chapter; others stand at the end of the second."""
+"""Pages of ``docs/`` by chapter; what is not named here goes to the end of How to."""
 COPIED = {"changelog": "CHANGELOG.md", "contributing": "CONTRIBUTING.md"}
 """Pages that lie outside ``docs/``."""
 
@@ -58,11 +59,9 @@ def gather(folder: Path) -> None:
         (reference / name).write_text(text)
     placed = {"index", *(name for names in NAVIGATION.values() for name in names)}
     others = sorted(path.stem for path in DOCS.glob("*.md") if path.stem not in placed)
-    chapters = {
-        "Tutorial": NAVIGATION["Tutorial"],
+    chapters = NAVIGATION | {
         "How to": NAVIGATION["How to"] + others,
         "Reference": [f"reference/{Path(name).stem}" for name in chief] + [*COPIED],
-        **{caption: names for caption, names in NAVIGATION.items() if caption not in ("Tutorial", "How to")},
     }
     with (folder / "index.md").open("a") as index:
         index.write("\n## Reference\n\nWritten from the code:\n\n")

@@ -84,15 +84,16 @@ def help_parts(text: str) -> list[str]:
 
 
 def options_table(options: Sequence[click.Option]) -> str:
-    """Return a row an option: its flags, values, default and meaning."""
+    """Return a row an option: its flags, meaning, values and default; what it means is next to it on a phone, too."""
     rows = []
     for option in options:
         if option.hidden:
             continue
         text, _, default = (option.help or "").partition("[default: ")
         flags = " / ".join([*option.opts, *option.secondary_opts])
-        rows.append([code(flags), values_of(option), default_of(option, default.removesuffix("]")), prose(text)])
-    return table(["option", "values", "default", "meaning"], rows)
+        default = default_of(option, default.removesuffix("]"))
+        rows.append([code(flags), prose(text), values_of(option), default])
+    return table(["option", "meaning", "values", "default"], rows)
 
 
 def values_of(option: click.Option) -> str:
@@ -146,13 +147,13 @@ def settings_page() -> str:
         kind = settings_kind(name)
         paper = config.PAPER if kind is config.PretrainConfig else {}
         rows = [setting_row(key, field, paper) for key, field in kind.model_fields.items()]
-        head = ["setting", "type", "range or values", "default", *(["with recipe paper"] if paper else []), "meaning"]
+        head = ["setting", "meaning", "type", "range or values", "default", *(["with recipe paper"] if paper else [])]
         parts += [f"## `[{name}]`", f"{summary_of(kind)} Read by {', '.join(readers[name])}.", table(head, rows)]
     return page("Settings", *parts)
 
 
 def setting_row(name: str, field: FieldInfo, paper: Mapping[str, Any]) -> list[str]:
-    """Return name, type, range, default (two if there is a paper's) and meaning of a setting."""
+    """Return name, meaning, type, range and default of a setting; two defaults if there is a paper's."""
     annotation = field.annotation
     if get_origin(annotation) is Literal:
         kind, allowed = "text", ", ".join(code(value) for value in get_args(annotation))
@@ -164,7 +165,7 @@ def setting_row(name: str, field: FieldInfo, paper: Mapping[str, Any]) -> list[s
         )
     default = "" if field.default is None else code(toml(field.default))
     papers = [code(toml(paper.get(name, field.default)))] if paper else []
-    return [code(name), kind, allowed, default, *papers, prose(field.description or "")]
+    return [code(name), prose(field.description or ""), kind, allowed, default, *papers]
 
 
 def toml(value: object) -> str:

@@ -54,17 +54,17 @@ def store_page() -> str:
     datasets = [
         [
             code(field.name),
+            descriptions.DATASETS.get(field.name, ""),
             ", ".join(field.dims),
             field.dtype,
             prose(field.units),
             missing_text(field.missing),
             "always" if field.required else "",
-            descriptions.DATASETS.get(field.name, ""),
         ]
         for field in store.CLIP_FIELDS.values()
     ]
     statuses = [[str(int(status)), code(status.name), descriptions.STATUSES[status.name]] for status in store.Status]
-    head = ["dataset", "axes", "type", "unit or values", "without a face", "there", "meaning"]
+    head = ["dataset", "meaning", "axes", "type", "unit or values", "without a face", "there"]
     return page(
         "The store",
         f"Format {store.FORMAT_VERSION}: one HDF5 file a subject. Each dataset has a row for every frame of the "
@@ -115,11 +115,11 @@ def features_page() -> str:
         )
         parts.append({field.name: field for field in schema})
     fields = parts[0] | {features.EMBEDDING: parts[1][features.EMBEDDING]}
-    rows = [["`subject`", "category", "", "The person; from the folder's name, not in the file"]]
+    rows = [["`subject`", "The person; from the folder's name, not in the file", "category", ""]]
     for name, field in fields.items():
         if (shown := column_pattern(name)) is not None:
             metadata = {key.decode(): value.decode() for key, value in field.metadata.items()}
-            rows.append([shown, arrow_name(field.type), metadata["units"], metadata["description"]])
+            rows.append([shown, metadata["description"], arrow_name(field.type), metadata["units"]])
     return page(
         "Columns of the features",
         f"Format {features.FORMAT_VERSION}: Parquet files `FEATURES/subject=<id>/<clip>.parquet`, written by "
@@ -127,7 +127,7 @@ def features_page() -> str:
         "field has its unit and description in its Arrow metadata, too.",
         "Every frame of the source has its row. Without a face its numbers are null, its labels stay. "
         f"{', '.join(map(code, features.KEYS))} and `subject` are always there; `--columns` chooses among the others.",
-        table(["column", "type", "unit or range", "meaning"], rows),
+        table(["column", "meaning", "type", "unit or range"], rows),
         "Whole numbers below 64 bits are pandas' `Int8` and `Int32`, which can be missing. `file` is there for stills "
         "alone, `AU01_r` where the head predicts intensity, `AU01_true` where the dataset has labels, `emb` with "
         "`--embedding list` instead of `emb_000` and so on (as many as the encoder has dimensions, by default 256), "
@@ -158,13 +158,13 @@ def manifest_page() -> str:
     """Return the columns of the manifest."""
     meanings = descriptions.CLIP_ATTRIBUTES | descriptions.MANIFEST
     rows = [
-        [code(field.name), arrow_name(field.type), meanings.get(field.name, "")] for field in manifest.MANIFEST_SCHEMA
+        [code(field.name), meanings.get(field.name, ""), arrow_name(field.type)] for field in manifest.MANIFEST_SCHEMA
     ]
     return page(
         "The manifest",
         "`STORE/manifest.parquet` has one row a clip, written by [`tclr preprocess`](preprocess.md). A clip that "
         "failed has its row, too, with the reason; its numbers are null.",
-        table(["column", "type", "meaning"], rows),
+        table(["column", "meaning", "type"], rows),
         '```python\nimport pandas as pd\n\nm = pd.read_parquet("store/manifest.parquet")\n'
         "good = m[(m.share_ok > 0.9) & (m.median_face_px > 100)]\n```",
     )
@@ -188,7 +188,7 @@ def evaluation_page() -> str:
         f"{EXAMPLE_AU}_r_true": "Its label, 0..5.",
     }
     rows = [
-        [column_pattern(field.name) or "", arrow_name(field.type), meanings.get(field.name, "")] for field in schema
+        [column_pattern(field.name) or "", meanings.get(field.name, ""), arrow_name(field.type)] for field in schema
     ]
     source = ast.parse((ROOT / "pipeline" / "evaluation_file.py").read_text())
     return page(
@@ -197,7 +197,7 @@ def evaluation_page() -> str:
         "## Predictions: `--predictions FILE`",
         f"Parquet, format {predictions.FORMAT_VERSION}: one row a method and test frame. Null where a label is unknown "
         "or nothing was predicted.",
-        table(["column", "type", "meaning"], rows),
+        table(["column", "meaning", "type"], rows),
         "## Figures: `--json FILE`",
         literal_block(ast.get_docstring(source) or ""),
         "Figures are shares (0..1), but MAE, which is in intensity steps (0..5); null where nothing can be measured.",

@@ -1,5 +1,6 @@
 """The documents keep up with the code: what they name is there."""
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -59,6 +60,13 @@ def test_the_tutorial_takes_the_demo_step_by_step():
     assert all(step in shown for step in demo_steps(Path("demo-out")))
 
 
+def test_the_tutorial_takes_the_demo_step_by_step():
+    from tclr.cli.demo import demo_steps
+
+    shown = shown_commands((ROOT / "docs/tutorial.md").read_text())
+    assert all(step in shown for step in demo_steps(Path("demo-out")))
+
+
 def shown_commands(text):
     """Command lines of ``tclr`` in blocks without a language or of bash, and in code within a line, as words."""
     fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
@@ -84,7 +92,7 @@ def understand(words):
         assert words.pop(0) in flags_of(cli), where
     if not words:
         return
-    name, *arguments = words
+    name, *arguments = itertools.takewhile(lambda word: word not in (">", "2>", "|"), words)
     assert name in COMMANDS, where
     command = cli.get_command(None, name)
     if arguments and not arguments[0].startswith("-"):

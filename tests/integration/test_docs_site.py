@@ -120,7 +120,7 @@ def test_every_option_of_every_command_is_in_the_reference(rows, name):
     assert COMMANDS[name] == rows("commands")[f"tclr {name}"][1]
     for option in cli.get_command(None, name).params:
         if option.param_type_name == "option" and not option.hidden:
-            flags, values, default, meaning = table[" / ".join([*option.opts, *option.secondary_opts])]
+            flags, meaning, values, default = table[" / ".join([*option.opts, *option.secondary_opts])]
             told, _, told_default = option.help.partition("[default: ")
             assert meaning == " ".join(told.split())
             assert set(getattr(option.type, "choices", ())) <= set(values.split(", "))
@@ -160,20 +160,20 @@ def test_every_setting_is_in_the_reference(site):
         for row, (name, field) in zip(shown, kind.model_fields.items(), strict=True):
             default = "" if field.default is None else str(field.default)
             default = default.lower() if isinstance(field.default, bool) else default
-            assert row[3].strip('"') == default
-            assert row[-1] == field.description
+            assert row[4].strip('"') == default
+            assert row[1] == field.description
             if get_origin(field.annotation) is Literal:
-                assert row[2].split(", ") == list(get_args(field.annotation))
+                assert row[3].split(", ") == list(get_args(field.annotation))
             if kind is config.PretrainConfig:
-                assert row[4].strip('"') == str(config.PAPER.get(name, field.default)).replace("False", "false")
+                assert row[5].strip('"') == str(config.PAPER.get(name, field.default)).replace("False", "false")
 
 
 def test_ranges_of_settings_are_in_the_reference(rows):
     settings = rows("settings")
-    assert settings["size"][2] == "≥ 16, ≤ 2048"
-    assert settings["margin_per_s"][2] == "≥ 0"
-    assert settings["dropout"][2] == "≥ 0, < 1"
-    assert settings["l2"][2] == "> 0"
+    assert settings["size"][3] == "≥ 16, ≤ 2048"
+    assert settings["margin_per_s"][3] == "≥ 0"
+    assert settings["dropout"][3] == "≥ 0, < 1"
+    assert settings["l2"][3] == "> 0"
 
 
 def test_every_column_of_the_features_is_in_the_reference(rows):
@@ -187,12 +187,12 @@ def test_every_column_of_the_features_is_in_the_reference(rows):
     for field in {field.name: field for schema in schemas for field in schema}.values():
         if re.fullmatch(r"emb_\d+|bs_\w+", field.name):
             continue
-        _, kind, units, meaning = table[f"{field.name}, ..." if field.name.startswith("AU") else field.name]
+        _, meaning, kind, units = table[f"{field.name}, ..." if field.name.startswith("AU") else field.name]
         assert kind == types.get(str(field.type).partition("<")[0], kind)
         assert units == field.metadata[b"units"].decode() and meaning == field.metadata[b"description"].decode()
     assert "emb_000 ... emb_255" in text
-    assert table["emb"][1] == "list of 256 float32"
-    assert table["subject"][1] == "category"
+    assert table["emb"][2] == "list of 256 float32"
+    assert table["subject"][2] == "category"
 
 
 def test_every_blendshape_is_in_the_reference(site):
@@ -203,7 +203,7 @@ def test_every_blendshape_is_in_the_reference(site):
 def test_every_field_of_the_store_is_in_the_reference(rows):
     table = rows("store")
     for field in CLIP_FIELDS.values():
-        _, axes, kind, units, missing, there, meaning = table[field.name]
+        _, meaning, axes, kind, units, missing, there = table[field.name]
         assert (axes, kind, units) == (", ".join(field.dims), field.dtype, field.units)
         assert (there == "always") == field.required
         assert meaning == descriptions.DATASETS[field.name]
@@ -222,11 +222,11 @@ def test_every_field_of_the_store_is_in_the_reference(rows):
 def test_every_column_of_the_manifest_and_of_predictions_is_in_the_reference(rows):
     manifest = rows("manifest")
     for field in MANIFEST_SCHEMA:
-        assert manifest[field.name][1] == {"double": "float64"}.get(str(field.type), str(field.type))
-        assert manifest[field.name][2]
+        assert manifest[field.name][2] == {"double": "float64"}.get(str(field.type), str(field.type))
+        assert manifest[field.name][1]
     shown = rows("evaluation")
     for field in predictions_schema(["AU01"]):
-        assert shown[f"{field.name}, ..." if field.name.startswith("AU") else field.name][2]
+        assert shown[f"{field.name}, ..." if field.name.startswith("AU") else field.name][1]
 
 
 def test_every_field_is_described_and_nothing_else():

@@ -283,7 +283,7 @@ def record(monkeypatch):
 
     def slow(*arguments):
         start = time.monotonic()
-        time.sleep(0.05)
+        time.sleep(0.2)
         outcome = export(*arguments)
         calls.append((get_worker().name, start, time.monotonic()))
         return outcome
