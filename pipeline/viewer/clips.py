@@ -85,9 +85,9 @@ class ViewerClips:
         Returns
         -------
         dict
-            Lists of T numbers: ``timestamp`` in seconds, ``frame`` numbers of the source, ``status`` names; ``aus``:
-            for each AU those of ``probability`` (0..1), ``intensity`` (0..5) and ``label`` (0/1) that the features
-            have, ``None`` where unknown.
+            Lists of T numbers: ``timestamp`` in seconds, ``frame`` numbers of the source, ``status`` names, empty where
+            the features have none; ``aus``: for each AU those of ``probability`` (0..1), ``intensity`` (0..5) and
+            ``label`` (0/1) that the features have, ``None`` where unknown.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class ViewerClips:
         return {
             "timestamp": table["timestamp"].round(4).tolist(),
             "frame": table["frame"].tolist(),
-            "status": table["status"].tolist(),
+            "status": table["status"].tolist() if "status" in table else [""] * len(table),
             "aus": aus,
         }
 

@@ -14,6 +14,7 @@ from functools import partial
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from tclr.pipeline.store import Store
@@ -304,3 +305,13 @@ def test_command_prints_the_address_serves_and_ends_on_ctrl_c(stored, features):
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=20)
     assert process.returncode == 0 and out == "Ended.\n" and error == ""
+
+
+def test_features_of_chosen_columns_need_no_status(stored, features, tmp_path):
+    for path in features.rglob("*.parquet"):
+        copy = tmp_path / path.relative_to(features)
+        table = pq.read_table(path).drop_columns(["status"])
+        copy.parent.mkdir(exist_ok=True)
+        pq.write_table(table, copy)
+    curves = ViewerClips(tmp_path, stored).curves(0)
+    assert curves["status"] == [""] * 40 and len(curves["timestamp"]) == 40
