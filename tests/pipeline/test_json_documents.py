@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tclr.cli.main import COMMANDS, run
-from tclr.pipeline import ablation, alignment_check, benchmark, fit_au, overlay, pretrain, synth
+from tclr.pipeline import ablation, alignment_check, bench, fit_au, overlay, pretrain, synth
 from tclr.pipeline.alignment_check import AlignmentRow
 from tclr.pipeline.heads import AuScore
 from tclr.pipeline.store import Store
@@ -71,13 +71,13 @@ def instant(monkeypatch):
             progress(10, 10)
         return synth.SynthResult(out, 1, 1, 10)
 
-    row = benchmark.BenchRow("preprocess", "decoding", (0.5,))
+    row = bench.BenchRow("preprocess", "decoding", (0.5,))
     monkeypatch.setattr(fit_au, "fit_au", fit)
     monkeypatch.setattr(pretrain, "pretrain", train)
     monkeypatch.setattr(ablation, "run_ablation", ablate)
     monkeypatch.setattr(overlay, "overlay", draw)
     monkeypatch.setattr(synth, "write_demo", write)
-    monkeypatch.setattr(benchmark, "run_benchmark", lambda source, runs, tell: [row])
+    monkeypatch.setattr(bench, "run_groups", lambda names, source, scratch, runs, tell: iter([[row]]))
     monkeypatch.setattr(alignment_check, "check_alignment", lambda smoothings_s: [AlignmentRow(0.1, 0.2, 0.3, 4.0)])
 
 
