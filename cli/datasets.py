@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ def command(source: Path | None) -> dict[str, Any]:
     """
     from rich.table import Table
 
+    from tclr.pipeline.files import real_path
     from tclr.pipeline.sources import DATASETS, find_clips
     from tclr.pipeline.sources.folder_labels import unused_tables
 
@@ -35,7 +35,7 @@ def command(source: Path | None) -> dict[str, Any]:
     known = [{"dataset": one.name, "layout": one.layout, "labels": one.labels} for one in DATASETS.values()]
     found: dict[str, Any] = {}
     if source is not None:
-        folder = Path(os.path.realpath(source))
+        folder = real_path(source)
         clips = find_clips(folder)
         unused = unused_tables(folder, clips) if clips[0].dataset == "folder" else []
         labelled = sum(bool(clip.label_paths) for clip in clips)

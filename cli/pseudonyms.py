@@ -24,13 +24,14 @@ def command(source: Path, keyfile: Path, dataset: str) -> dict[str, Any]:
     Example:
       tclr pseudonyms videos/ ~/keys/study.key > ~/keys/who-is-who.csv
     """
+    from tclr.pipeline.files import real_path
     from tclr.pipeline.sources import find_clips
     from tclr.pipeline.sources.pseudonyms import read_key
 
     pseudonyms, names = read_key(keyfile), ("subject", "clip", "subject_pseudonym", "clip_pseudonym")
     rows = [
         (*clip.key, pseudonyms.subject(clip.subject), pseudonyms.clip(clip.clip))
-        for clip in find_clips(source.resolve(), dataset)
+        for clip in find_clips(real_path(source), dataset)
     ]
     for row in (names, *rows):  # names are safe as file names: none has a comma or a quote
         say(",".join(row))

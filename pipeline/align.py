@@ -93,8 +93,8 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray
-        (2, 3) float64 ``[s R | t]``: rotation and positive scale, no reflection. As complex numbers z -> c z + t, whose
-        the least-squares c is a quotient of two sums; it equals Umeyama's eq. 40 to 43, in fewer steps.
+        (2, 3) float64 ``[s R | t]``: rotation and positive scale, no reflection. In complex numbers it is z -> c z + t,
+        and the least-squares c is a quotient of two sums, which equals Umeyama's eq. 40 to 43.
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     (x0, y0), (x1, y1) = (source - source_mean).T, (target - target_mean).T

@@ -19,7 +19,7 @@ from tclr.pipeline.clip_export import ExportJob, export_clip, subject_folder
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.features import choose_columns
 from tclr.pipeline.features_table import with_pandas_types
-from tclr.pipeline.files import remove_abandoned
+from tclr.pipeline.files import real_path, remove_abandoned
 from tclr.pipeline.lock import lock_folder
 from tclr.pipeline.outcome import Failure, TaskOutcome
 from tclr.pipeline.store import ClipInfo, Store
@@ -149,7 +149,7 @@ def embed(
     ClusterError
         If no scheduler answers, or it is lost.
     """
-    store_path, features = store_path.resolve(), features.resolve()
+    store_path, features = real_path(store_path), real_path(features)
     with Store(store_path, skip_damaged=True) as store:
         damaged = _leave_out_damaged(store)
         source = choose_au_source(store, au_model, config.smooth_s)

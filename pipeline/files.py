@@ -128,6 +128,11 @@ def _children(node: Any) -> list[Any]:
     return list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
 
 
+def real_path(path: Path) -> Path:
+    """Return an absolute path without links; ``Path.resolve`` fails on loops of links."""
+    return Path(os.path.realpath(path))
+
+
 def parse_json(text: str | bytes) -> dict[str, Any]:
     """Return the object that a JSON text of ours holds.
 

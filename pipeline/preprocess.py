@@ -7,7 +7,6 @@ workers do is in ``pipeline.tasks``, who does what when in ``pipeline.graph``.
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Any
 
 from tclr.pipeline.cluster import connect
 from tclr.pipeline.faces import check_models
-from tclr.pipeline.files import remove_abandoned, write_json
+from tclr.pipeline.files import read_json, real_path, remove_abandoned, write_json
 from tclr.pipeline.graph import GraphRun, Progress
 from tclr.pipeline.lock import lock_folder
 from tclr.pipeline.manifest import write_manifest
@@ -26,6 +25,7 @@ from tclr.pipeline.plan import PreprocessConfig, check_others, plan_subject, sca
 from tclr.pipeline.sources import Clip, find_clips, pseudonymise
 from tclr.pipeline.sources.pseudonyms import check_key, open_key
 from tclr.pipeline.store import WHOLE_FILE, ClipInfo, DamageRecord, find_changes, known_clips
+from tclr.schemas.errors import StoreError
 from tclr.schemas.store import PSEUDONYM_KEY
 
 __all__ = ["PreprocessConfig", "PreprocessResult", "Progress", "preprocess"]
@@ -107,7 +107,7 @@ def preprocess(
     ClusterError
         If no scheduler answers, or it is lost.
     """
-    source, store = (Path(os.path.realpath(path)) for path in (source, store))  # Path.resolve fails on loops of links
+    source, store = real_path(source), real_path(store)
     tell("Looking for clips")
     clips = find_clips(source, dataset)
     tell("Looking for the detector's models")
@@ -168,8 +168,8 @@ def _known_keys(store: Path, stored: Mapping[str, Iterable[ClipInfo]]) -> set[st
     """Return what tells the keys of a store's pseudonyms apart, of its files and its last run; empty for names."""
     keys = {str(info.root.get(PSEUDONYM_KEY, "")) for infos in stored.values() for info in infos}
     try:
-        return keys | {str(json.loads((store / "run.json").read_text()).get(PSEUDONYM_KEY, ""))}
-    except (OSError, ValueError, AttributeError):
+        return keys | {str(read_json(store / "run.json").get(PSEUDONYM_KEY, ""))}
+    except StoreError:
         return keys
 
 

@@ -32,11 +32,11 @@ def _loader(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
 
 def _export(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
     from tclr.pipeline.bench.export import bench_embed, bench_tables
-    from tclr.pipeline.bench.memory import extract_clips
+    from tclr.pipeline.bench.memory import SMALL_CROPS, extract_clips
     from tclr.pipeline.encoder import load_encoder
     from tclr.pipeline.sources import find_clips
 
-    extract_clips(find_clips(source)[:1], scratch / "store")
+    extract_clips(find_clips(source)[:1], scratch / "store", SMALL_CROPS)
     return [bench_embed(scratch / "store", load_encoder("random"), scratch, runs), *bench_tables(scratch, runs)]
 
 

@@ -17,15 +17,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tclr.pipeline.bench.memory import extract_clips
 from tclr.pipeline.bench.rows import BenchRow, measure_cpu_s, measure_s
 from tclr.pipeline.distributed import Processes
-from tclr.pipeline.extract import extract_clip
 from tclr.pipeline.loader import load_batches
-from tclr.pipeline.sources import Clip, find_clips
+from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.trainer import Trainer
 from tclr.pipeline.tuples import TupleDataset
-from tclr.schemas.config import AlignConfig, DetectConfig, PretrainConfig
+from tclr.schemas.config import AlignConfig, PretrainConfig
 from tclr.schemas.store import CHUNK_FRAMES
 
 CODECS = {"none": 40.0, "lz4": 20.0, "zstd": 8.0}
@@ -162,12 +162,6 @@ def bench_windows(folder: Path, runs: int, n_windows: int = 40, length: int = 12
     return BenchRow("random 12-frame windows", "sequential chunks", tuple(ratios))
 
 
-def _extract(clip: Clip, folder: Path, codec: str) -> Path:
-    store = folder / codec
-    extract_clip(clip, store / "subjects" / f"{clip.subject}.h5", DetectConfig(), AlignConfig(codec=codec), "bench")
-    return store
-
-
 def bench_loader(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
     """Measure all rows on the first clip of a source folder.
 
@@ -176,9 +170,11 @@ def bench_loader(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
     InputError
         If there is no clip in it, or none long enough for a tuple.
     """
-    clip = find_clips(source)[0]
+    clips = find_clips(source)[:1]
+    stores = {codec: scratch / codec for codec in CODECS}
     with _one_thread():
-        stores = {codec: _extract(clip, scratch, codec) for codec in CODECS}
+        for codec, store in stores.items():
+            extract_clips(clips, store, AlignConfig(codec=codec))
         with Store(stores["none"]) as opened:
             jpegs = write_jpegs(opened.read_frames(opened.clips[0]), scratch / "jpeg")
         rows = [bench_codec(store, jpegs, codec, runs) for codec, store in stores.items()]

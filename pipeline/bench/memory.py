@@ -19,6 +19,7 @@ SMALL, LARGE = 60, 480
 """Frames a clip."""
 FEW, MANY = 2, 12
 """Subjects."""
+SMALL_CROPS = AlignConfig(size=96, codec="lz4")
 
 
 def _peak_mb(work: Callable[..., None], arguments: tuple[Any, ...]) -> float:
@@ -36,18 +37,18 @@ def measure_peak_mb(work: Callable[..., None], *arguments: Any) -> float:
         return pool.submit(_peak_mb, work, arguments).result()
 
 
-def extract_clips(clips: Sequence[Clip], store: Path) -> None:
+def extract_clips(clips: Sequence[Clip], store: Path, align: AlignConfig) -> None:
     """Extract clips of as many subjects, in this process."""
     from tclr.pipeline.extract import extract_clip
 
     for clip in clips:
         part = store / "subjects" / f"{clip.subject}.h5"
-        extract_clip(clip, part, DetectConfig(), AlignConfig(size=96, codec="lz4"), "bench")
+        extract_clip(clip, part, DetectConfig(), align, "bench")
 
 
 def extract_all(source: Path, store: Path) -> None:
     """Extract each clip of a source, one a subject."""
-    extract_clips(find_clips(source), store)
+    extract_clips(find_clips(source), store, SMALL_CROPS)
 
 
 def pretrain_a_little(store: Path, run: Path) -> None:
