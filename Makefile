@@ -13,13 +13,14 @@ PREPROCESS_FLAGS ?=
 PRETRAIN_FLAGS ?=
 VARIANTS ?= all
 FAULTS_FLAGS ?=
+BOX_FLAGS ?=
 TEST_PROCESSES ?= 2
 FUZZ_EXAMPLES ?= 5000
 SEEDS ?= 3
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz lint docs bench faults ablation bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test fuzz lint docs bench faults ablation box bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -65,6 +66,10 @@ ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE
 	$(BIN)/tclr preprocess "$(PROBE)" "$(OUT)/probe" --workers $(WORKERS) --size 96 --codec lz4
 	$(BIN)/tclr ablate "$(OUT)/people" "$(OUT)/probe" "$(OUT)/ablation" --variants "$(VARIANTS)" --seeds $(SEEDS) \
 	  $(ABLATION_FLAGS)
+
+box: install ## Make the model in the box: PEOPLE=videos with AU intensities OUT=... [BOX_FLAGS="--seeds 3"]; 2 hours on 2 cores
+	@test -n "$(PEOPLE)" || { echo "Expected PEOPLE=<folder>. Example: make box PEOPLE=/data/people OUT=box-out"; exit 2; }
+	$(BIN)/tclr box "$(PEOPLE)" "$(OUT)" --workers $(WORKERS) $(BOX_FLAGS)
 
 bp4d-features: ## BP4D to Parquet: make bp4d-features BP4D_ROOT=... OUT=...
 	@$(MAKE) --no-print-directory features DATASET=bp4d SOURCE="$(BP4D_ROOT)" ROOT_NAME=BP4D_ROOT OUT="$(OUT)"

@@ -49,12 +49,11 @@ def _show(result: FitResult) -> None:
 @click.option(
     "--encoder",
     type=PathOrName(),
-    required=True,
-    help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'.",
+    help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; not for --inputs blendshapes.",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)
-def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> FitResult:
+def command(store: Path, encoder: str | None, out: Path, fit_au: FitAuConfig) -> FitResult:
     """Fit an AU head on the labelled frames of STORE and print how well it does on subjects it has not seen.
 
     F1 and ROC AUC are out of fold: each subject is scored by classifiers and thresholds that never saw it. The
@@ -65,6 +64,7 @@ def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> FitRes
     \b
     Example:
       tclr fit-au store/ --encoder run/ -o au.safetensors
+      tclr fit-au store/ --inputs blendshapes -o au.safetensors
       tclr fit-au store/ --encoder run/ -o au.safetensors --head mlp --loss asymmetric --smooth 0.1
     """
     from tclr.cli.progress import show_progress
@@ -74,7 +74,7 @@ def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> FitRes
         from tclr.pipeline.encoder import load_encoder
         from tclr.pipeline.fit_au import fit_au as fit
 
-        loaded = load_encoder(encoder, seed=fit_au.seed)
+        loaded = load_encoder(encoder, seed=fit_au.seed) if encoder else None
         reading, fitting = display.bar("Reading", "frames"), display.bar("Fitting", "steps")
         result = fit(store, loaded, out, fit_au, progress=reading, fit_progress=fitting)
     _show(result)
@@ -83,6 +83,8 @@ def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> FitRes
     say(f"AU head: {out}")
     if fit_au.head == "finetune":
         encoder = str(out)
-    seed = f" --seed {fit_au.seed}" if encoder.split(":")[0] == "random" and fit_au.seed else ""
-    say(f"Next: tclr embed {store} features/ --encoder {encoder}{seed} --au-model {out}")
+    given = f" --encoder {encoder}" if encoder else ""
+    if encoder and encoder.split(":")[0] == "random" and fit_au.seed:
+        given += f" --seed {fit_au.seed}"
+    say(f"Next: tclr embed {store} features/{given} --au-model {out}")
     return result

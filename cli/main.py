@@ -37,6 +37,7 @@ STAGES = {
     "To judge": {
         "evaluate": "Score Action Units by a protocol of the literature, beside baselines.",
         "ablate": "Train variants of the pretraining recipe and judge each on people it has not seen.",
+        "box": "Make the model in the box: an encoder with an AU head, judged on people it has not seen.",
         "bench": "Measure what the stages cost, as ratios within one run.",
     },
     "To look at": {

@@ -27,7 +27,7 @@ class PathOrName(click.ParamType):
         return [CompletionItem(incomplete, type="file")]
 
 
-TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "embed", "evaluate", "overlay")
+TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "box", "embed", "evaluate", "overlay")
 
 
 def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any], Any]:

@@ -1,4 +1,4 @@
-"""Where AU predictions of an export come from: a fitted head, mediapipe's blendshapes, or nowhere."""
+"""Where AU predictions of an export come from: a head, the model in the box, mediapipe's blendshapes, or nowhere."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 
 from tclr.pipeline.blendshape_aus import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
+from tclr.pipeline.box import BOX, FUSION, MARGIN, TEMPLATE
 from tclr.pipeline.head_file import load_head
 from tclr.pipeline.heads import AuHead
 from tclr.pipeline.readout import Prediction
 from tclr.pipeline.store import Store
+from tclr.schemas.config import AlignConfig
+from tclr.schemas.errors import SettingError, StoreError
+
+AUTO, BLENDSHAPES = "auto", "blendshapes"
+SHIPPED = {"box": BOX, "fusion": FUSION}
+DEFAULT = "fusion"
+"""Which of them is taken where nothing is said: the one that did best by docs/model-card.md."""
+NAMES = (AUTO, *SHIPPED, BLENDSHAPES)
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,15 @@ class AuSource:
         """Names of all columns that hold its predictions."""
         return {name + ending for name in self.au_names for ending in ("", "_c", "_r")}
 
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether predictions are read off embeddings."""
+        return self.head is not None and self.head.inputs != BLENDSHAPES
+
     def predict(self, embeddings: np.ndarray, blendshapes: np.ndarray | None) -> Prediction:
         """Return the predictions of n frames with a face, not smoothed."""
         if self.head is not None:
-            return self.head.readout.predict(embeddings)
+            return self.head.readout.predict(self.head.choose_inputs(embeddings, blendshapes))
         if blendshapes is None or not self.au_names:
             return Prediction(*(np.full((len(embeddings), len(self.au_names)), np.nan, np.float32) for _ in range(2)))
         probability = predict_from_blendshapes(blendshapes)
@@ -53,10 +67,59 @@ class AuSource:
         """Return what the metadata of a file say of it, as JSON has it."""
         head = None
         if self.head is not None:
-            names = ("kind", "digest", "smooth_s", "encoder_digest", "started_from", "settings")
+            names = ("kind", "digest", "inputs", "smooth_s", "encoder_digest", "started_from", "settings")
             head = {name: getattr(self.head, name) for name in names}
         thresholds = {name: float(t) for name, t in zip(self.au_names, self.threshold, strict=True)}
         return {"au_source": self.name, "au_head": head, "au_thresholds": thresholds, "au_smooth_s": self.smooth_s}
+
+
+def knows_crops(store: Store) -> bool:
+    """Return whether crops lie as those that the model in the box learnt from."""
+    roots = (AlignConfig.model_validate_json(info.root["align_config"]) for info in store.clips)
+    return all((align.template, align.margin) == (TEMPLATE, MARGIN) for align in roots)
+
+
+def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> Path | None:
+    """Return the head's file that a name stands for, None for blendshapes.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    au_model : str or Path
+        One of ``NAMES``, or a head's file. ``auto`` takes what ``DEFAULT`` says, or the best that the store allows:
+        ``fusion`` reads blendshapes, and both models in the box read crops of the default template and margin. With an
+        encoder of the user's it takes blendshapes, so that no second network is run.
+    has_encoder : bool
+        Whether the user gave an encoder.
+
+    Raises
+    ------
+    SettingError
+        If ``box`` or ``fusion`` is to be read off another encoder's embeddings.
+    StoreError
+        If crops are cut otherwise than those that they know, or blendshapes are missing.
+    """
+    if au_model == BLENDSHAPES:
+        return None
+    if au_model == AUTO:
+        if has_encoder or DEFAULT == BLENDSHAPES or not (store.has_frames and knows_crops(store)):
+            return None
+        return SHIPPED[DEFAULT] if store.has_blendshapes() else BOX
+    if au_model not in SHIPPED:
+        return Path(au_model)
+    if has_encoder:
+        raise SettingError(
+            f"Expected no encoder for --au-model {au_model}, which brings its own, but got one. Leave --encoder out."
+        )
+    if not knows_crops(store):
+        raise StoreError(
+            f"Expected crops of template {TEMPLATE} and margin {MARGIN:g} for --au-model {au_model}, which learnt from "
+            f"such ones, but {store.root} has others. Run 'tclr preprocess' with the defaults, or give another model."
+        )
+    if au_model == "fusion":
+        store.require_blendshapes("Give --au-model box.")
+    return SHIPPED[str(au_model)]
 
 
 def choose_au_source(store: Store, au_model: Path | None, smooth_s: float | None) -> AuSource:
@@ -79,8 +142,9 @@ def choose_au_source(store: Store, au_model: Path | None, smooth_s: float | None
     if au_model is not None:
         head = load_head(au_model)
         chosen_s = head.smooth_s if smooth_s is None else smooth_s
-        return AuSource(f"head:{head.digest}", head.au_names, head.threshold, chosen_s, head)
-    if all(store.names(info, "blendshapes") for info in store.clips):
+        name = next((name for name, path in SHIPPED.items() if path == au_model), "head")
+        return AuSource(f"{name}:{head.digest}", head.au_names, head.threshold, chosen_s, head)
+    if store.has_blendshapes():
         thresholds = np.full(len(MAPPED_AUS), THRESHOLD, np.float32)
         return AuSource(f"blendshapes:v{MAPPING_VERSION}", MAPPED_AUS, thresholds, smooth_s or 0.0)
     return AuSource("none")

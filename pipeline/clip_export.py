@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from tclr.pipeline.au_source import AuSource
+from tclr.pipeline.centring import RestingLevel, centre, resting_level
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder
 from tclr.pipeline.features import PARTITION
 from tclr.pipeline.features_table import build_table
@@ -28,6 +29,10 @@ from tclr.schemas.features import FORMAT, FORMAT_VERSION
 
 PREDICT_ROWS = 4096
 """Frames that AUs are predicted for at once, whatever was embedded at once; chosen by us: some 10 MB in float64."""
+REST_FRAMES = 256
+"""Frames, spread evenly over all of a person's clips, that tell the person's resting level; chosen by us."""
+_last_level: dict[tuple[str, str], RestingLevel] = {}
+"""That of the subject whose clip was exported last, by run and subject."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class ExportJob:
         Which weights those are.
     config : EmbedConfig
         Settings.
+    precision : str
+        Arithmetic of the encoder: ``config``'s, or what was measured.
     """
 
     store: Path
@@ -63,6 +70,7 @@ class ExportJob:
     encoder: EncoderInfo | None
     encoder_digest: str
     config: EmbedConfig
+    precision: str = "fp32"
 
     def path(self, info: ClipInfo) -> Path:
         """Return the clip's file."""
@@ -70,9 +78,10 @@ class ExportJob:
 
     def metadata(self, info: ClipInfo) -> dict[str, Any]:
         """Return what the clip's file says of itself, as JSON has it."""
-        encoder = (
-            {"digest": self.encoder_digest, **json.loads(json.dumps(self.encoder.brief()))} if self.encoder else None
-        )
+        encoder = None
+        if self.encoder is not None:
+            encoder = {"digest": self.encoder_digest, **json.loads(json.dumps(self.encoder.brief()))}
+            encoder |= {} if self.precision == "fp32" else {"precision": self.precision}
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -86,7 +95,7 @@ class ExportJob:
             "align": json.loads(info.root["align_config"]),
             "encoder": encoder,
             **self.source.provenance(),
-            "settings": self.config.model_dump(mode="json", exclude={"batch_size"}),
+            "settings": self.config.model_dump(mode="json", exclude={"batch_size", "precision"}),
             "columns": self.schema.names,
         }
 
@@ -133,10 +142,38 @@ def _clip_arrays(
     blendshapes = store.read(info, "blendshapes") if store.names(info, "blendshapes") else None
     predicted = _predict(job.source, embeddings, blendshapes, np.flatnonzero(face))
     if "source_name" not in store.fields(info):
+        if job.config.centre != "none" and job.source.head is not None and job.source.head.rest is not None:
+            own = resting_level(predicted) if job.config.centre == "clip" else _level_of(job, store, info, encoder)
+            predicted = centre(predicted, own, job.source.head.rest)
         timestamps = store.read(info, "timestamp")
         both = (predicted.probability, predicted.intensity)
         predicted = Prediction(*(smooth(values, timestamps, job.source.smooth_s) for values in both))
     return embeddings, predicted
+
+
+def _predict_rows(
+    source: AuSource, store: Store, info: ClipInfo, rows: np.ndarray, encoder: LoadedEncoder | None
+) -> Prediction:
+    """Return the predictions of some rows with a face."""
+    embeddings = encoder.embed(store.read_rows(info, rows)) if encoder else np.zeros((len(rows), 0), np.float32)
+    blendshapes = store.read(info, "blendshapes")[rows] if store.names(info, "blendshapes") else None
+    return source.predict(embeddings, blendshapes)
+
+
+def _level_of(job: ExportJob, store: Store, info: ClipInfo, encoder: LoadedEncoder | None) -> RestingLevel:
+    """Return the resting level of a clip's subject over all clips of the store, which is found once a run of clips."""
+    key = (job.run, info.subject)
+    if key not in _last_level:
+        clips = [clip for clip in store.clips if clip.subject == info.subject]
+        faces = [np.flatnonzero(store.face_mask(clip)) for clip in clips]
+        owner = np.repeat(np.arange(len(clips)), [len(rows) for rows in faces])
+        spread = np.linspace(0, len(owner) - 1, min(len(owner), REST_FRAMES)).round().astype(int)
+        chosen, owner = np.concatenate(faces)[spread], owner[spread]
+        parts = [_predict_rows(job.source, store, clip, chosen[owner == i], encoder) for i, clip in enumerate(clips)]
+        joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("probability", "intensity")]
+        _last_level.clear()
+        _last_level[key] = resting_level(Prediction(*joined))
+    return _last_level[key]
 
 
 def export_clip(
@@ -160,6 +197,7 @@ def export_clip(
         Called with frames done and frames in all.
     """
     try:
+        encoder = encoder.with_precision(job.precision) if encoder is not None else None
         embeddings, predicted = _clip_arrays(job, store, info, encoder, report)
         table = build_table(store, info, job.schema, embeddings, predicted, job.source, job.labelled_aus)
         write_table(job.path(info), table, job.metadata(info), confirm=lambda: check_run(job.features, job.run))

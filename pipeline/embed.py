@@ -1,9 +1,10 @@
 """The exporter: per-frame embeddings and AU predictions from a store to Parquet, clip by clip.
 
-AU predictions come from a fitted head, or, without one, from mediapipe's blendshapes by a documented mapping, or, where
-the store has none, there are no AU columns; the metadata of every file say which. A clip whose file carries the same
-provenance is not done again; one that fails is reported, and the others go on. What the export of a clip is stands in
-``pipeline.clip_export``; here is settled what is to be done, and who does it: this process, or a Dask cluster.
+AU predictions come from the model in the box, a head of the user's, or mediapipe's blendshapes by a documented mapping,
+or, where the store allows none of them, there are no AU columns; the metadata of every file say which. A clip whose
+file carries the same provenance is not done again; one that fails is reported, and the others go on. What the export of
+a clip is stands in ``pipeline.clip_export``; here is settled what is to be done, and who does it: this process, or a
+Dask cluster.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
-from tclr.pipeline.au_source import AuSource, choose_au_source
+from tclr.pipeline.au_source import AUTO, NAMES, AuSource, choose_au_source, knows_crops, resolve_au_model
+from tclr.pipeline.box import BOX
 from tclr.pipeline.clip_export import ExportJob, export_clip, subject_folder
-from tclr.pipeline.encoder import LoadedEncoder
+from tclr.pipeline.encoder import LoadedEncoder, PrecisionChoice, choose_precision, load_encoder
 from tclr.pipeline.features import choose_columns
 from tclr.pipeline.features_table import with_pandas_types
 from tclr.pipeline.files import real_path, remove_abandoned
@@ -27,10 +30,16 @@ from tclr.schemas.config import EmbedConfig
 from tclr.schemas.errors import OutputError, SettingError, StoreError
 from tclr.schemas.features import EMBEDDING, KEYS, features_schema
 
+TRIED_FRAMES = 32
+"""Crops that the encoder's arithmetic is chosen on; chosen by us: seconds at 224 px."""
+
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """What an export did; rows and clips are those whose files are there now and up to date."""
+    """What an export did; rows and clips are those whose files are there now and up to date.
+
+    ``precision`` is what was measured, where it was.
+    """
 
     features: Path
     n_rows: int
@@ -39,6 +48,7 @@ class EmbedResult:
     n_columns: int
     au_source: str
     failures: tuple[Failure, ...]
+    precision: PrecisionChoice | None = None
 
 
 @dataclass
@@ -113,7 +123,7 @@ def embed(
     encoder: LoadedEncoder | None,
     config: EmbedConfig,
     *,
-    au_model: Path | None = None,
+    au_model: str | Path = AUTO,
     workers: int = 0,
     scheduler: str | None = None,
     notify: Callable[[EmbedProgress], None] = lambda progress: None,
@@ -125,11 +135,12 @@ def embed(
     store_path, features : Path
         Store to read; folder to write, see ``tclr.schemas.features``.
     encoder : LoadedEncoder or None
-        The encoder; it is not run where no column needs it.
+        The encoder; without it, that of a fine-tuned head or of the model in the box. It is not run where no column
+        needs it.
     config : EmbedConfig
         Settings.
-    au_model : Path, optional
-        A head that ``tclr fit-au`` wrote; without it AUs come from blendshapes.
+    au_model : str or Path
+        A head that ``tclr fit-au`` wrote, or a name, see ``resolve_au_model``.
     workers : int
         Processes of a local Dask cluster; 0: in this process.
     scheduler : str, optional
@@ -152,12 +163,16 @@ def embed(
     store_path, features = real_path(store_path), real_path(features)
     with Store(store_path, skip_damaged=True) as store:
         damaged = _leave_out_damaged(store)
-        source = choose_au_source(store, au_model, config.smooth_s)
+        head_file = resolve_au_model(store, au_model, encoder is not None)
+        source = choose_au_source(store, head_file, config.smooth_s)
         if source.head is not None:
             encoder = encoder or source.head.encoder  # a fine-tuned head brings its own
-            if encoder is not None:
-                source.head.check_encoder(encoder)
             source = replace(source, head=replace(source.head, encoder=None))
+        if encoder is None and str(au_model) in NAMES and store.has_frames and knows_crops(store):
+            encoder = load_encoder(BOX)
+        if source.head is not None and source.needs_encoder and encoder is not None:
+            source.head.check_encoder(encoder)
+        _check_centring(source, config)
         labelled_aus = sorted({name for info in store.clips for name in store.names(info, "au")})
         schema = features_schema(
             source.au_names,
@@ -171,12 +186,12 @@ def embed(
         schema = with_pandas_types(_chosen(schema, config))
         if source.columns.isdisjoint(schema.names):
             source = AuSource("none")
-        if source.head is None and not any(name.startswith(EMBEDDING) for name in schema.names):
+        if not source.needs_encoder and not any(name.startswith(EMBEDDING) for name in schema.names):
             encoder = None  # no column holds what it gives
-        elif encoder is None:
-            raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
         else:
             store.require_frames(store.clips)
+            if encoder is None:
+                raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
         with lock_folder(features) as run:
             job = ExportJob(
                 store_path,
@@ -188,8 +203,14 @@ def embed(
                 encoder.info if encoder else None,
                 encoder.digest if encoder else "",
                 config,
+                "fp32" if config.precision == "auto" else config.precision,
             )
             _check_others(job, store.clips, damaged)
+            choice = None
+            if encoder is not None and config.precision == "auto":
+                known = _known_precision(job, store.clips)
+                choice = None if known else _measure_precision(store, encoder)
+                job = replace(job, precision=known or (choice.precision if choice else "fp32"))
             remove_abandoned(features)
             todo = [info for info in store.clips if not job.is_done(info)]
             n_rows, n_todo = (sum(info.n_frames for info in infos) for infos in (store.clips, todo))
@@ -213,7 +234,26 @@ def embed(
         len(schema) + 1,
         source.name,
         tuple(progress.failures),
+        choice,
     )
+
+
+def _known_precision(job: ExportJob, infos: Sequence[ClipInfo]) -> str | None:
+    """Return the arithmetic of a run that this one goes on with, so that all files of a folder agree."""
+    for precision in ("fp32", "bf16"):
+        same = replace(job, precision=precision)
+        if any(same.is_done(info) for info in infos):
+            return precision
+    return None
+
+
+def _measure_precision(store: Store, encoder: LoadedEncoder) -> PrecisionChoice | None:
+    """Choose the encoder's arithmetic on the first crops with a face; None if there are none."""
+    for info in store.clips:
+        rows = np.flatnonzero(store.face_mask(info))[:TRIED_FRAMES]
+        if len(rows):
+            return choose_precision(encoder, store.read_rows(info, rows))
+    return None
 
 
 def _run(
@@ -253,13 +293,15 @@ def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:
     return pa.schema([field for field in schema if field.name in chosen])
 
 
-def _wants_blendshapes(store: Store, config: EmbedConfig) -> bool:
-    if not config.blendshapes:
-        return False
-    without = [info.name for info in store.clips if not store.names(info, "blendshapes")]
-    if without:
-        raise StoreError(
-            f"Expected blendshapes in every clip, but {without[0]} of {store.root} has none: only the mediapipe "
-            "detector gives them. Run again without --blendshapes."
+def _check_centring(source: AuSource, config: EmbedConfig) -> None:
+    if config.centre != "none" and (source.head is None or source.head.rest is None):
+        raise SettingError(
+            f"Expected a head that knows the resting level of people for --centre {config.centre}, but AUs come from "
+            f"{source.name}. Give --au-model box or fusion, or fit a head anew with 'tclr fit-au'."
         )
-    return True
+
+
+def _wants_blendshapes(store: Store, config: EmbedConfig) -> bool:
+    if config.blendshapes:
+        store.require_blendshapes("Run again without --blendshapes.")
+    return config.blendshapes

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,11 +53,14 @@ __all__ = [
 ]
 
 
-CPU_STEP = 8
-"""Crops that go through the network at once on a CPU; chosen by us: small, so that padding to it costs little.
+SMALLEST_STEP, LARGEST_STEP = 8, 32
+"""Crops that go through the network at once on a CPU, at 224 px and at small sizes (docs/performance.md).
 
-Convolutions sum in another order for other numbers of crops and threads, so both are fixed: 8 crops, one thread.
+Convolutions sum in another order for other numbers of crops and threads, so both are fixed: a size's own number of
+crops, filled up with black ones, and one thread.
 """
+LEAST_SPEEDUP = 1.2
+"""How many times as fast bfloat16 must be for ``choose_precision`` to take it; chosen by us."""
 
 
 def default_device() -> torch.device:
@@ -103,8 +109,18 @@ def centre_crop(x: Tensor, size: int) -> Tensor:
     return x[..., top : top + size, left : left + size]
 
 
+def cpu_step(image_size: int) -> int:
+    """Return how many crops of a size go through the network at once on a CPU."""
+    return int(np.clip(SMALLEST_STEP * (224 / image_size) ** 2, SMALLEST_STEP, LARGEST_STEP))
+
+
 class LoadedEncoder:
-    """An encoder ready to embed crops."""
+    """An encoder ready to embed crops.
+
+    ``precision`` is the arithmetic of the network, ``fp32`` or ``bf16``; the input transform is always float32.
+    """
+
+    precision = "fp32"
 
     def __init__(self, model: TemporalEncoder, info: EncoderInfo, device: torch.device | None = None) -> None:
         self.device = device or default_device()
@@ -138,7 +154,8 @@ class LoadedEncoder:
             )
         if self.device.type != "cpu":
             return self._run(frames)
-        blocks = [frames[start : start + CPU_STEP] for start in range(0, len(frames), CPU_STEP)]
+        step = cpu_step(self.info.image_size)
+        blocks = [frames[start : start + step] for start in range(0, len(frames), step)]
         n_threads = torch.get_num_threads()
         if n_threads == 1 or not blocks:
             embedded = [self._run_padded(block) for block in blocks]
@@ -149,14 +166,58 @@ class LoadedEncoder:
         return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *embedded])
 
     def _run_padded(self, frames: np.ndarray) -> np.ndarray:
-        padded = np.zeros((CPU_STEP, *frames.shape[1:]), np.uint8)
+        padded = np.zeros((cpu_step(self.info.image_size), *frames.shape[1:]), np.uint8)
         padded[: len(frames)] = frames
         return self._run(padded)[: len(frames)]
 
     @torch.inference_mode()
     def _run(self, frames: np.ndarray) -> np.ndarray:
         x = to_input(torch.from_numpy(frames).to(self.device), self.info)
-        return self.model(normalise(centre_crop(x, self.info.image_size), self.info)).cpu().numpy()
+        x = normalise(centre_crop(x, self.info.image_size), self.info)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.model(x).float().cpu().numpy()
+
+    def with_precision(self, precision: str) -> LoadedEncoder:
+        """Return the same encoder that computes in ``fp32`` or ``bf16``."""
+        if precision == self.precision:
+            return self
+        other = copy(self)
+        other.precision = precision
+        return other
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """Which arithmetic is taken, how many times as fast bfloat16 was, and by how much it changes an embedding."""
+
+    precision: str
+    speedup: float
+    largest_difference: float
+
+
+def choose_precision(encoder: LoadedEncoder, frames: np.ndarray, runs: int = 3) -> PrecisionChoice:
+    """Measure an encoder in float32 and in bfloat16 on some crops, and take bfloat16 if it is clearly faster.
+
+    Parameters
+    ----------
+    encoder : LoadedEncoder
+        The encoder.
+    frames : ndarray
+        (n, S, S, 3) uint8 RGB, n >= 1.
+    runs : int
+        How often each is timed; the quickest run counts.
+    """
+    ways = [encoder.with_precision(name) for name in ("fp32", "bf16")]
+    first, second = (way.embed(frames) for way in ways)
+    seconds = [math.inf, math.inf]
+    for _ in range(runs):
+        for place, way in enumerate(ways):
+            started = time.perf_counter()
+            way.embed(frames)
+            seconds[place] = min(seconds[place], time.perf_counter() - started)
+    speedup = seconds[0] / seconds[1]
+    chosen = "bf16" if speedup >= LEAST_SPEEDUP else "fp32"
+    return PrecisionChoice(chosen, speedup, float(np.abs(first - second).max()))
 
 
 def encoder_digest(model: TemporalEncoder, info: EncoderInfo) -> str:

@@ -138,6 +138,12 @@ class Evaluation:
         key_file: Path | None = None,
     ) -> None:
         self.config, self.fit, self.encoder_name = config, fit, encoder
+        for name in ("leave_out", "inputs"):
+            if getattr(fit, name) != FitAuConfig.model_fields[name].default:
+                raise SettingError(
+                    f"Expected no --{name.replace('_', '-')}, but got {getattr(fit, name)!r}: the protocol says who "
+                    "trains, and --methods what heads read. Leave it out."
+                )
         pseudonyms = None if key_file is None else read_key(key_file)
         self.data = FoldedData(
             stores, protocol, test_folds=config.test_folds, batch_size=fit.batch_size, pseudonyms=pseudonyms

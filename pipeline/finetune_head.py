@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -69,9 +70,9 @@ def fine_tune(
 
     The head starts as the linear probe of the frozen encoder, so that the first steps do not spoil the encoder
     (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022). Both
-    learn by AdamW, the encoder at a lower rate, from crops augmented as in pretraining, some of which are spoilt before
-    (``degrade``). With held-out subjects, the weights of the epoch that does best on them, spoilt as often, stay. On
-    the CPU of one machine, the same frames and settings give the same weights.
+    learn by AdamW, the encoder at a lower rate, and both rates fall to 0 along half a cosine. Crops are augmented as in
+    pretraining; some are spoilt before (``degrade``). With held-out subjects, the weights of the epoch that does best
+    on them, spoilt as often, stay. On the CPU of one machine, the same frames and settings give the same weights.
 
     Parameters
     ----------
@@ -116,11 +117,15 @@ def fine_tune(
     def read(of: LabelledFrames, index: Tensor, seeds: Tensor) -> Tensor:
         return torch.from_numpy(degrade(of.crops(index.numpy()), config.degrade, seeds.numpy())).to(device)
 
+    rates = [group["lr"] for group in optimizer.param_groups]
+
     def losses() -> Iterator[Tensor]:
         nonlocal seen
         for index in batches(len(frames), config.batch_size, generator):
             seeds = torch.randint(2**62, (len(index),), generator=generator)
             crops = read(frames, index, seeds)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * seen / (config.epochs * len(frames))))
             draws = torch.rand(len(index), 1, N_DRAWS, generator=generator).to(device)
             yield loss(forward(augment(crops[:, None], draws, view)), index)
             seen += len(index)

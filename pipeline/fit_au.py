@@ -11,7 +11,7 @@ import numpy as np
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.head_file import save_head
 from tclr.pipeline.heads import AuScore, fit_head
-from tclr.pipeline.labelled import collect_frames, embed_rows, no_rows
+from tclr.pipeline.labelled import collect_frames, describe_by, no_rows
 from tclr.pipeline.store import Store
 from tclr.pipeline.subjects import leave_out
 from tclr.pipeline.thresholds import hold_out
@@ -35,7 +35,7 @@ class FitResult:
 
 def fit_au(
     store_path: Path,
-    encoder: LoadedEncoder,
+    encoder: LoadedEncoder | None,
     out: Path,
     config: FitAuConfig,
     *,
@@ -48,8 +48,8 @@ def fit_au(
     ----------
     store_path, out : Path
         Store with labels; the ``.safetensors`` file to write.
-    encoder : LoadedEncoder
-        The encoder, frozen unless the head is ``finetune``.
+    encoder : LoadedEncoder or None
+        The encoder, frozen unless the head is ``finetune``; a head that reads blendshapes needs none.
     config : FitAuConfig
         Settings.
     progress : callable
@@ -62,17 +62,21 @@ def fit_au(
     InputError
         If there are no labels, or no AU has both present and absent frames.
     SettingError
-        If ``leave_out`` fits nobody or all.
+        If ``leave_out`` fits nobody or all, or the encoder is missing.
+    StoreError
+        If the head is to read blendshapes, and a clip has none.
     OutputError
         If the file cannot be written.
     """
     with Store(store_path) as store:
         subjects = leave_out(store.subjects, config.leave_out, store_path)
     with Store(store_path, subjects) as store:
-        describe = no_rows if config.head == "finetune" else embed_rows(encoder)
+        if config.inputs != "embedding":
+            store.require_blendshapes("Give --inputs embedding.")
+        describe = no_rows if config.head == "finetune" else describe_by(config.inputs, encoder)
         frames = collect_frames(store, describe, config.batch_size, progress)
         root = store.clips[0].root
-    head = fit_head(frames, config, encoder, progress=fit_progress)
+    head = fit_head(frames, config, None if config.inputs == "blendshapes" else encoder, progress=fit_progress)
     save_head(out, head, {name: root[name] for name in ("align_hash", "dataset")})
     n_subjects = len(np.unique(frames.subjects))
     n_held_out = None

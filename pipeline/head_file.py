@@ -1,10 +1,10 @@
 """Head files: one ``.safetensors`` file with weights, thresholds, AU names and the encoder's digest.
 
-Format 2. Tensors: ``weight``, ``bias``, ``threshold``, and where there are any ``intensity_weight`` and
-``intensity_bias`` (see ``Readout``), ``hidden_mean``, ``hidden_std``, ``hidden_weight`` and ``hidden_bias`` (see
-``Hidden``). The metadata's ``info`` is JSON. A fine-tuned head holds its encoder as well, so that the file can be given
-as an encoder: tensors ``encoder.<name>``, of 16 bits where that is exact, and its ``EncoderInfo`` as JSON under
-``encoder_info``. Format 1 had linear heads without intensity.
+Format 2. Tensors: ``weight``, ``bias``, ``threshold``, and where there are any ``rest_logit`` and ``rest_intensity``
+(see ``RestingLevel``), ``intensity_weight`` and ``intensity_bias`` (see ``Readout``), ``hidden_mean``, ``hidden_std``,
+``hidden_weight`` and ``hidden_bias`` (see ``Hidden``). The metadata's ``info`` is JSON. A fine-tuned head holds its
+encoder as well, so that the file can be given as an encoder: tensors ``encoder.<name>``, of 16 bits where that is
+exact, and its ``EncoderInfo`` as JSON under ``encoder_info``. Format 1 had linear heads without intensity.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import Any
 
 import torch
 
+from tclr.pipeline.centring import RestingLevel
 from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.heads import AuHead, AuScore
 from tclr.pipeline.readout import Readout
 from tclr.pipeline.tensor_file import check_format, read_tensors, write_tensors
 from tclr.pipeline.weights import ENCODER_INSIDE, INSIDE_PREFIX, info_to_json
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.errors import ModelError
 
 FORMAT = "tclr-au-head"
@@ -49,6 +51,7 @@ def save_head(path: Path, head: AuHead, data: dict[str, Any]) -> None:
         "kind": head.kind,
         "au_names": head.au_names,
         "smooth_s": head.smooth_s,
+        "inputs": head.inputs,
         "encoder_digest": head.encoder_digest,
         "encoder_info": head.encoder_info,
         "started_from": head.started_from,
@@ -87,12 +90,15 @@ def load_head(path: Path) -> AuHead:
     try:
         info = json.loads(header["info"])
         threshold = arrays.pop("threshold")
+        rest = [arrays.pop(name) for name in ("rest_logit", "rest_intensity") if name in arrays]
         head = AuHead(
             kind=info.get("kind", "linear"),
             au_names=tuple(info["au_names"]),
             readout=Readout.from_arrays(arrays),
             threshold=threshold,
             smooth_s=float(info.get("smooth_s", 0.0)),
+            rest=RestingLevel(*rest) if rest else None,
+            inputs=info.get("inputs", "embedding"),
             encoder_digest=info["encoder_digest"],
             encoder_info=info["encoder_info"],
             settings=info["settings"],
@@ -102,8 +108,14 @@ def load_head(path: Path) -> AuHead:
             started_from=info.get("started_from", ""),
             where=str(path),
         )
-        wanted = ((len(head.au_names),), head.encoder_info.get("embedding_dim", head.readout.n_inputs))
-        if (threshold.shape, head.readout.n_inputs) != wanted or len(head.readout.bias) != len(threshold):
+        n_inputs = {
+            "embedding": head.encoder_info.get("embedding_dim", head.readout.n_inputs),
+            "blendshapes": len(BLENDSHAPE_NAMES),
+            "both": head.encoder_info.get("embedding_dim", 0) + len(BLENDSHAPE_NAMES),
+        }
+        wanted = ((len(head.au_names),), n_inputs[head.inputs])
+        lengths = {len(threshold), len(head.readout.bias), *(len(level) for level in rest)}
+        if (threshold.shape, head.readout.n_inputs) != wanted or len(lengths) > 1:
             raise ValueError(f"weights of {head.readout.weight.shape} for {len(head.au_names)} AUs")
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(

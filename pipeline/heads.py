@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import f1_score, roc_auc_score
 
+from tclr.pipeline.centring import RestingLevel, common_level
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.finetune_head import fine_tune
 from tclr.pipeline.labelled import LabelledFrames, embed_crops
@@ -28,7 +29,7 @@ from tclr.pipeline.smoothing import smooth
 from tclr.pipeline.thresholds import DEFAULT_THRESHOLD, assign_folds, choose_threshold, cross_threshold, hold_out
 from tclr.schemas.action_units import PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
-from tclr.schemas.errors import InputError, ModelError, SettingError
+from tclr.schemas.errors import InputError, ModelError, SettingError, StoreError
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ class AuHead:
         (A,) float32: present is ``probability >= threshold``.
     smooth_s : float
         How the predictions of a clip are smoothed, seconds, see ``smooth``; thresholds were chosen on smoothed ones.
+    rest : RestingLevel, optional
+        The resting level of people it had not seen, see ``centre``.
+    inputs : str
+        What it reads: ``embedding``, ``blendshapes``, or ``both``, embedding first.
     encoder_digest : str
         Whose embeddings it reads; "" for other features.
     encoder_info, settings : dict
@@ -87,6 +92,8 @@ class AuHead:
     readout: Readout
     threshold: np.ndarray
     smooth_s: float = 0.0
+    rest: RestingLevel | None = None
+    inputs: str = "embedding"
     encoder_digest: str = ""
     encoder_info: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -114,12 +121,30 @@ class AuHead:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of weights and thresholds."""
+        """SHA-256 of weights, thresholds and resting level."""
         return hashlib.sha256(b"".join(array.tobytes() for _, array in sorted(self.arrays().items()))).hexdigest()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return weights and thresholds by name, as the file has them."""
-        return {**self.readout.arrays(), "threshold": self.threshold}
+        """Return weights, thresholds and the resting level by name, as the file has them."""
+        rest = {} if self.rest is None else self.rest.arrays()
+        return {**self.readout.arrays(), "threshold": self.threshold, **rest}
+
+    def choose_inputs(self, embeddings: np.ndarray, blendshapes: np.ndarray | None) -> np.ndarray:
+        """Return what the head reads, (n, D), of (n, E) embeddings and (n, 52) blendshapes.
+
+        Raises
+        ------
+        StoreError
+            If it reads blendshapes and there are none.
+        """
+        if self.inputs == "embedding":
+            return embeddings
+        if blendshapes is None:
+            raise StoreError(
+                f"Expected blendshapes for {self.where}, but a clip has none: only the mediapipe detector gives them. "
+                "Give a head that reads embeddings, or preprocess with --detector mediapipe."
+            )
+        return blendshapes if self.inputs == "blendshapes" else np.concatenate([embeddings, blendshapes], axis=1)
 
     def check_encoder(self, encoder: LoadedEncoder) -> None:
         """Refuse an encoder that the head was not fitted on.
@@ -242,9 +267,16 @@ def cross_score(
 ) -> tuple[AuScore, ...]:
     """Score a head on frozen embeddings on subjects it has not seen, for each AU that can be learnt."""
     frames = frames.select(find_learnable(frames)[0])
+    return score_aus(frames, *_predict_out_of_fold(frames, config, progress))
+
+
+def _predict_out_of_fold(
+    frames: LabelledFrames, config: FitAuConfig, progress: Callable[[int, int], None]
+) -> tuple[Prediction, np.ndarray]:
+    """Return smoothed predictions for subjects that the predicting head has not seen, and the fold of each frame."""
     folds = assign_folds(frames.subjects, config.folds, config.seed)
     predicted = cross_predict(frames, folds, config, progress)
-    return score_aus(frames, smooth_clips(predicted, frames, config.smooth_s), folds)
+    return smooth_clips(predicted, frames, config.smooth_s), folds
 
 
 def fit_head(
@@ -283,7 +315,7 @@ def fit_head(
     held = np.zeros(len(frames), bool)
     if config.head == "finetune":
         if encoder is None:
-            raise SettingError("Expected an encoder to fine-tune, but got none. Give one, or another head.")
+            raise SettingError("Expected an encoder to fine-tune, but got none. Give --encoder, or another head.")
         held = hold_out(frames.subjects, config.folds, config.seed)
     names, left_out = find_learnable(frames.take(~held))
     if not names:
@@ -293,10 +325,12 @@ def fit_head(
         judged = frames.take(held)
         readout, own = fine_tune(frames.take(~held), judged if held.any() else None, encoder, config, progress)
         predicted = smooth_clips(readout.predict(embed_crops(own, judged)), judged, config.smooth_s)
-        scores = score_aus(judged, predicted, assign_folds(judged.subjects, config.folds, config.seed))
+        folds = assign_folds(judged.subjects, config.folds, config.seed)
     else:
-        scores = cross_score(frames, config, progress)
+        judged = frames
+        predicted, folds = _predict_out_of_fold(frames, config, progress)
         readout = _fit_frozen(frames, config)
+    scores = score_aus(judged, predicted, folds)
     belongs_to = own or encoder
     return AuHead(
         kind=config.head,
@@ -304,6 +338,8 @@ def fit_head(
         readout=readout,
         threshold=np.array([score.threshold for score in scores], np.float32),
         smooth_s=config.smooth_s,
+        rest=common_level(predicted, judged.subjects) if len(judged) else None,
+        inputs=config.inputs,
         encoder_digest=belongs_to.digest if belongs_to else "",
         encoder_info=belongs_to.info.brief() if belongs_to else {},
         settings=config.model_dump(mode="json"),

@@ -12,7 +12,7 @@ import numpy as np
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
-from tclr.schemas.errors import InputError
+from tclr.schemas.errors import InputError, SettingError
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,33 @@ def landmark_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.nda
 def blendshape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
     """Return the (n, 52) float32 blendshapes."""
     return store.read(info, "blendshapes", start, stop)
+
+
+def describe_by(inputs: str, encoder: LoadedEncoder | None) -> Describe:
+    """Return the function that gives what a head reads.
+
+    Parameters
+    ----------
+    inputs : str
+        ``embedding``, ``blendshapes``, or ``both``: embedding, then blendshapes.
+    encoder : LoadedEncoder or None
+        Whose embeddings; not looked at for blendshapes.
+
+    Raises
+    ------
+    SettingError
+        If an encoder is needed and there is none.
+    """
+    if inputs == "blendshapes":
+        return blendshape_rows
+    if encoder is None:
+        raise SettingError(f"Expected an encoder for a head that reads {inputs!r}, but got none. Give --encoder.")
+    if inputs == "embedding":
+        return embed_rows(encoder)
+    embed = embed_rows(encoder)
+    return lambda store, info, start, stop: np.concatenate(
+        [embed(store, info, start, stop), blendshape_rows(store, info, start, stop)], axis=1
+    )
 
 
 def collect_frames(

@@ -285,6 +285,9 @@ class FitAuConfig(Settings):
     head: Literal["linear", "mlp", "finetune"] = Field(
         "linear", description="Linear or with a hidden layer, on the frozen encoder; or the encoder learns, too."
     )
+    inputs: Literal["embedding", "blendshapes", "both"] = Field(
+        "embedding", description="What the head reads: embeddings, mediapipe's blendshapes, or both side by side."
+    )
     loss: Literal["bce", "weighted", "asymmetric"] = Field(
         "bce", description="Cross entropy, the same with rare AUs weighted, or asymmetric."
     )
@@ -318,12 +321,46 @@ class FitAuConfig(Settings):
     folds: int = Field(5, ge=2, description="Subject-exclusive folds for thresholds and the reported scores.")
     seed: int = Field(0, ge=0, description="Seed of folds, weights and the random encoder (the same as in embed).")
 
+    @field_validator("inputs")
+    @classmethod
+    def _can_be_read(cls, inputs: str, info: ValidationInfo) -> str:
+        if inputs != "embedding" and info.data.get("head") == "finetune":
+            raise ValueError("expected embedding where 'head' is finetune")
+        return inputs
+
     @field_validator("loss")
     @classmethod
     def _fits_the_head(cls, loss: str, info: ValidationInfo) -> str:
         if loss == "asymmetric" and info.data.get("head") == "linear":
             raise ValueError("expected bce or weighted where 'head' is linear")
         return loss
+
+
+class BoxConfig(Settings):
+    """The recipe of the model in the box. Defaults are sizes that two processor cores do in under three hours."""
+
+    crop_size: int = Field(96, ge=32, description="Side of the stored crops in pixels.")
+    image_size: int = Field(64, ge=32, description="Encoder input in pixels.")
+    crop_ratio: float = Field(0.72, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
+    pretrain_epochs: int = Field(8, ge=1, description="Epochs of pretraining, eight anchors a clip each.")
+    finetune_epochs: int = Field(8, ge=1, description="Most epochs of fine-tuning.")
+    degrade: float = Field(0.5, ge=0, le=1, description="Share of crops spoilt as in poor video while fine-tuning.")
+    starts: str = Field(
+        "tclr", description="What fine-tuning starts from, names with commas between: tclr, paper, random."
+    )
+    seeds: int = Field(1, ge=1, description="Runs of each start, with seeds 0, 1, ...")
+    test_share: float = Field(0.2, gt=0, lt=0.5, description="Share of the people that nothing learns from.")
+    select_share: float = Field(
+        0.1, gt=0, lt=0.5, description="Share of the people that say which run is taken, and that fusion learns from."
+    )
+    seed: int = Field(0, ge=0, description="Seed of who is tested.")
+
+    @field_validator("starts")
+    @classmethod
+    def _are_known(cls, starts: str) -> str:
+        if unknown := {name.strip() for name in starts.split(",")} - {"tclr", "paper", "random"}:
+            raise ValueError(f"expected tclr, paper or random, but got {sorted(unknown)[0]!r}")
+        return starts
 
 
 class EmbedConfig(Settings):
@@ -343,6 +380,16 @@ class EmbedConfig(Settings):
         description="Smooth AU predictions over time: the Gaussian's standard deviation in seconds; not given: as "
         "the head does.",
         json_schema_extra={"flag": "smooth"},
+    )
+    precision: Literal["fp32", "bf16", "auto"] = Field(
+        "fp32",
+        description="Arithmetic of the encoder; bf16 is faster where the processor has it, and differs a little; auto "
+        "measures both at the start.",
+    )
+    centre: Literal["none", "clip", "subject"] = Field(
+        "none",
+        description="Move a head's predictions so that their median over the clip, or the person's clips, is that of "
+        "the people it was fitted on.",
     )
     seed: int = Field(0, ge=0, description="Seed of the random encoder (the same as in fit-au).")
 

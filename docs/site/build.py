@@ -26,8 +26,8 @@ NAVIGATION: dict[str, list[str]] = {
     ],
     "Reference": [],
     "Explanation": [
-        "method", "tuples", "pretraining", "encoders", "action-units", "blendshape-aus", "evaluation", "alignment",
-        "people", "time", "long-videos", "detectors",
+        "method", "tuples", "pretraining", "encoders", "model-card", "action-units", "blendshape-aus", "evaluation",
+        "alignment", "people", "time", "long-videos", "detectors",
     ],
     "Questions": ["faq"],
 }  # fmt: skip

@@ -293,6 +293,29 @@ class Store:
                 "Run 'tclr preprocess' with --frames on its source, or 'tclr embed --embedding none', which needs none."
             )
 
+    def has_blendshapes(self) -> bool:
+        """Return whether every clip has blendshapes."""
+        return all(self.names(info, "blendshapes") for info in self.clips)
+
+    def require_blendshapes(self, advice: str) -> None:
+        """Check that every clip has blendshapes.
+
+        Parameters
+        ----------
+        advice : str
+            What to do without, a sentence.
+
+        Raises
+        ------
+        StoreError
+            If one has none.
+        """
+        if without := next((info for info in self.clips if not self.names(info, "blendshapes")), None):
+            raise StoreError(
+                f"Expected blendshapes in every clip, but {without.name} of {self.root} has none: only the mediapipe "
+                f"detector gives them. {advice}"
+            )
+
     def crop_size(self) -> int:
         """Return the crop side in pixels; without crops that of the square that ``transform`` leads to.
 

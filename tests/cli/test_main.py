@@ -27,7 +27,7 @@ def test_unknown_command_lists_the_known_ones():
     result = run_tclr("preproces")
     assert (
         result.returncode == 2
-        and "Known commands: ablate, bench, completion, datasets, demo, doctor" in result.stderr.replace("\n", " ")
+        and "Known commands: ablate, bench, box, completion, datasets, demo, doctor" in result.stderr.replace("\n", " ")
     )
 
 

@@ -309,8 +309,8 @@ def test_other_crops_are_done_again(copy, encoder, tmp_path):
 
 def test_another_encoder_head_or_setting_does_every_clip_again(store, head_file, encoder, tmp_path):
     runs = [
-        (encoder, EmbedConfig(), None),
-        (RecordingEncoder(seed=1), EmbedConfig(), None),
+        (encoder, EmbedConfig(), "auto"),
+        (RecordingEncoder(seed=1), EmbedConfig(), "auto"),
         (encoder, EmbedConfig(), head_file),
         (encoder, EmbedConfig(blendshapes=True), head_file),
     ]
@@ -442,11 +442,8 @@ def test_without_embedding_and_head_no_encoder_runs(store, encoder, tmp_path):
     embed(store, tmp_path, encoder, EmbedConfig(embedding="none"))
     assert encoder.sizes == [] and not load(tmp_path).filter(like="emb").columns.tolist()
     assert read_metadata(files_of(tmp_path)["subject=F001/T1.parquet"])["encoder"] is None
-    assert embed(store, tmp_path, None, EmbedConfig(embedding="none")).n_skipped == 4
+    assert embed(store, tmp_path, None, EmbedConfig(embedding="none"), au_model="blendshapes").n_skipped == 4
     assert len(pd.read_parquet(tmp_path)) == 80
-    for config in (EmbedConfig(), EmbedConfig(columns="emb*")):
-        with pytest.raises(SettingError, match="Expected an encoder"):
-            embed(store, tmp_path / "other", None, config)
 
 
 def test_a_head_needs_its_encoder_also_without_the_embedding(exported, store, head_file, encoder, tmp_path):

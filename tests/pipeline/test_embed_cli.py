@@ -60,7 +60,7 @@ def test_embed_with_a_head_writes_what_pandas_reads(work, tmp_path):
     table = pd.read_parquet(tmp_path / "features")
     assert len(table) == 60 and {"AU01", "AU12_c", "emb_007"} <= set(table)
     assert f"60 rows, 3 clips (0 were done before), {len(table.columns)} columns" in result.output
-    assert "trained head" in result.output and "pandas.read_parquet" in result.output
+    assert "the given head" in result.output and "pandas.read_parquet" in result.output
 
 
 def test_embed_without_a_head_uses_blendshapes_and_settings(work, tmp_path):

@@ -116,9 +116,9 @@ def test_a_running_cluster_makes_the_same_files_and_loads_the_encoder_once(
 
 def test_no_encoder_is_sent_where_none_is_needed(store, tmp_path):
     config = EmbedConfig(embedding="none")
-    embed(store, tmp_path / "here", None, config)
+    embed(store, tmp_path / "here", None, config, au_model="blendshapes")
     with cluster({}) as started:
-        embed(store, tmp_path / "there", None, config, scheduler=started.scheduler_address)
+        embed(store, tmp_path / "there", None, config, au_model="blendshapes", scheduler=started.scheduler_address)
     assert contents(tmp_path / "here") == contents(tmp_path / "there")
 
 
@@ -302,11 +302,11 @@ def test_one_clip_at_a_time_on_workers_with_a_gpu_and_none_elsewhere(make_store,
     store, config = make_store(tmp_path / "store", n_clips=4, n_frames=2), EmbedConfig(embedding="none")
     gpu = {"nthreads": 2, "resources": {"GPU": 1}}
     with cluster({"nthreads": 2}, gpu, gpu) as started:
-        embed(store, tmp_path / "gpus", None, config, scheduler=started.scheduler_address)
+        embed(store, tmp_path / "gpus", None, config, au_model="blendshapes", scheduler=started.scheduler_address)
     assert {name for name, _, _ in record} == {1, 2} and len(record) == 12 and overlaps(record) == set()
     record.clear()
     with cluster({"nthreads": 2}) as started:  # no resource: both threads are used
-        embed(store, tmp_path / "none", None, config, scheduler=started.scheduler_address)
+        embed(store, tmp_path / "none", None, config, au_model="blendshapes", scheduler=started.scheduler_address)
     assert overlaps(record) == {0}
 
 

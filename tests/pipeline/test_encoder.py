@@ -10,6 +10,8 @@ from tclr.pipeline.encoder import (
     LoadedEncoder,
     build_encoder,
     centre_crop,
+    choose_precision,
+    cpu_step,
     encoder_digest,
     load_encoder,
     resized_side,
@@ -36,10 +38,11 @@ def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(frames):
     np.testing.assert_allclose(np.concatenate([encoder.embed(frame[None]) for frame in frames]), together, atol=1e-5)
 
 
-@pytest.mark.parametrize("arch", ["resnet50", "mobilenet_v2"])
-def test_embeddings_on_a_cpu_are_the_same_bits_whatever_the_threads_and_the_batch(arch, one_thread):
+@pytest.mark.parametrize(("arch", "precision"), [("resnet50", "fp32"), ("mobilenet_v2", "bf16")])
+def test_embeddings_on_a_cpu_are_the_same_bits_whatever_the_threads_and_the_batch(arch, precision, one_thread):
     frames = np.random.default_rng(2).integers(0, 255, (19, 64, 64, 3), np.uint8)
-    encoder = load_encoder(f"random:{arch}", image_size=64, embedding_dim=8, device=torch.device("cpu"))
+    encoder = load_encoder(f"random:{arch}", image_size=120, embedding_dim=8, device=torch.device("cpu"))
+    encoder = encoder.with_precision(precision)
     seen = []
     encoder.model.register_forward_hook(lambda _, inputs, out: seen.append((len(inputs[0]), torch.get_num_threads())))
     together = encoder.embed(frames)
@@ -50,7 +53,27 @@ def test_embeddings_on_a_cpu_are_the_same_bits_whatever_the_threads_and_the_batc
     finally:
         torch.set_num_threads(1)
     assert np.array_equal(np.concatenate(apart), together)
-    assert set(seen) == {(8, 1)} and len(seen) == 3 + 1 + 2
+    assert cpu_step(120) == 27 and set(seen) == {(27, 1)} and len(seen) == 3
+
+
+def test_small_pictures_go_through_the_network_in_larger_numbers():
+    assert [cpu_step(size) for size in (448, 224, 158, 112, 64, 32)] == [8, 8, 16, 32, 32, 32]
+
+
+def test_bf16_changes_embeddings_a_little_and_the_choice_says_by_how_much(frames, monkeypatch):
+    encoder = load_encoder("random", image_size=32, embedding_dim=8, device=torch.device("cpu"))
+    exact, coarse = encoder.embed(frames), encoder.with_precision("bf16").embed(frames)
+    assert encoder.precision == "fp32" and encoder.with_precision("fp32") is encoder
+    difference = np.abs(exact - coarse).max()
+    assert 0 < difference < 0.02 and coarse.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(coarse, axis=1), 1, atol=1e-5)
+
+    for seconds, expected in (((3.0, 2.0), "bf16"), ((3.0, 2.9), "fp32")):
+        ticks = iter([0, seconds[0], 0, seconds[1]] * 3)
+        monkeypatch.setattr("tclr.pipeline.encoder.time.perf_counter", lambda ticks=ticks: next(ticks))
+        choice = choose_precision(encoder, frames)
+        assert choice.precision == expected and choice.speedup == pytest.approx(seconds[0] / seconds[1])
+        assert choice.largest_difference == pytest.approx(difference)
 
 
 def test_embed_normalises_the_centre_as_imagenet_does():

@@ -295,6 +295,12 @@ def test_imagenet_is_a_row_when_given(store, encoder, tmp_path):
         evaluate(store, encoder, methods=["imagenet"], imagenet=told)
 
 
+def test_settings_that_the_protocol_decides_are_refused(store):
+    for name, value in (("leave_out", "F001"), ("inputs", "blendshapes")):
+        with pytest.raises(SettingError, match=f"Expected no --{name.replace('_', '-')}"):
+            Evaluation([store], "bp4d-3fold", "random", QUICK, FIT.model_copy(update={name: value}))
+
+
 def test_methods_that_cannot_be_done_are_left_out_or_named(store, encoder, tmp_path):
     bare = shutil.copytree(store, tmp_path / "bare")
     change(bare, lambda clip, _: clip.__delitem__("blendshapes"), ["F003"])

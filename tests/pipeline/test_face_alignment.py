@@ -399,7 +399,7 @@ def test_clip_becomes_store_report_and_features_without_blendshapes(scripted, po
     assert result.au_source == "none" and result.n_rows == 12
     arguments = [str(store_path), str(tmp_path / "features"), "--encoder", "random"]
     said = CliRunner().invoke(command, arguments, catch_exceptions=False).output
-    assert "1 were done before" in said and "no AU columns" in said and "'tclr fit-au'" in said
+    assert "1 were done before" in said and "no AU columns" in said and "Leave --encoder out" in said
     table = load(tmp_path / "features")
     assert not [name for name in table.columns if name.startswith(("AU", "bs_"))]
     assert table["yaw"].notna().all() and table["emb_000"].notna().all()

@@ -110,7 +110,7 @@ def test_crops_are_cut_again_from_stored_landmarks_either_way(tmp_path, moving_p
 def test_embed_gives_all_columns_that_need_no_picture(bare, twin, tmp_path):
     config = EmbedConfig(embedding="none", blendshapes=True)
     for store in (bare, twin):
-        embed(store, tmp_path / store.parent.name, None, config)
+        embed(store, tmp_path / store.parent.name, None, config, au_model="blendshapes")
     without, with_crops = (pd.read_parquet(tmp_path / store.parent.name) for store in (bare, twin))
     pd.testing.assert_frame_equal(without, with_crops)
     assert {"AU12", "pitch", "bs_jawOpen", "AU01_true"} <= set(without.columns)

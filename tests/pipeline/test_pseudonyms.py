@@ -93,7 +93,13 @@ def out(tmp_path_factory, source, stills, scheduler):
     assert result.new_key and len(result.failures) == 1
     preprocess(stills, root / "out" / "stills", CONFIG, key_file=key, dataset="emotionet", scheduler=scheduler)
     for name in ("store", "stills"):
-        embed(root / "out" / name, root / "out" / f"{name}-features", None, EmbedConfig(embedding="none"))
+        embed(
+            root / "out" / name,
+            root / "out" / f"{name}-features",
+            None,
+            EmbedConfig(embedding="none"),
+            au_model="blendshapes",
+        )
         write_report(root / "out" / name, root / "out" / f"{name}.html", features=root / "out" / f"{name}-features")
     os.umask(before)
     return root
@@ -141,7 +147,7 @@ def test_what_is_written_under_umask_002_is_the_groups_too_but_for_the_key(out):
 
 def test_the_search_finds_names_where_they_are_not_replaced(tmp_path, source, scheduler):
     preprocess(source, tmp_path / "store", CONFIG, scheduler=scheduler)
-    embed(tmp_path / "store", tmp_path / "features", None, EmbedConfig(embedding="none"))
+    embed(tmp_path / "store", tmp_path / "features", None, EmbedConfig(embedding="none"), au_model="blendshapes")
     found = {(path.name, name.decode()) for path, name in find_names(tmp_path, NAMES)}
     for place in (
         ("run.json", "geheimordner"),
