@@ -15,6 +15,9 @@ from tclr.schemas.errors import ClusterError
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5
+MOST_TASKS = 4096
+"""Tasks that Dask knows of at a time: it takes 15 kB for each, which would be 16 GB for VoxCeleb2's clips
+(docs/scaling.md). Enough for a thousand workers to have something to do while others are handed in."""
 C = TypeVar("C", Client, LocalCluster)
 
 

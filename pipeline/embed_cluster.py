@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import torch
 from dask.system import CPU_COUNT
-from distributed import Client, as_completed, wait
+from distributed import Client, Future, as_completed, wait
 from distributed.comm import CommClosedError
 
 from tclr.pipeline.clip_export import ExportJob, export_clip, failed
-from tclr.pipeline.cluster import connect
+from tclr.pipeline.cluster import MOST_TASKS, connect
 from tclr.pipeline.encoder import LoadedEncoder, load_encoder, save_encoder
 from tclr.pipeline.files import remove_quietly
 from tclr.pipeline.outcome import TaskOutcome
@@ -139,13 +140,19 @@ def export_on_cluster(
         shared_job = client.submit(_same, job, pure=False)
         wait(shared_job)  # until a worker has joined
         resources = {GPU: 1} if _offer_gpus(client) else None
-        futures = {
-            client.submit(
-                export_task, shared_job, info.subject, info.clip, path, n_threads, key, pure=False, resources=resources
-            ): info
-            for key, info in clips.items()
-        }
-        queue = as_completed(futures)
+        backlog = iter(clips.items())
+        futures: dict[Future, ClipInfo] = {}
+        queue = as_completed()
+
+        def hand_in(n_tasks: int) -> None:
+            for key, info in islice(backlog, n_tasks):
+                task = (shared_job, info.subject, info.clip, path, n_threads, key)
+                future = client.submit(export_task, *task, pure=False, resources=resources)
+                futures[future] = info
+                queue.add(future)
+
+        hand_in(MOST_TASKS)
         for future in queue:
-            yield futures[future], result_of(future, TaskOutcome)
+            yield futures.pop(future), result_of(future, TaskOutcome)
             future.release()
+            hand_in(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 
 from distributed import Client, Future, as_completed
 
+from tclr.pipeline.cluster import MOST_TASKS
 from tclr.pipeline.extract import Rows
 from tclr.pipeline.files import remove_quietly, set_aside
 from tclr.pipeline.outcome import Failure
@@ -74,6 +76,7 @@ class GraphRun:
         self.progress = progress
         self.notify = notify
         self.queue = as_completed()
+        self.backlog: deque[tuple[SubjectPlan, Clip]] = deque()  # not handed to Dask yet
         self.tasks: dict[Future, tuple[ClipState, ClipTask] | SubjectPlan] = {}
         self.weights: dict[str, float] = {}  # by key of a task whose clip is not through, its share of the clip
         self.messages: dict[str, dict[str, Any]] = {}
@@ -99,10 +102,10 @@ class GraphRun:
         self.progress.n_subjects = sum(bool(plan.todo or plan.has_new) for plan in plans)
         for plan in plans:
             self.waiting[plan.subject] = len(plan.todo)
-            for clip in plan.todo:
-                self._begin(plan, clip)
+            self.backlog += [(plan, clip) for clip in plan.todo]
             if plan.has_new and not plan.todo:
                 self._finish(plan)
+        self._hand_in()
         self._notify()
         for future in self.queue:
             of = self.tasks.pop(future)
@@ -115,7 +118,13 @@ class GraphRun:
                 self._end_subject(of, outcome)
             elif self._settle(*of, outcome):
                 self._end_of_clip(of[0].plan)
+            self._hand_in()
             self._notify()
+
+    def _hand_in(self) -> None:
+        """Give Dask clips until it has enough; they are done in their order."""
+        while self.backlog and len(self.tasks) < MOST_TASKS:
+            self._begin(*self.backlog.popleft())
 
     def _begin(self, plan: SubjectPlan, clip: Clip) -> None:
         task = ClipTask(clip, self.store, self.config, self.version, plan.detected.get(clip.clip))

@@ -177,3 +177,19 @@ def chromium() -> Iterator[object]:
     opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     yield opened
     opened.quit()
+
+
+@pytest.fixture
+def submitted(monkeypatch) -> list[tuple[str, int]]:
+    """What is handed to Dask: each task's function, and how many tasks handed in before are not through."""
+    from distributed import Client
+
+    submit, handed_in, told = Client.submit, [], []
+
+    def spy(self, work, *args, **options):
+        told.append((getattr(work, "__name__", "assemble_task"), sum(not future.done() for future in handed_in)))
+        handed_in.append(submit(self, work, *args, **options))
+        return handed_in[-1]
+
+    monkeypatch.setattr(Client, "submit", spy)
+    return told

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tclr.pipeline import graph
 from tclr.pipeline.preprocess import PreprocessConfig, preprocess
 from tclr.pipeline.store import Store, find_damage
 from tclr.schemas.config import AlignConfig, DetectConfig
@@ -57,6 +58,20 @@ def store(tmp_path_factory, source):
 
 def test_one_and_two_workers_give_equal_arrays(tmp_path, source, store):
     preprocess(source, tmp_path / "store", SMALL, workers=1)
+    assert_equal_stores(tmp_path / "store", store)
+
+
+def test_dask_knows_of_few_tasks_at_a_time(tmp_path, source, store, monkeypatch, submitted):
+    monkeypatch.setattr(graph, "MOST_TASKS", 1)
+    preprocess(source, tmp_path / "store", SMALL, workers=1)
+    assert [name for name, _ in submitted] == [
+        "extract_task",
+        "extract_task",
+        "assemble_task",
+        "extract_task",
+        "assemble_task",
+    ]
+    assert not any(n_waiting for _, n_waiting in submitted)
     assert_equal_stores(tmp_path / "store", store)
 
 

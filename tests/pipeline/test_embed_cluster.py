@@ -114,6 +114,15 @@ def test_a_running_cluster_makes_the_same_files_and_loads_the_encoder_once(
     assert contents(tmp_path) == expected and len(loaded) == 1
 
 
+def test_dask_knows_of_few_tasks_at_a_time(store, encoder, head_file, expected, tmp_path, monkeypatch, submitted):
+    monkeypatch.setattr(embed_cluster, "MOST_TASKS", 2)
+    with cluster({"nthreads": 2}) as started:
+        address = started.scheduler_address
+        embed(store, tmp_path / "features", encoder, EmbedConfig(), au_model=head_file, scheduler=address)
+    assert [name for name, _ in submitted] == ["_same", *["export_task"] * 4]
+    assert max(n_waiting for _, n_waiting in submitted) == 1 and contents(tmp_path / "features") == expected
+
+
 def test_no_encoder_is_sent_where_none_is_needed(store, tmp_path):
     config = EmbedConfig(embedding="none")
     embed(store, tmp_path / "here", None, config, au_model="blendshapes")
