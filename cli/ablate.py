@@ -39,7 +39,7 @@ def command(store: Path, probe: Path, out: Path, variants: str, seeds: int, comm
 
     with show_progress() as display:
         display.stage("Starting")
-        from tclr.pipeline.ablation import VARIANTS, AblationResult, markdown_table, run_ablation, summarise
+        from tclr.pipeline.ablation import VARIANTS, AblationResult, run_ablation, summarise, to_markdown
         from tclr.pipeline.files import replacing
 
         names = list(VARIANTS) if variants == "all" else [name.strip() for name in variants.split(",")]
@@ -52,8 +52,8 @@ def command(store: Path, probe: Path, out: Path, variants: str, seeds: int, comm
             ranking = "" if result.ranking is None else f", ranking accuracy {result.ranking:.3f}"
             display.line(line + ranking)
             with replacing(out / "table.md") as temporary:
-                temporary.write_text(markdown_table(summarise(results)))
+                temporary.write_text(to_markdown(summarise(results)))
     rows = summarise(results)
-    show(Markdown(markdown_table(rows)))
+    show(Markdown(to_markdown(rows)))
     say(f"Table: {out / 'table.md'}")
     return {"table": out / "table.md", "variants": rows, "results": results}

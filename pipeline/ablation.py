@@ -24,6 +24,7 @@ from tclr.pipeline.files import replacing
 from tclr.pipeline.heads import cross_score
 from tclr.pipeline.labelled import Describe, blendshape_rows, collect_frames, embed_rows, landmark_rows
 from tclr.pipeline.losses import ranked_pairs
+from tclr.pipeline.markdown import markdown_table
 from tclr.pipeline.pretrain import pretrain
 from tclr.pipeline.store import Store, hash_data
 from tclr.pipeline.trainer import WATCHED_SPACING_S
@@ -310,14 +311,14 @@ def summarise(results: Sequence[AblationResult]) -> list[dict[str, Any]]:
     return rows
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the rows of ``summarise`` as a table in Markdown."""
-    lines = ["| variant | seeds | F1 (lowest to highest) | ROC-AUC | ranking accuracy | frames trained on |"]
-    lines.append("|---|---|---|---|---|---|")
+    headers = ("variant", "seeds", "F1 (lowest to highest)", "ROC-AUC", "ranking accuracy", "frames trained on")
+    table = []
     for row in rows:
         spread = f" ({row['f1_low']:.3f} to {row['f1_high']:.3f})" if row["seeds"] > 1 else ""
         ranking = "" if row["ranking"] is None else f"{row['ranking']:.3f}"
         frames = f"{row['frames']:,}" if row["frames"] else ""
         f1, roc_auc = f"{row['f1']:.3f}{spread}", f"{row['roc_auc']:.3f}"
-        lines.append("| " + " | ".join([row["variant"], str(row["seeds"]), f1, roc_auc, ranking, frames]) + " |")
-    return "\n".join(lines) + "\n"
+        table.append([row["variant"], str(row["seeds"]), f1, roc_auc, ranking, frames])
+    return markdown_table(headers, table)

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from tclr.pipeline.bench.rows import HEADERS, BenchRow, measure_s, to_markdown, to_record
+from tclr.pipeline.bench.rows import HEADERS, BenchRow, measure_s, to_record
 from tclr.pipeline.synth import write_demo
 from tclr.schemas.errors import SettingError
 
-__all__ = ["GROUPS", "HEADERS", "BenchRow", "run_groups", "to_markdown", "to_record"]
+__all__ = ["GROUPS", "HEADERS", "BenchRow", "make_source", "run_groups", "to_record"]
 
 DEMO_FRAMES = 300
 """Frames of a demo clip; chosen by us: starting a detector then takes a hundredth of the time."""
@@ -62,6 +62,13 @@ GROUPS: dict[str, Callable[[Path, Path, int], list[BenchRow]]] = {
 """Groups of rows, by name. Each gets a folder of clips, an empty folder, and the number of runs."""
 
 
+def make_source(scratch: Path, tell: Callable[[str], None]) -> Path:
+    """Make two demo clips, and return their folder."""
+    tell("Making demo clips")
+    write_demo(scratch / "demo", subjects=2, tasks=1, frames=DEMO_FRAMES)
+    return scratch / "demo"
+
+
 def run_groups(
     names: Sequence[str],
     source: Path | None,
@@ -95,9 +102,7 @@ def run_groups(
         if name not in GROUPS:
             raise SettingError(f"Unknown rows {name!r}. Known rows: {', '.join(GROUPS)}.")
     if source is None and set(names) & {"preprocess", "loader", "export"}:
-        tell("Making demo clips")
-        source = scratch / "demo"
-        write_demo(source, subjects=2, tasks=1, frames=DEMO_FRAMES)
+        source = make_source(scratch, tell)
     for name in names:
         tell(f"Measuring {name}")
         folder = scratch / name

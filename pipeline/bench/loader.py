@@ -7,7 +7,7 @@ changes little; files are in the system's memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -51,12 +51,13 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def write_jpegs(frames: np.ndarray, folder: Path) -> list[Path]:
-    """Write (n, S, S, 3) uint8 frames as single JPEG files."""
+def write_jpegs(frames: Iterable[np.ndarray], folder: Path) -> list[Path]:
+    """Write (H, W, 3) uint8 frames as single JPEG files."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number}.jpg" for number in range(len(frames))]
-    for path, frame in zip(paths, frames, strict=True):
-        Image.fromarray(frame).save(path, quality=JPEG_QUALITY)
+    paths = []
+    for number, frame in enumerate(frames):
+        paths.append(folder / f"{number:04d}.jpg")
+        Image.fromarray(frame).save(paths[-1], quality=JPEG_QUALITY)
     return paths
 
 

@@ -1,4 +1,4 @@
-"""A row of the benchmark, how it is measured, and the table.
+"""A row of the benchmark, how it is measured, and what a reader must know of the machine.
 
 Each ratio is measured alternately with its bound in one run, so that a busy machine slows both.
 """
@@ -115,10 +115,3 @@ def to_record(rows: Sequence[BenchRow], runs: int) -> dict[str, Any]:
         "runs": runs,
         "rows": [{**asdict(row), "median": row.median, "reached": row.reached} for row in rows],
     }
-
-
-def to_markdown(rows: Sequence[BenchRow]) -> str:
-    """Return the table in Markdown."""
-    lines = ["| " + " | ".join(HEADERS) + " |", "|---" * len(HEADERS) + "|"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row.cells()) + " |" for row in rows]
-    return "\n".join(lines) + "\n"

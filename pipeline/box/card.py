@@ -9,6 +9,7 @@ from tclr.pipeline.box.evidence import METRICS, Judged
 from tclr.pipeline.box.people import People
 from tclr.pipeline.box.qualities import AS_GIVEN
 from tclr.pipeline.heads import AuHead
+from tclr.pipeline.markdown import markdown_table
 from tclr.schemas.config import BoxConfig
 
 HEADINGS = {"f1": "F1", "roc_auc": "ROC-AUC", "icc_3_1": "ICC(3,1)"}
@@ -27,14 +28,6 @@ def _text(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join([_row(header), _row(["---"] * len(header)), *map(_row, rows)]) + "\n"
-
-
 def quality_table(judged: Sequence[Judged], metric: str) -> str:
     """Return one metric's mean over AUs: a row a model, a column a kind of frames."""
     by_key = {(one.model, one.quality): one for one in judged}
@@ -44,7 +37,7 @@ def quality_table(judged: Sequence[Judged], metric: str) -> str:
         for model in MODELS
         if all((model, quality) in by_key for quality in qualities)
     ]
-    return _table([HEADINGS[metric], *qualities], rows)
+    return markdown_table([HEADINGS[metric], *qualities], rows)
 
 
 def au_table(judged: Sequence[Judged]) -> str:
@@ -54,7 +47,7 @@ def au_table(judged: Sequence[Judged]) -> str:
     ]
     header = ["AU", *(f"{one.model}: {HEADINGS[metric]}" for one in shown for metric in METRICS)]
     rows = [[au, *(_text(one.aus[au].get(metric)) for one in shown for metric in METRICS)] for au in shown[0].aus]
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def start_table(judged: Sequence[Judged], starts: Sequence[str], n_seeds: int) -> str:
@@ -73,7 +66,7 @@ def start_table(judged: Sequence[Judged], starts: Sequence[str], n_seeds: int) -
                 spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
                 cells.append(f"{mean(values):.3f}{spread}" if values else "-")
             rows.append([start, quality, str(len(own)), *cells])
-    return _table(["start", "frames", "seeds", *HEADINGS.values()], rows)
+    return markdown_table(["start", "frames", "seeds", *HEADINGS.values()], rows)
 
 
 def model_card(

@@ -9,10 +9,10 @@ from tclr.pipeline import ablation
 from tclr.pipeline.ablation import (
     VARIANTS,
     AblationResult,
-    markdown_table,
     ranking_accuracy,
     run_ablation,
     summarise,
+    to_markdown,
     variant_config,
 )
 from tclr.pipeline.encoder import load_encoder
@@ -113,7 +113,7 @@ def test_table_has_a_row_a_variant_with_its_spread_over_seeds():
     rows = summarise(results)
     assert [row["variant"] for row in rows] == ["landmarks", "tclr"]
     assert (rows[1]["f1"], rows[1]["f1_low"], rows[1]["f1_high"]) == (pytest.approx(0.6), 0.5, 0.7)
-    text = markdown_table(rows)
+    text = to_markdown(rows)
     assert "| tclr | 2 | 0.600 (0.500 to 0.700) | 0.700 | 0.700 | 1,200 |" in text
     assert "| landmarks | 1 | 0.400 | 0.700 |  | 1,200 |" in text
 

@@ -8,11 +8,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tclr.cli.main import cli
-from tclr.pipeline.bench import BenchRow, export, run_groups, to_markdown, to_record
+from tclr.pipeline.bench import HEADERS, BenchRow, export, run_groups, task_costs, to_record
 from tclr.pipeline.bench.loader import bench_codec, bench_step, read_jpegs, write_jpegs
 from tclr.pipeline.bench.memory import measure_peak_mb
 from tclr.pipeline.bench.preprocess import bench_preprocess
+from tclr.pipeline.bench.scaling import DATASET_SHAPES, DatasetShape, Overheads, TaskCosts, predict, simulate
 from tclr.pipeline.encoder import load_encoder
+from tclr.pipeline.markdown import markdown_table
 from tclr.pipeline.store import Store
 from tclr.pipeline.synth import write_demo
 from tclr.schemas.config import PretrainConfig
@@ -62,7 +64,7 @@ def test_rows_say_whether_they_are_where_they_should_be(tmp_path):
     assert [row.reached for row in rows] == [True, False, None]
     assert rows[0].cells() == ["a", "b", "1", "0.9", "2", ">= 0.95", "yes", "20"]
     assert rows[1].cells() == ["c", "", "1 s", "0.9", "2", "<= 0.95", "no", ""]
-    assert to_markdown(rows).splitlines()[4].startswith("| d \\| e |")
+    assert markdown_table(HEADERS, [row.cells() for row in rows]).splitlines()[4].startswith("| d \\| e |")
     record = json.loads(json.dumps(to_record(rows, 3)))
     assert record["rows"][0]["median"] == 1 and record["machine"]["cores"] and record["machine"]["packages"]["torch"]
 
@@ -112,3 +114,70 @@ def test_command_prints_and_writes_the_table(tmp_path):
     assert result.exit_code == 0 and "tclr --help" in result.output
     assert len(json.loads((tmp_path / "b.json").read_text())["rows"][0]["values"]) == 2
     assert (tmp_path / "b.md").read_text().startswith("| what |")
+
+
+COSTS = TaskCosts(frame_s=0.5, clip_s=1.0, joined_frame_s=0.1, read_bytes=3.0, stored_bytes=2.0)
+FREE = Overheads(start_s=0, worker_s=0, warm_s=0, task_s=0, clip_s=0)
+
+
+def test_one_simulated_worker_takes_the_sum_of_all_tasks():
+    subjects = [[10, 20], [4]]
+    overheads = Overheads(start_s=3, worker_s=100, warm_s=2, task_s=0, clip_s=0.5)
+    tasks = 34 * 0.5 + 3 * 1.0 + 34 * 0.1
+    seconds, busy = simulate(subjects, COSTS, overheads, 1)
+    assert seconds == pytest.approx(3 + 3 * 0.5 + 2 + tasks) and busy == pytest.approx(tasks / seconds)
+
+
+@pytest.mark.parametrize("workers", [2, 9])
+def test_simulated_workers_share_clips_and_join_a_subject_when_its_clips_are_there(workers):
+    seconds, _ = simulate([[10, 20]], COSTS, FREE, workers)
+    assert seconds == pytest.approx(11 + 3)  # the longer clip, then all 30 frames
+
+
+def test_simulated_subjects_are_joined_before_other_clips():
+    seconds, _ = simulate([[10], [10], [100]], COSTS, FREE, 2)
+    assert seconds == pytest.approx(6 + 1 + 51 + 10)  # two clips, their subjects, and only then the long clip
+
+
+def test_a_scheduler_that_is_slower_than_the_workers_decides():
+    overheads = Overheads(start_s=0, worker_s=0, warm_s=0, task_s=2.0, clip_s=0)
+    seconds, busy = simulate([[0]] * 100, COSTS, overheads, 50)
+    assert 200 <= seconds <= 410 and busy < 0.02
+
+
+def test_workers_of_a_cluster_are_there_and_local_ones_are_started():
+    overheads = Overheads(start_s=1, worker_s=5, warm_s=0, task_s=0, clip_s=0)
+    times = [simulate([[0]] * 2, COSTS, overheads, 2, local=local)[0] for local in (True, False)]
+    assert times == pytest.approx([1 + 5 + 1, 1 + 1])
+
+
+def test_datasets_are_as_large_as_they_are_and_predictions_count_bytes_and_money():
+    frames = {shape.name: sum(map(sum, shape.draw())) for shape in DATASET_SHAPES}
+    assert frames["BP4D"] == pytest.approx(146_847, rel=0.05) and frames["DISFA"] == 27 * 4845
+    assert frames["VoxCeleb2"] == pytest.approx(2442 * 3600 * 25, rel=0.01)
+    assert all(len(shape.draw()) == shape.subjects for shape in DATASET_SHAPES)
+    disfa = predict(DATASET_SHAPES[1], COSTS, FREE, 27)
+    assert disfa.seconds == pytest.approx(1 + 4845 * 0.6) and disfa.busy == pytest.approx(1)
+    assert disfa.stored_gb == pytest.approx(27 * 4845 * 2 / 1e9)
+    assert disfa.disk_mb_s == pytest.approx(27 * 4845 * (3 + 3 * 2) / disfa.seconds / 1e6)
+    assert disfa.core_hours == pytest.approx(27 * disfa.seconds / 3600)
+    assert disfa.cells(2.0)[2:6] == ["48.5 min", "1.00", f"{disfa.core_hours:.1f}", f"{2 * disfa.core_hours:.2f}"]
+
+
+def test_costs_are_measured_checked_by_real_runs_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(task_costs, "DATASET_SHAPES", (DatasetShape("tiny", 2, 4, (5, 9), 176, 160, "video", "lz4"),))
+    monkeypatch.setattr(task_costs, "SAMPLE_LENGTHS", (6, 12))
+    monkeypatch.setattr(task_costs, "N_TASKS", 20)
+    monkeypatch.setattr(task_costs, "N_CLIPS", 4)
+    write_demo(tmp_path / "demo", subjects=1, tasks=1, frames=10, size_px=160)
+    arguments = ["--scaling", "--source", f"{tmp_path}/demo", "--runs", "1", "-o", f"{tmp_path}/s.json"]
+    result = CliRunner().invoke(cli, ["bench", *arguments, "--markdown", f"{tmp_path}/s.md"])
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "s.json").read_text())
+    (costs,) = record["costs"].values()
+    assert 0 < costs["frame_s"] < 5 and costs["stored_bytes"] > 1000 and costs["read_bytes"] > 0
+    assert [check["workers"] for check in record["checks"]] == [1, 2]
+    assert [(p["dataset"], p["workers"]) for p in record["predictions"]] == [("tiny", n) for n in (1, 16, 256)]
+    assert 0 < record["overheads"]["task_s"] < 1 and record["overheads"]["start_s"] > 0
+    assert all(check["predicted_s"] > 0 and check["seconds"] > 0 for check in record["checks"])
+    assert (tmp_path / "s.md").read_text().count("| tiny |") == 6
