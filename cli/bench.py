@@ -87,7 +87,7 @@ def command(
 class _Measured(NamedTuple):
     """Tables for people (title, headers, rows), and a record for programs."""
 
-    tables: list[tuple[str, Sequence[str], list[list[str]]]]
+    tables: Sequence[tuple[str, Sequence[str], list[list[str]]]]
     record: dict[str, Any]
 
 

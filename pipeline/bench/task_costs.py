@@ -79,12 +79,12 @@ def _resized(clip: Clip, shape: DatasetShape, n_frames: int) -> Iterator[np.ndar
     """Yield frames of a clip, forth and back, as large as a dataset's, with the edge drawn out to its sides."""
     frames = [frame.image for frame in read_frames(probe(clip, FPS)) if frame.image is not None]
     side = min(shape.width, shape.height)
-    spare = [(shape.height - side) // 2, (shape.height - side + 1) // 2]
-    spare += [(shape.width - side) // 2, (shape.width - side + 1) // 2]
+    above, left = (shape.height - side) // 2, (shape.width - side) // 2
+    below, right = shape.height - side - above, shape.width - side - left
     there_and_back = [*frames, *frames[-2:0:-1]]
     for number in range(n_frames):
         frame = cv2.resize(there_and_back[number % len(there_and_back)], (side, side))
-        yield cv2.copyMakeBorder(frame, *spare, cv2.BORDER_REPLICATE)
+        yield np.asarray(cv2.copyMakeBorder(frame, above, below, left, right, cv2.BORDER_REPLICATE))
 
 
 def write_sample(clips: Sequence[Clip], shape: DatasetShape, folder: Path) -> None:
