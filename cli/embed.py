@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 AU_SOURCES = {
     "head": "the given head",
     "box": "the model in the box",
-    "fusion": "the model in the box, with mediapipe's blendshapes (--au-model fusion)",
+    "fusion": "the model in the box, with mediapipe's blendshapes",
     "blendshapes": "mediapipe's blendshapes, by fixed rules",
     "none": "nowhere, so there are no AU columns: --columns leaves them out, or the store has no blendshapes (only the "
     "mediapipe detector gives them) and no head was given. Leave --encoder out, or pass a head as --au-model",
@@ -37,7 +37,7 @@ AU_SOURCES = {
     "--au-model",
     type=PathOrName(),
     default="auto",
-    help="'box' or 'fusion', which come with tclr, 'blendshapes', or a head of 'tclr fit-au'  [default: fusion; with "
+    help="'box' or 'fusion', which come with tclr, 'blendshapes', or a head of 'tclr fit-au'  [default: box; with "
     "--encoder: blendshapes]",
 )
 @click.option(

@@ -19,7 +19,7 @@ from tclr.schemas.errors import SettingError, StoreError
 
 AUTO, BLENDSHAPES = "auto", "blendshapes"
 SHIPPED = {"box": BOX, "fusion": FUSION}
-DEFAULT = "fusion"
+DEFAULT = BOX
 """Which of them is taken where nothing is said: the one that did best by docs/model-card.md."""
 NAMES = (AUTO, *SHIPPED, BLENDSHAPES)
 
@@ -87,9 +87,9 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
     store : Store
         The store.
     au_model : str or Path
-        One of ``NAMES``, or a head's file. ``auto`` takes what ``DEFAULT`` says, or the best that the store allows:
-        ``fusion`` reads blendshapes, and both models in the box read crops of the default template and margin. With an
-        encoder of the user's it takes blendshapes, so that no second network is run.
+        One of ``NAMES``, or a head's file. ``auto`` takes ``DEFAULT`` where the store has crops of the template and
+        margin that it knows, else blendshapes. With an encoder of the user's it takes blendshapes, so that no second
+        network is run.
     has_encoder : bool
         Whether the user gave an encoder.
 
@@ -103,9 +103,7 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
     if au_model == BLENDSHAPES:
         return None
     if au_model == AUTO:
-        if has_encoder or DEFAULT == BLENDSHAPES or not (store.has_frames and knows_crops(store)):
-            return None
-        return SHIPPED[DEFAULT] if store.has_blendshapes() else BOX
+        return None if has_encoder or not (store.has_frames and knows_crops(store)) else DEFAULT
     if au_model not in SHIPPED:
         return Path(au_model)
     if has_encoder:

@@ -142,9 +142,10 @@ def _clip_arrays(
     blendshapes = store.read(info, "blendshapes") if store.names(info, "blendshapes") else None
     predicted = _predict(job.source, embeddings, blendshapes, np.flatnonzero(face))
     if "source_name" not in store.fields(info):
-        if job.config.centre != "none" and job.source.head is not None and job.source.head.rest is not None:
+        head = job.source.head
+        if job.config.centre != "none" and head is not None and head.rest is not None and face.any():
             own = resting_level(predicted) if job.config.centre == "clip" else _level_of(job, store, info, encoder)
-            predicted = centre(predicted, own, job.source.head.rest)
+            predicted = centre(predicted, own, head.rest)
         timestamps = store.read(info, "timestamp")
         both = (predicted.probability, predicted.intensity)
         predicted = Prediction(*(smooth(values, timestamps, job.source.smooth_s) for values in both))
@@ -169,7 +170,11 @@ def _level_of(job: ExportJob, store: Store, info: ClipInfo, encoder: LoadedEncod
         owner = np.repeat(np.arange(len(clips)), [len(rows) for rows in faces])
         spread = np.linspace(0, len(owner) - 1, min(len(owner), REST_FRAMES)).round().astype(int)
         chosen, owner = np.concatenate(faces)[spread], owner[spread]
-        parts = [_predict_rows(job.source, store, clip, chosen[owner == i], encoder) for i, clip in enumerate(clips)]
+        parts = [
+            _predict_rows(job.source, store, clip, chosen[owner == i], encoder)
+            for i, clip in enumerate(clips)
+            if (owner == i).any()
+        ]
         joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("probability", "intensity")]
         _last_level.clear()
         _last_level[key] = resting_level(Prediction(*joined))

@@ -22,12 +22,12 @@ NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How to": [
         "own-videos", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu", "cluster",
-        "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
+        "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
     ],
     "Reference": [],
     "Explanation": [
         "method", "tuples", "pretraining", "encoders", "model-card", "action-units", "blendshape-aus", "evaluation",
-        "alignment", "people", "time", "long-videos", "detectors",
+        "alignment", "people", "time", "long-videos", "detectors", "performance",
     ],
     "Questions": ["faq"],
 }  # fmt: skip

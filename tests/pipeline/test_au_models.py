@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from scipy.special import expit
 
 from tclr.cli.main import cli
 from tclr.pipeline import clip_export
-from tclr.pipeline.au_source import DEFAULT, resolve_au_model
+from tclr.pipeline.au_source import resolve_au_model
 from tclr.pipeline.box import BOX, FUSION
 from tclr.pipeline.centring import centre, resting_level
 from tclr.pipeline.embed import embed
@@ -72,15 +73,13 @@ def test_embed_without_options_uses_the_model_in_the_box(store, exported):
     assert [name for name in table if len(name) == 4 and name.startswith("AU")] == AUS
     with Store(store) as opened:
         crops = np.concatenate([opened.read_frames(info, 0, 6)[opened.face_mask(info)] for info in opened.clips])
-        shapes = np.concatenate([opened.read(info, "blendshapes")[opened.face_mask(info)] for info in opened.clips])
     embedding = load_encoder(BOX).embed(crops)
     np.testing.assert_allclose(table.filter(like="emb_"), embedding, atol=1e-5)
-    head = load_head({"box": BOX, "fusion": FUSION}[DEFAULT])
-    x = np.concatenate([embedding, shapes], axis=1) if DEFAULT == "fusion" else embedding
-    logit = x.astype(np.float64) @ head.readout.weight.T + head.readout.bias
-    np.testing.assert_allclose(table[AUS], 1 / (1 + np.exp(-logit)), atol=1e-4)
+    head = load_head(BOX)
+    logit = embedding.astype(np.float64) @ head.readout.weight.T + head.readout.bias
+    np.testing.assert_allclose(table[AUS], expit(logit), atol=1e-4)
     metadata = read_metadata(features / "subject=F001" / "T1.parquet")
-    assert metadata["au_source"] == f"{DEFAULT}:{head.digest}" and metadata["encoder"]["supervised"] is True
+    assert metadata["au_source"] == f"box:{head.digest}" and metadata["encoder"]["supervised"] is True
 
 
 def test_box_and_fusion_belong_together_and_are_small():
@@ -119,7 +118,7 @@ def test_auto_takes_what_the_store_allows(store, make_store, tmp_path):
         with h5py.File(path, "r+") as file:
             del file["clips/T1/blendshapes"]
     for folder, has_encoder, expected in (
-        (store, False, {"box": BOX, "fusion": FUSION}[DEFAULT]),
+        (store, False, BOX),
         (store, True, None),
         (bare, False, None),
         (other, False, None),
@@ -268,6 +267,18 @@ def test_a_persons_level_comes_from_frames_spread_over_all_clips_and_is_found_on
     )
     embed(store, tmp_path / "features", encoder, EmbedConfig(centre="subject"), au_model=tmp_path / "au.safetensors")
     assert [rows.tolist() for rows in seen] == [[0, 6], [2, 7], [3, 9]]
+
+
+@pytest.mark.parametrize("without", [{"T1"}, {"T1", "T2"}])
+def test_a_clip_without_a_face_has_a_person_whose_level_is_of_the_others(store, tmp_path, monkeypatch, without):
+    face_mask = Store.face_mask
+    monkeypatch.setattr(Store, "face_mask", lambda self, info: face_mask(self, info) & (info.clip not in without))
+    result = embed(store, tmp_path, None, EmbedConfig(centre="subject"), au_model="box")
+    assert not result.failures
+    table = load(tmp_path)
+    assert table.groupby("clip", observed=True)["AU12"].count().to_dict() == {
+        clip: 0 if clip in without else 10 for clip in ("T1", "T2")
+    }
 
 
 def test_centring_needs_a_head_that_knows_a_level(store, encoder, tmp_path):
