@@ -75,8 +75,8 @@ class AuSource:
 
 def knows_crops(store: Store) -> bool:
     """Return whether crops lie as those that the model in the box learnt from."""
-    roots = (AlignConfig.model_validate_json(info.root["align_config"]) for info in store.clips)
-    return all((align.template, align.margin) == (TEMPLATE, MARGIN) for align in roots)
+    aligned = map(AlignConfig.model_validate_json, {info.root["align_config"] for info in store.clips})
+    return all((align.template, align.margin) == (TEMPLATE, MARGIN) for align in aligned)
 
 
 def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> Path | None:

@@ -182,9 +182,9 @@ def describe_by(inputs: str, encoder: LoadedEncoder | None) -> Describe:
         return blendshape_rows
     if encoder is None:
         raise SettingError(f"Expected an encoder for a head that reads {inputs!r}, but got none. Give --encoder.")
-    if inputs == "embedding":
-        return embed_rows(encoder)
     embed = embed_rows(encoder)
+    if inputs == "embedding":
+        return embed
     return lambda store, info, start, stop: np.concatenate(
         [embed(store, info, start, stop), blendshape_rows(store, info, start, stop)], axis=1
     )

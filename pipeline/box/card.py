@@ -70,7 +70,13 @@ def start_table(judged: Sequence[Judged], starts: Sequence[str], n_seeds: int) -
 
 
 def model_card(
-    chosen: str, people: People, config: BoxConfig, judged: Sequence[Judged], box: AuHead, fusion: AuHead
+    chosen: str,
+    people: People,
+    config: BoxConfig,
+    starts: Sequence[str],
+    judged: Sequence[Judged],
+    box: AuHead,
+    fusion: AuHead,
 ) -> str:
     """Return the card.
 
@@ -82,12 +88,13 @@ def model_card(
         Who took which part.
     config : BoxConfig
         Settings of the recipe.
+    starts : sequence of str
+        What fine-tuning started from.
     judged : sequence of Judged
         All scores.
     box, fusion : AuHead
         The two heads.
     """
-    starts = [name.strip() for name in config.starts.split(",")]
     tested = next(one for one in judged if one.model == "box" and one.quality == AS_GIVEN)
     return f"""# Model card
 

@@ -39,7 +39,7 @@ from tclr.pipeline.preprocess import PreprocessConfig, preprocess
 from tclr.pipeline.pretrain import pretrain
 from tclr.pipeline.store import Store
 from tclr.schemas.config import AlignConfig, BoxConfig, FitAuConfig, PretrainConfig
-from tclr.schemas.errors import InputError
+from tclr.schemas.errors import InputError, SettingError
 
 STRIDE = 5
 """Every fifth frame teaches the linear heads on blendshapes and landmarks: neighbours are alike."""
@@ -47,6 +47,8 @@ FUSION_L2 = (0.01, 0.1, 1.0)
 """Penalties that fusion's is chosen of, on predictions out of fold."""
 LINEAR: dict[str, Describe] = {"blendshapes + linear": blendshape_rows, "landmarks + linear": landmark_rows}
 """What mediapipe gives, with a linear head: what a model must beat to be worth its time."""
+STARTS = ("tclr", "paper", "random")
+"""What fine-tuning may start from, besides encoders of the user's."""
 Tell = Callable[[str, int, int], None]
 
 
@@ -136,26 +138,35 @@ class _Recipe:
         if result.failures:
             raise InputError(f"{result.failures[0].name}: {result.failures[0].reason}")
 
-    def start(self, name: str, seed: int, left_out: str) -> LoadedEncoder:
+    def start(self, name: str, seed: int, people: People) -> LoadedEncoder:
         """Return what fine-tuning starts from."""
+        if name not in STARTS:
+            given = load_encoder(name)
+            known = {subject.split("/")[-1] for subject in given.info.subjects}
+            if seen := sorted(known & {*people.test, *people.select}):
+                raise InputError(
+                    f"Expected an encoder that has not learnt from those who are tested, but {name} knows {len(seen)} "
+                    f"of them, as {seen[0]}. Pretrain with --leave-out, or give another."
+                )
+            return given
         if name == "random":
             info = EncoderInfo(image_size=self.config.image_size, crop_ratio=self.config.crop_ratio, seed=seed)
             return untrained_encoder(info)
         run = self.out / "runs" / f"{name}-seed{seed}" / "pretrained"
-        settings = _pretrain_config(name, seed, self.config, left_out)
+        settings = _pretrain_config(name, seed, self.config, _left_out(people))
         return load_encoder(
             pretrain(self.store, run, settings, progress=self.step(f"Pretraining {name}, seed {seed}")).run
         )
 
     def fine_tuned(self, people: People) -> Iterator[tuple[str, AuHead, Path]]:
         """Yield every run's name, head and file; all starts of a seed before the next seed."""
-        left_out = ",".join((*people.test, *people.select))
         for seed in range(self.config.seeds):
-            for start in (name.strip() for name in self.config.starts.split(",")):
+            for start in starts_of(self.config):
                 name = f"{start}, seed {seed}"
-                encoder = self.start(start, seed, left_out)
-                path = self.out / "runs" / f"{start}-seed{seed}" / "au.safetensors"
-                settings = _finetune_config(seed, self.config, left_out)
+                encoder = self.start(start, seed, people)
+                folder = start if start in STARTS else encoder.digest[:12]
+                path = self.out / "runs" / f"{folder}-seed{seed}" / "au.safetensors"
+                settings = _finetune_config(seed, self.config, _left_out(people))
                 yield name, _fit_once(self.store, encoder, path, settings, self.step(f"Fine-tuning {name}")), path
 
     def fuse(self, people: People, box: Path) -> AuHead:
@@ -182,6 +193,27 @@ class _Recipe:
             frames = frames.take(frames.rows % STRIDE == 0)
             heads[name] = fit_head(frames, FitAuConfig(folds=3, seed=self.config.seed), progress=told), describe
         return heads
+
+
+def starts_of(config: BoxConfig) -> list[str]:
+    """Return what fine-tuning is to start from.
+
+    Raises
+    ------
+    SettingError
+        If one is neither a name that is known nor a path that is there.
+    """
+    starts = [name.strip() for name in config.starts.split(",")]
+    for name in starts:
+        if name not in STARTS and not Path(name).exists():
+            raise SettingError(
+                f"Expected --starts of {', '.join(STARTS)}, or an encoder that is there, but got {name!r}."
+            )
+    return starts
+
+
+def _left_out(people: People) -> str:
+    return ",".join((*people.test, *people.select))
 
 
 def _mean(values: Sequence[float | None]) -> float:
@@ -215,10 +247,11 @@ def run_box(
     Raises
     ------
     InputError
-        If a clip cannot be read, or there are too few people.
+        If a clip cannot be read, there are too few people, or a given encoder knows some that are to be tested.
     TclrError
         As the stages do.
     """
+    starts = starts_of(config)
     recipe = _Recipe(source, out, config, workers, tell)
     recipe.preprocess(source, recipe.store, "all people")
     with Store(recipe.store) as opened:
@@ -242,7 +275,7 @@ def run_box(
     )
     card = out / "model-card.md"
     with replacing(card) as temporary:
-        temporary.write_text(model_card(best.model, people, config, judged, load_head(box), fusion))
+        temporary.write_text(model_card(best.model, people, config, starts, judged, load_head(box), fusion))
     counts = len(people.train), len(people.select), len(people.test)
     return BoxResult(box, out / "fusion.safetensors", card, best.model, *counts, judged)
 

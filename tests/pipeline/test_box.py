@@ -202,10 +202,16 @@ def test_recipe_makes_two_files_and_a_card_leaves_tested_people_out_and_goes_on(
     run("--finetune-epochs", 2)
     assert (out / "runs" / "tclr-seed0" / "au.safetensors").stat().st_mtime_ns != stamp
 
+    given = out / "runs" / "tclr-seed0" / "pretrained"  # any encoder will do that knows nobody who is tested
+    assert f"{given}, seed 0" in run("--starts", given, "--pretrain-epochs", 9).replace("\n", "")
+    assert load_head(out / "box.safetensors").started_from == load_encoder(given).digest
+    other = CliRunner().invoke(cli, [*map(str, arguments), "--starts", str(given), "--seed", "1"])
+    assert other.exit_code == 1 and "not learnt from those who are tested" in str(other.exception)
+
 
 def test_recipe_refuses_an_unknown_start_and_tells_of_a_clip_that_failed(tmp_path, monkeypatch):
     result = CliRunner().invoke(cli, ["box", str(tmp_path), str(tmp_path / "out"), "--starts", "tclr,imagenet"])
-    assert result.exit_code == 1 and "imagenet" in str(result.output) + str(result.exception)
+    assert result.exit_code == 1 and "an encoder that is there, but got 'imagenet'" in str(result.exception)
     failure = type("Failure", (), {"name": "anna/a", "reason": "Expected a video."})
     failed = type("Result", (), {"failures": [failure]})
     monkeypatch.setattr(recipe, "preprocess", lambda *a, **k: failed)
