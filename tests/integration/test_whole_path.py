@@ -245,7 +245,19 @@ def test_demo_has_a_step_for_every_stage_and_shows_rows(tmp_path, work, capsys):
 
     steps = [step[0] for step in demo_steps(tmp_path)]
     assert set(COMMANDS) - set(steps) == {
-        *("demo", "bench", "datasets", "ablate", "evaluate", "view", "overlay", "doctor", "completion", "pseudonyms")
+        *(
+            "demo",
+            "bench",
+            "box",
+            "datasets",
+            "ablate",
+            "evaluate",
+            "view",
+            "overlay",
+            "doctor",
+            "completion",
+            "pseudonyms",
+        )
     }
     show_features(work / "features")
     assert "[80 rows x" in capsys.readouterr().out
