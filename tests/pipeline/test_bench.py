@@ -168,7 +168,7 @@ def test_costs_are_measured_checked_by_real_runs_and_told(tmp_path, monkeypatch)
     monkeypatch.setattr(task_costs, "DATASET_SHAPES", (DatasetShape("tiny", 2, 4, (5, 9), 176, 160, "video", "lz4"),))
     monkeypatch.setattr(task_costs, "SAMPLE_LENGTHS", (6, 12))
     monkeypatch.setattr(task_costs, "N_TASKS", 20)
-    monkeypatch.setattr(task_costs, "N_CLIPS", 4)
+    monkeypatch.setattr(task_costs, "N_CLIPS", (2, 6))
     write_demo(tmp_path / "demo", subjects=1, tasks=1, frames=10, size_px=160)
     arguments = ["--scaling", "--source", f"{tmp_path}/demo", "--runs", "1", "-o", f"{tmp_path}/s.json"]
     result = CliRunner().invoke(cli, ["bench", *arguments, "--markdown", f"{tmp_path}/s.md"])
