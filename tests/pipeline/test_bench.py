@@ -174,6 +174,7 @@ def test_costs_are_measured_checked_by_real_runs_and_told(tmp_path, monkeypatch)
     result = CliRunner().invoke(cli, ["bench", *arguments, "--markdown", f"{tmp_path}/s.md"])
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "s.json").read_text())
+    assert list(record) == ["machine", "runs", "price", "overheads", "costs", "checks", "predictions"]
     (costs,) = record["costs"].values()
     assert 0 < costs["frame_s"] < 5 and costs["stored_bytes"] > 1000 and costs["read_bytes"] > 0
     assert [check["workers"] for check in record["checks"]] == [1, 2]
