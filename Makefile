@@ -67,7 +67,7 @@ ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE
 	$(BIN)/tclr ablate "$(OUT)/people" "$(OUT)/probe" "$(OUT)/ablation" --variants "$(VARIANTS)" --seeds $(SEEDS) \
 	  $(ABLATION_FLAGS)
 
-box: install ## Make the model in the box: PEOPLE=videos with AU intensities OUT=... [BOX_FLAGS="--seeds 3"]; 2 hours on 2 cores
+box: install ## Make the model in the box: PEOPLE=videos with AU intensities OUT=... [BOX_FLAGS="--seeds 3"]; under an hour on 2 cores
 	@test -n "$(PEOPLE)" || { echo "Expected PEOPLE=<folder>. Example: make box PEOPLE=/data/people OUT=box-out"; exit 2; }
 	$(BIN)/tclr box "$(PEOPLE)" "$(OUT)" --workers $(WORKERS) $(BOX_FLAGS)
 

@@ -46,7 +46,7 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def read_test_frames(store: Path, people: Collection[str], describe: Describe) -> LabelledFrames:
+def read_people(store: Path, people: Collection[str], describe: Describe) -> LabelledFrames:
     """Return the labelled frames of some people of a store, described."""
     with Store(store, sorted(people)) as opened:
         return collect_frames(opened, describe, BATCH_SIZE)
@@ -57,8 +57,8 @@ def _yaw_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray
 
 
 def is_turned(store: Path, people: Collection[str]) -> np.ndarray:
-    """Return (N,) bool: of the frames of ``read_test_frames``, those in which the head is turned aside."""
-    return np.abs(read_test_frames(store, people, _yaw_rows).embeddings[:, 0]) >= TURNED_RAD
+    """Return (N,) bool: of the frames of ``read_people``, those in which the head is turned aside."""
+    return np.abs(read_people(store, people, _yaw_rows).embeddings[:, 0]) >= TURNED_RAD
 
 
 def describe_for(head: AuHead, encoder: LoadedEncoder | None) -> Describe:

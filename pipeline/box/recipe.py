@@ -25,7 +25,7 @@ from tclr.pipeline.box.evidence import (
     forecast_by_mapping,
     forecast_centred,
     is_turned,
-    read_test_frames,
+    read_people,
 )
 from tclr.pipeline.box.people import People, split_people
 from tclr.pipeline.box.qualities import AS_GIVEN, QUALITIES, write_degraded
@@ -34,7 +34,7 @@ from tclr.pipeline.files import replacing, write_json
 from tclr.pipeline.fit_au import fit_au
 from tclr.pipeline.head_file import load_head
 from tclr.pipeline.heads import AuHead, fit_head
-from tclr.pipeline.labelled import Describe, blendshape_rows, collect_frames, landmark_rows
+from tclr.pipeline.labelled import Describe, blendshape_rows, landmark_rows
 from tclr.pipeline.preprocess import PreprocessConfig, preprocess
 from tclr.pipeline.pretrain import pretrain
 from tclr.pipeline.store import Store
@@ -117,7 +117,7 @@ def _fit_once(
 class _Recipe:
     def __init__(self, source: Path, out: Path, config: BoxConfig, workers: int | None, tell: Tell) -> None:
         self.source, self.out, self.config, self.workers, self.tell = source, out, config, workers, tell
-        self.store = out / "store"
+        self.store, self.starts = out / "store", starts_of(config)
 
     def step(self, name: str) -> Callable[[int, int], None]:
         """Return the callback that tells of a step's progress."""
@@ -161,7 +161,7 @@ class _Recipe:
     def fine_tuned(self, people: People) -> Iterator[tuple[str, AuHead, Path]]:
         """Yield every run's name, head and file; all starts of a seed before the next seed."""
         for seed in range(self.config.seeds):
-            for start in starts_of(self.config):
+            for start in self.starts:
                 name = f"{start}, seed {seed}"
                 encoder = self.start(start, seed, people)
                 folder = start if start in STARTS else encoder.digest[:12]
@@ -188,8 +188,7 @@ class _Recipe:
         heads = {}
         for name, describe in LINEAR.items():
             told = self.step(f"Fitting {name}")
-            with Store(self.store, sorted((*people.train, *people.select))) as store:
-                frames = collect_frames(store, describe, 128)
+            frames = read_people(self.store, (*people.train, *people.select), describe)
             frames = frames.take(frames.rows % STRIDE == 0)
             heads[name] = fit_head(frames, FitAuConfig(folds=3, seed=self.config.seed), progress=told), describe
         return heads
@@ -251,7 +250,6 @@ def run_box(
     TclrError
         As the stages do.
     """
-    starts = starts_of(config)
     recipe = _Recipe(source, out, config, workers, tell)
     recipe.preprocess(source, recipe.store, "all people")
     with Store(recipe.store) as opened:
@@ -261,7 +259,7 @@ def run_box(
     selected = []
     for name, head, path in runs:
         recipe.step(f"Selecting: {name}")
-        frames = read_test_frames(recipe.store, people.select, describe_for(head, None))
+        frames = read_people(recipe.store, people.select, describe_for(head, None))
         selected.append((forecast(name, head, frames).judge(frames, "selection"), path))
     best, path = max(selected, key=lambda item: item[0].mean["roc_auc"] or 0.0)
     box = out / "box.safetensors"
@@ -275,7 +273,7 @@ def run_box(
     )
     card = out / "model-card.md"
     with replacing(card) as temporary:
-        temporary.write_text(model_card(best.model, people, config, starts, judged, load_head(box), fusion))
+        temporary.write_text(model_card(best.model, people, config, recipe.starts, judged, load_head(box), fusion))
     counts = len(people.train), len(people.select), len(people.test)
     return BoxResult(box, out / "fusion.safetensors", card, best.model, *counts, judged)
 
@@ -302,7 +300,7 @@ def _judge_all(recipe: _Recipe, people: People, runs: dict[str, AuHead], chosen:
         heads |= {"box": heads[chosen], "fusion": (fusion, describe_for(fusion, encoder)), **linear}
         for done, (name, (head, describe)) in enumerate(heads.items()):
             told(done, len(heads))
-            frames = read_test_frames(store, who, describe)
+            frames = read_people(store, who, describe)
             plain = forecast(name, head, frames)
             forecasts = [plain, forecast_centred(plain, head, frames)] if name in ("box", "fusion") else [plain]
             if name == "blendshapes + linear":
