@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tclr.pipeline.input_transform import resize
 from tclr.schemas.config import PretrainConfig
 
 N_DRAWS = 24
@@ -65,7 +66,9 @@ def augment(frames: Tensor, draws: Tensor, config: PretrainConfig) -> Tensor:
     if config.augment == "tuple":
         draws = draws[:, :1].expand(-1, n_frames, -1)
     u = draws.reshape(n_tuples * n_frames, N_DRAWS)
-    x = frames.flatten(0, 1).permute(0, 3, 1, 2).float().div_(255)
+    flat = frames.flatten(0, 1)
+    whole = round(config.image_size / config.crop_ratio)
+    x = resize(flat, min(whole, flat.shape[1])).float().div_(255)  # a sampling grid alone would alias
     still = config.augment == "none"
     x = cut(x, torch.full_like(u, 0.5) if still else u, mirrored, config)
     if not still:
@@ -75,12 +78,12 @@ def augment(frames: Tensor, draws: Tensor, config: PretrainConfig) -> Tensor:
 
 
 def cut(x: Tensor, u: Tensor, mirrored: Tensor, config: PretrainConfig) -> Tensor:
-    """Cut the input out of each crop by one projective map, antialiased where it shrinks.
+    """Cut the input out of each crop by one projective map.
 
     Parameters
     ----------
     x : Tensor
-        (N, 3, S, S) in 0..1.
+        (N, 3, S, S) in 0..1; of the side that ``image_size`` is a part of, or smaller.
     u : Tensor
         (N, N_DRAWS): 1 and 2 place the part, 3 zooms, 4 stretches, 5 turns, 6 and 7 tilt.
     mirrored : Tensor
@@ -93,10 +96,8 @@ def cut(x: Tensor, u: Tensor, mirrored: Tensor, config: PretrainConfig) -> Tenso
     Tensor
         (N, 3, image_size, image_size). Beyond the crop's edge the picture is mirrored.
     """
-    size, n_crops = config.image_size, len(x)
+    size = config.image_size
     whole = round(size / config.crop_ratio)
-    if x.shape[-1] > whole:  # average first: a sampling grid alone would alias
-        x = functional.interpolate(x, size=(whole, whole), mode="bilinear", antialias=True, align_corners=False)
     signed = 2 * u - 1
     # whole pixels, so that a part that is neither turned nor resized is not blurred either
     margin = whole - size
@@ -116,11 +117,12 @@ def cut(x: Tensor, u: Tensor, mirrored: Tensor, config: PretrainConfig) -> Tenso
         [scale * stretch * sin * side, scale * cos, shift[:, 1]],
         [config.tilt * signed[:, 6], config.tilt * signed[:, 7], torch.ones_like(scale)],
     ]
-    maps = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
     steps = (torch.arange(size, device=x.device, dtype=x.dtype) + 0.5) * 2 / size - 1
-    plane = torch.stack([*torch.meshgrid(steps, steps, indexing="xy"), steps.new_ones(size, size)], dim=-1)
-    seen = plane.view(1, -1, 3) @ maps.transpose(1, 2)
-    grid = (seen[..., :2] / seen[..., 2:]).view(n_crops, size, size, 2)
+    # a row of the map: what changes along a line, and what changes from line to line
+    seen_x, seen_y, depth = (
+        (a[:, None] * steps)[:, None] + (b[:, None] * steps + c[:, None])[..., None] for a, b, c in rows
+    )
+    grid = torch.stack([seen_x / depth, seen_y / depth], dim=-1)
     return functional.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 

@@ -1,6 +1,7 @@
-"""An encoder ready to embed crops: input transform, weights from a file, digest.
+"""An encoder ready to embed crops: weights from a file, digest, arithmetic.
 
-The network stands in ``network.py``, the files in ``weights.py``; what others need of them is named here.
+The network stands in ``network.py``, the files in ``weights.py``; what others need of them is named here. What happens
+to crops before stands in ``input_transform.py``.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from tclr.pipeline.backbones import BACKBONES
+from tclr.pipeline.input_transform import normalise, to_input
 from tclr.pipeline.network import TemporalEncoder, build_encoder
 from tclr.pipeline.weights import (
     EncoderInfo,
@@ -38,17 +38,13 @@ __all__ = [
     "LoadedEncoder",
     "TemporalEncoder",
     "build_encoder",
-    "centre_crop",
     "default_device",
     "encoder_digest",
     "load_backbone",
     "load_encoder",
     "load_weights",
-    "normalise",
     "read_weights",
-    "resized_side",
     "save_encoder",
-    "to_input",
     "untrained_encoder",
 ]
 
@@ -68,47 +64,6 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def resized_side(info: EncoderInfo) -> int:
-    """Return the side in pixels that crops are resized to before a part of ``image_size`` is cut out."""
-    return round(info.image_size / info.crop_ratio)
-
-
-def to_input(frames: Tensor, info: EncoderInfo) -> Tensor:
-    """Resize and scale crops: the part of the input transform that training and embedding share.
-
-    Parameters
-    ----------
-    frames : Tensor
-        (N, S, S, 3) uint8 RGB on any device.
-    info : EncoderInfo
-        Sizes.
-
-    Returns
-    -------
-    Tensor
-        (N, 3, R, R) float32 in 0..1 with R = ``resized_side(info)``; antialiased.
-    """
-    x = frames.permute(0, 3, 1, 2).float().div_(255)
-    side = resized_side(info)
-    if x.shape[-1] == side:
-        return x
-    return functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
-
-
-def normalise(x: Tensor, info: EncoderInfo) -> Tensor:
-    """Subtract the mean and divide by the standard deviation, (N, 3, H, W), channels last in memory."""
-    mean = torch.tensor(info.mean, device=x.device).view(1, 3, 1, 1)
-    std = torch.tensor(info.std, device=x.device).view(1, 3, 1, 1)
-    return ((x - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def centre_crop(x: Tensor, size: int) -> Tensor:
-    """Return the central (N, C, size, size) part."""
-    top = (x.shape[-2] - size) // 2
-    left = (x.shape[-1] - size) // 2
-    return x[..., top : top + size, left : left + size]
-
-
 def cpu_step(image_size: int) -> int:
     """Return how many crops of a size go through the network at once on a CPU."""
     return int(np.clip(SMALLEST_STEP * (224 / image_size) ** 2, SMALLEST_STEP, LARGEST_STEP))
@@ -117,7 +72,7 @@ def cpu_step(image_size: int) -> int:
 class LoadedEncoder:
     """An encoder ready to embed crops.
 
-    ``precision`` is the arithmetic of the network, ``fp32`` or ``bf16``; the input transform is always float32.
+    ``precision`` is the arithmetic of the network, ``fp32`` or ``bf16``; its input is always float32.
     """
 
     precision = "fp32"
@@ -172,8 +127,7 @@ class LoadedEncoder:
 
     @torch.inference_mode()
     def _run(self, frames: np.ndarray) -> np.ndarray:
-        x = to_input(torch.from_numpy(frames).to(self.device), self.info)
-        x = normalise(centre_crop(x, self.info.image_size), self.info)
+        x = normalise(to_input(torch.from_numpy(frames).to(self.device), self.info), self.info)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return self.model(x).float().cpu().numpy()
 

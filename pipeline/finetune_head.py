@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from tclr.pipeline.augment import N_DRAWS, augment
 from tclr.pipeline.degrade import degrade
-from tclr.pipeline.encoder import LoadedEncoder, TemporalEncoder, centre_crop, normalise, to_input
+from tclr.pipeline.encoder import LoadedEncoder, TemporalEncoder
 from tclr.pipeline.head_training import HeadLoss, batches, train
+from tclr.pipeline.input_transform import normalise, to_input
 from tclr.pipeline.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.linear_head import fit_linear
 from tclr.pipeline.readout import Readout, column_scale
@@ -139,8 +140,7 @@ def fine_tune(
             total = 0.0
             for index in torch.arange(len(held_out)).split(config.batch_size):
                 crops = read(held_out, index, index)  # each frame is spoilt alike in every epoch
-                x = centre_crop(to_input(crops, info), info.image_size)
-                total += len(index) * held_loss(forward(x), index).item()
+                total += len(index) * held_loss(forward(to_input(crops, info)), index).item()
             return total / len(held_out)
 
     train(model, optimizer, config.epochs, losses, held_out_loss)

@@ -29,14 +29,12 @@ from tclr.pipeline.encoder import (
     EncoderInfo,
     TemporalEncoder,
     build_encoder,
-    centre_crop,
     default_device,
     encoder_digest,
     load_weights,
-    normalise,
     read_weights,
-    to_input,
 )
+from tclr.pipeline.input_transform import normalise, to_input
 from tclr.pipeline.loader import load_batches
 from tclr.pipeline.objective import Objective, targets_for
 from tclr.pipeline.optimisation import learning_rate, make_optimizer, update_average
@@ -344,7 +342,7 @@ class Trainer:
         for batch in load_batches(
             self.watched_tuples, parts, num_workers=0, device=self.device
         ):  # a second set is too much
-            x = centre_crop(to_input(batch.frames.flatten(0, 1), self.info), self.config.image_size)
+            x = to_input(batch.frames.flatten(0, 1), self.info)
             embedded = self.model.embed(encoder, x, len(batch))
             means.add(self.model.objective(embedded, batch), len(batch))
             embeddings.append(embedded.cpu())

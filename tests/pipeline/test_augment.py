@@ -5,7 +5,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from tclr.pipeline.augment import N_DRAWS, augment, flipped
-from tclr.pipeline.encoder import EncoderInfo, centre_crop, to_input
+from tclr.pipeline.encoder import EncoderInfo
+from tclr.pipeline.input_transform import to_input
 from tclr.schemas.config import PretrainConfig
 
 STILL = {
@@ -19,6 +20,7 @@ STILL = {
     "shift": 1,
 }
 SIZES = {"image_size": 32, "crop_ratio": 0.8}
+WHOLE = EncoderInfo(image_size=40, crop_ratio=1)
 
 
 def config(**changes):
@@ -47,12 +49,12 @@ MIDDLE = torch.full((1, 1, N_DRAWS), 0.5)
 def test_no_augmentation_is_the_transform_of_embedding(size):
     frames, settings = crops(1, 2, size), config(augment="none")
     info = EncoderInfo(image_size=32, crop_ratio=0.8)
-    expected = centre_crop(to_input(frames[0], info), 32)
+    expected = to_input(frames[0], info)
     torch.testing.assert_close(augment(frames, draws(1, 2), settings), expected, rtol=0, atol=1e-5)
 
 
 def test_input_is_a_part_of_the_crop_at_a_drawn_place():
-    frames, whole = crops(), to_input(crops()[0], EncoderInfo(image_size=32, crop_ratio=0.8))
+    frames, whole = crops(), to_input(crops()[0], WHOLE)
     for seed in range(6):
         out = augment(frames, draws(seed=seed), config())[0]
         u = draws(seed=seed)[0, 0]
@@ -61,7 +63,7 @@ def test_input_is_a_part_of_the_crop_at_a_drawn_place():
 
 
 def test_shift_bounds_the_displacement():
-    whole = to_input(crops()[0], EncoderInfo(image_size=32, crop_ratio=0.8))[0]
+    whole = to_input(crops()[0], WHOLE)[0]
     places = set()
     for seed in range(40):
         out = augment(crops(), draws(seed=seed), config(shift=0.05))[0]

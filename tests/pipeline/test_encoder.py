@@ -9,14 +9,11 @@ from tclr.pipeline.encoder import (
     EncoderInfo,
     LoadedEncoder,
     build_encoder,
-    centre_crop,
     choose_precision,
     cpu_step,
     encoder_digest,
     load_encoder,
-    resized_side,
     save_encoder,
-    to_input,
 )
 from tclr.schemas.errors import InputError, ModelError
 
@@ -137,23 +134,6 @@ def test_random_encoder_follows_its_seed_and_leaves_other_draws_alone():
     first, again, other = (load_encoder("random", image_size=32, seed=seed).digest for seed in (0, 0, 1))
     assert first == again != other
     assert torch.rand(1) == expected
-
-
-def test_to_input_resizes_like_opencv(frames):
-    import cv2
-
-    x = to_input(torch.from_numpy(frames), SMALL)
-    side = resized_side(SMALL)
-    assert x.shape == (5, 3, side, side) and 0 <= x.min() and x.max() <= 1
-    smooth = cv2.GaussianBlur(frames[0], (0, 0), 3)
-    ours = to_input(torch.from_numpy(smooth[None]), SMALL)[0].permute(1, 2, 0).numpy() * 255
-    theirs = cv2.resize(smooth, (side, side), interpolation=cv2.INTER_LINEAR)
-    assert np.abs(ours - theirs).max() < 4
-
-
-def test_centre_crop_takes_the_middle():
-    x = torch.arange(25.0).view(1, 1, 5, 5)
-    assert centre_crop(x, 3).flatten().tolist() == [6, 7, 8, 11, 12, 13, 16, 17, 18]
 
 
 def test_saved_encoder_gives_the_same_embeddings_digest_and_info(tmp_path, frames):
