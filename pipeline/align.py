@@ -7,6 +7,7 @@ between two point patterns", IEEE PAMI 1991, from points that facial action hard
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -29,11 +30,16 @@ class Template:
     points : ndarray
         (n, 2) shares of the crop's side, x and y.
     groups : dict
-        For each number of landmarks, the indices whose mean is each point.
+        For each number of landmarks, the one or two indices whose mean is each point.
     """
 
     points: np.ndarray
     groups: dict[int, tuple[tuple[int, ...], ...]]
+
+    @cached_property
+    def indices(self) -> dict[int, np.ndarray]:
+        """``groups`` as (n, 2) arrays: a landmark that stands alone stands there twice."""
+        return {number: np.array([(group[0], group[-1]) for group in groups]) for number, groups in self.groups.items()}
 
 
 TEMPLATES = {
@@ -51,6 +57,8 @@ TEMPLATES = {
     ),
 }
 
+SAME_TIME = 0.01
+"""Times that are less than this share of the smoothing's width apart are one to the fit of a parabola."""
 COARSE = 0.5
 """Downscaling beyond this factor is done in two steps, averaging first, so that the crop does not alias."""
 
@@ -78,8 +86,7 @@ def anchor_points(landmarks: np.ndarray, template: Template) -> np.ndarray:
     if len(landmarks) not in template.groups:
         known = " or ".join(str(number) for number in sorted(template.groups))
         raise InputError(f"Expected {known} landmarks a face, but got {len(landmarks)}.")
-    points = landmarks[:, :2].astype(np.float64)
-    return np.stack([points[list(group)].mean(axis=0) for group in template.groups[len(landmarks)]])
+    return landmarks[template.indices[len(landmarks)], :2].astype(np.float64).mean(axis=1)
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -96,12 +103,12 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
         (2, 3) float64 ``[s R | t]``: rotation and positive scale, no reflection. In complex numbers it is z -> c z + t,
         and the least-squares c is a quotient of two sums, which equals Umeyama's eq. 40 to 43.
     """
-    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    (x0, y0), (x1, y1) = (source - source_mean).T, (target - target_mean).T
-    size = x0 @ x0 + y0 @ y0
-    real, imaginary = (x0 @ x1 + y0 @ y1) / size, (x0 @ y1 - y0 @ x1) / size
-    matrix = np.array([[real, -imaginary], [imaginary, real]])
-    return np.column_stack([matrix, target_mean - matrix @ source_mean])
+    z, target_z = ([complex(x, y) for x, y in points.tolist()] for points in (source, target))
+    mean, target_mean = sum(z) / len(z), sum(target_z) / len(z)
+    size = sum(abs(point - mean) ** 2 for point in z)
+    c = sum((point - mean).conjugate() * (to - target_mean) for point, to in zip(z, target_z, strict=True)) / size
+    t = target_mean - c * mean
+    return np.array([[c.real, -c.imag, t.real], [c.imag, c.real, t.imag]])
 
 
 def points_transform(points: np.ndarray, template: Template, size: int, margin: float) -> np.ndarray:
@@ -148,7 +155,7 @@ def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s:
     Parameters
     ----------
     times_s : ndarray
-        (m,) seconds; one of them is ``at_s``.
+        (m,) seconds, not falling; one of them is ``at_s``.
     points : ndarray
         (m, n, 2).
     at_s : float
@@ -162,10 +169,11 @@ def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s:
         (n, 2).
     """
     offset = (times_s - at_s) / sigma_s
-    root_weight = np.exp(-0.25 * offset**2)
-    powers = np.vander(offset, min(3, len(offset)), increasing=True)
-    kernel = np.linalg.pinv(powers * root_weight[:, None])[0] * root_weight
-    return np.tensordot(kernel, points, axes=1)
+    n_times = 1 + np.count_nonzero(np.diff(offset) > SAME_TIME)  # a parabola needs three
+    powers = offset ** np.arange(min(3, n_times))[:, None]
+    weighted = powers * np.exp(-0.5 * offset**2)
+    kernel = np.linalg.solve(weighted @ powers.T, weighted)[0]  # the fit's value at offset 0
+    return (kernel @ points.reshape(len(points), -1)).reshape(points.shape[1:])
 
 
 def warp_crop(image: np.ndarray, transform: np.ndarray, size: int, reduction: int = 1) -> np.ndarray:

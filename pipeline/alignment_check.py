@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from tclr.pipeline.crops import cut_crops
+from tclr.pipeline.cuts import number_shots
 from tclr.pipeline.faces import open_detector
 from tclr.pipeline.tracking import PeopleTracker, TrackedFrame, without_face
 from tclr.pipeline.video import Frame
@@ -74,7 +75,7 @@ def _track(transforms: np.ndarray) -> list[TrackedFrame]:
     detect = DetectConfig()
     with closing(open_detector(detect)) as detector:
         detector.n_faces = 1
-        tracked = PeopleTracker(detector, detect).track(_frames(transforms))
+        tracked = PeopleTracker(detector, detect).track(number_shots(_frames(transforms)))
         return [found.get(0, without_face(frame)) for frame, found in tracked]
 
 

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
+from urllib.parse import urlsplit
 
+import dask
 from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
@@ -18,7 +20,29 @@ CONNECT_TIMEOUT_S = 5
 MOST_TASKS = 4096
 """Tasks that Dask knows of at a time: it takes 15 kB for each, which would be 16 GB for VoxCeleb2's clips
 (docs/scaling.md). Enough for a thousand workers to have something to do while others are handed in."""
+QUIET_DASK = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.tick.limit": "30s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
+"""What Dask otherwise watches itself by, 50 to 100 times a second: a twentieth of a core in every process."""
 C = TypeVar("C", Client, LocalCluster)
+
+
+def count_cores(client: Client) -> tuple[int, int]:
+    """Return how many workers a cluster has now, and how many cores they may use; 0 of both if it does not say."""
+    try:
+        cores = client.run(_own_cores, on_error="ignore")
+    except (OSError, TimeoutError) as error:  # what a lost scheduler means is told by who waits for results
+        logger.warning("Dask could not tell the workers' cores: %s", error)
+        return 0, 0
+    hosts = {urlsplit(address).hostname: n_cores for address, n_cores in cores.items()}
+    return len(cores), sum(hosts.values())
+
+
+def _own_cores() -> int:
+    return int(CPU_COUNT)
 
 
 class _LogsInWorkers(WorkerPlugin):
@@ -74,13 +98,14 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         return
     n_workers = workers or CPU_COUNT
     try:
-        cluster = LocalCluster(
-            n_workers=n_workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,  # what is lost with a worker is told by who waits for it
-        )
+        with dask.config.set(QUIET_DASK):
+            cluster = LocalCluster(
+                n_workers=n_workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,  # what is lost with a worker is told by who waits for it
+            )
     except (OSError, TimeoutError, RuntimeError) as error:
         raise ClusterError(
             f"Expected to start {n_workers} Dask workers on this machine, but got {type(error).__name__}: {error}. "

@@ -1,8 +1,8 @@
-"""Decodes the wanted frames of a chunk, and as few others as the codec allows.
+"""Encodes a chunk of frames; decodes the wanted frames of one, and as few others as the codec allows.
 
 A chunk is n frames one behind the other, (n, S, S, 3) uint8, through one of the HDF5 filters that the store uses. Rows
 lie in order, so that zstd and gzip stop after the last one wanted; the lz4 filter's blocks are decoded one by one.
-The work is done outside the interpreter's lock, so that threads decode side by side.
+The work is done outside the interpreter's lock, so that threads do it side by side; HDF5's own filters hold it.
 
 Source of the lz4 layout: the HDF5 filter 32004, https://github.com/nexusformat/HDF5-External-Filter-Plugins: length
 (8 bytes, big-endian), block length (4), then each block behind its compressed length (4); a block as long as its
@@ -23,8 +23,29 @@ LZ4_ID, ZSTD_ID = 32004, 32015
 CODECS = {(): "none", (ZSTD_ID,): "zstd", (LZ4_ID,): "lz4", (1,): "gzip", (2, 1): "gzip"}
 """By the numbers of a dataset's HDF5 filters. Shuffling (2) does nothing to bytes."""
 
+ZSTD_LEVEL = 3
 LZ4_MAX_RATIO = 256
 """More cannot be packed in a byte of an LZ4 block (255): a length beyond it is damage."""
+
+
+def encode_frames(frames: np.ndarray, codec: str) -> bytes:
+    """Encode a chunk as the HDF5 filter of a codec would.
+
+    Parameters
+    ----------
+    frames : ndarray
+        (n, S, S, 3) uint8, contiguous.
+    codec : str
+        ``none``, ``zstd`` or ``lz4``.
+    """
+    match codec:
+        case "none":
+            return frames.tobytes()
+        case "zstd":
+            return pa.Codec("zstd", compression_level=ZSTD_LEVEL).compress(frames, asbytes=True)
+        case "lz4":
+            return _encode_lz4(frames)
+    raise ValueError(f"expected none, zstd or lz4, but got {codec}")
 
 
 def decode_frames(data: bytes, codec: str, frames: Mapping[int, np.ndarray]) -> None:
@@ -73,6 +94,16 @@ def _decode_zstd(data: bytes, frames: Mapping[int, np.ndarray]) -> None:
                 if not count:
                     raise ValueError(f"it ends within row {row}")
                 rest = rest[count:]
+
+
+def _encode_lz4(frames: np.ndarray) -> bytes:
+    """Return one block a frame, so that a frame is read without its neighbours."""
+    parts = [struct.pack(">QI", frames.nbytes, frames[0].nbytes)]
+    for frame in frames:
+        packed = pa.compress(frame, codec="lz4_raw", asbytes=True)
+        packed = packed if len(packed) < frame.nbytes else frame.tobytes()
+        parts += [struct.pack(">I", len(packed)), packed]
+    return b"".join(parts)
 
 
 def _decode_lz4(data: bytes, frames: Mapping[int, np.ndarray]) -> None:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import cv2
 import numpy as np
+
+from tclr.pipeline.video import Frame
 
 THUMB_PX = 48
 CUT = 27.0
 """Mean change of hue, saturation and value that makes a cut: PySceneDetect's content detector and its default."""
 
 
-class ShotCounter:
+def number_shots(frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
+    """Yield each frame with the number, from 0, of its shot; one that cannot be decoded belongs to the shot before."""
+    shots, shot = _ShotCounter(), 0
+    for frame in frames:
+        shot = shot if frame.image is None else shots.count(frame.image)
+        yield frame, shot
+
+
+class _ShotCounter:
     """Numbers the shots of a clip by cuts between the thumbnails of neighbouring frames.
 
     A flash or a black frame is no cut: a frame that looks like the end of the shot before belongs to it.
@@ -41,9 +53,8 @@ class ShotCounter:
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
     """Return (THUMB_PX, THUMB_PX, 3) int16 hue, saturation, value."""
-    height, width = image.shape[:2]
     # a coarse grid of pixels first: averaging all of a large frame would cost more than it tells
-    grid = image[:: max(1, height // (2 * THUMB_PX)), :: max(1, width // (2 * THUMB_PX))]
+    grid = cv2.resize(image, (2 * THUMB_PX, 2 * THUMB_PX), interpolation=cv2.INTER_NEAREST)
     thumb = cv2.resize(grid, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(thumb, cv2.COLOR_RGB2HSV).astype(np.int16)
 

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from tclr.pipeline.ahead import run_ahead
+from tclr.pipeline.cuts import number_shots
 from tclr.pipeline.faces import Detector, Face, open_detector
 from tclr.pipeline.gaps import GapFiller
 from tclr.pipeline.images import REDUCTIONS
@@ -178,7 +180,9 @@ class _ClipJob:
         report: Report,
         allow_truncated: bool,
         limits: LimitsConfig,
+        n_ahead: int,
     ) -> None:
+        self.n_ahead = n_ahead
         self.allow_truncated = allow_truncated
         self.clip = clip
         self.part = part
@@ -202,8 +206,11 @@ class _ClipJob:
         with closing(open_detector(self.detect, video=not self.clip.stills)) as detector:
             scouted = self._scout(detector)
             frames = self._read(scouted)
-            tracked = self._follow(frames, detector, scouted)
-            self._write(tracked, frames, detector.n_landmarks, detector.blendshape_names, detector.name, fill=True)
+            with (
+                closing(run_ahead(number_shots(frames), self.n_ahead)) as shots,
+                closing(run_ahead(self._follow(shots, detector, scouted), self.n_ahead)) as tracked,
+            ):
+                self._write(tracked, frames, detector.n_landmarks, detector.blendshape_names, detector.name, fill=True)
 
     def align_again(self, detected: Path) -> bool:
         """Cut crops anew from stored landmarks; return whether they hold.
@@ -222,12 +229,13 @@ class _ClipJob:
             infos.sort(key=lambda info: (len(info.clip), info.clip))  # #2 before #10
             if not infos or any(info.attrs["reduction"] != frames.reduction for info in infos):
                 return False
-            tracked = replay_tracks(frames, store, infos, self.span.lead if self.span else 0)
             n_landmarks = store.read(infos[0], "landmarks", 0, 1).shape[1]
             shapes = tuple(store.names(infos[0], "blendshapes"))
             before = store.read(infos[0], "track", 0, self.span.start).max(initial=NO_TRACK) if self.span else NO_TRACK
             name = infos[0].attrs["detector"]
-            self._write(tracked, frames, n_landmarks, shapes, name, fill=False, track_before=int(before))
+            with closing(run_ahead(frames, self.n_ahead)) as decoded:
+                tracked = replay_tracks(decoded, store, infos, self.span.lead if self.span else 0)
+                self._write(tracked, frames, n_landmarks, shapes, name, fill=False, track_before=int(before))
         return True
 
     def _scout(self, detector: Detector) -> Scouted:
@@ -246,16 +254,16 @@ class _ClipJob:
             reduction = max(factor for factor in REDUCTIONS if factor <= max(room, 1))
         return _Frames(self.media, self.detect.fps, reduction, self.span)
 
-    def _follow(self, frames: _Frames, detector: Detector, scouted: Scouted) -> Tracked:
+    def _follow(self, shots: Iterable[tuple[Frame, int]], detector: Detector, scouted: Scouted) -> Tracked:
         """Detect and track."""
         if self.clip.stills:
-            return rank_faces(frames, detector, self.detect)
+            return rank_faces((frame for frame, _ in shots), detector, self.detect)
         # looking for several faces takes longer, so only where there are several
         if self.detect.max_faces == 1:  # there can be only one, whoever it is
             scouted = Scouted()
         n_faces = scouted.n_faces + 1 if scouted.n_faces > 1 else 1
         detector.n_faces = self.detect.max_faces if self.everyone else min(n_faces, self.detect.max_faces)
-        return PeopleTracker(detector, self.detect, scouted, everyone=self.everyone).track(frames)
+        return PeopleTracker(detector, self.detect, scouted, everyone=self.everyone).track(shots)
 
     def _write(
         self,
@@ -350,6 +358,7 @@ def extract_clip(
     rows: Rows | None = None,
     allow_truncated: bool = False,
     limits: LimitsConfig = DEFAULT_LIMITS,
+    n_ahead: int = 0,
     report: Report = lambda n_frames, n_expected: None,
 ) -> None:
     """Extract one clip into a part file of the store.
@@ -372,6 +381,8 @@ def extract_clip(
         Keep what decodes of a truncated video, with a warning, instead of an error.
     limits : LimitsConfig
         Largest picture and longest clip.
+    n_ahead : int
+        How many frames decoding and landmarks, in threads of their own, may be ahead; see ``run_ahead``.
     report : callable
         Called with the number of frames done so far and the number expected (0 if the source does not say).
 
@@ -384,6 +395,6 @@ def extract_clip(
     OutputError
         If the part cannot be written.
     """
-    job = _ClipJob(clip, part, detect, align, version, rows, report, allow_truncated, limits)
+    job = _ClipJob(clip, part, detect, align, version, rows, report, allow_truncated, limits, n_ahead)
     if detected is None or not job.align_again(detected):
         job.detect_and_align()

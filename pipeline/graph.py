@@ -14,7 +14,8 @@ from typing import Any
 
 from distributed import Client, Future, as_completed
 
-from tclr.pipeline.cluster import MOST_TASKS
+from tclr.pipeline.ahead import ITEMS_AHEAD
+from tclr.pipeline.cluster import MOST_TASKS, count_cores
 from tclr.pipeline.extract import Rows
 from tclr.pipeline.files import remove_quietly, set_aside
 from tclr.pipeline.outcome import Failure
@@ -83,6 +84,7 @@ class GraphRun:
         self.waiting: dict[str, int] = {}  # by subject, clips that are not through
         self.n_frames = 0
         self.n_clips = 0
+        self.n_workers, self.n_cores = count_cores(client)
 
     def walk(self, plans: list[SubjectPlan]) -> None:
         """Run all tasks; failures are collected in ``progress``.
@@ -168,6 +170,8 @@ class GraphRun:
 
     def _submit(self, state: ClipState, task: ClipTask) -> None:
         self.weights[task.key] = 1 / max(len(state.segments), 1)
+        n_busy = min(self.n_workers, len(self.tasks) + len(self.backlog) + 1)
+        task = replace(task, n_ahead=ITEMS_AHEAD if self.n_cores >= 2 * max(n_busy, 1) else 0)
         future = self.client.submit(extract_task, task, pure=False)
         self.tasks[future] = (state, task)
         self.queue.add(future)

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 class ClipTask:
     """A clip, or a segment of it, to be extracted on a worker.
 
-    ``whole`` forbids to do it in segments; ``detected`` is a file with its landmarks.
+    ``whole`` forbids to do it in segments; ``detected`` is a file with its landmarks; ``n_ahead`` see ``extract_clip``.
     """
 
     clip: Clip
@@ -35,6 +35,7 @@ class ClipTask:
     detected: Path | None = None
     rows: Rows | None = None
     whole: bool = False
+    n_ahead: int = 0
 
     @property
     def key(self) -> str:
@@ -99,6 +100,7 @@ def extract_task(task: ClipTask) -> Outcome:
                 rows=task.rows,
                 allow_truncated=config.allow_truncated,
                 limits=config.limits,
+                n_ahead=task.n_ahead,
                 report=make_reporter(task.key),
             )
         infos = read_infos(part)

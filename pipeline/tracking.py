@@ -15,7 +15,6 @@ from scipy.optimize import linear_sum_assignment
 
 from tclr.pipeline.align import TEMPLATES, align_transform, warp_crop
 from tclr.pipeline.appearance import OTHER_PERSON, SAME_PERSON, compare_looks, describe_face
-from tclr.pipeline.cuts import ShotCounter
 from tclr.pipeline.faces import Detector, Face
 from tclr.pipeline.people import Scouted
 from tclr.pipeline.video import Frame
@@ -51,12 +50,12 @@ def without_face(frame: Frame) -> TrackedFrame:
 
 def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
     """Return the intersection over union of two boxes x0 y0 x1 y1, 0..1."""
-    low = np.maximum(first[:2], second[:2])
-    high = np.minimum(first[2:], second[2:])
-    shared = float(np.prod(np.clip(high - low, 0, None)))
-    areas = [float(np.prod(box[2:] - box[:2])) for box in (first, second)]
-    union = sum(areas) - shared
-    return shared / union if union > 0 else 0.0
+    (left, top, right, bottom), (other_left, other_top, other_right, other_bottom) = first.tolist(), second.tolist()
+    width = min(right, other_right) - max(left, other_left)
+    height = min(bottom, other_bottom) - max(top, other_top)
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = (right - left) * (bottom - top) + (other_right - other_left) * (other_bottom - other_top)
+    return shared / (areas - shared) if areas > shared else 0.0
 
 
 class _Person:
@@ -120,20 +119,25 @@ class PeopleTracker:
         known = scouted.people[:MAX_PEOPLE] if scouted is not None else ()
         self._people = [_Person(person.look) for person in known]
         self._n_known = max(len(known), 1)
-        self._shots = ShotCounter()
         self._shot = 0
 
-    def track(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, dict[int, TrackedFrame]]]:
-        """Yield each frame with the faces in it, by person; the subject is 0."""
-        waiting = iter(frames)
+    def track(self, shots: Iterable[tuple[Frame, int]]) -> Iterator[tuple[Frame, dict[int, TrackedFrame]]]:
+        """Yield each frame with the faces in it, by person; the subject is 0.
+
+        Parameters
+        ----------
+        shots : iterable of (Frame, int)
+            The clip's frames, each with the number of its shot, see ``number_shots``.
+        """
+        waiting = iter(shots)
         while batch := list(islice(waiting, self._detector.batch_size)):
-            scenes = [_Scene(f, f.image, self._shots.count(f.image)) for f in batch if f.image is not None]
+            scenes = [_Scene(frame, frame.image, shot) for frame, shot in batch if frame.image is not None]
             if any(scene.shot != self._shot for scene in scenes):
                 self._detector.reset()
                 self._shot = scenes[-1].shot
             images, times_s = [scene.image for scene in scenes], [scene.frame.timestamp_s for scene in scenes]
             found = iter(zip(scenes, self._detector.detect(images, times_s) if scenes else [], strict=True))
-            for frame in batch:
+            for frame, _ in batch:
                 tracked = {} if frame.image is None else self._follow(*next(found))
                 for i, person in enumerate(self._people):
                     person.is_absent = i not in tracked
@@ -249,6 +253,6 @@ def rank_faces(
     """Yield stills with the faces in each, the largest first: they have nothing to do with one another."""
     for frame in frames:
         tracker = PeopleTracker(detector, detect, everyone=True)
-        ((_, found),) = tracker.track([frame])
+        ((_, found),) = tracker.track([(frame, 0)])
         ranked = sorted(found.values(), key=lambda item: -item.face.size_px if item.face is not None else 0.0)
         yield frame, {rank: replace(item, track=frame.index) for rank, item in enumerate(ranked)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -59,7 +60,8 @@ def pose_from_rotation(rotation: np.ndarray) -> np.ndarray:
     ndarray
         (3,) float32: pitch in -pi/2..pi/2, yaw and roll in -pi..pi.
     """
-    pitch = np.arcsin(np.clip(-rotation[1, 2], -1, 1))
-    yaw = np.arctan2(rotation[0, 2], rotation[2, 2])
-    roll = np.arctan2(rotation[1, 0], rotation[1, 1])
+    (_, _, right), (down, upright, turned), (_, _, ahead) = rotation.tolist()
+    pitch = math.asin(min(max(-turned, -1.0), 1.0))
+    yaw = math.atan2(right, ahead)
+    roll = math.atan2(down, upright)
     return np.array([pitch, yaw, roll], np.float32)

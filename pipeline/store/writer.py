@@ -14,6 +14,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from tclr.pipeline.codecs import ZSTD_LEVEL, encode_frames
 from tclr.pipeline.files import replacing, require_space
 from tclr.pipeline.quality import summarise_clip
 from tclr.pipeline.store.checksums import seal_clip, seal_root
@@ -34,7 +35,7 @@ def filter_options(codec: str, frame_bytes: int = 0) -> dict[str, Any]:
     """Return what h5py needs to know for a codec; ``frame_bytes`` is the size of a row."""
     match codec:
         case "zstd":
-            return dict(hdf5plugin.Zstd(clevel=3))
+            return dict(hdf5plugin.Zstd(clevel=ZSTD_LEVEL))
         case "lz4":  # one block a frame, so that a frame is read without its neighbours
             return dict(hdf5plugin.LZ4(nbytes=frame_bytes))
         case "gzip":
@@ -165,10 +166,26 @@ class ClipWriter:
                 quality = self.layout.align.jpeg_quality
                 for row, crop in enumerate(block["frames"]):
                     dataset[self.n_frames + row] = _encode_jpeg(crop, quality)
-            elif name != "frames" or block[name].any():  # chunks that are never written read as zeros, no face
+            elif name == "frames":
+                self._append_frames(dataset, block[name])
+            else:
                 dataset[self.n_frames :] = block[name]
         self.n_frames += n_rows
         self.n_faces += int(np.isin(block["status"], FACE_STATUSES).sum())
+
+    def _append_frames(self, dataset: h5py.Dataset, frames: np.ndarray) -> None:
+        """Write crops chunk by chunk, past HDF5's filters where a chunk begins with them."""
+        codec = self.layout.align.codec
+        for start in range(0, len(frames), CHUNK_FRAMES):
+            chunk, row = frames[start : start + CHUNK_FRAMES], self.n_frames + start
+            if not chunk.any():
+                continue  # chunks that are never written read as zeros, no face
+            if codec == "gzip" or row % CHUNK_FRAMES:
+                dataset[row : row + len(chunk)] = chunk
+                continue
+            if len(chunk) < CHUNK_FRAMES:
+                chunk = np.concatenate([chunk, np.zeros((CHUNK_FRAMES - len(chunk), *chunk.shape[1:]), np.uint8)])
+            dataset.id.write_direct_chunk((row, 0, 0, 0), encode_frames(np.ascontiguousarray(chunk), codec))
 
     def finish(self, attrs: Mapping[str, Any]) -> None:
         """Write the clip's attributes; counts and quality are added, and a warning if no frame has a face."""

@@ -80,6 +80,13 @@ def test_smooth_points_of_one_frame_or_of_frames_at_one_time_is_their_mean():
     np.testing.assert_allclose(smooth_points(np.zeros(4), points, 0.0, 0.06), points.mean(axis=0))
 
 
+@pytest.mark.parametrize("apart_s", [0, 1e-9, 1e-5])
+def test_smooth_points_where_frames_share_two_times_is_the_mean_of_those_at_one(apart_s):
+    points = np.random.default_rng(2).normal(size=(4, 3, 2))
+    times_s = np.array([0, apart_s, 0.04, 0.04 + apart_s])
+    np.testing.assert_allclose(smooth_points(times_s, points, 0.0, 0.06), points[:2].mean(axis=0), atol=1e-3)
+
+
 def test_smooth_points_equals_a_weighted_least_squares_parabola():
     rng = np.random.default_rng(1)
     times_s, values = np.sort(rng.random(9)), rng.normal(size=(9, 2, 2))

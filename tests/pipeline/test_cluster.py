@@ -1,8 +1,12 @@
 import logging
+from pathlib import Path
 
+import dask
 import pytest
 
-from tclr.pipeline import cluster
+from tclr.pipeline import cluster, graph
+from tclr.pipeline.plan import PreprocessConfig, SubjectPlan
+from tclr.pipeline.sources import Clip
 from tclr.schemas.errors import ClusterError
 
 
@@ -54,3 +58,64 @@ def test_workers_that_do_not_start_are_one_clear_error(monkeypatch):
     with pytest.raises(ClusterError, match="start 3 Dask workers.*Nanny failed to start. Run the same command again"):
         with cluster.connect(3, None):
             pass
+
+
+class Asked:
+    """A client whose workers tell how many cores they may use."""
+
+    def __init__(self, cores):
+        self.cores = cores
+
+    def run(self, ask, on_error):
+        if self.cores is None:
+            raise OSError("lost")
+        return self.cores
+
+
+@pytest.mark.parametrize(
+    ("cores", "expected"),
+    [
+        ({"tcp://127.0.0.1:5": 2}, (1, 2)),
+        ({"tcp://127.0.0.1:5": 8, "tcp://127.0.0.1:6": 8}, (2, 8)),
+        ({"tcp://10.0.0.1:5": 8, "tcp://10.0.0.2:5": 4}, (2, 12)),
+        ({}, (0, 0)),
+        (None, (0, 0)),
+    ],
+)
+def test_cores_are_counted_once_a_machine(cores, expected):
+    assert cluster.count_cores(Asked(cores)) == expected
+
+
+def test_workers_are_not_watched_many_times_a_second():
+    with cluster.connect(1, None) as client:
+        (settings,) = client.run(lambda: {name: dask.config.get(name) for name in cluster.QUIET_DASK}).values()
+    assert settings == cluster.QUIET_DASK
+
+
+class Submitting:
+    """A client that keeps what it is given to do, with workers on some cores."""
+
+    def __init__(self, n_workers, n_cores):
+        self.cores = {f"tcp://127.0.0.1:{port}": n_cores for port in range(n_workers)}
+        self.tasks = []
+
+    def run(self, ask, on_error):
+        return self.cores
+
+    def submit(self, function, task, pure):
+        self.tasks.append(task)
+        return object()
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "n_cores", "n_clips", "ahead"),
+    [(1, 2, 3, True), (2, 2, 3, False), (8, 8, 9, False), (8, 8, 4, True), (8, 8, 5, False), (0, 0, 1, False)],
+)
+def test_clips_are_read_ahead_where_workers_leave_cores_idle(monkeypatch, n_workers, n_cores, n_clips, ahead):
+    monkeypatch.setattr(graph, "as_completed", lambda: set())
+    client = Submitting(n_workers, n_cores)
+    run = graph.GraphRun(client, Path("store"), "run", PreprocessConfig(), graph.Progress(n_clips, 0), print)
+    plan = SubjectPlan("s", "folder", "", Path("s.h5"))
+    run.backlog += [(plan, Clip("folder", "s", f"c{i}", Path(f"c{i}.mp4"), f"c{i}.mp4")) for i in range(n_clips)]
+    run._hand_in()
+    assert [task.n_ahead > 0 for task in client.tasks] == [ahead] * n_clips

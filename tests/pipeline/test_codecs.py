@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from hdf5plugin import LZ4, Zstd
 
-from tclr.pipeline.codecs import CODECS, decode_frames
+from tclr.pipeline.codecs import CODECS, decode_frames, encode_frames
 
 SHAPE = (12, 12, 3)
 
@@ -54,3 +54,22 @@ def test_damaged_chunks_are_value_errors(tmp_path, name):
     for damaged in (data[: len(data) // 2], data[:10], b"\xff" * len(data)):
         with pytest.raises(ValueError, match=f"compressed by {codec}, but cannot"):
             decode_frames(damaged, codec, out)
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd", "lz4"])
+@pytest.mark.parametrize("noisy", [False, True])
+def test_hdf5_reads_what_encode_frames_gives(tmp_path, codec, noisy):
+    frames = smooth(8)
+    if noisy:
+        frames = np.random.default_rng(0).integers(0, 256, frames.shape, np.uint8)
+    filters = {"none": {}, "zstd": FILTERS["zstd"], "lz4": FILTERS["lz4 by frame"]}[codec]
+    with h5py.File(tmp_path / "f.h5", "w") as file:
+        dataset = file.create_dataset("frames", frames.shape, np.uint8, chunks=frames.shape, **filters)
+        dataset.id.write_direct_chunk((0, 0, 0, 0), encode_frames(frames, codec))
+        np.testing.assert_array_equal(dataset[:], frames)
+        assert dataset.id.get_storage_size() < frames.nbytes or noisy or codec == "none"
+
+
+def test_encode_frames_refuses_other_codecs():
+    with pytest.raises(ValueError, match="expected none, zstd or lz4, but got gzip"):
+        encode_frames(smooth(8), "gzip")

@@ -1,3 +1,4 @@
+import threading
 import tracemalloc
 
 import numpy as np
@@ -190,6 +191,23 @@ def test_aligning_again_from_stored_landmarks_equals_detecting_again(
                 np.testing.assert_array_equal(store.read(same, name), expected.read(info, name), err_msg=name)
         np.testing.assert_array_equal(store.read_frames(same), expected.read_frames(info))
         assert {k: same.attrs[k] for k in info.attrs} == dict(info.attrs)
+
+
+def test_threads_ahead_change_nothing_and_end(tmp_path, moving_portrait, write_video):
+    images = moving_portrait(BLOCK_FRAMES + 7)
+    images[20:] = [255 - image for image in images[20:]]  # a cut
+    write_video(tmp_path / "in" / "a.mp4", images)
+    before = threading.active_count()
+    stores = [extract(tmp_path / "in", tmp_path / f"ahead{n}", n_ahead=n) for n in (0, 3)]
+    with stores[0] as expected, stores[1] as store:
+        (info,), (same,) = expected.clips, store.clips
+        for name in expected.fields(info):
+            np.testing.assert_array_equal(store.read(same, name), expected.read(info, name), err_msg=name)
+    (tmp_path / "in" / "a.mp4").write_bytes((tmp_path / "in" / "a.mp4").read_bytes()[:3000])
+    with pytest.raises(InputError):
+        extract(tmp_path / "in", tmp_path / "broken", n_ahead=3)
+    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+    assert threading.active_count() <= before + 2  # mediapipe keeps its own
 
 
 def test_short_gap_is_interpolated_and_long_one_is_not(tmp_path, moving_portrait, write_video):

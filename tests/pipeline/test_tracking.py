@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tclr.pipeline.appearance import compare_looks, describe_face
+from tclr.pipeline.cuts import number_shots
 from tclr.pipeline.faces import Face
 from tclr.pipeline.people import Person, Scouted
 from tclr.pipeline.tracking import PeopleTracker, compute_overlap, rank_faces
@@ -56,7 +57,7 @@ def run(heads, *, everyone=False, scouted=None, grounds=None, fps=25, **options)
     ]
     detector = ToldDetector([[face_at(x) for x, _ in row] for row in heads if row is not None], **options)
     tracker = PeopleTracker(detector, DetectConfig(), scouted, everyone=everyone)
-    return [found for _, found in tracker.track(frames)], detector
+    return [found for _, found in tracker.track(number_shots(frames))], detector
 
 
 def places(rows, person=0):
@@ -80,7 +81,7 @@ def test_compute_overlap_of_known_boxes():
 def test_subject_is_the_largest_face_where_nobody_was_scouted():
     detector = ToldDetector([[face_at(10, side=40), face_at(200, side=70)]])
     tracker = PeopleTracker(detector, DetectConfig())
-    ((_, found),) = tracker.track([Frame(0, 0.0, paint([(10, A), (200, B)]))])
+    ((_, found),) = tracker.track([(Frame(0, 0.0, paint([(10, A), (200, B)])), 0)])
     assert found[0].face.bbox[0] > 100
 
 
@@ -140,7 +141,7 @@ def test_a_drift_onto_background_is_marked_by_the_face_detector():
 
 def test_a_face_with_a_score_of_its_own_is_not_checked_again():
     detector = ToldDetector([[face_at(10, score=0.7)]], crop_score=0.0)
-    ((_, found),) = PeopleTracker(detector, DetectConfig()).track([Frame(0, 0.0, paint([(10, A)]))])
+    ((_, found),) = PeopleTracker(detector, DetectConfig()).track([(Frame(0, 0.0, paint([(10, A)])), 0)])
     assert found[0].score == 0.7 and found[0].status == Status.ok
 
 
@@ -183,9 +184,11 @@ def test_batches_give_what_single_frames_give(batch_size):
 def test_faces_of_a_reduced_image_come_out_in_source_pixels():
     picture = paint([(100, A)])
     full = PeopleTracker(ToldDetector([[face_at(200, 60, 120)]]), DetectConfig()).track(
-        [Frame(0, 0.0, picture.repeat(2, axis=0).repeat(2, axis=1))]
+        [(Frame(0, 0.0, picture.repeat(2, axis=0).repeat(2, axis=1)), 0)]
     )
-    half = PeopleTracker(ToldDetector([[face_at(100)]]), DetectConfig()).track([Frame(0, 0.0, picture, reduction=2)])
+    half = PeopleTracker(ToldDetector([[face_at(100)]]), DetectConfig()).track(
+        [(Frame(0, 0.0, picture, reduction=2), 0)]
+    )
     ((_, one),), ((_, other),) = full, half
     np.testing.assert_allclose(one[0].face.landmarks, other[0].face.landmarks)
 
