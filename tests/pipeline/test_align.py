@@ -128,3 +128,14 @@ def test_compute_sharpness_falls_with_blur_and_is_0_on_a_flat_crop():
     values = [compute_sharpness(cv2.GaussianBlur(crop, (0, 0), sigma)) for sigma in (0.5, 1, 2, 4)]
     assert values == sorted(values, reverse=True) and values[0] > 10 * values[-1]
     assert compute_sharpness(np.full((64, 64, 3), 80, np.uint8)) == 0
+
+
+@pytest.mark.parametrize("shift", [(-60.3, -50.7), (40.5, 10.2), (-420, 0), (500, 500)])
+def test_crop_is_what_opencv_cuts_of_the_whole_image(shift):
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (120, 200, 3), np.uint8), (0, 0), 1)
+    cosine, sine = 1.3 * np.cos(0.3), 1.3 * np.sin(0.3)
+    transform = np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]]])
+    expected = cv2.warpAffine(image, transform, (96, 96), flags=cv2.INTER_LINEAR)
+    crop = warp_crop(image, transform, 96)
+    assert crop.shape == (96, 96, 3) and crop.flags.c_contiguous
+    assert np.abs(crop.astype(int) - expected).max() <= 1
