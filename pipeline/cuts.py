@@ -53,8 +53,9 @@ class _ShotCounter:
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
     """Return (THUMB_PX, THUMB_PX, 3) int16 hue, saturation, value."""
+    height, width = image.shape[:2]
     # a coarse grid of pixels first: averaging all of a large frame would cost more than it tells
-    grid = cv2.resize(image, (2 * THUMB_PX, 2 * THUMB_PX), interpolation=cv2.INTER_NEAREST)
+    grid = image[:: max(1, height // (2 * THUMB_PX)), :: max(1, width // (2 * THUMB_PX))]
     thumb = cv2.resize(grid, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(thumb, cv2.COLOR_RGB2HSV).astype(np.int16)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
@@ -19,10 +19,10 @@ from tclr.pipeline.cluster import MOST_TASKS, count_cores
 from tclr.pipeline.extract import Rows
 from tclr.pipeline.files import remove_quietly, set_aside
 from tclr.pipeline.outcome import Failure
-from tclr.pipeline.plan import PreprocessConfig, SubjectPlan, old_folder, part_path, segment_paths
+from tclr.pipeline.plan import PreprocessConfig, SubjectPlan, old_folder, part_path, read_infos, segment_paths
 from tclr.pipeline.remote import following, result_of
 from tclr.pipeline.sources import Clip
-from tclr.pipeline.store import root_attrs
+from tclr.pipeline.store import ClipInfo, root_attrs
 from tclr.pipeline.tasks import ClipTask, Outcome, assemble_task, extract_task
 from tclr.schemas.errors import OutputError
 
@@ -84,6 +84,7 @@ class GraphRun:
         self.waiting: dict[str, int] = {}  # by subject, clips that are not through
         self.n_frames = 0
         self.n_clips = 0
+        self.infos: dict[str, Sequence[ClipInfo]] = {}  # by subject, the clips of files that may have changed
         self.n_workers, self.n_cores = count_cores(client)
 
     def walk(self, plans: list[SubjectPlan]) -> None:
@@ -145,7 +146,9 @@ class GraphRun:
         self.progress.subjects_done += 1
         if outcome.reason:
             self._fail(plan.subject, outcome.reason)
+            self.infos[plan.subject] = read_infos(plan.path)
         else:
+            self.infos[plan.subject] = outcome.infos
             for name, reason in outcome.lost.items():
                 self._fail(f"{plan.subject}/{name}", f"left out of {plan.path}, the former file is in old/. {reason}")
             for file in {file for files in plan.sources.values() for file in files} - {plan.path}:
@@ -245,6 +248,7 @@ class GraphRun:
         if not plan.sources and plan.path.is_file():
             old = set_aside(plan.path, old_folder(self.store))
             plan.path.unlink()
+            self.infos[plan.subject] = ()
             logger.warning(
                 "%s is damaged or was made with other settings, and could not be made again: moved to %s.",
                 plan.path,

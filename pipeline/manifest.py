@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from tclr.pipeline.inspection import provenance
 from tclr.pipeline.parquet import write_table
-from tclr.pipeline.plan import scan_store
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo
 from tclr.pipeline.text import printable
@@ -35,24 +34,20 @@ def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def write_manifest(store: Path, clips: Iterable[Clip], reasons: Mapping[str, str]) -> list[ClipInfo]:
+def write_manifest(store: Path, infos: Sequence[ClipInfo], clips: Iterable[Clip], reasons: Mapping[str, str]) -> None:
     """Index the store: one row a clip of its subject files, and one a clip that failed and is not in them.
 
     Parameters
     ----------
     store : Path
         The store.
+    infos : sequence of ClipInfo
+        The clips that it holds.
     clips : iterable of Clip
         What the source has.
     reasons : mapping of str to str
         By name (``subject/clip``), why clips failed.
-
-    Returns
-    -------
-    list of ClipInfo
-        The clips that the store holds.
     """
-    infos = [info for its in scan_store(store)[0].values() for info in its]
     stored = {f"{info.subject}/{info.attrs['source_clip']}" for info in infos}
     rows = [_row(info, reasons) for info in infos]
     rows += [
@@ -63,4 +58,3 @@ def write_manifest(store: Path, clips: Iterable[Clip], reasons: Mapping[str, str
     ]
     rows.sort(key=lambda row: (row["subject"], row["clip"], row["state"]))
     write_table(store / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST_SCHEMA), {"format": "tclr-manifest"})
-    return infos

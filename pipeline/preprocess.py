@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -137,14 +137,18 @@ def preprocess(
             plan.unread = plan.subject in unread
         n_todo = sum(len(plan.todo) for plan in plans)
         progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
+        current: dict[str, Sequence[ClipInfo]] = {**stored}
         if any(plan.todo or plan.has_new for plan in plans):
             tell("Starting workers")
             with connect(workers, scheduler) as client:
-                GraphRun(client, store, run, config, progress, notify).walk(plans)
+                graph = GraphRun(client, store, run, config, progress, notify)
+                graph.walk(plans)
+                current |= graph.infos
         tell("Writing the manifest")
         damage = _tidy(store, suspected)
         reasons = {failure.name: failure.reason for failure in progress.failures}
-        infos = write_manifest(store, clips, dict.fromkeys(reasons, WITHHELD) if pseudonyms else reasons)
+        infos = [info for _, its in sorted(current.items()) for info in its]
+        write_manifest(store, infos, clips, dict.fromkeys(reasons, WITHHELD) if pseudonyms else reasons)
         broken = {subject: names for subject, names in known.items() if subject in unread or subject not in stored}
         progress.failures += [Failure(name, reason) for name, reason in damage.items() if name not in reasons]
         progress.failures += _lost(broken, infos, reasons)

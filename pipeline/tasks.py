@@ -15,7 +15,7 @@ from tclr.pipeline.outcome import TaskOutcome, explain
 from tclr.pipeline.plan import PreprocessConfig, is_done, old_folder, part_path, read_infos
 from tclr.pipeline.remote import make_reporter
 from tclr.pipeline.sources import Clip
-from tclr.pipeline.store import assemble_subject, find_changes
+from tclr.pipeline.store import ClipInfo, assemble_subject, find_changes
 from tclr.schemas.errors import OutputError, TimelineError, UnreadableClipError
 
 logger = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ class Outcome(TaskOutcome):
         Clips that were to be joined but are not as they were written, with the reason.
     lost : dict of str to str
         Accepted clips that could not even be copied and were left out, with the reason.
+    infos : tuple of ClipInfo
+        The clips of the subject that was assembled.
     """
 
     names: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ class Outcome(TaskOutcome):
     uncut: bool = False
     damaged: Mapping[str, str] = field(default_factory=dict)
     lost: Mapping[str, str] = field(default_factory=dict)
+    infos: tuple[ClipInfo, ...] = ()
 
 
 def _failed(error: Exception) -> Outcome:
@@ -143,7 +146,7 @@ def assemble_task(
         while rest := {clip: files for clip, files in sources.items() if clip not in lost}:
             try:
                 assemble_subject(path, rest, attrs, confirm=confirm)
-                return Outcome(lost=lost)
+                return Outcome(lost=lost, infos=tuple(read_infos(path)))
             except UnreadableClipError as error:
                 if error.clip not in accepted:
                     return Outcome(damaged={error.clip: str(error)})
