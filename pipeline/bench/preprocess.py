@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from distributed import Client
 
-from tclr.pipeline.bench.rows import BenchRow, measure_s
+from tclr.pipeline.bench.rows import CAN_PIN, BenchRow, measure_s, one_core
 from tclr.pipeline.cluster import connect
 from tclr.pipeline.faces import open_detector
 from tclr.pipeline.preprocess import PreprocessConfig, preprocess
@@ -19,7 +18,6 @@ from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.video import probe, read_frames
 from tclr.schemas.config import AlignConfig, DetectConfig
 
-CAN_PIN = hasattr(os, "sched_setaffinity")
 OTHER_SIZES = (192, 208)
 """Sides in pixels that crops are cut again with, in turn."""
 
@@ -40,19 +38,6 @@ def decode_and_landmark(clips: Sequence[Clip], detect: DetectConfig) -> None:
             for frame in read_frames(probe(clip, detect.image_fps)):
                 if frame.image is not None:
                     detector.detect([frame.image], [frame.timestamp_s])
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Let processes that are started now use one core alone, where the system can."""
-    before = os.sched_getaffinity(0) if CAN_PIN else {0}
-    if CAN_PIN:
-        os.sched_setaffinity(0, {max(before)})
-    try:
-        yield
-    finally:
-        if CAN_PIN:
-            os.sched_setaffinity(0, before)
 
 
 def _run(source: Path, store: Path, client: Client, align: AlignConfig) -> None:
@@ -81,7 +66,7 @@ def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
     ratios: dict[str, list[float]] = defaultdict(list)
     with ExitStack() as stack:
         clients = {"one": stack.enter_context(connect(1, None)), "two": stack.enter_context(connect(2, None))}
-        with _one_core():
+        with one_core():
             clients["one core"] = stack.enter_context(connect(1, None))
         for name, client in clients.items():  # models are loaded, modules imported
             _run(source, scratch / f"warm {name}", client, AlignConfig())

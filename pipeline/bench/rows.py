@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,22 @@ from typing import Any
 
 import numpy as np
 import psutil
+
+CAN_PIN = hasattr(os, "sched_setaffinity")
+"""Whether this system lets a process keep to some of its cores."""
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Let processes that are started now use one core alone, where the system can."""
+    before = os.sched_getaffinity(0) if CAN_PIN else {0}
+    if CAN_PIN:
+        os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        if CAN_PIN:
+            os.sched_setaffinity(0, before)
 
 
 @dataclass(frozen=True)
