@@ -7,11 +7,10 @@ has a worker, threads would only be in one another's way (docs/performance.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from functools import partial
-from queue import SimpleQueue
-from threading import Semaphore, Thread
-from typing import NoReturn, TypeVar
+from collections import deque
+from collections.abc import Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, cast
 
 Item = TypeVar("Item")
 
@@ -19,7 +18,7 @@ ITEMS_AHEAD = 8
 """Chosen by us: enough that neither side waits for the other's longest item; eight frames of 1920 x 1080 are 50 MB."""
 
 
-def run_ahead(items: Iterable[Item], n_ahead: int = ITEMS_AHEAD) -> Generator[Item]:
+def run_ahead(items: Iterable[Item], n_ahead: int) -> Generator[Item]:
     """Yield what an iterable gives, in order, while a thread goes on with the items behind.
 
     Close it (``contextlib.closing``) where it may not be read to its end: that stops and awaits the thread.
@@ -27,7 +26,7 @@ def run_ahead(items: Iterable[Item], n_ahead: int = ITEMS_AHEAD) -> Generator[It
     Parameters
     ----------
     items : iterable
-        Read in the thread alone; if it is a generator, it is closed there.
+        Read in the thread alone; if it is a generator, it is closed at the end.
     n_ahead : int
         How many items may be ready and not taken yet; 0 reads each when it is asked for, without a thread.
 
@@ -38,53 +37,20 @@ def run_ahead(items: Iterable[Item], n_ahead: int = ITEMS_AHEAD) -> Generator[It
 
     Raises
     ------
-    BaseException
+    Exception
         What the iterable raised, after the items before.
     """
     if not n_ahead:
         yield from items
         return
-    ready: SimpleQueue[Callable[[], Item]] = SimpleQueue()
-    room = Semaphore(n_ahead)
-    is_wanted = True
-
-    def read() -> None:
-        reading = iter(items)
-        try:
-            for item in reading:
-                ready.put(partial(_give, item))
-                room.acquire()
-                if not is_wanted:
-                    break
-            if isinstance(reading, Generator):
-                reading.close()
-            raise _End
-        except BaseException as error:
-            ready.put(partial(_raise, error))
-
-    thread = Thread(target=read, name="ahead", daemon=True)
-    thread.start()
+    reading, end = iter(items), object()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
     try:
-        while True:
-            try:
-                item = ready.get()()
-            except _End:
-                return
-            room.release()
-            yield item
+        waiting = deque(pool.submit(next, reading, end) for _ in range(n_ahead))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, reading, end))
+            yield cast(Item, item)
     finally:
-        is_wanted = False
-        room.release()
-        thread.join()
-
-
-def _give(item: Item) -> Item:
-    return item
-
-
-def _raise(error: BaseException) -> NoReturn:
-    raise error
-
-
-class _End(Exception):
-    """No further item comes."""
+        pool.shutdown(cancel_futures=True)
+        if isinstance(reading, Generator):
+            reading.close()

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +207,9 @@ class _ClipJob:
         with closing(open_detector(self.detect, video=not self.clip.stills)) as detector:
             scouted = self._scout(detector)
             frames = self._read(scouted)
+            numbered = zip(frames, repeat(0)) if self.clip.stills else number_shots(frames)
             with (
-                closing(run_ahead(number_shots(frames), self.n_ahead)) as shots,
+                closing(run_ahead(numbered, self.n_ahead)) as shots,
                 closing(run_ahead(self._follow(shots, detector, scouted), self.n_ahead)) as tracked,
             ):
                 self._write(tracked, frames, detector.n_landmarks, detector.blendshape_names, detector.name, fill=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from copy import copy
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from tclr.pipeline.ahead import run_ahead
 from tclr.pipeline.tuples import TupleBatch, TupleDataset
 from tclr.schemas.errors import TclrError
 
@@ -78,17 +78,7 @@ def _from_thread(
         batch = dataset.read(request.epoch, request.indices)
         return batch.pin_memory() if pin else batch
 
-    waiting: deque[Future[TupleBatch]] = deque()
-    pool = ThreadPoolExecutor(1, thread_name_prefix="loader")
-    try:
-        for request in requests:
-            waiting.append(pool.submit(read, request))
-            if len(waiting) > BATCHES_AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return run_ahead(map(read, requests), BATCHES_AHEAD)
 
 
 class _Requests:
