@@ -1,4 +1,5 @@
 import logging
+import os
 from pathlib import Path
 
 import dask
@@ -87,9 +88,17 @@ def test_cores_are_counted_once_a_machine(cores, expected):
 
 
 def test_workers_are_not_watched_many_times_a_second():
+    watching = [name for name in cluster.LOCAL_DASK if "pre-spawn" not in name]
     with cluster.connect(1, None) as client:
-        (settings,) = client.run(lambda: {name: dask.config.get(name) for name in cluster.QUIET_DASK}).values()
-    assert settings == cluster.QUIET_DASK
+        (settings,) = client.run(lambda: {name: dask.config.get(name) for name in watching}).values()
+    assert settings == {name: cluster.LOCAL_DASK[name] for name in watching}
+
+
+def test_workers_allocate_memory_as_the_system_does(monkeypatch):
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+    with cluster.connect(1, None) as client:
+        (names,) = client.run(lambda: [name for name in os.environ if name.startswith("MALLOC_")]).values()
+    assert names == []
 
 
 class Submitting:
