@@ -1,4 +1,4 @@
-"""Runs a step of the path in a thread of its own, a few items ahead of the step that takes them.
+"""Runs a step of the path in a thread of its own, ahead of the step that takes what it gives.
 
 Decoding, landmarks, and cutting, compressing and writing of crops each leave the interpreter's lock alone most of the
 time, so that a clip takes little longer than the slowest of them where a core has nothing else to do. Where every core
@@ -8,8 +8,9 @@ has a worker, threads would only be in one another's way (docs/performance.md).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 Item = TypeVar("Item")
@@ -54,3 +55,16 @@ def run_ahead(items: Iterable[Item], n_ahead: int) -> Generator[Item]:
         pool.shutdown(cancel_futures=True)
         if isinstance(reading, Generator):
             reading.close()
+
+
+@contextmanager
+def begun(call: Callable[[], Item], n_ahead: int) -> Iterator[Callable[[], Item]]:
+    """Begin a call in a thread, and give what waits for its result, or for its error.
+
+    With ``n_ahead`` 0 it is not begun before it is waited for, and there is no thread.
+    """
+    if not n_ahead:
+        yield call
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        yield pool.submit(call).result

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tclr.pipeline.ahead import run_ahead
+from tclr.pipeline.ahead import begun, run_ahead
 from tclr.pipeline.cuts import number_shots
+from tclr.pipeline.face_scores import score_faces
 from tclr.pipeline.faces import Detector, Face, open_detector
 from tclr.pipeline.gaps import GapFiller
 from tclr.pipeline.images import REDUCTIONS
@@ -43,6 +45,9 @@ MIN_PERSON_S = 0.5
 MIN_SIDE_PX = 224
 """Images are not reduced so far that an aligned face spans less than this, however small the crops: the landmark model
 looks at 256 pixels."""
+
+BLOCKS_AHEAD = 2
+"""Blocks of crops that may wait to be written; chosen by us: cutting goes on meanwhile, and each is 5 MB."""
 
 Report = Callable[[int, int], None]
 """Called with the number of frames done so far and the number expected (0 if the source does not say)."""
@@ -103,6 +108,11 @@ def _read_span(media: ClipMedia, detect: DetectConfig, rows: Rows, *, around: bo
     lead = min(lead, max(rows[0] - 1, 0))
     tail = int(np.searchsorted(times_s, times_s[rows[1] - 1] + detect.max_gap_s, side="right"))
     return _Span(timeline, *rows, lead, tail)
+
+
+def _scale(align: AlignConfig) -> float:
+    """Return what the side of a crop with margin 1 is multiplied by to tell how far an image may be reduced."""
+    return align.margin / max(align.size, MIN_SIDE_PX)
 
 
 class _Frames:
@@ -204,15 +214,25 @@ class _ClipJob:
         """Find the faces, follow them and cut their crops."""
         if self.rows is not None:
             self.span = _read_span(self.media, self.detect, self.rows, around=True)
-        with closing(open_detector(self.detect, video=not self.clip.stills)) as detector:
+        with ExitStack() as stack:
+            detector = stack.enter_context(closing(open_detector(self.detect, video=not self.clip.stills)))
             scouted = self._scout(detector)
-            frames = self._read(scouted)
+            frames = _Frames(self.media, self.detect.fps, self._reduction(scouted), self.span)
             numbered = zip(frames, repeat(0)) if self.clip.stills else number_shots(frames)
-            with (
-                closing(run_ahead(numbered, self.n_ahead)) as shots,
-                closing(run_ahead(self._follow(shots, detector, scouted), self.n_ahead)) as tracked,
-            ):
-                self._write(tracked, frames, detector.n_landmarks, detector.blendshape_names, detector.name, fill=True)
+            score_crop = self._open_scorer(stack) if self.n_ahead else detector.score_crop
+            shots = stack.enter_context(closing(run_ahead(numbered, self.n_ahead)))
+            followed = stack.enter_context(closing(run_ahead(self._follow(shots, detector, scouted), self.n_ahead)))
+            tracked = score_faces(followed, score_crop, self.detect.min_score)
+            self._write(tracked, frames, detector.n_landmarks, detector.blendshape_names, detector.name, fill=True)
+
+    def _open_scorer(self, stack: ExitStack) -> Callable[[np.ndarray], float]:
+        """Return what scores crops by a detector of its own, opened when it is asked: another thread has the first."""
+
+        @cache
+        def scorer() -> Detector:
+            return stack.enter_context(closing(open_detector(self.detect, video=False)))
+
+        return lambda crop: scorer().score_crop(crop)
 
     def align_again(self, detected: Path) -> bool:
         """Cut crops anew from stored landmarks; return whether they hold.
@@ -221,16 +241,15 @@ class _ClipJob:
         """
         if self.rows is not None:
             self.span = _read_span(self.media, self.detect, self.rows, around=False)
-        scouted = Scouted()
-        if self.is_jpeg and not self.clip.stills:
-            with closing(open_detector(self.detect, video=False)) as detector:
-                scouted = self._scout(detector)
-        frames = self._read(scouted)
         with Store(detected) as store:
             infos = [info for info in store.clips if info.attrs["source_clip"] == self.clip.clip]
             infos.sort(key=lambda info: (len(info.clip), info.clip))  # #2 before #10
-            if not infos or any(info.attrs["reduction"] != frames.reduction for info in infos):
+            if not infos:
                 return False
+            reduction = self._reduction_again(infos[0])
+            if any(info.attrs["reduction"] != reduction for info in infos):
+                return False
+            frames = _Frames(self.media, self.detect.fps, reduction, self.span)
             n_landmarks = store.read(infos[0], "landmarks", 0, 1).shape[1]
             shapes = tuple(store.names(infos[0], "blendshapes"))
             before = store.read(infos[0], "track", 0, self.span.start).max(initial=NO_TRACK) if self.span else NO_TRACK
@@ -244,17 +263,26 @@ class _ClipJob:
         """Look who is in the clip, where there can be several people or images to reduce."""
         if self.clip.stills or (self.detect.max_faces == 1 and not self.is_jpeg):
             return Scouted()
-        return scout_people(sample_frames(self.media, count_samples(self.media)), detector)
+        with closing(run_ahead(sample_frames(self.media, count_samples(self.media)), self.n_ahead)) as samples:
+            return scout_people(samples, detector)
 
-    def _read(self, scouted: Scouted) -> _Frames:
-        """Return the frames; JPEG images reduced as far as crops of the smallest face seen stay as sharp."""
+    def _reduction(self, scouted: Scouted) -> int:
+        """Return how far images are reduced: JPEG as far as crops of the smallest face seen stay as sharp."""
         people = scouted.people if self.everyone else scouted.people[:1]
         sides = [side for person in people for side in person.sides_px]
-        reduction = 1
-        if sides and self.is_jpeg:
-            room = min(sides) * self.align.margin / max(self.align.size, MIN_SIDE_PX)
-            reduction = max(factor for factor in REDUCTIONS if factor <= max(room, 1))
-        return _Frames(self.media, self.detect.fps, reduction, self.span)
+        if not sides or not self.is_jpeg:
+            return 1
+        room = min(sides) * _scale(self.align)
+        return max(factor for factor in REDUCTIONS if factor <= max(room, 1))
+
+    def _reduction_again(self, before: ClipInfo) -> int:
+        """Return the same for a clip that is stored; one looks who is in it only where that can change anything."""
+        if not self.is_jpeg or self.clip.stills:
+            return 1
+        if _scale(AlignConfig.model_validate_json(before.root["align_config"])) == _scale(self.align):
+            return int(before.attrs["reduction"])
+        with closing(open_detector(self.detect, video=False)) as detector:
+            return self._reduction(self._scout(detector))
 
     def _follow(self, shots: Iterable[tuple[Frame, int]], detector: Detector, scouted: Scouted) -> Tracked:
         """Detect and track."""
@@ -282,7 +310,7 @@ class _ClipJob:
         clip = self.clip
         settings = (self.detect, self.stored_align, self.version)
         attrs = root_attrs(clip.dataset, clip.subject, *settings, clip.pseudonym_key)
-        with write_part(self.part, attrs) as part:
+        with begun(self._sha256, self.n_ahead) as sha256, write_part(self.part, attrs) as part:
 
             def open_sink(person: int) -> PersonSink:
                 labels = self.labels if person == 0 else None
@@ -301,20 +329,30 @@ class _ClipJob:
                 return PersonSink(writer, self.align, gaps=gaps, labels=labels, kept=kept, track_before=track_before)
 
             people = PeopleSinks(open_sink, everyone=self.everyone)
-            n_expected = self.span.tail - self.span.lead if self.span else self.media.n_expected
-            for frame, found in tracked:
-                people.add(frame, found)
-                if people.n_frames % BLOCK_FRAMES == 0:
-                    self.report(people.n_frames, n_expected)
-            people.close()
+            n_expected = len(self.span.kept) if self.span else self.media.n_expected
+            with closing(run_ahead(people.blocks(tracked), min(self.n_ahead, BLOCKS_AHEAD))) as blocks:
+                for block in blocks:
+                    block.write()
+                    self.report(people.sinks[0].writer.n_frames, n_expected)
             if frames.error is not None and not self.allow_truncated:
                 raise frames.error
-            self._finish(part, people.sinks, frames, detector_name)
+            self._finish(part, people.sinks, frames, detector_name, sha256)
 
     def _name(self, person: int) -> str:
         return f"{self.clip.clip}#{person + 1}" if self.everyone else self.clip.clip
 
-    def _finish(self, part: PartWriter, sinks: Mapping[int, PersonSink], frames: _Frames, detector_name: str) -> None:
+    def _sha256(self) -> str:
+        """Return the source's; of a clip's segments the first one alone reads the whole file for it."""
+        return self.clip.sha256() if self.span is None or self.span.start == 0 else ""
+
+    def _finish(
+        self,
+        part: PartWriter,
+        sinks: Mapping[int, PersonSink],
+        frames: _Frames,
+        detector_name: str,
+        sha256: Callable[[], str],
+    ) -> None:
         """Write the clips' attributes; people hardly seen are dropped, and the others counted from 1."""
         rate = min(self.detect.fps or math.inf, 1 / self.media.step_s)
         least = 1 if self.clip.stills else MIN_PERSON_S * rate
@@ -324,13 +362,12 @@ class _ClipJob:
         warning = f"truncated: {n_frames} frames could be decoded" if frames.error else ""
         if frames.error and not self.clip.pseudonyms:  # an error tells the path
             warning += encodable(f" ({frames.error})")
-        # of the segments the first one alone reads the whole file for it
-        sha256 = self.clip.sha256() if self.span is None or self.span.start == 0 else ""
+        digest = sha256()
         if self.clip.fingerprint() != self.fingerprint:
             raise InputError(f"{self.clip.path} has changed while it was read. Run the same command again.")
         attrs: dict[str, Any] = {
             "source": self.clip.source,
-            "source_sha256": sha256,
+            "source_sha256": digest,
             "source_fingerprint": self.fingerprint,
             "tclr_version": self.version,
             "source_clip": self.clip.clip,

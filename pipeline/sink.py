@@ -1,4 +1,4 @@
-"""People's frames on the way to the file: gaps are filled, crops cut, rows gathered into blocks and written.
+"""People's frames on the way to the file: gaps are filled, crops cut, rows gathered into blocks that can be written.
 
 One clip a person followed. Memory is a block of rows and the few frames that gaps and smoothing hold; where everyone is
 followed, also the number and time of every frame, for who comes late.
@@ -6,7 +6,8 @@ followed, also the number and time of every frame, for who comes late.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,18 @@ from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, NO_TRACK
 
 BLOCK_FRAMES = 4 * CHUNK_FRAMES
 """Frames written at once; a multiple of the chunk, so that each chunk is compressed once."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of a clip that are complete, by dataset, and who writes them."""
+
+    writer: ClipWriter
+    values: Mapping[str, np.ndarray]
+
+    def write(self) -> None:
+        """Append the rows to the clip."""
+        self.writer.append(self.values)
 
 
 def _to_row(cropped: CroppedFrame) -> dict[str, Any]:
@@ -73,12 +86,12 @@ def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels |
 
 
 class PersonSink:
-    """Writes one person's frames.
+    """Makes one person's frames into blocks.
 
     Parameters
     ----------
     writer : ClipWriter
-        Where to.
+        What the blocks are for.
     align : AlignConfig
         How crops are cut.
     gaps : GapFiller or None
@@ -86,7 +99,7 @@ class PersonSink:
     labels : Labels or None
         The person's AU labels.
     kept : range or None
-        Which of the frames given, counted from 0, are written; ``None`` for all.
+        Which of the frames given, counted from 0, are kept; ``None`` for all.
     track_before : int
         The last track before the frames given.
     """
@@ -111,43 +124,44 @@ class PersonSink:
         self._first_track = NO_TRACK
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, item: TrackedFrame) -> None:
-        """Take the next frame."""
+    def add(self, item: TrackedFrame) -> Iterator[Block]:
+        """Take the next frame; yield what is complete."""
         for settled in self._gaps.add(item) if self._gaps is not None else (item,):
-            self._cut(settled)
+            yield from self._cut(settled)
 
-    def close(self) -> None:
-        """Write what is still held: no frame follows."""
+    def flush(self) -> Iterator[Block]:
+        """Yield what is still held: no frame follows."""
         for settled in self._gaps.flush() if self._gaps is not None else ():
-            self._cut(settled)
-        self._write(self._cutter.flush())
-        self._flush()
+            yield from self._cut(settled)
+        yield from self._gather(self._cutter.flush())
+        if self._rows:
+            yield self._complete()
 
-    def _cut(self, item: TrackedFrame) -> None:
+    def _cut(self, item: TrackedFrame) -> Iterator[Block]:
         """Cut a frame that is kept: smoothing sees no other, so that aligning again from what is stored is the same."""
         position, self._n_settled = self._n_settled, self._n_settled + 1
         if self._kept is None or position in self._kept:
             if item.track != NO_TRACK and self._first_track == NO_TRACK:
                 self._first_track = item.track
-            self._write(self._cutter.add(item))
+            yield from self._gather(self._cutter.add(item))
         elif position < self._kept.start and item.track != NO_TRACK:
             self._track_before = item.track
 
     @property
     def goes_on(self) -> bool:
-        """Whether the first track that is written began before what is kept."""
+        """Whether the first track that is kept began before what is kept."""
         return self._first_track == self._track_before != NO_TRACK
 
-    def _write(self, cropped: Iterable[CroppedFrame]) -> None:
+    def _gather(self, cropped: Iterable[CroppedFrame]) -> Iterator[Block]:
         for item in cropped:
             self._rows.append(_to_row(item))
             if len(self._rows) == BLOCK_FRAMES:
-                self._flush()
+                yield self._complete()
 
-    def _flush(self) -> None:
-        if self._rows:
-            self.writer.append(_fill_block(self._rows, self.writer.layout, self._labels))
-            self._rows.clear()
+    def _complete(self) -> Block:
+        block = Block(self.writer, _fill_block(self._rows, self.writer.layout, self._labels))
+        self._rows.clear()
+        return block
 
 
 class PeopleSinks:
@@ -158,31 +172,30 @@ class PeopleSinks:
     open_sink : callable
         Opens the sink of a person, by number.
     everyone : bool
-        Whether others than the subject, who is 0, are written.
+        Whether others than the subject, who is 0, have sinks.
     """
 
     def __init__(self, open_sink: Callable[[int], PersonSink], *, everyone: bool) -> None:
         self._open_sink = open_sink
         self._everyone = everyone
         self._past: list[TrackedFrame] = []
-        self.n_frames = 0
         self.sinks = {0: open_sink(0)}
 
-    def add(self, frame: Frame, found: Mapping[int, TrackedFrame]) -> None:
-        """Take the next frame with the faces in it."""
+    def blocks(self, tracked: Iterable[tuple[Frame, Mapping[int, TrackedFrame]]]) -> Iterator[Block]:
+        """Yield the blocks of frames, given with the faces in them by person, to be written in this order."""
+        for frame, found in tracked:
+            yield from self._add(frame, found)
+        for sink in self.sinks.values():
+            yield from sink.flush()
+
+    def _add(self, frame: Frame, found: Mapping[int, TrackedFrame]) -> Iterator[Block]:
         for person in sorted(found.keys() - self.sinks.keys()) if self._everyone else ():
             self.sinks[person] = self._open_sink(person)
             for item in self._past:
-                self.sinks[person].add(item)
+                yield from self.sinks[person].add(item)
         absent = without_face(frame)
         for person, sink in self.sinks.items():
-            sink.add(found.get(person, absent))
+            yield from sink.add(found.get(person, absent))
         if self._everyone:  # without the picture
             bare = Frame(frame.index, frame.timestamp_s, None, frame.name)
             self._past.append(TrackedFrame(bare, absent.status))
-        self.n_frames += 1
-
-    def close(self) -> None:
-        """Write what is still held: no frame follows."""
-        for sink in self.sinks.values():
-            sink.close()

@@ -13,7 +13,6 @@ from itertools import islice
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tclr.pipeline.align import TEMPLATES, align_transform, warp_crop
 from tclr.pipeline.appearance import OTHER_PERSON, SAME_PERSON, compare_looks, describe_face
 from tclr.pipeline.faces import Detector, Face
 from tclr.pipeline.people import Scouted
@@ -23,8 +22,6 @@ from tclr.schemas.store import NO_TRACK, Status
 
 MIN_OVERLAP = 0.3
 """Overlap with the last box that continues a track; chosen by us: heads move far less in one frame."""
-CHECK_SIZE_PX = 128
-"""Side of the crop that the face detector scores: BlazeFace's input, whatever the size of the stored crops."""
 MAX_PEOPLE = 32
 """Faces of further people are passed over; chosen by us: nobody studies a crowd face by face in one clip."""
 
@@ -34,6 +31,7 @@ class TrackedFrame:
     """A frame and one person's face in it.
 
     Without a face ``face`` is ``None``, ``score`` NaN and ``track`` ``NO_TRACK``; tracks of a person count from 0.
+    ``is_due`` tells that the face is to be scored anew: who follows faces does not (``face_scores``).
     """
 
     frame: Frame
@@ -41,6 +39,7 @@ class TrackedFrame:
     score: float = np.nan
     face: Face | None = None
     track: int = NO_TRACK
+    is_due: bool = False
 
 
 def without_face(frame: Frame) -> TrackedFrame:
@@ -69,7 +68,6 @@ class _Person:
         self.is_absent = False
         self.is_here = False
         self.track = NO_TRACK
-        self.score = np.nan
         self.is_like = True
         self.checked = -1
 
@@ -210,9 +208,8 @@ class PeopleTracker:
                 owners[j] = free[0]
 
     def _note(self, scene: _Scene, owner: int, face: Face, look: np.ndarray | None) -> TrackedFrame:
-        """Record a person's face and return its row."""
-        frame, image = scene.frame, scene.image
-        person = self._people[owner]
+        """Record a person's face and return its row, which has no score yet."""
+        frame, person = scene.frame, self._people[owner]
         starts = person.overlap(face) < MIN_OVERLAP
         person.track += starts
         due = self._is_due(frame, person)
@@ -222,16 +219,11 @@ class PeopleTracker:
             person.is_like = person.compare(look) < limit
             if person.is_like:
                 person.remember(look)
-        if face.score is not None:
-            person.score = face.score
-        elif starts or due:
-            transform = align_transform(face.landmarks, TEMPLATES["tclr"], CHECK_SIZE_PX, 1.0)
-            person.score = self._detector.score_crop(warp_crop(image, transform, CHECK_SIZE_PX, frame.reduction))
         person.checked = frame.index // self._detect.score_every
         person.bbox, person.last_s, person.shot = face.bbox, frame.timestamp_s, scene.shot
-        low = person.score < self._detect.min_score or face.size_px < self._detect.min_face_px or not person.is_like
+        low = face.size_px < self._detect.min_face_px or not person.is_like
         status = Status.low_confidence if low else Status.ok
-        return TrackedFrame(frame, status, person.score, face, person.track)
+        return TrackedFrame(frame, status, face=face, track=person.track, is_due=starts or due)
 
 
 def _to_source(face: Face, reduction: int) -> Face:

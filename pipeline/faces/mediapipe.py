@@ -19,7 +19,7 @@ import numpy as np
 from mediapipe.tasks.python import BaseOptions, vision
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
-from tclr.pipeline.faces.mediapipe_arrays import ArrayResult, detect, detect_for_video
+from tclr.pipeline.faces.mediapipe_arrays import ArrayResult, call_directly, detect, detect_for_video
 from tclr.pipeline.models import find_model
 from tclr.pipeline.native_output import caught_stderr
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
@@ -88,9 +88,8 @@ class MediapipeDetector:
         self._video = video
         self._model = str(find_model())
         self._started: set[str] = set()
-        with _quiet():
-            self._checker = self._open_checker()
-        self._landmarker: vision.FaceLandmarker | None = None  # opened when the number of faces is settled
+        self._checker: vision.FaceDetector | None = None  # each is opened when it is first needed
+        self._landmarker: vision.FaceLandmarker | None = None  # the number of faces is settled by then
         self._looker: vision.FaceLandmarker | None = None
 
     @staticmethod
@@ -100,7 +99,7 @@ class MediapipeDetector:
 
     def _open_landmarker(self, mode: vision.RunningMode, n_faces: int) -> vision.FaceLandmarker:
         config = self._config
-        return vision.FaceLandmarker.create_from_options(
+        landmarker = vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
                 base_options=BaseOptions(model_asset_path=self._model),
                 running_mode=mode,
@@ -112,15 +111,19 @@ class MediapipeDetector:
                 output_facial_transformation_matrixes=True,
             )
         )
+        call_directly(landmarker)
+        return landmarker
 
     def _open_checker(self) -> vision.FaceDetector:
         with zipfile.ZipFile(self._model) as bundle:
             blazeface = bundle.read("face_detector.tflite")
-        return vision.FaceDetector.create_from_options(
+        checker = vision.FaceDetector.create_from_options(
             vision.FaceDetectorOptions(
                 base_options=BaseOptions(model_asset_buffer=blazeface), min_detection_confidence=SCORE_FLOOR
             )
         )
+        call_directly(checker)
+        return checker
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of the next frames."""
@@ -142,6 +145,8 @@ class MediapipeDetector:
 
     def _detections(self, image: np.ndarray) -> list[vision.FaceDetectorResult]:
         with self._quiet_at_first("checker"):
+            if self._checker is None:
+                self._checker = self._open_checker()
             return self._checker.detect(_to_image(image)).detections
 
     def _quiet_at_first(self, model: str) -> AbstractContextManager[object]:
@@ -182,6 +187,6 @@ class MediapipeDetector:
         """Free the models."""
         self._close_landmarker()
         with _quiet():
-            self._checker.close()
-            if self._looker is not None:
-                self._looker.close()
+            for task in (self._checker, self._looker):
+                if task is not None:
+                    task.close()

@@ -1,13 +1,14 @@
-"""Reads what mediapipe's face landmarker finds as arrays.
+"""Reads what mediapipe's face landmarker finds as arrays, without a detour through other threads.
 
 Its own reader makes a Python object of every landmark, 478 a face, which takes a sixth of the time that preprocessing
-does. What is called here is mediapipe's own code, but for what it turns its C structures into.
+does. What is called here is mediapipe's own code, but for what it turns its C structures into and in which thread.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -55,6 +56,24 @@ def _columns(first: Any, count: int, names: Any) -> np.ndarray:
     rows = rows.reshape(count, ctypes.sizeof(kind))
     starts = [getattr(kind, name).offset for name in names]
     return np.concatenate([rows[:, start : start + 4] for start in starts], axis=1).view(np.float32)
+
+
+def _run_now(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]:
+    done: Future[Any] = Future()
+    done.set_result(call(*args, **kwargs))
+    return done
+
+
+def call_directly(task: Any) -> None:
+    """Have one of mediapipe's tasks call its C library in the thread that asks; only one may ask at a time.
+
+    Otherwise each call is handed to a thread of the task's own, twice a frame, and each handing over waits for Python's
+    lock: a twentieth of preprocessing's time where other threads cut and write. Where a version of mediapipe keeps
+    its thread elsewhere, everything stays as it is.
+    """
+    executor = getattr(getattr(task, "_lib", None), "_executor", None)
+    if isinstance(executor, Executor):
+        vars(executor)["submit"] = _run_now
 
 
 def _with_arrays(method: Any) -> Callable[..., Any]:

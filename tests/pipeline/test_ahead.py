@@ -3,7 +3,7 @@ from contextlib import closing
 
 import pytest
 
-from tclr.pipeline.ahead import run_ahead
+from tclr.pipeline.ahead import begun, run_ahead
 
 
 @pytest.mark.parametrize("n_ahead", [0, 1, 3])
@@ -72,3 +72,25 @@ def test_steps_behind_one_another_are_closed_from_the_last_one():
     with closing(run_ahead(range(1000), 2)) as first, closing(run_ahead((2 * i for i in first), 2)) as second:
         assert [next(second) for _ in range(3)] == [0, 2, 4]
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("n_ahead", [0, 1])
+def test_a_call_that_was_begun_gives_its_result_when_it_is_waited_for(n_ahead):
+    threads = []
+
+    def call():
+        threads.append(threading.current_thread())
+        return 7
+
+    with begun(call, n_ahead) as result:
+        assert result() == 7
+    assert (threads == [threading.current_thread()]) == (n_ahead == 0) and len(threads) == 1
+
+
+@pytest.mark.parametrize("n_ahead", [0, 1])
+def test_a_call_that_fails_does_so_where_it_is_waited_for(n_ahead):
+    def call():
+        raise KeyError("lost")
+
+    with begun(call, n_ahead) as result, pytest.raises(KeyError, match="lost"):
+        result()

@@ -266,3 +266,13 @@ def test_images_that_are_to_be_reduced_otherwise_are_looked_at_again(tmp_path, l
         assert info.attrs["reduction"] == same.attrs["reduction"] == 1
         np.testing.assert_array_equal(store.read(info, "landmarks"), expected.read(same, "landmarks"))
         np.testing.assert_array_equal(store.read_frames(info), expected.read_frames(same))
+
+
+def test_images_that_are_reduced_alike_are_cut_again_without_a_detector(tmp_path, large_jpegs, monkeypatch):
+    first, again = (tmp_path / name / "subjects" / "anna.h5" for name in ("first", "again"))
+    extract_clip(large_jpegs, first, DetectConfig(), AlignConfig(size=224), "0")
+    monkeypatch.setattr("tclr.pipeline.extract.open_detector", None)
+    extract_clip(large_jpegs, again, DetectConfig(), AlignConfig(size=192), "0", detected=first)
+    with Store(again) as store:
+        (info,) = store.clips
+        assert info.attrs["reduction"] == 2 and store.read_frames(info).shape == (6, 192, 192, 3)

@@ -5,6 +5,7 @@ import pytest
 
 from tclr.pipeline.appearance import compare_looks, describe_face
 from tclr.pipeline.cuts import number_shots
+from tclr.pipeline.face_scores import score_faces
 from tclr.pipeline.faces import Face
 from tclr.pipeline.people import Person, Scouted
 from tclr.pipeline.tracking import PeopleTracker, compute_overlap, rank_faces
@@ -35,7 +36,7 @@ class ToldDetector:
         return [next(self.faces) for _ in images]
 
     def score_crop(self, crop):
-        return self.crop_score
+        return self.crop_score() if callable(self.crop_score) else self.crop_score
 
     def reset(self):
         self.resets += 1
@@ -56,8 +57,12 @@ def run(heads, *, everyone=False, scouted=None, grounds=None, fps=25, **options)
         for i, row in enumerate(heads)
     ]
     detector = ToldDetector([[face_at(x) for x, _ in row] for row in heads if row is not None], **options)
-    tracker = PeopleTracker(detector, DetectConfig(), scouted, everyone=everyone)
-    return [found for _, found in tracker.track(number_shots(frames))], detector
+    tracked = PeopleTracker(detector, DetectConfig(), scouted, everyone=everyone).track(number_shots(frames))
+    return [found for _, found in score(tracked, detector)], detector
+
+
+def score(tracked, detector):
+    return score_faces(tracked, detector.score_crop, DetectConfig().min_score)
 
 
 def places(rows, person=0):
@@ -141,8 +146,20 @@ def test_a_drift_onto_background_is_marked_by_the_face_detector():
 
 def test_a_face_with_a_score_of_its_own_is_not_checked_again():
     detector = ToldDetector([[face_at(10, score=0.7)]], crop_score=0.0)
-    ((_, found),) = PeopleTracker(detector, DetectConfig()).track([(Frame(0, 0.0, paint([(10, A)])), 0)])
+    tracked = PeopleTracker(detector, DetectConfig()).track([(Frame(0, 0.0, paint([(10, A)])), 0)])
+    ((_, found),) = score(tracked, detector)
     assert found[0].score == 0.7 and found[0].status == Status.ok
+
+
+def test_a_score_holds_until_the_next_is_due_for_each_person():
+    heads = [[(20, A), (200, B)]] * 20
+    scores = iter([0.9, 0.8, 0.1, 0.7, 0.6, 0.2])
+    rows, _ = run(heads, everyone=True, crop_score=lambda: next(scores))
+    every = DetectConfig().score_every
+    assert [row[0].score for row in rows] == [0.9] * every + [0.1] * every + [0.6] * (20 - 2 * every)
+    assert [row[1].score for row in rows] == [0.8] * every + [0.7] * every + [0.2] * (20 - 2 * every)
+    low = [row[0].status == Status.low_confidence for row in rows]
+    assert low == [False] * every + [True] * every + [False] * (20 - 2 * every)
 
 
 def test_light_that_changes_marks_frames_but_does_not_lose_them():
