@@ -124,21 +124,38 @@ def _predict(source: AuSource, embeddings: np.ndarray, blendshapes: np.ndarray |
     return out
 
 
+def _embed_clip(
+    job: ExportJob,
+    store: Store,
+    info: ClipInfo,
+    encoder: LoadedEncoder,
+    face: np.ndarray,
+    report: Callable[[int, int], None],
+) -> np.ndarray:
+    """Return (T, D) embeddings, NaN without a face; crops are read block by block."""
+    rows, size, n_done = np.flatnonzero(face), job.config.batch_size, 0
+    blocks = (store.read_rows(info, rows[start : start + size]) for start in range(0, len(rows), size))
+    embeddings = np.full((info.n_frames, encoder.embedding_dim), np.nan, np.float32)
+    for embedded in encoder.embed_all(blocks):
+        embeddings[rows[n_done : n_done + len(embedded)]] = embedded
+        n_done += len(embedded)
+        report(int(rows[n_done - 1]) + 1, info.n_frames)
+    return embeddings
+
+
 def _clip_arrays(
     job: ExportJob, store: Store, info: ClipInfo, encoder: LoadedEncoder | None, report: Callable[[int, int], None]
 ) -> tuple[np.ndarray, Prediction]:
-    """Return (T, D) embeddings and smoothed predictions, NaN without a face; crops are read block by block.
+    """Return (T, D) embeddings and smoothed predictions, NaN without a face.
 
     Without an encoder, D is 0. Stills have no time to smooth over.
     """
-    embeddings = np.full((info.n_frames, encoder.embedding_dim if encoder else 0), np.nan, np.float32)
     face = store.face_mask(info)
-    for start in range(0, info.n_frames if encoder else 0, job.config.batch_size):
-        stop = min(start + job.config.batch_size, info.n_frames)
-        seen = face[start:stop]
-        if encoder is not None and seen.any():
-            embeddings[start:stop][seen] = encoder.embed(store.read_frames(info, start, stop)[seen])
-        report(stop, info.n_frames)
+    if encoder is None:
+        embeddings = np.full((info.n_frames, 0), np.nan, np.float32)
+    else:
+        embeddings = _embed_clip(job, store, info, encoder, face, report)
+        report(info.n_frames, info.n_frames)
     blendshapes = store.read(info, "blendshapes") if store.names(info, "blendshapes") else None
     predicted = _predict(job.source, embeddings, blendshapes, np.flatnonzero(face))
     if "source_name" not in store.fields(info):

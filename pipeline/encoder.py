@@ -10,7 +10,10 @@ import hashlib
 import json
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tclr.pipeline.ahead import run_ahead
 from tclr.pipeline.backbones import BACKBONES
 from tclr.pipeline.input_transform import normalise, to_input
 from tclr.pipeline.network import TemporalEncoder, build_encoder
@@ -69,6 +73,29 @@ def cpu_step(image_size: int) -> int:
     return int(np.clip(SMALLEST_STEP * (224 / image_size) ** 2, SMALLEST_STEP, LARGEST_STEP))
 
 
+def _require_crops(frames: np.ndarray) -> np.ndarray:
+    if frames.ndim != 4 or frames.shape[1] != frames.shape[2] or frames.shape[3] != 3 or frames.dtype != np.uint8:
+        raise InputError(
+            f"Expected frames of shape (n, S, S, 3) and dtype uint8, but got {frames.shape} and {frames.dtype}. "
+            "Give RGB crops as 'tclr preprocess' stores them."
+        )
+    return frames
+
+
+def _regroup(batches: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
+    """Yield the same crops ``n`` at a time, the last ones perhaps fewer."""
+    rest: list[np.ndarray] = []
+    for batch in batches:
+        first = n - sum(map(len, rest))
+        for part in (batch[:first], *(batch[start : start + n] for start in range(first, len(batch), n))):
+            rest.append(part)
+            if sum(map(len, rest)) == n:
+                yield np.concatenate(rest) if len(rest) > 1 else part
+                rest = []
+    if any(map(len, rest)):
+        yield np.concatenate(rest)
+
+
 class LoadedEncoder:
     """An encoder ready to embed crops.
 
@@ -102,23 +129,43 @@ class LoadedEncoder:
         InputError
             If the array is of another shape or dtype; values in 0..1 would otherwise give wrong features silently.
         """
-        if frames.ndim != 4 or frames.shape[1] != frames.shape[2] or frames.shape[3] != 3 or frames.dtype != np.uint8:
-            raise InputError(
-                f"Expected frames of shape (n, S, S, 3) and dtype uint8, but got {frames.shape} and {frames.dtype}. "
-                "Give RGB crops as 'tclr preprocess' stores them."
-            )
+        return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *self.embed_all([frames])])
+
+    def embed_all(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Embed crops that come batch by batch; the next ones are read while the network computes.
+
+        Parameters
+        ----------
+        batches : iterable of ndarray
+            Each as ``embed`` takes them, all of one size.
+
+        Yields
+        ------
+        ndarray
+            (m, embedding_dim) float32 of unit length, in order: a batch on a GPU, on a CPU what goes through the
+            network at once, from one batch or two.
+        """
+        checked = map(_require_crops, batches)
         if self.device.type != "cpu":
-            return self._run(frames)
-        step = cpu_step(self.info.image_size)
-        blocks = [frames[start : start + step] for start in range(0, len(frames), step)]
+            with closing(run_ahead(checked, 1)) as ready:
+                yield from map(self._run, ready)
+            return
+        steps = _regroup(checked, cpu_step(self.info.image_size))
         n_threads = torch.get_num_threads()
-        if n_threads == 1 or not blocks:
-            embedded = [self._run_padded(block) for block in blocks]
-        else:
+        if n_threads == 1:
+            yield from map(self._run_padded, steps)
+            return
+        try:
             with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                embedded = list(pool.map(self._run_padded, blocks))
+                waiting: deque[Future[np.ndarray]] = deque()
+                for step in steps:
+                    waiting.append(pool.submit(self._run_padded, step))
+                    if len(waiting) > 2 * n_threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+        finally:
             torch.set_num_threads(n_threads)  # later threads take what was set last
-        return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *embedded])
 
     def _run_padded(self, frames: np.ndarray) -> np.ndarray:
         padded = np.zeros((cpu_step(self.info.image_size), *frames.shape[1:]), np.uint8)

@@ -131,8 +131,8 @@ class LabelledFrames:
 
 def embed_crops(encoder: LoadedEncoder, frames: LabelledFrames, batch_size: int = 128) -> np.ndarray:
     """Embed the frames' crops anew, block by block; (N, D) float32."""
-    blocks = [np.arange(start, min(start + batch_size, len(frames))) for start in range(0, len(frames), batch_size)]
-    embedded = [encoder.embed(frames.crops(block)) for block in blocks]
+    blocks = (np.arange(start, min(start + batch_size, len(frames))) for start in range(0, len(frames), batch_size))
+    embedded = encoder.embed_all(map(frames.crops, blocks))
     return np.concatenate([np.zeros((0, encoder.embedding_dim), np.float32), *embedded])
 
 

@@ -38,9 +38,13 @@ class RecordingEncoder(LoadedEncoder):
         super().__init__(build_encoder(8, seed), INFO)
         self.sizes = []
 
-    def embed(self, frames):
-        self.sizes.append(len(frames))
-        return super().embed(frames)
+    def embed_all(self, batches):
+        def remembered():
+            for frames in batches:
+                self.sizes.append(len(frames))
+                yield frames
+
+        return super().embed_all(remembered())
 
 
 @pytest.fixture(scope="module", autouse=True)

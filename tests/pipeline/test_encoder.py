@@ -53,6 +53,32 @@ def test_embeddings_on_a_cpu_are_the_same_bits_whatever_the_threads_and_the_batc
     assert cpu_step(120) == 27 and set(seen) == {(27, 1)} and len(seen) == 3
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_batches_of_any_size_are_joined_to_whole_steps_and_read_as_they_are_needed(n_threads, one_thread):
+    encoder = load_encoder("random", image_size=224, embedding_dim=8, device=torch.device("cpu"))
+    frames = np.random.default_rng(3).integers(0, 255, (80, 8, 8, 3), np.uint8)
+    seen, read = [], []
+    encoder.model = lambda x: seen.append(len(x)) or x.flatten(1)[:, :8]
+
+    def batches():
+        for start, stop in [(0, 3), (3, 3), (3, 20), (20, 21), *((i, i + 1) for i in range(21, 80))]:
+            read.append(stop)
+            yield frames[start:stop]
+
+    torch.set_num_threads(n_threads)
+    try:
+        parts = encoder.embed_all(batches())
+        first = next(parts)
+        most_read = max(read)
+        together = np.concatenate([first, *parts])
+        assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(1)
+    assert set(seen) == {8} and len(seen) == 10 and len(first) == 8
+    assert most_read <= 20 if n_threads == 1 else most_read <= 8 * (2 * n_threads + 1)
+    np.testing.assert_array_equal(together, encoder.embed(frames))
+
+
 def test_small_pictures_go_through_the_network_in_larger_numbers():
     assert [cpu_step(size) for size in (448, 224, 158, 112, 64, 32)] == [8, 8, 16, 32, 32, 32]
 
