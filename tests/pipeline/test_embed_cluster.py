@@ -231,14 +231,14 @@ def test_memory_that_is_out_fails_one_clip(store, encoder, tmp_path, monkeypatch
     errors = iter(
         [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory: x")]
     )
-    run = LoadedEncoder.embed
+    run = LoadedEncoder.embed_all
 
-    def refuse(self, frames):
+    def refuse(self, batches):
         if error := next(errors, None):
             raise error
-        return run(self, frames)
+        return run(self, batches)
 
-    monkeypatch.setattr(LoadedEncoder, "embed", refuse)
+    monkeypatch.setattr(LoadedEncoder, "embed_all", refuse)
     result = embed(store, tmp_path, encoder, EmbedConfig())
     assert [failure.name for failure in result.failures] == ALL[:3] and result.n_clips == 1
     assert all("out of memory" in failure.reason and "--batch-size" in failure.reason for failure in result.failures)
@@ -324,7 +324,7 @@ def test_progress_counts_frames_within_a_clip_and_failures(copy, encoder, tmp_pa
     embed(copy, tmp_path / "features", encoder, EmbedConfig())
     shutil.rmtree(tmp_path / "features" / "subject=F002")
     told, seen, calls = threading.Event(), [], []
-    run = LoadedEncoder.embed
+    run = LoadedEncoder._run_padded
 
     def wait(self, frames):
         calls.append(len(frames))
@@ -338,7 +338,8 @@ def test_progress_counts_frames_within_a_clip_and_failures(copy, encoder, tmp_pa
             told.set()
 
     monkeypatch.setattr(remote, "REPORT_EVERY_S", 0)
-    monkeypatch.setattr(LoadedEncoder, "embed", wait)
+    monkeypatch.setattr("tclr.pipeline.encoder.cpu_step", lambda size: 8)
+    monkeypatch.setattr(LoadedEncoder, "_run_padded", wait)
     with cluster({}) as started:
         address = started.scheduler_address
         embed(copy, tmp_path / "features", encoder, EmbedConfig(batch_size=8), scheduler=address, notify=notify)
