@@ -27,7 +27,7 @@ from tclr.pipeline.gaps import GapFiller
 from tclr.pipeline.images import REDUCTIONS
 from tclr.pipeline.people import Scouted, count_samples, scout_people
 from tclr.pipeline.sampling import sample_frames
-from tclr.pipeline.sink import BLOCK_FRAMES, PeopleSinks, PersonSink
+from tclr.pipeline.sink import PeopleSinks, PersonSink
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo, ClipLayout, PartWriter, Store, root_attrs, write_part
 from tclr.pipeline.text import encodable
@@ -159,10 +159,10 @@ def replay_tracks(frames: Iterable[Frame], store: Store, infos: Sequence[ClipInf
     fields += ["blendshapes"] * bool(store.names(infos[0], "blendshapes"))
     blocks: list[dict[str, np.ndarray]] = []
     for position, frame in enumerate(frames):
-        place = position % BLOCK_FRAMES
+        place = position % TABLE_CHUNK
         if place == 0:
             row = first_row + position
-            blocks = [{name: store.read(info, name, row, row + BLOCK_FRAMES) for name in fields} for info in infos]
+            blocks = [{name: store.read(info, name, row, row + TABLE_CHUNK) for name in fields} for info in infos]
         if place >= len(blocks[0]["status"]) or blocks[0]["source_frame"][place] != frame.index:
             raise InputError(f"The source of clip {infos[0].name} has changed while it was aligned again. Run again.")
         yield frame, {person: _replay_row(frame, block, place) for person, block in enumerate(blocks)}

@@ -123,10 +123,9 @@ class ClipWriter:
         self.group = file.create_group(f"clips/{clip}")
         self.n_frames = 0
         self.n_faces = 0
-        for name, shape in layout.shapes().items():
-            self._create(name, shape)
+        self._datasets = {name: self._create(name, shape) for name, shape in layout.shapes().items()}
 
-    def _create(self, name: str, shape: tuple[int, ...]) -> None:
+    def _create(self, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
         spec = CLIP_FIELDS[name]
         options: dict[str, Any] = {"chunks": (TABLE_CHUNK, *shape)}
         if name == "frames":
@@ -147,6 +146,7 @@ class ClipWriter:
         }.get(name)
         if names:
             dataset.attrs["names"] = list(names)
+        return dataset
 
     def append(self, block: Mapping[str, np.ndarray]) -> None:
         """Append rows.
@@ -159,8 +159,7 @@ class ClipWriter:
         """
         n_rows = len(block["status"])
         require_space(Path(self.group.file.filename), sum(values.nbytes for values in block.values()))
-        for name in self.layout.shapes():
-            dataset = self.group[name]
+        for name, dataset in self._datasets.items():
             dataset.resize(self.n_frames + n_rows, axis=0)
             if name == "frames_jpeg":
                 quality = self.layout.align.jpeg_quality
