@@ -61,10 +61,14 @@ def run_ahead(items: Iterable[Item], n_ahead: int) -> Generator[Item]:
 def begun(call: Callable[[], Item], n_ahead: int) -> Iterator[Callable[[], Item]]:
     """Begin a call in a thread, and give what waits for its result, or for its error.
 
-    With ``n_ahead`` 0 it is not begun before it is waited for, and there is no thread.
+    With ``n_ahead`` 0 it is not begun before it is waited for, and there is no thread. Nobody waits for a call whose
+    result is not asked for, because of an error elsewhere, say.
     """
     if not n_ahead:
         yield call
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    try:
         yield pool.submit(call).result
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -94,3 +94,11 @@ def test_a_call_that_fails_does_so_where_it_is_waited_for(n_ahead):
 
     with begun(call, n_ahead) as result, pytest.raises(KeyError, match="lost"):
         result()
+
+
+def test_nobody_waits_for_a_call_that_was_begun_in_vain():
+    go_on = threading.Event()
+    with pytest.raises(KeyError, match="elsewhere"), begun(lambda: go_on.wait(60), 1):
+        raise KeyError("elsewhere")
+    assert not go_on.is_set()
+    go_on.set()

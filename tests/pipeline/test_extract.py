@@ -4,7 +4,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tclr.pipeline.extract import BLOCK_FRAMES, extract_clip
+from tclr.pipeline.extract import extract_clip
+from tclr.pipeline.sink import BLOCK_FRAMES
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.schemas.config import AlignConfig, DetectConfig
