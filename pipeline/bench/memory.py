@@ -17,8 +17,9 @@ from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, FitAuCon
 MOST_GROWTH = 1.1
 SMALL, LARGE = 60, 480
 """Frames a clip."""
-FEW, MANY = 2, 12
-"""Subjects."""
+FEW, SOME, MANY = 2, 12, 41
+"""Subjects; the last is as many as BP4D has. A dozen clips bring most of what the C library and mediapipe keep for the
+next ones, so growth is measured from there."""
 SMALL_CROPS = AlignConfig(size=96, codec="lz4")
 
 
@@ -87,8 +88,8 @@ STAGES: dict[str, Callable[..., None]] = {
 
 
 def bench_memory(scratch: Path) -> list[BenchRow]:
-    """Measure each stage once on short clips of few people, on long clips, and on clips of many people."""
-    shapes = {"plain": (FEW, SMALL), "long": (FEW, LARGE), "many": (MANY, SMALL)}
+    """Measure each stage once on short clips of few people, on long clips, and on clips of some and of many people."""
+    shapes = {"plain": (FEW, SMALL), "long": (FEW, LARGE), "some": (SOME, SMALL), "many": (MANY, SMALL)}
     peaks: dict[str, dict[str, float]] = {}
     for shape, (subjects, frames) in shapes.items():
         folder = scratch / shape
@@ -100,10 +101,10 @@ def bench_memory(scratch: Path) -> list[BenchRow]:
             peaks[shape][stage] = measure_peak_mb(work, source, out)
     rows = []
     for stage in STAGES:
-        plain, long, many = (peaks[shape][stage] for shape in shapes)
+        plain, long, some, many = (peaks[shape][stage] for shape in shapes)
         rows += [
             BenchRow(f"most memory, {stage}", "", (plain,), "MB"),
             BenchRow(f"... clips {LARGE // SMALL} times as long", "short clips", (long / plain,), at_most=MOST_GROWTH),
-            BenchRow(f"... {MANY // FEW} times as many subjects", "few", (many / plain,), at_most=MOST_GROWTH),
+            BenchRow(f"... {MANY} subjects", f"{SOME} subjects", (many / some,), at_most=MOST_GROWTH),
         ]
     return rows
