@@ -421,7 +421,8 @@ def extract_clip(
     limits : LimitsConfig
         Largest picture and longest clip.
     n_ahead : int
-        How many frames decoding and landmarks, in threads of their own, may be ahead; see ``run_ahead``.
+        How many frames decoding and landmarks may be ahead (``run_ahead``); they, cutting, writing and hashing the
+        source then have threads of their own. 0 for none.
     report : callable
         Called with the number of frames done so far and the number expected (0 if the source does not say).
 

@@ -57,7 +57,8 @@ class Detector(Protocol):
     def score_crop(self, crop: np.ndarray) -> float:
         """Return how sure a face detector is, 0..1, that a crop (S, S, 3) uint8 shows a face.
 
-        Asked only for faces that have no ``score`` of their own.
+        Asked only for faces that have no ``score`` of their own. Where cores are idle a second detector is opened
+        for it, whose ``detect`` is never called: no detector is used by two threads.
         """
         ...
 
