@@ -54,8 +54,9 @@ docs: install ## Build the documentation site in build/docs
 	$(BIN)/python docs/site/build.py build/docs
 	@echo "Documentation: build/docs/index.html"
 
-bench: install ## Measure the stages, as ratios within one run
-	$(BIN)/tclr bench
+bench: install ## Measure the stages, as ratios within one run; the table is kept in build/bench.md and build/bench.json
+	mkdir -p build
+	$(BIN)/tclr bench -o build/bench.json --markdown build/bench.md
 
 faults: install ## Break runs of preprocess and embed in twelve ways, some 130 times, and compare what is left: over an hour
 	$(BIN)/python tests/faults/campaign.py $(FAULTS_FLAGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -60,6 +61,17 @@ class _LogsInWorkers(WorkerPlugin):
 
 
 @contextmanager
+def _same_environment() -> Iterator[None]:
+    """Take back the variables that Dask sets here for its workers: PyTorch would keep this process to one thread."""
+    before = set(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before:
+            del os.environ[name]
+
+
+@contextmanager
 def _closing(opened: C) -> Iterator[C]:
     """Close at the end; the work is done by then, so what goes wrong with that is no failure of it."""
     try:
@@ -100,7 +112,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         return
     n_workers = workers or CPU_COUNT
     try:
-        with dask.config.set(LOCAL_DASK):
+        with dask.config.set(LOCAL_DASK), _same_environment():
             cluster = LocalCluster(
                 n_workers=n_workers,
                 threads_per_worker=1,

@@ -101,6 +101,14 @@ def test_workers_allocate_memory_as_the_system_does(monkeypatch):
     assert names == []
 
 
+def test_workers_have_one_thread_for_numbers_and_this_process_as_many_as_before(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with cluster.connect(1, None) as client:
+        assert list(client.run(lambda: os.environ["OMP_NUM_THREADS"]).values()) == ["1"]
+        assert dict(os.environ) == before
+
+
 class Submitting:
     """A client that keeps what it is given to do, with workers on some cores."""
 
