@@ -41,7 +41,8 @@ from tclr.schemas.store import FACE_STATUSES, NO_TRACK, TABLE_CHUNK, Status
 LEAD_S = 2.0
 """How much earlier a segment is read, for the tracker to settle; docs/long-videos.md has what differs at the seams."""
 MIN_PERSON_S = 0.5
-"""People seen for less than this get no clip of their own; chosen by us: a passer-by, a false find."""
+"""People seen for less than this, and not in all of a shorter clip, get no clip of their own; chosen by us: they are
+passers-by and false finds."""
 MIN_SIDE_PX = 224
 """Images are not reduced so far that an aligned face spans less than this, however small the crops: the landmark model
 looks at 256 pixels."""
@@ -355,10 +356,10 @@ class _ClipJob:
     ) -> None:
         """Write the clips' attributes; people hardly seen are dropped, and the others counted from 1."""
         rate = min(self.detect.fps or math.inf, 1 / self.media.step_s)
-        least = 1 if self.clip.stills else MIN_PERSON_S * rate
+        n_frames = sinks[0].writer.n_frames
+        least = 1 if self.clip.stills else min(MIN_PERSON_S * rate, n_frames)
         # the subject stays in any case: the first clip and the labels are theirs
         seen = [person for person, sink in sinks.items() if person == 0 or sink.writer.n_faces >= least]
-        n_frames = sinks[0].writer.n_frames
         warning = f"truncated: {n_frames} frames could be decoded" if frames.error else ""
         if frames.error and not self.clip.pseudonyms:  # an error tells the path
             warning += encodable(f" ({frames.error})")

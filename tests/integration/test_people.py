@@ -149,6 +149,13 @@ def test_people_are_kept_by_time_not_by_count_at_a_low_rate(tmp_path, heads, wri
         assert [info.attrs["n_ok"] for info in store.clips] == [info.n_frames for info in store.clips]
 
 
+def test_everyone_in_a_lone_picture_gets_a_clip(tmp_path, heads):
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "pair.png"), tile(*heads, 0)[..., ::-1])
+    with extract(tmp_path / "in", tmp_path / "out", faces="all") as store:
+        assert [(info.clip, info.n_frames) for info in store.clips] == [("pair#1", 1), ("pair#2", 1)]
+
+
 def test_one_face_at_most_is_followed_whoever_it_is(tmp_path, heads):
     large, small = heads
     folder = tmp_path / "in" / "a" / "take"
