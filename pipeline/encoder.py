@@ -84,16 +84,14 @@ def _require_crops(frames: np.ndarray) -> np.ndarray:
 
 def _regroup(batches: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
     """Yield the same crops ``n`` at a time, the last ones perhaps fewer."""
-    rest: list[np.ndarray] = []
+    rest: np.ndarray | None = None
     for batch in batches:
-        first = n - sum(map(len, rest))
-        for part in (batch[:first], *(batch[start : start + n] for start in range(first, len(batch), n))):
-            rest.append(part)
-            if sum(map(len, rest)) == n:
-                yield np.concatenate(rest) if len(rest) > 1 else part
-                rest = []
-    if any(map(len, rest)):
-        yield np.concatenate(rest)
+        crops = batch if rest is None else np.concatenate([rest, batch])
+        n_whole = len(crops) - len(crops) % n
+        yield from (crops[start : start + n] for start in range(0, n_whole, n))
+        rest = crops[n_whole:] if n_whole < len(crops) else None
+    if rest is not None:
+        yield rest
 
 
 class LoadedEncoder:
