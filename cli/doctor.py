@@ -31,7 +31,7 @@ def command(folder: Path) -> dict[str, Any]:
     from rich.table import Table
 
     from tclr.cli.progress import show_progress
-    from tclr.pipeline.doctor import CHECKS, run_checks
+    from tclr.pipeline.tools.doctor import CHECKS, run_checks
 
     with show_progress() as display:
         bar = display.bar("Checking", "checks")

@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from tclr.cli.output import Output, with_output_options
-from tclr.pipeline.text import printable
+from tclr.pipeline.system import printable
 from tclr.schemas.errors import TclrError
 
 STAGES = {
@@ -49,8 +49,18 @@ STAGES = {
         "completion": "Print the script that completes commands and options with Tab.",
     },
 }
-"""Commands by what they are for. Each lives in ``cli/<name>.py`` as ``command`` and is imported on use."""
+"""Commands by what they are for. Each is called ``command`` in a module of its name, which is imported on use."""
+FOLDERS = {
+    "From videos to a store": "path.",
+    "From a store to features": "path.",
+    "To judge": "judge.",
+    "To look at": "look.",
+}
+"""Folder of ``cli`` that has the modules of a stage's commands; the others lie in ``cli`` itself."""
 COMMANDS = {name: text for commands in STAGES.values() for name, text in commands.items()}
+MODULES = {
+    name: f"tclr.cli.{FOLDERS.get(stage, '')}{name.replace('-', '_')}" for stage, its in STAGES.items() for name in its
+}
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
@@ -67,7 +77,7 @@ class LazyGroup(click.Group):
         """Import and return one command."""
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"tclr.cli.{cmd_name.replace('-', '_')}").command
+        return importlib.import_module(MODULES[cmd_name]).command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from tclr.pipeline.text import printable
+from tclr.pipeline.system import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

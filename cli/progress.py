@@ -166,7 +166,7 @@ class _DownloadHandler(logging.Handler):
 
 @contextmanager
 def _showing_downloads(display: Display) -> Iterator[None]:
-    logger, handler = logging.getLogger("tclr.pipeline.models"), _DownloadHandler(display)
+    logger, handler = logging.getLogger("tclr.pipeline.faces.models"), _DownloadHandler(display)
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

@@ -10,7 +10,7 @@ import click
 from tclr.cli.output import Command, say
 
 if TYPE_CHECKING:
-    from tclr.pipeline.synth import SynthResult
+    from tclr.pipeline.tools.synth import SynthResult
 
 
 @click.command("synth", cls=Command)
@@ -35,7 +35,7 @@ def command(out: Path, subjects: int, tasks: int, frames: int, size_px: int, see
     from tclr.cli.progress import progress_bar
 
     with progress_bar("Writing demo clips", "frames") as update:
-        from tclr.pipeline.synth import write_demo
+        from tclr.pipeline.tools.synth import write_demo
 
         result = write_demo(
             out, subjects=subjects, tasks=tasks, frames=frames, size_px=size_px, seed=seed, progress=update

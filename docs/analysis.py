@@ -14,11 +14,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from tclr.pipeline.comparison import compare_groups
-from tclr.pipeline.cooccurrence import measure_cooccurrence
-from tclr.pipeline.events import detect_events, summarise_events
 from tclr.pipeline.features import load
-from tclr.pipeline.parquet import read_metadata
+from tclr.pipeline.features.comparison import compare_groups
+from tclr.pipeline.features.cooccurrence import measure_cooccurrence
+from tclr.pipeline.features.events import detect_events, summarise_events
+from tclr.pipeline.system import read_metadata
 
 FEATURES = Path(os.environ.get("TCLR_FEATURES", "demo-out/features"))
 GROUPS = os.environ.get("TCLR_GROUPS")  # a CSV with the columns subject and group; without it no groups are compared

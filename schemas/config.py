@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from pydantic import (
@@ -458,3 +459,13 @@ def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:
         raise SettingError(
             f"Setting {name!r} in {where}: {first['msg'].removeprefix('Value error, ')}, but got {first['input']!r}."
         ) from error
+
+
+@dataclass(frozen=True)
+class PreprocessConfig:
+    """Settings of one run; only ``detect`` and ``align`` change what is stored."""
+
+    detect: DetectConfig = field(default_factory=DetectConfig)
+    align: AlignConfig = field(default_factory=AlignConfig)
+    allow_truncated: bool = False
+    limits: LimitsConfig = field(default_factory=LimitsConfig)

@@ -106,8 +106,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def write_features() -> Callable[..., Path]:
     """Return a function that writes one clip of a features folder; columns that are not given are null."""
-    from tclr.pipeline.embed import with_pandas_types
-    from tclr.pipeline.parquet import write_table
+    from tclr.pipeline.export import with_pandas_types
+    from tclr.pipeline.system import write_table
     from tclr.schemas.features import FORMAT, FORMAT_VERSION, features_schema
 
     def write(folder: Path, subject: str, clip: str, columns: dict, thresholds: dict[str, float], **metadata) -> Path:

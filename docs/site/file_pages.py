@@ -138,7 +138,7 @@ def features_page() -> str:
         "Each file holds one JSON text under the metadata key `tclr`: format and version, source, `au_source` "
         "(`box:`, `fusion:` or `head:<digest>`, or `blendshapes:v<n>`), thresholds, encoder and head digests, "
         "settings of all stages. "
-        "`tclr.pipeline.parquet.read_metadata(file)` reads it.",
+        "`tclr.pipeline.system.read_metadata(file)` reads it.",
     )
 
 

@@ -27,7 +27,7 @@ from face_alignment.detection.sfd.net_s3fd import s3fd
 from face_alignment.utils import CENTER_Y_OFFSET, REFERENCE_SCALE, crop, flip, get_preds_fromhm
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
-from tclr.pipeline.models import BLAZEFACE, FAN_2D, S3FD, TorchWeights, find_weights
+from tclr.pipeline.faces.models import BLAZEFACE, FAN_2D, S3FD, TorchWeights, find_weights
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.errors import ModelError
 

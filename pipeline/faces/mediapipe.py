@@ -20,8 +20,8 @@ from mediapipe.tasks.python import BaseOptions, vision
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
 from tclr.pipeline.faces.mediapipe_arrays import ArrayResult, call_directly, detect, detect_for_video
-from tclr.pipeline.models import find_model
-from tclr.pipeline.native_output import caught_stderr
+from tclr.pipeline.faces.models import find_model
+from tclr.pipeline.system import caught_stderr
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
 

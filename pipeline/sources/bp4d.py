@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import MAX_FRAME, Clip, Labels, is_video, numbered_images, reading_table
+from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.pipeline.sources.listing import MAX_FRAME, is_video, numbered_images, reading_table
 from tclr.schemas.action_units import AU_NAMES, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 

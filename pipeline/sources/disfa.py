@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import MAX_FRAME, Clip, Labels, is_video, reading_table
+from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.pipeline.sources.listing import MAX_FRAME, is_video, reading_table
 from tclr.schemas.action_units import PRESENT_FROM, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 

@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import Clip, Labels, SubjectNames, is_image, reading_table, walk_folders
+from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.pipeline.sources.listing import SubjectNames, is_image, reading_table, walk_folders
 from tclr.schemas.action_units import AU_NAMES, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 

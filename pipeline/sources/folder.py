@@ -22,8 +22,9 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from tclr.pipeline.sources.clip import (
-    Clip,
+from tclr.pipeline.sources.clip import Clip
+from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, attach_labels
+from tclr.pipeline.sources.listing import (
     SubjectNames,
     is_image,
     is_video,
@@ -32,7 +33,6 @@ from tclr.pipeline.sources.clip import (
     safe_name,
     walk_folders,
 )
-from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, attach_labels
 from tclr.schemas.errors import InputError
 
 CLIPS_TABLE = "clips.csv"

@@ -28,7 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.sources.clip import MAX_FRAME, Clip, Labels, reading_table
+from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.pipeline.sources.listing import MAX_FRAME, reading_table
 from tclr.schemas.action_units import ABSENT, AU_NAMES, MAX_INTENSITY, PRESENT, PRESENT_FROM, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 

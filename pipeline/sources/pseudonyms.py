@@ -15,7 +15,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tclr.pipeline.files import writing
+from tclr.pipeline.system import writing
 from tclr.schemas.errors import InputError, OutputError, SettingError
 
 KEY_BYTES = 32

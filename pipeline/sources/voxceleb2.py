@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tclr.pipeline.sources.clip import Clip, is_video, safe_name
+from tclr.pipeline.sources.clip import Clip
+from tclr.pipeline.sources.listing import is_video, safe_name
 from tclr.schemas.errors import InputError
 
 PERSON = re.compile(r"id\d{5}")

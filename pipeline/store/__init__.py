@@ -1,18 +1,20 @@
-"""The only HDF5 reader and writer.
+"""The only reader and writer of HDF5: one file per subject, specified in ``tclr.schemas.store``.
 
-``write_part`` streams clips into a part file, ``assemble_subject`` joins parts into a subject's file without
-decompressing, ``Store`` reads, ``find_damage`` verifies. The layout is specified in ``tclr.schemas.store``.
+In: blocks of rows per clip. Out: the same rows, to the bit. ``write_part`` streams clips into a part file,
+``assemble_subject`` joins parts without decompressing, ``Store`` reads, ``find_damage`` verifies.
+Imports ``system`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 
 from tclr.pipeline.store.assembly import assemble_subject
-from tclr.pipeline.store.damage import WHOLE_FILE, DamageRecord, FileReport, find_changes, find_damage, known_clips
+from tclr.pipeline.store.chunks import try_codec
+from tclr.pipeline.store.damage import WHOLE_FILE, DamageRecord, FileReport, find_changes, find_damage
 from tclr.pipeline.store.infos import ClipInfo, hash_data, read_clip_infos, scan_clips
-from tclr.pipeline.store.reader import Store
-from tclr.pipeline.store.trial import try_codec
+from tclr.pipeline.store.manifest import known_clips, write_manifest
+from tclr.pipeline.store.reader import Store, leave_out
+from tclr.pipeline.store.summary import summarise_store
 from tclr.pipeline.store.writer import ClipLayout, ClipWriter, PartWriter, root_attrs, write_part
 
 __all__ = [
-    "WHOLE_FILE",
     "ClipInfo",
     "ClipLayout",
     "ClipWriter",
@@ -20,14 +22,18 @@ __all__ = [
     "FileReport",
     "PartWriter",
     "Store",
+    "WHOLE_FILE",
     "assemble_subject",
     "find_changes",
     "find_damage",
     "hash_data",
     "known_clips",
+    "leave_out",
     "read_clip_infos",
     "root_attrs",
     "scan_clips",
+    "summarise_store",
     "try_codec",
+    "write_manifest",
     "write_part",
 ]

@@ -10,11 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tclr.pipeline.files import replacing, require_space
 from tclr.pipeline.store.checksums import seal_clip, seal_root
 from tclr.pipeline.store.guard import check_datasets, open_clip
 from tclr.pipeline.store.infos import open_file, reading
 from tclr.pipeline.store.writer import write_attrs
+from tclr.pipeline.system import replacing, require_space
 from tclr.schemas.errors import StoreError, UnreadableClipError
 from tclr.schemas.store import CHECKSUMS, NO_TRACK, SEGMENT_ATTRS
 

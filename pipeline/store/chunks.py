@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
 
 import h5py
 import numpy as np
 
-from tclr.pipeline.codecs import CODECS, decode_frames
+from tclr.pipeline.store.codecs import CODECS, decode_frames, filter_options
 from tclr.pipeline.store.guard import check_chunks
+from tclr.schemas.errors import StoreError
 
 
 class FrameChunks:
@@ -54,3 +57,35 @@ class FrameChunks:
 def _check_length(got: int, expected: int) -> None:
     if got != expected:
         raise OSError(f"expected {expected} bytes of frames, but the file ends after {got}")
+
+
+def try_codec(codec: str) -> None:
+    """Write a chunk of two frames, and read it by HDF5 and by the loader's own decoder.
+
+    Parameters
+    ----------
+    codec : str
+        ``zstd``, ``lz4``, ``gzip`` or ``none``.
+
+    Raises
+    ------
+    StoreError
+        If that fails, or gives other bytes back.
+    """
+    frames = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
+    try:
+        with tempfile.TemporaryDirectory() as folder, h5py.File(Path(folder) / "trial.h5", "w") as file:
+            stored = file.create_dataset("frames", data=frames, chunks=frames.shape, **filter_options(codec, 8 * 8 * 3))
+            file.flush()
+            read, decoded = stored[:], np.empty_like(frames)
+            FrameChunks(stored).read(np.arange(2), decoded)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"Expected to write and read a chunk with codec {codec}, but HDF5 says: {error}. "
+            "Install hdf5plugin and h5py again."
+        ) from error
+    if not (np.array_equal(read, frames) and np.array_equal(decoded, frames)):
+        raise StoreError(
+            f"Expected the bytes that were written with codec {codec}, but other ones came back. "
+            "Install hdf5plugin and h5py again."
+        )

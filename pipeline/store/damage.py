@@ -8,14 +8,13 @@ from pathlib import Path
 
 import h5py
 
-from tclr.pipeline.files import read_json, remove_quietly, write_json
-from tclr.pipeline.parquet import read_rows
 from tclr.pipeline.store.checksums import changed_parts, is_root_changed
 from tclr.pipeline.store.guard import check_datasets, open_clip
 from tclr.pipeline.store.infos import REPAIR, open_file, reading, scan_clips
+from tclr.pipeline.store.manifest import known_clips
 from tclr.pipeline.store.reader import Store
+from tclr.pipeline.system import read_json, remove_quietly, write_json
 from tclr.schemas.errors import StoreError
-from tclr.schemas.manifest import MANIFEST_SCHEMA
 from tclr.schemas.store import CHECKSUMS
 
 WHOLE_FILE = ""
@@ -84,19 +83,6 @@ def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> di
 
 def _ignore(name: str, node: object) -> None:
     """Leave an object alone: HDF5 has read its header when it comes here."""
-
-
-def known_clips(root: Path) -> dict[str, set[str]]:
-    """Return by subject the clips that a store's last run left in it, as its manifest says; none without one."""
-    try:
-        rows = read_rows(Path(root) / "manifest.parquet", MANIFEST_SCHEMA, ["subject", "clip", "state"])
-    except StoreError:
-        return {}
-    known: dict[str, set[str]] = {}
-    for row in rows:
-        if row["state"] == "done":
-            known.setdefault(row["subject"], set()).add(row["clip"])
-    return known
 
 
 def _report(path: Path) -> FileReport:

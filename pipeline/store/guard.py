@@ -14,7 +14,7 @@ import struct
 import h5py
 import numpy as np
 
-from tclr.pipeline.codecs import LZ4_ID, ZSTD_ID
+from tclr.pipeline.store.codecs import LZ4_ID, ZSTD_ID
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import CLIP_FIELDS, check_name
 

@@ -125,3 +125,17 @@ def hash_data(clips: Sequence[ClipInfo]) -> str:
         for clip in clips
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def provenance(info: ClipInfo) -> dict[str, str]:
+    """Return what made the rows of a clip: source, settings, code and model.
+
+    Returns
+    -------
+    dict of str to str
+        ``source`` and its ``source_sha256``, ``detect_hash`` and ``align_hash`` of the settings, ``tclr_version`` of
+        the code (empty for a clip of tclr 0.1.0 or before), and ``detector``, which names the model files.
+    """
+    settings = {name: str(info.root[name]) for name in ("detect_hash", "align_hash")}
+    made = {name: str(info.attrs[name]) for name in ("source", "source_sha256", "detector")}
+    return made | settings | {"tclr_version": str(info.attrs.get("tclr_version", ""))}

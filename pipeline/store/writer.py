@@ -11,37 +11,25 @@ from typing import Any
 
 import cv2
 import h5py
-import hdf5plugin
 import numpy as np
 
-from tclr.pipeline.codecs import ZSTD_LEVEL, encode_frames
-from tclr.pipeline.files import replacing, require_space
-from tclr.pipeline.quality import summarise_clip
 from tclr.pipeline.store.checksums import seal_clip, seal_root
+from tclr.pipeline.store.codecs import encode_frames, filter_options
+from tclr.pipeline.system import replacing, require_space
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.store import (
     CHUNK_FRAMES,
     CLIP_FIELDS,
+    COUNT_ATTRS,
     FACE_STATUSES,
     FORMAT,
+    NO_TRACK,
     PSEUDONYM_KEY,
+    QUALITY_ATTRS,
     TABLE_CHUNK,
     Status,
     needed_version,
 )
-
-
-def filter_options(codec: str, frame_bytes: int = 0) -> dict[str, Any]:
-    """Return what h5py needs to know for a codec; ``frame_bytes`` is the size of a row."""
-    match codec:
-        case "zstd":
-            return dict(hdf5plugin.Zstd(clevel=ZSTD_LEVEL))
-        case "lz4":  # one block a frame, so that a frame is read without its neighbours
-            return dict(hdf5plugin.LZ4(nbytes=frame_bytes))
-        case "gzip":
-            return {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-        case _:
-            return {}
 
 
 @dataclass(frozen=True)
@@ -232,3 +220,25 @@ def write_part(path: Path, attrs: Mapping[str, Any]) -> Iterator[PartWriter]:
                 seal_clip(group)
             seal_root(file)
             file.attrs["complete"] = True
+
+
+def summarise_clip(
+    *,
+    timestamp: np.ndarray,
+    status: np.ndarray,
+    track: np.ndarray,
+    score: np.ndarray,
+    sharpness: np.ndarray,
+    bbox: np.ndarray,
+    pose: np.ndarray,
+) -> dict[str, float]:
+    """Return a clip's ``COUNT_ATTRS`` and ``QUALITY_ATTRS`` from its datasets; shapes as in ``CLIP_FIELDS``."""
+    counts = [int((status == one).sum()) for one in Status]
+    counts.append(len(np.unique(track[track != NO_TRACK])))
+    face = np.isin(status, FACE_STATUSES)
+    sizes = (bbox[face, 2:] - bbox[face, :2]).max(axis=1)
+    columns = (score[face], sharpness[face], sizes, np.abs(pose[face, 1]))
+    known = [column[np.isfinite(column)] for column in columns]  # some detectors give no pose
+    medians = [float(np.median(column)) if len(column) else np.nan for column in known]
+    duration_s = float(timestamp[-1]) if len(timestamp) else 0.0
+    return dict(zip((*COUNT_ATTRS, *QUALITY_ATTRS), (*counts, duration_s, *medians), strict=True))

@@ -3,8 +3,8 @@ import json
 import pytest
 
 from tclr.cli.main import run
-from tclr.pipeline import doctor
-from tclr.pipeline.doctor import Check
+from tclr.pipeline.tools.doctor import checks as doctor
+from tclr.pipeline.tools.doctor.checks import Check
 
 WELL = Check("Python", "ok", "3.11")
 LITTLE = Check("memory", "warning", "1 GB free", "Run tclr preprocess with --workers 1.")

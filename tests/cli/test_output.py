@@ -191,7 +191,7 @@ def test_nested_commands_speak_as_the_outer_one(monkeypatch, capfd, tmp_path):
         return {}
 
     monkeypatch.setattr(importlib.import_module("tclr.cli.synth"), "command", works)
-    monkeypatch.setattr(importlib.import_module("tclr.cli.inspect"), "command", fails)
+    monkeypatch.setattr(importlib.import_module("tclr.cli.path.inspect"), "command", fails)
     assert run(["demo", str(tmp_path), "--json"]) == 1
     out, err = capfd.readouterr()
     document = json.loads(out)

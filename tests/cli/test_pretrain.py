@@ -131,7 +131,7 @@ def test_micro_batches_that_do_not_divide_a_step_are_one_error(store, tmp_path):
 
 
 def test_collapse_is_told_on_standard_error(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("tclr.pipeline.pretrain.COLLAPSE_STD", 2.0)
+    monkeypatch.setattr("tclr.pipeline.pretraining.run.COLLAPSE_STD", 2.0)
     result = run_tclr("pretrain", store, tmp_path, *SMALL)
     assert result.exit_code == 0 and result.stderr.startswith("warning: the embeddings have nearly collapsed to one")
     assert result.stderr.count("warning") == 1

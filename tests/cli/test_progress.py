@@ -44,7 +44,7 @@ def test_stage_is_shown_while_it_lasts(watch, plain):
 
 
 def test_download_is_a_stage(watch, plain):
-    logger = logging.getLogger("tclr.pipeline.models")
+    logger = logging.getLogger("tclr.pipeline.faces.models")
 
     def work():
         with show_progress() as display:

@@ -7,8 +7,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from click.testing import CliRunner
 
-from tclr.cli.view import command
-from tclr.pipeline.viewer import clips, server
+from tclr.cli.look.view import command
+from tclr.pipeline.views.viewer import clips, server
 
 
 @pytest.fixture

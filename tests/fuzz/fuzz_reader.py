@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.feature_clips import FeatureClips, embeddings_of, values_of
-from tclr.pipeline.features import load
-from tclr.pipeline.inspection import summarise_store
-from tclr.pipeline.parquet import read_metadata
-from tclr.pipeline.store import Store, assemble_subject, find_damage, known_clips, scan_clips
+from tclr.pipeline.features import FeatureClips, embeddings_of, load, values_of
+from tclr.pipeline.store import Store, assemble_subject, find_damage, known_clips, scan_clips, summarise_store
+from tclr.pipeline.system import read_metadata
 from tclr.schemas.errors import TclrError
 
 EXTRA_BYTES = 2**30

@@ -14,8 +14,8 @@ from fuzz_mutations import mutated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tclr.pipeline.parquet import write_table
 from tclr.pipeline.store import ClipLayout, root_attrs, write_part
+from tclr.pipeline.system import write_table
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import ModelError
 from tclr.schemas.features import FORMAT, FORMAT_VERSION
@@ -166,9 +166,9 @@ def models(tmp_path_factory):
     """A folder, and by suffix small files as bytes: a head, tensors of torch."""
     import torch
 
-    from tclr.pipeline.head_file import save_head
-    from tclr.pipeline.heads import AuHead
-    from tclr.pipeline.readout import Readout
+    from tclr.pipeline.au import AuHead
+    from tclr.pipeline.au.head import save_head
+    from tclr.pipeline.au.readout import Readout
 
     folder = tmp_path_factory.mktemp("models")
     arrays = [np.zeros(shape, np.float32) for shape in ((1, 4), (1,), (1, 4), (1,), (1,))]
@@ -181,8 +181,8 @@ def models(tmp_path_factory):
 @given(data=st.data())
 def test_models(models, suffix, data):
     """In this process: torch takes seconds to import."""
-    from tclr.pipeline.head_file import load_head
-    from tclr.pipeline.weights import read_weights
+    from tclr.pipeline.au import load_head
+    from tclr.pipeline.encoder import read_weights
 
     folder, valid = models
     path = folder / f"b{suffix}"

@@ -10,14 +10,14 @@ from fuzz_mutations import mutated
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tclr.pipeline.files import parse_json
-from tclr.pipeline.report.figures import distance_figures
-from tclr.pipeline.report.page import read_log
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.sources.bp4d import read_occurrence
 from tclr.pipeline.sources.disfa import read_intensity
 from tclr.pipeline.sources.folder_labels import read_label_table
 from tclr.pipeline.store import DamageRecord
+from tclr.pipeline.system.files import parse_json
+from tclr.pipeline.views.report.figures import distance_figures
+from tclr.pipeline.views.report.page import read_log
 from tclr.schemas.errors import TclrError
 
 CELLS = ["0", "1", "9", "999", "-1", "5", "nan", "inf", "-inf", "1e999", "9" * 30, "9" * 5000, "", " ", "x", '"', "\0"]

@@ -59,24 +59,24 @@ def test_only_one_room_imports(package):
 @pytest.mark.parametrize("call", ["read_table(", "write_table(", "ParquetWriter("])
 def test_only_one_module_writes_parquet(call):
     users = [str(path.relative_to(ROOT)) for path in MODULES if f"pq.{call}" in path.read_text()]
-    assert set(users) <= {"pipeline/parquet.py"}
+    assert set(users) <= {"pipeline/system/parquet.py"}
 
 
 def test_only_one_module_encodes_video():
     users = [str(path.relative_to(ROOT)) for path in MODULES if "add_stream(" in path.read_text()]
-    assert users == ["pipeline/video_writer.py"]
+    assert users == ["pipeline/video/writing.py"]
 
 
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [
-        ("tclr.pipeline.pretrain", {"mediapipe", "face_alignment", "dask", "distributed"}),
-        ("tclr.pipeline.embed", {"mediapipe", "face_alignment", "dask", "distributed"}),
-        ("tclr.pipeline.fit_au", {"mediapipe", "face_alignment", "dask", "distributed"}),
-        ("tclr.pipeline.evaluate", {"mediapipe", "face_alignment", "dask", "distributed"}),
-        ("tclr.pipeline.preprocess", {"torch", "face_alignment"}),
-        ("tclr.pipeline.extract", {"torch", "face_alignment"}),
-        ("tclr.pipeline.overlay", {"torch", "mediapipe", "face_alignment", "dask", "distributed"}),
+        ("tclr.pipeline.pretraining", {"mediapipe", "face_alignment", "dask", "distributed"}),
+        ("tclr.pipeline.export", {"mediapipe", "face_alignment", "dask", "distributed"}),
+        ("tclr.pipeline.au", {"mediapipe", "face_alignment", "dask", "distributed"}),
+        ("tclr.pipeline.evaluation", {"mediapipe", "face_alignment", "dask", "distributed"}),
+        ("tclr.pipeline.preprocessing", {"torch", "face_alignment"}),
+        ("tclr.pipeline.tracking", {"torch", "face_alignment"}),
+        ("tclr.pipeline.views.overlay", {"torch", "mediapipe", "face_alignment", "dask", "distributed"}),
         ("tclr.pipeline.faces.mediapipe", {"torch", "face_alignment"}),
         ("tclr.cli.main", {"torch", "mediapipe", "pandas", "h5py", "cv2", "numpy"}),
     ],

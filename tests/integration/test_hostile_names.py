@@ -14,10 +14,10 @@ from distributed import Client, LocalCluster
 
 from tclr.cli.main import cli
 from tclr.pipeline.faces import Face
-from tclr.pipeline.preprocess import PreprocessConfig, preprocess
+from tclr.pipeline.preprocessing import preprocess
 from tclr.pipeline.store import Store, find_damage
-from tclr.pipeline.viewer.clips import ViewerClips
-from tclr.schemas.config import AlignConfig
+from tclr.pipeline.views.viewer import ViewerClips
+from tclr.schemas.config import AlignConfig, PreprocessConfig
 
 MARKUP = "<script>document.title='taken'<\uff0fscript>"
 """A name holds no ``/``; browsers would take what follows ``<script>`` to the page's next end tag."""
@@ -63,9 +63,9 @@ def here(tmp_path_factory):
                 yield client
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tclr.pipeline.preprocess.connect", connect)
-        patch.setattr("tclr.pipeline.preprocess.check_models", lambda detect: None)
-        patch.setattr("tclr.pipeline.extract.open_detector", lambda *args, **options: FakeDetector())
+        patch.setattr("tclr.pipeline.preprocessing.run.connect", connect)
+        patch.setattr("tclr.pipeline.preprocessing.run.check_models", lambda detect: None)
+        patch.setattr("tclr.pipeline.preprocessing.extract.open_detector", lambda *args, **options: FakeDetector())
         yield
 
 
@@ -156,8 +156,8 @@ def test_markup_in_the_source_warning_and_dataset_of_a_store_is_inert_in_report_
 
     import h5py
 
-    from tclr.pipeline.report import write_report
     from tclr.pipeline.store.checksums import seal_clip, seal_root
+    from tclr.pipeline.views.report import write_report
 
     evil = "</script><script>document.title='taken'</script><img src=x onerror=alert(1)>\x1b[31m"
     shutil.copytree(work[0] / "store", tmp_path / "store")

@@ -8,12 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tclr.pipeline.extract import extract_clip
-from tclr.pipeline.plan import PreprocessConfig
-from tclr.pipeline.preprocess import preprocess
+from tclr.pipeline.preprocessing import extract_clip, preprocess
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.store import NO_TRACK, Status
 
 ALIGN = AlignConfig(size=64)

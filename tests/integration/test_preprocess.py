@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tclr.pipeline import graph
-from tclr.pipeline.preprocess import PreprocessConfig, preprocess
+from tclr.pipeline.preprocessing import preprocess
+from tclr.pipeline.preprocessing import scheduling as graph
 from tclr.pipeline.store import Store, find_damage
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.errors import ClusterError, InputError, OutputError, StoreError
 
 SMALL = PreprocessConfig(align=AlignConfig(size=48))

@@ -8,21 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
-from tclr.pipeline.extract import extract_clip
-from tclr.pipeline.plan import PreprocessConfig, plan_subject, subject_path
-from tclr.pipeline.preprocess import preprocess
+from tclr.pipeline.preprocessing import assemble_task, extract_clip, plan_subject, preprocess, subject_path
 from tclr.pipeline.sources import find_clips
-from tclr.pipeline.store import (
-    DamageRecord,
-    Store,
-    assemble_subject,
-    find_changes,
-    find_damage,
-    read_clip_infos,
-    root_attrs,
-)
-from tclr.pipeline.tasks import assemble_task
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.pipeline.store import DamageRecord, Store, assemble_subject, find_changes, find_damage, root_attrs
+from tclr.pipeline.store.infos import read_clip_infos
+from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.errors import InputError, OutputError
 
 SMALL = PreprocessConfig(align=AlignConfig(size=48))
@@ -163,7 +153,7 @@ def test_source_that_changes_while_it_is_read_is_told(tmp_path):
 
 
 def test_every_clip_says_which_source_settings_code_and_model_made_it(made):
-    from tclr.pipeline.inspection import summarise_store
+    from tclr.pipeline.store import summarise_store
 
     with Store(made[1]) as store:
         clips = {info.clip: info for info in store.clips}
@@ -176,7 +166,7 @@ def test_every_clip_says_which_source_settings_code_and_model_made_it(made):
 
 
 def test_store_held_by_another_run_is_refused(made, store):
-    from tclr.pipeline.lock import lock_folder
+    from tclr.pipeline.system import lock_folder
 
     with lock_folder(store), pytest.raises(OutputError, match="Expected no other run on"):
         preprocess(made[0], store, SMALL, workers=1)

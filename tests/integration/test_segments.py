@@ -5,13 +5,12 @@ import h5py
 import numpy as np
 import pytest
 
-from tclr.pipeline.extract import extract_clip, plan_segments
-from tclr.pipeline.plan import PreprocessConfig, part_path
-from tclr.pipeline.preprocess import preprocess
+from tclr.pipeline.preprocessing import extract_clip, part_path, preprocess
+from tclr.pipeline.preprocessing.segments import plan_segments
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.store.checksums import seal_clip
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.store import TABLE_CHUNK, Status
 
 N_FRAMES = TABLE_CHUNK + 144

@@ -18,8 +18,8 @@ import pandas as pd
 import pytest
 from plotly.offline import get_plotlyjs
 
-from tclr.pipeline.parquet import read_metadata
 from tclr.pipeline.sources import DATASETS
+from tclr.pipeline.system import read_metadata
 from tclr.schemas.action_units import BP4D_AUS, au_column
 
 SMALL_RUN = ["--epochs", "1", "--image-size", "32", "--batch-size", "4", "--anchors-per-clip", "2"]

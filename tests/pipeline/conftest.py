@@ -106,7 +106,7 @@ def make_frames() -> Callable[..., Any]:
 
     Each frame is a subject of its own unless told.
     """
-    from tclr.pipeline.labelled import LabelledFrames
+    from tclr.pipeline.au import LabelledFrames
 
     def make(x, y, *, intensities=None, subjects=None, timestamps=None):
         y = np.asarray(y, np.int8).reshape(len(x), -1)

@@ -1,0 +1,1 @@
+"""Commands that judge: Action Units, recipes of pretraining, the bundled model, and what the stages cost."""

@@ -1,0 +1,131 @@
+"""``tclr bench``: what the stages cost, as ratios within one run."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from tclr.cli.output import Command, say, show
+
+SMOOTHINGS_S = (0.0, 0.03, 0.06, 0.12, 0.24)
+
+
+@click.command("bench", cls=Command)
+@click.option("--source", type=click.Path(path_type=Path), help="Folder of two clips  [default: demo clips made here]")
+@click.option("--rows", help="What to measure, with commas between  [default: startup,preprocess,loader,export,memory]")
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write rows and machine to this JSON file.")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the table to this Markdown file.")
+@click.option("--alignment", is_flag=True, help="Measure how well crops stay in place instead.")
+@click.option("--scaling", is_flag=True, help="Predict what datasets take on 1, 16 and 256 workers instead.")
+@click.option(
+    "--price",
+    type=click.FloatRange(min=0),
+    default=0.05,
+    show_default=True,
+    help="What a core costs an hour, for --scaling, in any currency.",
+)
+def command(
+    source: Path | None,
+    rows: str | None,
+    runs: int,
+    out: Path | None,
+    markdown: Path | None,
+    alignment: bool,
+    scaling: bool,
+    price: float,
+) -> dict[str, Any]:
+    """Measure each stage against what bounds it, and print the ratios.
+
+    A ratio is measured in one run, turn by turn with its bound, so it holds on any machine that is not too busy;
+    figures in seconds and MB are this machine's. With --alignment, a portrait is moved in a known way and the crops'
+    jitter, error and lag are printed for several widths of smoothing. With --scaling, tasks and scheduler are measured
+    on clips as BP4D, DISFA and VoxCeleb2 have them, and simulated (docs/scaling.md).
+
+    \b
+    Example:
+      tclr bench
+      tclr bench --rows preprocess,loader --source videos/ --runs 9 -o bench.json
+      tclr bench --alignment
+      tclr bench --scaling --price 0.03
+    """
+    from rich.table import Table
+
+    from tclr.cli.progress import show_progress
+
+    with show_progress() as display, tempfile.TemporaryDirectory() as scratch:
+        display.stage("Starting")
+        from tclr.pipeline.system import markdown_table, replacing
+
+        if alignment:
+            measured = _measure_alignment(display.stage)
+        elif scaling:
+            measured = _measure_scaling(source, Path(scratch), runs, price, display.stage)
+        else:
+            measured = _measure_rows(source, Path(scratch), runs, rows, display.stage)
+    for title, headers, cells in measured.tables:
+        table = Table(*headers, title=title)
+        for row in cells:
+            table.add_row(*row)
+        show(table, piped_width=140)
+    in_markdown = "\n".join(markdown_table(headers, cells) for _, headers, cells in measured.tables)
+    for path, text in ((out, json.dumps(measured.record, indent=1) + "\n"), (markdown, in_markdown)):
+        if path:
+            with replacing(path) as temporary:
+                temporary.write_text(text)
+            say(f"Written: {path}")
+    return measured.record
+
+
+class _Measured(NamedTuple):
+    """Tables for people (title, headers, rows), and a record for programs."""
+
+    tables: Sequence[tuple[str, Sequence[str], list[list[str]]]]
+    record: dict[str, Any]
+
+
+def _measure_rows(
+    source: Path | None, scratch: Path, runs: int, rows: str | None, tell: Callable[[str], None]
+) -> _Measured:
+    from tclr.pipeline.tools.bench import GROUPS, HEADERS, run_groups, to_record
+
+    names = list(GROUPS) if rows is None else [name.strip() for name in rows.split(",")]
+    measured = [row for group in run_groups(names, source, scratch, runs, tell=tell) for row in group]
+    return _Measured([(f"{runs} runs", HEADERS, [row.cells() for row in measured])], to_record(measured, runs))
+
+
+def _measure_alignment(tell: Callable[[str], None]) -> _Measured:
+    from tclr.pipeline.tools.bench import check_alignment
+
+    tell("Tracking a moving portrait")
+    checked = check_alignment(SMOOTHINGS_S)
+    headers = ("smooth_s", "jitter, still (crop px)", "error, moving (crop px)", "lag (ms)")
+    cells = [[f"{x.smooth_s:g}", f"{x.jitter_px:.2f}", f"{x.error_px:.2f}", f"{x.lag_ms:.2f}"] for x in checked]
+    return _Measured([("", headers, cells)], {"alignment": [asdict(figures) for figures in checked]})
+
+
+def _measure_scaling(
+    source: Path | None, scratch: Path, runs: int, price: float, tell: Callable[[str], None]
+) -> _Measured:
+    from tclr.pipeline.tools.bench import (
+        CHECK_HEADERS,
+        COST_HEADERS,
+        PREDICTION_HEADERS,
+        bench_scaling,
+        describe_machine,
+        make_source,
+    )
+
+    scaled = bench_scaling(source or make_source(scratch, tell), scratch / "scaling", runs, tell)
+    tables = [
+        ("measured", COST_HEADERS, [costs.cells(name) for name, costs in scaled.costs.items()]),
+        ("real runs", CHECK_HEADERS, [check.cells() for check in scaled.checks]),
+        ("predicted", PREDICTION_HEADERS, [prediction.cells(price) for prediction in scaled.predictions]),
+    ]
+    return _Measured(tables, {"machine": describe_machine(), "runs": runs, "price": price, **asdict(scaled)})

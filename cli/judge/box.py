@@ -1,0 +1,46 @@
+"""``tclr box``: make the model in the box, from videos of people with AU intensities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tclr.cli.options import settings_options
+from tclr.cli.output import Command, say, show
+from tclr.schemas.config import BoxConfig
+
+if TYPE_CHECKING:
+    from tclr.pipeline.tools.box import BoxResult
+
+
+@click.command("box", cls=Command)
+@click.argument("people", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of preprocessing  [default: one a core]")
+@settings_options(box=BoxConfig)
+def command(people: Path, out: Path, workers: int | None, box: BoxConfig) -> BoxResult:
+    """Make an encoder with an AU head from PEOPLE, a folder of videos with AU intensities, and judge it.
+
+    Preprocess, pretrain, fine-tune, select, fuse with blendshapes, judge on people whom nothing has seen. OUT gets
+    box.safetensors, fusion.safetensors, model-card.md and evidence.json. Run the same command again to go on.
+
+    \b
+    Example:
+      tclr box people/ box-out/
+      tclr box people/ box-out/ --seeds 3 --starts tclr,paper,random
+    """
+    from rich.markdown import Markdown
+
+    from tclr.cli.progress import show_progress
+
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.tools.box import run_box
+
+        result = run_box(people, out, box, workers=workers, tell=display.turns("steps"))
+    show(Markdown(result.card.read_text()))
+    say(f"Model: {result.box}, {result.fusion}    Card: {result.card}")
+    say(f"Next: tclr embed store/ features/ --au-model {result.box}")
+    return result

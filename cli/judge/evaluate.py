@@ -1,0 +1,169 @@
+"""``tclr evaluate``: score AU predictions by a protocol of the literature, beside baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tclr.cli.options import PathOrName, settings_options
+from tclr.cli.output import Command, say, show
+from tclr.schemas.config import EvaluateConfig, FitAuConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tclr.pipeline.evaluation import Evaluation, MethodResult, Table
+
+
+def _tables(evaluation: Evaluation, results: Sequence[MethodResult]) -> tuple[Table, Table]:
+    """Return the table of F1 by AU, and that of all metrics' means."""
+    from tclr.pipeline.evaluation import f1_table, summary_table
+
+    plan, data, config = evaluation.plan, evaluation.data, evaluation.config
+    way = {"folds": "mean over folds", "pooled": "all folds' frames together"}[config.average]
+    if len(plan.splits) == 1:
+        way = "one split"
+    notes = list(plan.notes)
+    if data.n_tested < data.n_labelled:
+        notes.append(
+            f"{data.n_labelled - data.n_tested:,} of {data.n_labelled:,} labelled frames have no face, no score"
+        )
+    frames = f"{data.n_tested:,} frames of {len({u for s in plan.splits for u in s.test})} {plan.unit}s"
+    f1 = f1_table(
+        results,
+        plan.au_names,
+        title=f"{plan.protocol}: F1 (%), {way}; {frames}",
+        average=config.average,
+        interval=config.intervals,
+        published=plan.published,
+        notes=notes,
+    )
+    title = f"{plan.protocol}: means over AUs, [95% over resampled {plan.unit}s]"
+    return f1, summary_table(results, len(plan.au_names), title=title, average=config.average)
+
+
+def _show(tables: Sequence[Table]) -> None:
+    from rich.markup import escape
+    from rich.table import Table as RichTable
+
+    for table in tables:
+        shown = RichTable(title=table.title)
+        for i, column in enumerate(table.columns):
+            shown.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        for name, cells in table.rows:
+            shown.add_row(
+                escape(name), *(f"[bold]{escape(c.text)}[/bold]" if c.best else escape(c.text) for c in cells)
+            )
+        if table.published:
+            shown.add_section()
+        for name, texts in table.published:
+            shown.add_row(escape(name), *map(escape, texts), style="italic")
+        show(shown, piped_width=160)
+        for note in table.notes:
+            say(f"note: {note}")
+
+
+@click.command("evaluate", cls=Command)
+@click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--protocol",
+    type=PathOrName(),
+    required=True,
+    help="bp4d-3fold, disfa-3fold, emotionet, cross:TRAIN:TEST, or a .csv (subject,fold).",
+)
+@click.option(
+    "--encoder", type=PathOrName(), required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'."
+)
+@click.option("--scores", "json_file", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
+@click.option("--predictions", type=click.Path(path_type=Path), help="Write out-of-fold predictions as Parquet.")
+@click.option("--latex", type=click.Path(path_type=Path), help="Write the tables in LaTeX (booktabs).")
+@click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables in Markdown.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the label-efficiency curve as PNG.")
+@click.option("--imagenet", type=click.Path(path_type=Path), help="ImageNet weights in torchvision's names, as a row.")
+@click.option("--methods", help="Rows, with commas between, as encoder,random  [default: all that can be done]")
+@click.option(
+    "--pseudonyms",
+    metavar="KEYFILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Key of a store made with --pseudonymise, for bp4d-3fold and disfa-3fold, which list people by name.",
+)
+@settings_options(evaluate=EvaluateConfig, fit_au=FitAuConfig)
+def command(
+    stores: tuple[Path, ...],
+    protocol: str,
+    encoder: str,
+    json_file: Path | None,
+    predictions: Path | None,
+    latex: Path | None,
+    markdown: Path | None,
+    plot: Path | None,
+    imagenet: Path | None,
+    methods: str | None,
+    pseudonyms: Path | None,
+    evaluate: EvaluateConfig,
+    fit_au: FitAuConfig,
+) -> dict[str, Any]:
+    """Score AU predictions of an encoder on subjects that neither head nor threshold has seen, beside baselines.
+
+    Rows: all positive, blendshapes mapped by rule, landmarks and blendshapes with a linear head, an untrained encoder,
+    ImageNet's features if given, and the encoder. All share folds and settings. Files are written anew after each row.
+    Two STOREs are for cross:TRAIN:TEST, the one to train on first.
+
+    \b
+    Example:
+      tclr evaluate bp4d/ --protocol bp4d-3fold --encoder run/ --scores bp4d.json
+      tclr evaluate bp4d/ disfa/ --protocol cross:bp4d:disfa --encoder run/ --methods encoder,random
+      tclr evaluate mine/ --protocol folds.csv --encoder random --predictions oof.parquet --label-shares 10,25,50,100
+    """
+    from tclr.cli.progress import show_progress
+    from tclr.schemas.errors import SettingError
+
+    if plot and not evaluate.shares:
+        raise SettingError(
+            "Expected --label-shares for --plot, but got none. Add, for instance, --label-shares 10,50,100."
+        )
+    chosen = None if methods is None else [name.strip() for name in methods.split(",")]
+    results: list[MethodResult] = []
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.evaluation import (
+            Evaluation,
+            evaluation_content,
+            plot_curves,
+            to_latex,
+            to_markdown,
+            write_evaluation,
+            write_predictions,
+        )
+        from tclr.pipeline.system import replacing
+
+        prepared = Evaluation(
+            stores, protocol, encoder, evaluate, fit_au, methods=chosen, imagenet=imagenet, key_file=pseudonyms
+        )
+        rows = display.bar("Evaluating", "rows")
+        rows(0, len(prepared.methods))
+        for result in prepared.run(display.turns("steps")):
+            results.append(result)
+            rows(len(results), len(prepared.methods))
+            tables = _tables(prepared, results)
+            if json_file:
+                write_evaluation(json_file, prepared, results)
+            if predictions:
+                write_predictions(predictions, prepared.data, results)
+            for path, render in ((markdown, to_markdown), (latex, to_latex)):
+                if path:
+                    with replacing(path) as temporary:
+                        temporary.write_text("\n".join(map(render, tables)))
+            if plot:
+                level = {r.label: r.scores["f1"][evaluate.average].mean.value for r in results if not r.curve}
+                curves = {r.label: r.curve for r in results if r.curve}
+                plot_curves(plot, curves, level, f"{prepared.plan.protocol}: labels of few people")
+    _show(tables)
+    for name, path in (("Scores", json_file), ("Predictions", predictions), ("Markdown", markdown), ("LaTeX", latex)):
+        if path:
+            say(f"{name}: {path}")
+    if plot:
+        say(f"Curve: {plot}")
+    return evaluation_content(prepared, results)

@@ -1,0 +1,1 @@
+"""Commands that show: the report, the viewer and the overlay."""

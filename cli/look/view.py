@@ -1,0 +1,42 @@
+"""``tclr view``: a local page that plays clips beside their AU curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tclr.cli.output import Command, current, say
+
+
+@click.command("view", cls=Command)
+@click.argument("features", type=click.Path(path_type=Path))
+@click.option("--store", type=click.Path(path_type=Path), required=True, help="The store that FEATURES was made from.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 takes a free one.  [default: 0]")
+@click.option("--no-browser", is_flag=True, help="Print the address, do not open it.")
+def command(features: Path, store: Path, port: int, no_browser: bool) -> dict[str, str]:
+    """Play the crops of clips in step with their AU curves of FEATURES, and mark AU events.
+
+    The page is for this machine and this user only: it listens on 127.0.0.1, and its address holds a random token.
+    Nothing is written; marked events leave as a CSV file that the browser saves. Ctrl-C ends it.
+
+    \b
+    Example:
+      tclr view features/ --store store/
+    """
+    from contextlib import nullcontext
+
+    from tclr.cli.progress import show_progress
+    from tclr.pipeline.views.viewer import ViewerClips, ViewerServer, opened_in_browser
+
+    with show_progress() as display:
+        display.stage("Reading")
+        clips = ViewerClips(features, store)
+    with ViewerServer(clips, port) as server:
+        click.echo(f"Viewer: {server.url}  (Ctrl-C ends it)", err=not current().prose)  # without it there is no viewer
+        try:
+            with nullcontext() if no_browser else opened_in_browser(server.url):
+                server.serve_forever()
+        except KeyboardInterrupt:
+            say("Ended.")
+        return {"url": server.url}

@@ -1,0 +1,1 @@
+"""Commands along the path of the data: from videos to a store, from a store to features."""

@@ -1,0 +1,50 @@
+"""``tclr datasets``: what preprocess can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tclr.cli.output import Command, say, show, warn
+
+
+@click.command("datasets", cls=Command)
+@click.argument("source", type=click.Path(path_type=Path), required=False)
+def command(source: Path | None) -> dict[str, Any]:
+    """List the datasets that preprocess knows, with the layout that it expects.
+
+    With SOURCE, also count what it would find there: a look before a long run.
+
+    \b
+    Example:
+      tclr datasets
+      tclr datasets /data/DISFA
+    """
+    from rich.table import Table
+
+    from tclr.pipeline.sources import DATASETS, find_clips, unused_tables
+    from tclr.pipeline.system import real_path
+
+    table = Table("dataset", "layout", "AU labels", show_lines=True)
+    for dataset in DATASETS.values():
+        table.add_row(dataset.name, dataset.layout.replace("[", "\\["), dataset.labels)
+    show(table)
+    known = [{"dataset": one.name, "layout": one.layout, "labels": one.labels} for one in DATASETS.values()]
+    found: dict[str, Any] = {}
+    if source is not None:
+        folder = real_path(source)
+        clips = find_clips(folder)
+        unused = unused_tables(folder, clips) if clips[0].dataset == "folder" else []
+        labelled = sum(bool(clip.label_paths) for clip in clips)
+        subjects = len({clip.subject for clip in clips})
+        found = {"source": source, "dataset": clips[0].dataset}
+        found |= {"n_subjects": subjects, "n_clips": len(clips), "n_labelled": labelled}
+        say(f"{source} looks like {clips[0].dataset}: {subjects} subjects, {len(clips)} clips, {labelled} labelled")
+        if unused:
+            warn(
+                f"{len(unused)} tables of labels fit no clip and are not used, among them {unused[0].name}: "
+                f"expected names as {clips[0].subject}_{clips[0].clip}.csv"
+            )
+    return {"datasets": known, **found}

@@ -1,0 +1,107 @@
+"""``tclr embed``: export embeddings and AUs to Parquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tclr.cli.options import PathOrName, settings_options
+from tclr.cli.output import Command, fail, say
+from tclr.schemas.config import EmbedConfig
+
+if TYPE_CHECKING:
+    from tclr.pipeline.export import EmbedResult
+
+AU_SOURCES = {
+    "head": "the given head",
+    "box": "the model in the box",
+    "fusion": "the model in the box, with mediapipe's blendshapes",
+    "blendshapes": "mediapipe's blendshapes, by fixed rules",
+    "none": "nowhere, so there are no AU columns: --columns leaves them out, or the store has no blendshapes (only the "
+    "mediapipe detector gives them) and no head was given. Leave --encoder out, or pass a head as --au-model",
+}
+
+
+@click.command("embed", cls=Command)
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("features", type=click.Path(path_type=Path))
+@click.option(
+    "--encoder",
+    type=PathOrName(),
+    help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; a fine-tuned head's file is one, "
+    "too  [default: that of the model in the box]",
+)
+@click.option(
+    "--au-model",
+    type=PathOrName(),
+    default="auto",
+    help="'box' or 'fusion', which come with tclr, 'blendshapes', or a head of 'tclr fit-au'  [default: box; with "
+    "--encoder: blendshapes]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes of a local Dask cluster; 0: in this process, which is best with a GPU or few clips.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
+@settings_options(embed=EmbedConfig)
+def command(
+    store: Path,
+    features: Path,
+    encoder: str | None,
+    au_model: str,
+    workers: int,
+    scheduler: str | None,
+    embed: EmbedConfig,
+) -> EmbedResult:
+    """Export per-frame embeddings and Action Units of STORE to Parquet files in the folder FEATURES.
+
+    Without options, embeddings and AUs come from the model in the box: nothing is to be trained or fetched. The
+    files' metadata say what it was. Run the same command again to go on after an interruption. The exit status is 1
+    if a clip failed; the others are exported.
+
+    \b
+    Example:
+      tclr embed store/ features/
+      tclr embed store/ features/ --encoder run/ --au-model au.safetensors
+      tclr embed store/ features/ --precision auto --workers 4
+      tclr embed store/ features/ --embedding none --smooth 0.1 --columns "AU*,pitch,yaw,roll"
+    """
+    from tclr.cli.progress import show_progress
+
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.encoder import load_encoder
+        from tclr.pipeline.export import EmbedProgress
+        from tclr.pipeline.export import embed as export
+
+        bar = display.bar("Embedding", "frames")
+
+        def notify(progress: EmbedProgress) -> None:
+            bar(progress.n_frames, progress.n_frames_total)
+            bar.note(failed=len(progress.failures))
+
+        loaded = load_encoder(encoder, seed=embed.seed) if encoder else None
+        result = export(
+            store, features, loaded, embed, au_model=au_model, workers=workers, scheduler=scheduler, notify=notify
+        )
+    for failure in result.failures:
+        fail(failure.reason, failure.name)
+    failed = f", {len(result.failures)} failed" if result.failures else ""
+    say(
+        f"{features}: {result.n_rows:,} rows, {result.n_clips} clips ({result.n_skipped} were done before), "
+        f"{result.n_columns} columns{failed}"
+    )
+    say(f"AUs come from {AU_SOURCES[result.au_source.split(':')[0]]}.")
+    if result.precision is not None:
+        choice = result.precision
+        say(
+            f"Encoder in {choice.precision}: bf16 was {choice.speedup:.1f} times as fast as fp32, and changed no "
+            f"number of an embedding by more than {choice.largest_difference:.1g}."
+        )
+    say(f"Load: pandas.read_parquet({str(features)!r})")
+    return result

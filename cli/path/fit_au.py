@@ -1,0 +1,90 @@
+"""``tclr fit-au``: fit an AU head on a frozen encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tclr.cli.options import PathOrName, settings_options
+from tclr.cli.output import Command, say, show, warn
+from tclr.schemas.config import FitAuConfig
+
+if TYPE_CHECKING:
+    from tclr.pipeline.au import FitResult
+
+
+def _show(result: FitResult) -> None:
+    from rich.table import Table
+
+    from tclr.schemas.action_units import AU_NAMES
+
+    title = f"{result.n_subjects} subjects, {result.n_folds} subject-exclusive folds"
+    if result.n_held_out is not None:
+        title = f"{result.n_subjects} subjects, {result.n_held_out} of them held out"
+    headers = ["AU", "name", "frames", "present", "F1", "F1 all positive", "ROC AUC", "threshold"]
+    columns = ["base_rate", "f1", "f1_all_positive", "roc_auc", "threshold"]
+    if any(score.mae is not None for score in result.scores):
+        headers += ["ICC(3,1)", "MAE"]
+        columns += ["icc", "mae"]
+    table = Table(*headers, title=title)
+
+    def text(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    for score in result.scores:
+        name = AU_NAMES.get(int(score.name[2:]), "")
+        table.add_row(score.name, name, str(score.n_frames), *(text(getattr(score, column)) for column in columns))
+    means = []
+    for column in columns:
+        values = [getattr(score, column) for score in result.scores if getattr(score, column) is not None]
+        means.append(sum(values) / len(values) if values and column != "threshold" else None)
+    table.add_row("mean", "", "", *map(text, means), end_section=True)
+    show(table)
+
+
+@click.command("fit-au", cls=Command)
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option(
+    "--encoder",
+    type=PathOrName(),
+    help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; not for --inputs blendshapes.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
+@settings_options(fit_au=FitAuConfig)
+def command(store: Path, encoder: str | None, out: Path, fit_au: FitAuConfig) -> FitResult:
+    """Fit an AU head on the labelled frames of STORE and print how well it does on subjects it has not seen.
+
+    F1 and ROC AUC are out of fold: each subject is scored by classifiers and thresholds that never saw it. The
+    head that is written is then fitted on all subjects. With --head finetune, the encoder learns, too; one fold of
+    the subjects is held out for thresholds and scores, and the file holds the encoder as well. Where the labels have
+    intensities, those are learnt, too.
+
+    \b
+    Example:
+      tclr fit-au store/ --encoder run/ -o au.safetensors
+      tclr fit-au store/ --inputs blendshapes -o au.safetensors
+      tclr fit-au store/ --encoder run/ -o au.safetensors --head mlp --loss asymmetric --smooth 0.1
+    """
+    from tclr.cli.progress import show_progress
+
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.au import fit_au as fit
+        from tclr.pipeline.encoder import load_encoder
+
+        loaded = load_encoder(encoder, seed=fit_au.seed) if encoder else None
+        reading, fitting = display.bar("Reading", "frames"), display.bar("Fitting", "steps")
+        result = fit(store, loaded, out, fit_au, progress=reading, fit_progress=fitting)
+    _show(result)
+    for name, reason in result.left_out.items():
+        warn(f"left out: {reason} in the labels", name)
+    say(f"AU head: {out}")
+    if fit_au.head == "finetune":
+        encoder = str(out)
+    given = f" --encoder {encoder}" if encoder else ""
+    if encoder and encoder.split(":")[0] == "random" and fit_au.seed:
+        given += f" --seed {fit_au.seed}"
+    say(f"Next: tclr embed {store} features/{given} --au-model {out}")
+    return result

@@ -1,0 +1,99 @@
+"""``tclr inspect``: show or verify what a store holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tclr.cli.output import Command, fail, say, show, warn
+
+
+def _show(summary: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tclr.pipeline.system import printable
+
+    table = Table(title=escape(summary["store"]))
+    for name in ("subject", "clip"):
+        table.add_column(name, overflow="fold")
+    for name in ("frames", "seconds", "fps", "with face", "low", "unreadable", "AUs"):
+        table.add_column(name, justify="right")
+    table.add_column("warning", overflow="fold")
+    for row in summary["clips"]:
+        table.add_row(
+            escape(row["subject"]),
+            escape(row["clip"]),
+            str(row["n_frames"]),
+            f"{row['duration_s']:.2f}",
+            f"{row['fps']:.4g}",
+            f"{row['share_face']:.1%}",
+            str(row["n_low_confidence"]),
+            str(row["n_unreadable"]),
+            str(len(row["labelled_aus"])),
+            escape(printable(row["warning"])),
+        )
+    show(table, piped_width=140)
+    crops = f"crops of {summary['crop_size_px']} px" if summary["has_crops"] else "no crops"
+    say(
+        f"{', '.join(summary['dataset'])}: {summary['n_subjects']} subjects, {summary['n_clips']} clips, "
+        f"{summary['n_frames']:,} frames, {summary['share_face']:.1%} with a face; {crops}; "
+        f"{summary['size_bytes'] / 1e6:,.1f} MB; last run: {summary['run_state']}"
+    )
+    for stage in ("detect", "align"):
+        say(f"{stage}: " + ", ".join(f"{name}={value}" for name, value in summary[stage].items()))
+
+
+def _verify(store: Path) -> dict[str, Any]:
+    """Tell what is damaged, and note it for preprocessing."""
+    from tclr.cli.progress import show_progress
+    from tclr.pipeline.store import DamageRecord, find_damage
+    from tclr.schemas.errors import OutputError
+
+    reports = []
+    with show_progress() as display:
+        bar = display.bar("Verifying", "subjects")
+        for report in find_damage(store, bar):
+            reports.append(report)
+            bar.note(failed=sum(bool(report.damage) for report in reports))
+    for report in reports:
+        for clip, reason in report.damage.items():
+            fail(reason, f"{report.path.stem}/{clip}" if clip else report.path.stem, what="damaged")
+        note = f" ({report.n_unsealed} clips without checksums, of an older tclr)" if report.n_unsealed else ""
+        if not report.damage:
+            say(f"ok: {report.path}{note}")
+    try:
+        DamageRecord(store).write({report.path.stem: list(report.damage) for report in reports if report.damage})
+    except OutputError as error:
+        warn(f"preprocess will not know of the damage: {error}")
+    return {"files": reports}
+
+
+@click.command("inspect", cls=Command)
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Read every byte and check it; exit status 1 if one is damaged, which preprocess then repairs.",
+)
+def command(store: Path, verify: bool) -> dict[str, Any]:
+    """Show subjects, clips, frames, share with a face, crop size and settings of STORE.
+
+    \b
+    Example:
+      tclr inspect store/
+      tclr inspect store/ --json | jq .n_frames
+      tclr inspect store/ --verify
+    """
+    if verify:
+        return _verify(store)
+    from tclr.cli.progress import progress_bar
+
+    with progress_bar("Reading", "clips") as progress:
+        from tclr.pipeline.store import summarise_store
+
+        summary = summarise_store(store, progress)
+    _show(summary)
+    return summary

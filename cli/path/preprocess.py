@@ -1,0 +1,108 @@
+"""``tclr preprocess``: detect, align and store the faces of a folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tclr.cli.options import settings_options
+from tclr.cli.output import Command, fail, say, warn
+from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
+
+if TYPE_CHECKING:
+    from tclr.pipeline.preprocessing import PreprocessResult, Progress
+
+
+@click.command("preprocess", cls=Command)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option("--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'.")
+@click.option(
+    "--pseudonymise",
+    metavar="KEYFILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Replace names of people, clips and files by keyed hashes; KEYFILE is made if it is not there.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of a local Dask cluster  [default: one a core]")
+@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
+@click.option("--allow-truncated", is_flag=True, help="Keep what decodes of truncated videos, with a warning.")
+@settings_options(detect=DetectConfig, align=AlignConfig, limits=LimitsConfig)
+def command(
+    source: Path,
+    store: Path,
+    dataset: str,
+    pseudonymise: Path | None,
+    workers: int | None,
+    scheduler: str | None,
+    allow_truncated: bool,
+    detect: DetectConfig,
+    align: AlignConfig,
+    limits: LimitsConfig,
+) -> PreprocessResult:
+    """Detect, align and store the faces of SOURCE in the folder STORE.
+
+    SOURCE is a folder of videos and image sequences (SOURCE/<subject>/<clip>.mp4, or flat files: each its own
+    subject), a single video, or a dataset (see 'tclr datasets'). Of several faces the subject's is followed, or
+    everyone's with --faces all. Run the same command again to go on after an interruption or to add new clips: what
+    is done is not done again. The exit status is 1 if a clip failed; the others are stored.
+
+    \b
+    Example:
+      tclr preprocess videos/ store/ --workers 4
+      tclr preprocess BP4D/ store/ --dataset bp4d --size 224
+      tclr preprocess interviews/ store/ --faces all --fps 10
+      tclr preprocess patients/ store/ --pseudonymise ~/keys/study.key --no-frames
+    """
+    from tclr.cli.progress import Bar, show_progress
+
+    started_s = time.monotonic()
+    with show_progress() as display:
+        display.stage("Starting")
+        from tclr.pipeline.preprocessing import preprocess
+        from tclr.schemas.config import PreprocessConfig
+
+        bars: dict[str, Bar] = {}
+
+        def notify(progress: Progress) -> None:
+            if not bars:
+                bars["clips"] = display.bar("Detecting", "clips", rate_unit="frames")
+                bars["subjects"] = display.bar("Assembling", "subjects")
+            bars["clips"](progress.clips_done, progress.n_clips)
+            rate = progress.n_frames / max(time.monotonic() - progress.started_s, 1e-9)
+            bars["clips"].note(failed=len(progress.failures), per_s=rate)
+            bars["subjects"](progress.subjects_done, progress.n_subjects)
+
+        config = PreprocessConfig(detect, align, allow_truncated, limits)
+        result = preprocess(
+            source,
+            store,
+            config,
+            dataset=dataset,
+            key_file=pseudonymise,
+            workers=workers,
+            scheduler=scheduler,
+            notify=notify,
+            tell=display.stage,
+        )
+    if result.new_key:
+        warn(
+            f"new key: {pseudonymise}. Keep a copy, apart from {store}: without it no recording can be added, and "
+            "nobody can tell who is who."
+        )
+    for warning in result.warnings:
+        warn(warning.reason, warning.name)
+    for failure in result.failures:
+        fail(failure.reason, failure.name)
+    if dataset == "auto":
+        say(f"{source} was taken as: {result.dataset}")
+    say(
+        f"{store}: {result.n_subjects} subjects, {result.n_clips} clips; this run {result.n_frames} frames in "
+        f"{time.monotonic() - started_s:.1f} s, {result.n_skipped} clips were done before, "
+        f"{len(result.failures)} failed."
+    )
+    if not result.failures:
+        say(f"Next: tclr inspect {store}")
+    return result

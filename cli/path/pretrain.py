@@ -1,0 +1,62 @@
+"""``tclr pretrain``: train an encoder without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tclr.cli.options import settings_options
+from tclr.cli.output import Command, say, warn
+from tclr.schemas.config import PretrainConfig
+
+
+@click.command("pretrain", cls=Command)
+@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--init", type=click.Path(path_type=Path), help="Weights to start from (ImageNet, the paper's, or ours).")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on from RUN/checkpoint.pt.")
+@settings_options(pretrain=PretrainConfig)
+def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: PretrainConfig) -> dict[str, Any] | None:
+    """Train an encoder on STORE by temporal consistency and write it to the folder RUN.
+
+    The network learns, without labels, to rank frames by their distance in time from an anchor (Lu et al., BMVC
+    2020), and by default also how landmarks move (docs/pretraining.md); --recipe paper is the paper's. It uses a GPU
+    if there is one. Run the same command again to go on after an interruption; the result is the same. RUN then
+    holds encoder.safetensors, checkpoint.pt, log.jsonl, config.json, distance.png and tensorboard/.
+
+    \b
+    Example:
+      tclr pretrain store/ run/
+      torchrun --nproc-per-node 4 -m tclr.cli.main pretrain store/ run/
+      tclr pretrain store/ run/ --init resnet18-imagenet.pth --epochs 50
+      tclr pretrain store/ run/ --arch mobilenet_v2 --init mobilenet_v2-imagenet.pth
+      tclr pretrain store/ run/ --image-size 64 --batch-size 8 --anchors-per-clip 12
+    """
+    from tclr.cli.progress import progress_bar
+
+    with progress_bar("Pretraining", "tuples") as progress:
+        from tclr.pipeline.pretraining import pretrain as train
+
+        result = train(store, run, pretrain, init=init, resume=resume, progress=progress, warn=warn)
+    if not result.is_main:
+        return None
+    if result.resumed_at == pretrain.epochs:
+        more = "Raise --epochs to go on." if pretrain.schedule == "constant" else f"Start a new run with --init {run}."
+        say(f"Nothing to do: {run} already has {result.resumed_at} epochs. {more}")
+    elif result.resumed_at or result.resumed_step:
+        within = f", step {result.resumed_step} of the next" if result.resumed_step else ""
+        say(f"Resumed after epoch {result.resumed_at}{within}.")
+    last = result.history[-1]
+    n_held = len(result.val_subjects)
+    held = f"{n_held} held-out subject{'s' * (n_held > 1)}" if n_held else "no subject held out"
+    if result.val_subjects:
+        held += f": loss {last['val_loss']:.4f}, ranking accuracy {last['val_accuracy']:.3f} (chance 0.5)"
+    say(f"Epoch {last['epoch']}: training loss {last['train_loss']:.4f}; {held}")
+    if result.val_subjects:
+        say(f"Distance over time: {run / 'distance.png'}")
+    say(f"Encoder: {result.encoder}")
+    say(f"Next: tclr fit-au {store} --encoder {run} -o au.safetensors")
+    say(f"  or: tclr embed {store} features/ --encoder {run}")
+    return {name: value for name, value in vars(result).items() if name != "is_main"}

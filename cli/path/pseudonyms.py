@@ -1,0 +1,37 @@
+"""``tclr pseudonyms``: who is who, for the person who holds the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tclr.cli.output import Command, say
+
+
+@click.command("pseudonyms", cls=Command)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("keyfile", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'.")
+def command(source: Path, keyfile: Path, dataset: str) -> dict[str, Any]:
+    """Print, as CSV, the names of the subjects and clips of SOURCE and their pseudonyms under the key of KEYFILE.
+
+    To join features with what else is known of people. Neither SOURCE nor any store is written; keep the table, as the
+    key, apart from what you share.
+
+    \b
+    Example:
+      tclr pseudonyms videos/ ~/keys/study.key > ~/keys/who-is-who.csv
+    """
+    from tclr.pipeline.sources import find_clips, read_key
+    from tclr.pipeline.system import real_path
+
+    pseudonyms, names = read_key(keyfile), ("subject", "clip", "subject_pseudonym", "clip_pseudonym")
+    rows = [
+        (*clip.key, pseudonyms.subject(clip.subject), pseudonyms.clip(clip.clip))
+        for clip in find_clips(real_path(source), dataset)
+    ]
+    for row in (names, *rows):  # names are safe as file names: none has a comma or a quote
+        say(",".join(row))
+    return {"clips": [dict(zip(names, row, strict=True)) for row in rows]}

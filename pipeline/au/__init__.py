@@ -1,0 +1,60 @@
+"""Action Units: labelled frames in, heads with their thresholds and scores out; and what heads predict.
+
+``collect_frames`` reads labels, ``fit_au`` fits and writes a head, ``load_head`` loads one,
+``predict_from_blendshapes`` needs none, ``score`` says how good predictions are. ``bundled/`` holds the models that
+come with tclr.
+Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-learn. It never imports mediapipe or dask.
+"""
+
+from tclr.pipeline.au.bundled import BOX, FUSION, MARGIN, TEMPLATE
+from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
+from tclr.pipeline.au.head import AuHead, load_head
+from tclr.pipeline.au.labelled import (
+    Describe,
+    LabelledFrames,
+    blendshape_rows,
+    collect_frames,
+    describe_by,
+    embed_rows,
+    landmark_rows,
+    no_rows,
+)
+from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
+from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
+from tclr.pipeline.au.postprocess import RestingLevel, centre, resting_level, smooth
+from tclr.pipeline.au.readout import Prediction
+
+__all__ = [
+    "AuHead",
+    "BOX",
+    "Describe",
+    "Estimate",
+    "FUSION",
+    "FitResult",
+    "LabelledFrames",
+    "MAPPED_AUS",
+    "MAPPING_VERSION",
+    "MARGIN",
+    "MetricScores",
+    "Outcomes",
+    "Prediction",
+    "RestingLevel",
+    "TEMPLATE",
+    "THRESHOLD",
+    "blendshape_rows",
+    "centre",
+    "collect_frames",
+    "cross_score",
+    "describe_by",
+    "embed_rows",
+    "find_learnable",
+    "fit_au",
+    "fit_head",
+    "landmark_rows",
+    "load_head",
+    "no_rows",
+    "predict_from_blendshapes",
+    "resting_level",
+    "score",
+    "smooth",
+]

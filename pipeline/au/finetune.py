@@ -1,0 +1,151 @@
+"""The fine-tuned head: the encoder's own weights are trained with a linear head, on augmented crops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tclr.pipeline.au.degrade import degrade
+from tclr.pipeline.au.frozen import fit_linear
+from tclr.pipeline.au.labelled import LabelledFrames, embed_crops
+from tclr.pipeline.au.readout import Readout, column_scale
+from tclr.pipeline.au.training import HeadLoss, batches, train
+from tclr.pipeline.encoder import N_DRAWS, LoadedEncoder, TemporalEncoder, augment, normalise, to_input
+from tclr.schemas.config import FitAuConfig, PretrainConfig
+
+
+class _Network(nn.Module):
+    """The encoder, then the linear head on standardised embeddings: (N, 3, H, W) to (N, 2 A)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: TemporalEncoder, embeddings: np.ndarray, readout: Readout) -> None:
+        super().__init__()
+        self.encoder = encoder
+        mean, std = column_scale(embeddings)
+        self.register_buffer("mean", torch.from_numpy(mean))
+        self.register_buffer("std", torch.from_numpy(std))
+        weight = np.nan_to_num(np.concatenate([readout.weight, readout.intensity_weight]))
+        bias = np.nan_to_num(np.concatenate([readout.bias, readout.intensity_bias]))
+        self.head = nn.Linear(weight.shape[1], len(weight))
+        with torch.no_grad():
+            self.head.weight.copy_(torch.from_numpy(weight * std))
+            self.head.bias.copy_(torch.from_numpy(bias + weight @ mean))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head((self.encoder(x) - self.mean) / self.std)
+
+    def readout(self) -> Readout:
+        """Return the head in terms of embeddings that are not standardised."""
+        mean, std = self.mean.cpu().double().numpy(), self.std.cpu().double().numpy()
+        weight = self.head.weight.detach().cpu().double().numpy() / std
+        bias = self.head.bias.detach().cpu().double().numpy() - weight @ mean
+        weights, biases = np.split(weight.astype(np.float32), 2), np.split(bias.astype(np.float32), 2)
+        return Readout(weights[0], biases[0], weights[1], biases[1])
+
+
+@torch.no_grad()
+def round_to_half(model: nn.Module) -> None:
+    """Round a network's parameters to what 16 bits can hold, which a head's file then does; statistics stay exact."""
+    for parameter in model.parameters():
+        parameter.copy_(parameter.half().float())
+
+
+def fine_tune(
+    frames: LabelledFrames,
+    held_out: LabelledFrames | None,
+    encoder: LoadedEncoder,
+    config: FitAuConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Readout, LoadedEncoder]:
+    """Train a copy of an encoder and a linear head on crops.
+
+    The head starts as the linear probe of the frozen encoder, so that the first steps do not spoil the encoder
+    (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022). Both
+    learn by AdamW, the encoder at a lower rate, and both rates fall to 0 along half a cosine. Crops are augmented as in
+    pretraining; some are spoilt before (``degrade``). With held-out subjects, the weights of the epoch that does best
+    on them, spoilt as often, stay. On the CPU of one machine, the same frames and settings give the same weights.
+
+    Parameters
+    ----------
+    frames, held_out : LabelledFrames
+        Frames to learn from; frames of other subjects to stop by, or None. Only their crops and labels are used.
+    encoder : LoadedEncoder
+        Where to start; it stays as it is.
+    config : FitAuConfig
+        Settings.
+    progress : callable
+        Called with frames seen and frames in all, in at most ``epochs`` epochs.
+
+    Returns
+    -------
+    (Readout, LoadedEncoder)
+        The head and the encoder that it belongs to.
+    """
+    device, info = encoder.device, encoder.info
+    view = PretrainConfig(image_size=info.image_size, crop_ratio=info.crop_ratio)
+    loss = HeadLoss.of(frames, config.loss)
+    frames = replace(frames, embeddings=embed_crops(encoder, frames))
+    start = fit_linear(frames, config.model_copy(update={"loss": "bce"}))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = _Network(deepcopy(encoder.model), frames.embeddings, start).to(device)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(model.encoder.parameters()), "lr": config.encoder_learning_rate},
+            {"params": list(model.head.parameters()), "lr": config.learning_rate},
+        ],
+        weight_decay=config.weight_decay,
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    seen = 0
+
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+
+    def forward(x: Tensor) -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return model(normalise(x, info))
+
+    def read(of: LabelledFrames, index: Tensor, seeds: Tensor) -> Tensor:
+        return torch.from_numpy(degrade(of.crops(index.numpy()), config.degrade, seeds.numpy())).to(device)
+
+    rates = [group["lr"] for group in optimizer.param_groups]
+
+    def losses() -> Iterator[Tensor]:
+        nonlocal seen
+        for index in batches(len(frames), config.batch_size, generator):
+            seeds = torch.randint(2**62, (len(index),), generator=generator)
+            crops = read(frames, index, seeds)
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * seen / (config.epochs * len(frames))))
+            draws = torch.rand(len(index), 1, N_DRAWS, generator=generator).to(device)
+            yield loss(forward(augment(crops[:, None], draws, view)), index)
+            seen += len(index)
+            progress(seen, config.epochs * len(frames))
+
+    held_out_loss = None
+    if held_out is not None:
+        held_loss = HeadLoss.of(held_out, config.loss, loss.positive_weight)
+
+        def held_out_loss() -> float:
+            total = 0.0
+            for index in torch.arange(len(held_out)).split(config.batch_size):
+                crops = read(held_out, index, index)  # each frame is spoilt alike in every epoch
+                total += len(index) * held_loss(forward(to_input(crops, info)), index).item()
+            return total / len(held_out)
+
+    train(model, optimizer, config.epochs, losses, held_out_loss)
+    if config.half:
+        round_to_half(model.encoder)
+    readout = model.readout().without(~frames.occurrence_known, ~frames.intensity_known)
+    everyone = {*info.subjects, *frames.people(), *(held_out.people() if held_out is not None else ())}
+    recipe = f"{info.recipe}, fine-tuned"
+    learnt = replace(info, recipe=recipe, subjects=tuple(sorted(everyone)), n_subjects=len(everyone), supervised=True)
+    return readout, LoadedEncoder(model.encoder, learnt, device)

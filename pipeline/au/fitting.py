@@ -1,0 +1,275 @@
+"""AU heads: what is fitted on labelled frames, with its thresholds and the scores it may claim.
+
+Subjects never stand on both sides: thresholds and scores come from subject-exclusive folds of the frames that are
+given, and nothing else. The threshold of an AU maximises F1 on the out-of-fold predictions of all folds; the reported
+F1 of a fold uses a threshold chosen on the other folds only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import f1_score, roc_auc_score
+
+from tclr.pipeline.au.finetune import fine_tune
+from tclr.pipeline.au.frozen import fit_linear, fit_mlp
+from tclr.pipeline.au.head import AuHead, AuScore, save_head, smooth_clips
+from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, describe_by, embed_crops, no_rows
+from tclr.pipeline.au.metrics import icc_3_1, mae
+from tclr.pipeline.au.postprocess import common_level
+from tclr.pipeline.au.readout import Prediction, Readout
+from tclr.pipeline.au.thresholds import DEFAULT_THRESHOLD, assign_folds, choose_threshold, cross_threshold, hold_out
+from tclr.pipeline.encoder import LoadedEncoder
+from tclr.pipeline.store import Store, leave_out
+from tclr.schemas.action_units import PRESENT, UNKNOWN
+from tclr.schemas.config import FitAuConfig
+from tclr.schemas.errors import InputError, SettingError
+
+
+def _fit_frozen(frames: LabelledFrames, config: FitAuConfig) -> Readout:
+    return fit_mlp(frames, config) if config.head == "mlp" else fit_linear(frames, config)
+
+
+def cross_predict(
+    frames: LabelledFrames,
+    folds: np.ndarray,
+    config: FitAuConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Prediction:
+    """Return out-of-fold predictions of a head on frozen embeddings, not smoothed.
+
+    Parameters
+    ----------
+    frames : LabelledFrames
+        N frames.
+    folds : ndarray
+        (N,) fold of each frame.
+    config : FitAuConfig
+        Settings.
+    progress : callable
+        Called with folds done and folds in all.
+
+    Returns
+    -------
+    Prediction
+        Of N frames; NaN where the other folds cannot teach an AU.
+    """
+    out = Prediction(*(np.full(frames.labels.shape, np.nan, np.float32) for _ in range(2)))
+    numbers = np.unique(folds)
+    for done, fold in enumerate(numbers):
+        inside = folds == fold
+        if not inside.all():
+            predicted = _fit_frozen(frames.take(~inside), config).predict(frames.embeddings[inside])
+            out.probability[inside], out.intensity[inside] = predicted.probability, predicted.intensity
+        progress(done + 1, len(numbers))
+    return out
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _score(
+    name: str, label: np.ndarray, probability: np.ndarray, true: np.ndarray, intensity: np.ndarray, folds: np.ndarray
+) -> AuScore:
+    known = label != UNKNOWN
+    base_rate = float((label[known] == PRESENT).mean()) if known.any() else 0.0
+    predicted = known & np.isfinite(probability)
+    y, p = label[predicted], probability[predicted]
+    f1 = roc_auc = None
+    threshold = DEFAULT_THRESHOLD
+    if len(np.unique(y)) == 2:
+        threshold = choose_threshold(p, y)
+        roc_auc = float(roc_auc_score(y, p))
+        if len(np.unique(folds[predicted])) > 1:
+            f1 = float(f1_score(y, cross_threshold(p, y, folds[predicted]), zero_division=0))
+    rated = np.isfinite(true) & np.isfinite(intensity)
+    return AuScore(
+        name,
+        int(known.sum()),
+        base_rate,
+        threshold,
+        f1,
+        2 * base_rate / (1 + base_rate),
+        roc_auc,
+        _number(icc_3_1(true[rated], intensity[rated])) if rated.any() else None,
+        _number(mae(true[rated], intensity[rated])) if rated.any() else None,
+    )
+
+
+def score_aus(frames: LabelledFrames, prediction: Prediction, folds: np.ndarray) -> tuple[AuScore, ...]:
+    """Score out-of-fold predictions of each AU; NaN where there is none."""
+    probability, intensity = prediction.probability.T, prediction.intensity.T
+    columns = zip(frames.names, frames.labels.T, probability, frames.intensities.T, intensity, strict=True)
+    return tuple(_score(*column, folds=folds) for column in columns)
+
+
+def find_learnable(frames: LabelledFrames) -> tuple[list[str], dict[str, str]]:
+    """Return the AUs that are both present and absent; and the others, with the reason."""
+    left_out = {
+        name: "never absent" if (column == PRESENT).any() else "never present"
+        for name, column, both in zip(frames.names, frames.labels.T, frames.occurrence_known, strict=True)
+        if not both
+    }
+    return [name for name in frames.names if name not in left_out], left_out
+
+
+def cross_score(
+    frames: LabelledFrames,
+    config: FitAuConfig,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[AuScore, ...]:
+    """Score a head on frozen embeddings on subjects it has not seen, for each AU that can be learnt."""
+    frames = frames.select(find_learnable(frames)[0])
+    return score_aus(frames, *_predict_out_of_fold(frames, config, progress))
+
+
+def _predict_out_of_fold(
+    frames: LabelledFrames, config: FitAuConfig, progress: Callable[[int, int], None]
+) -> tuple[Prediction, np.ndarray]:
+    """Return smoothed predictions for subjects that the predicting head has not seen, and the fold of each frame."""
+    folds = assign_folds(frames.subjects, config.folds, config.seed)
+    predicted = cross_predict(frames, folds, config, progress)
+    return smooth_clips(predicted, frames, config.smooth_s), folds
+
+
+def fit_head(
+    frames: LabelledFrames,
+    config: FitAuConfig,
+    encoder: LoadedEncoder | None = None,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> AuHead:
+    """Fit a head; everything in it, thresholds included, comes from the given frames only.
+
+    A linear head or MLP is fitted on all subjects, and its thresholds are chosen on out-of-fold predictions.
+    Fine-tuning is too slow to be done once a fold: one fold of the subjects is held out, and says when to stop and
+    which thresholds to take.
+
+    Parameters
+    ----------
+    frames : LabelledFrames
+        Frames of the subjects to learn from.
+    config : FitAuConfig
+        Settings.
+    encoder : LoadedEncoder, optional
+        The encoder whose embeddings the frames carry; without it the head belongs to none (landmarks, blendshapes). A
+        fine-tuned head starts from it and reads crops, so embeddings may then be anything.
+    progress : callable
+        Called with steps done and steps in all.
+
+    Raises
+    ------
+    InputError
+        If no AU is both present and absent in the labels.
+    SettingError
+        If a head is to be fine-tuned without an encoder.
+    """
+    own = None
+    held = np.zeros(len(frames), bool)
+    if config.head == "finetune":
+        if encoder is None:
+            raise SettingError("Expected an encoder to fine-tune, but got none. Give --encoder, or another head.")
+        held = hold_out(frames.subjects, config.folds, config.seed)
+    names, left_out = find_learnable(frames.take(~held))
+    if not names:
+        raise InputError(f"No AU of {frames.store} is both present and absent in its labels: nothing can be learnt.")
+    frames = frames.select(names)
+    if encoder is not None and config.head == "finetune":
+        judged = frames.take(held)
+        readout, own = fine_tune(frames.take(~held), judged if held.any() else None, encoder, config, progress)
+        predicted = smooth_clips(readout.predict(embed_crops(own, judged)), judged, config.smooth_s)
+        folds = assign_folds(judged.subjects, config.folds, config.seed)
+    else:
+        judged = frames
+        predicted, folds = _predict_out_of_fold(frames, config, progress)
+        readout = _fit_frozen(frames, config)
+    scores = score_aus(judged, predicted, folds)
+    belongs_to = own or encoder
+    return AuHead(
+        kind=config.head,
+        au_names=tuple(names),
+        readout=readout,
+        threshold=np.array([score.threshold for score in scores], np.float32),
+        smooth_s=config.smooth_s,
+        rest=common_level(predicted, judged.subjects) if len(judged) else None,
+        inputs=config.inputs,
+        encoder_digest=belongs_to.digest if belongs_to else "",
+        encoder_info=belongs_to.info.brief() if belongs_to else {},
+        settings=config.model_dump(mode="json"),
+        scores=scores,
+        left_out=left_out,
+        encoder=own,
+        started_from=encoder.digest if own and encoder else "",
+    )
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The head's file, its scores, and the AUs that could not be learnt, with the reason.
+
+    ``n_held_out`` counts the subjects that fine-tuning held out; None for other heads.
+    """
+
+    path: Path
+    scores: list[AuScore]
+    left_out: dict[str, str]
+    n_subjects: int
+    n_folds: int
+    n_held_out: int | None
+
+
+def fit_au(
+    store_path: Path,
+    encoder: LoadedEncoder | None,
+    out: Path,
+    config: FitAuConfig,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    fit_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> FitResult:
+    """Fit an AU head on the labelled frames of a store and write it.
+
+    Parameters
+    ----------
+    store_path, out : Path
+        Store with labels; the ``.safetensors`` file to write.
+    encoder : LoadedEncoder or None
+        The encoder, frozen unless the head is ``finetune``; a head that reads blendshapes needs none.
+    config : FitAuConfig
+        Settings.
+    progress : callable
+        Called with frames embedded and frames in all.
+    fit_progress : callable
+        Called with steps of the fit done and steps in all.
+
+    Raises
+    ------
+    InputError
+        If there are no labels, or no AU has both present and absent frames.
+    SettingError
+        If ``leave_out`` fits nobody or all, or the encoder is missing.
+    StoreError
+        If the head is to read blendshapes, and a clip has none.
+    OutputError
+        If the file cannot be written.
+    """
+    with Store(store_path) as store:
+        subjects = leave_out(store.subjects, config.leave_out, store_path)
+    with Store(store_path, subjects) as store:
+        if config.inputs != "embedding":
+            store.require_blendshapes("Give --inputs embedding.")
+        describe = no_rows if config.head == "finetune" else describe_by(config.inputs, encoder)
+        frames = collect_frames(store, describe, config.batch_size, progress)
+        root = store.clips[0].root
+    head = fit_head(frames, config, None if config.inputs == "blendshapes" else encoder, progress=fit_progress)
+    save_head(out, head, {name: root[name] for name in ("align_hash", "dataset")})
+    n_subjects = len(np.unique(frames.subjects))
+    n_held_out = None
+    if config.head == "finetune":
+        n_held_out = len(np.unique(frames.subjects[hold_out(frames.subjects, config.folds, config.seed)]))
+    return FitResult(out, list(head.scores), head.left_out, n_subjects, min(config.folds, n_subjects), n_held_out)

@@ -1,0 +1,118 @@
+"""Brings a person's resting level of predictions to that of the people a head was fitted on.
+
+Faces at rest differ: brows lie low, lip corners point down. A head takes some of that for an action. Most frames of
+most recordings are near rest, so the median over a person tells the resting level; OpenFace subtracts it likewise
+(Baltrusaitis et al., "Cross-dataset learning and person-specific normalisation for automatic Action Unit detection",
+FG 2015). Whoever acts through half of a recording is centred away.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from tclr.pipeline.au.readout import Prediction
+from tclr.schemas.action_units import MAX_INTENSITY
+
+SMALLEST = 1e-6
+"""How near to 0 and 1 a probability counts as such: float32 has no logit beyond."""
+
+
+def to_logit(probability: np.ndarray) -> np.ndarray:
+    """Return the logit of probabilities, of any shape, as float64."""
+    p = np.clip(probability.astype(np.float64), SMALLEST, 1 - SMALLEST)
+    return np.log(p / (1 - p))
+
+
+@dataclass(frozen=True)
+class RestingLevel:
+    """Medians of predictions: ``logit`` (A,) of the occurrence and ``intensity`` (A,), float32; NaN where unknown."""
+
+    logit: np.ndarray
+    intensity: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return both by name, as a head's file has them."""
+        return {"rest_logit": self.logit, "rest_intensity": self.intensity}
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a median of nothing is NaN, as wanted
+        return np.nanmedian(values, axis=0).astype(np.float32)
+
+
+def resting_level(prediction: Prediction) -> RestingLevel:
+    """Return the medians of one person's predictions; NaN rows count nowhere."""
+    return RestingLevel(_median(to_logit(prediction.probability)), _median(prediction.intensity))
+
+
+def common_level(prediction: Prediction, subjects: np.ndarray) -> RestingLevel:
+    """Return the median over people of their resting levels: people with many frames do not weigh more.
+
+    Parameters
+    ----------
+    prediction : Prediction
+        Of N frames.
+    subjects : ndarray
+        (N,) of any type.
+    """
+    levels = []
+    for subject in np.unique(subjects):
+        own = subjects == subject
+        levels.append(resting_level(Prediction(prediction.probability[own], prediction.intensity[own])))
+    logit, intensity = (np.stack([getattr(level, name) for level in levels]) for name in ("logit", "intensity"))
+    return RestingLevel(_median(logit), _median(intensity))
+
+
+def centre(prediction: Prediction, own: RestingLevel, common: RestingLevel) -> Prediction:
+    """Move a person's predictions by the difference of two levels, logits and intensities; ranks within them stay.
+
+    Where either level is unknown, predictions stay as they are.
+    """
+    shift = np.nan_to_num(common.logit.astype(np.float64) - own.logit)
+    probability = 0.5 * (1 + np.tanh(0.5 * (to_logit(prediction.probability) + shift)))
+    intensity = prediction.intensity + np.nan_to_num(common.intensity - own.intensity)
+    return Prediction(probability.astype(np.float32), intensity.clip(0, MAX_INTENSITY))
+
+
+REACH = 3.0
+"""Standard deviations beyond which a frame has no weight."""
+
+
+def smooth(values: np.ndarray, timestamps: np.ndarray, smooth_s: float) -> np.ndarray:
+    """Return the Gaussian-weighted mean of the values around each frame, without lag.
+
+    Weights go by time, not by rows, so a variable frame rate does not matter. What is missing has no weight and stays
+    missing: a gap is neither filled nor taken for zeros. (Nadaraya, 1964, with a Gaussian kernel.)
+
+    Parameters
+    ----------
+    values : ndarray
+        (n, A) float of one clip; NaN = missing.
+    timestamps : ndarray
+        (n,) seconds, not falling.
+    smooth_s : float
+        Standard deviation of the kernel, seconds, cut at three of them; 0 returns the values as they are.
+
+    Returns
+    -------
+    ndarray
+        (n, A), dtype of the values.
+    """
+    if smooth_s == 0 or not len(values):
+        return values
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0).astype(np.float64)
+    total, weight = filled.copy(), known.astype(np.float64)
+    last = np.searchsorted(timestamps, timestamps + REACH * smooth_s, side="right") - 1
+    for step in range(1, int((last - np.arange(len(values))).max()) + 1):
+        distance = (timestamps[step:] - timestamps[:-step]) / smooth_s
+        pair = np.where(distance <= REACH, np.exp(-0.5 * distance**2), 0)[:, None]
+        total[:-step] += pair * filled[step:]
+        weight[:-step] += pair * known[step:]
+        total[step:] += pair * filled[:-step]
+        weight[step:] += pair * known[:-step]
+    return np.where(known, total / np.where(known, weight, 1), np.nan).astype(values.dtype)

@@ -1,0 +1,55 @@
+"""The encoder: crops in, embeddings of unit length out; its networks, weights, files and augmentation.
+
+``load_encoder`` loads any weights that are known, ``LoadedEncoder.embed`` runs them, ``augment`` makes training views.
+Imports ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.
+"""
+
+from tclr.pipeline.encoder.augment import N_DRAWS, augment, flipped
+from tclr.pipeline.encoder.inference import (
+    LoadedEncoder,
+    PrecisionChoice,
+    choose_precision,
+    default_device,
+    encoder_digest,
+    load_backbone,
+    load_encoder,
+    untrained_encoder,
+)
+from tclr.pipeline.encoder.info import EncoderInfo, info_to_json, parse_info
+from tclr.pipeline.encoder.input_transform import normalise, to_input
+from tclr.pipeline.encoder.network import TemporalEncoder, build_encoder
+from tclr.pipeline.encoder.weights import (
+    ENCODER_INSIDE,
+    INSIDE_PREFIX,
+    check_unpacked,
+    load_weights,
+    read_weights,
+    save_encoder,
+)
+
+__all__ = [
+    "ENCODER_INSIDE",
+    "EncoderInfo",
+    "INSIDE_PREFIX",
+    "LoadedEncoder",
+    "N_DRAWS",
+    "PrecisionChoice",
+    "TemporalEncoder",
+    "augment",
+    "build_encoder",
+    "check_unpacked",
+    "choose_precision",
+    "default_device",
+    "encoder_digest",
+    "flipped",
+    "info_to_json",
+    "load_backbone",
+    "load_encoder",
+    "load_weights",
+    "normalise",
+    "parse_info",
+    "read_weights",
+    "save_encoder",
+    "to_input",
+    "untrained_encoder",
+]

@@ -1,0 +1,327 @@
+"""An encoder ready to embed crops: weights from a file, digest, arithmetic.
+
+The network stands in ``network.py``, the files in ``weights.py``; what others need of them is named here. What happens
+to crops before stands in ``input_transform.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from copy import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tclr.pipeline.encoder.backbones import BACKBONES
+from tclr.pipeline.encoder.info import EncoderInfo
+from tclr.pipeline.encoder.input_transform import normalise, to_input
+from tclr.pipeline.encoder.network import TemporalEncoder, build_encoder
+from tclr.pipeline.encoder.weights import (
+    find_arch,
+    fit_weights,
+    has_embedding_layer,
+    load_weights,
+    read_weights,
+    save_encoder,
+    unknown_arch,
+)
+from tclr.pipeline.system import run_ahead
+from tclr.schemas.errors import InputError, ModelError
+
+__all__ = [
+    "EncoderInfo",
+    "LoadedEncoder",
+    "TemporalEncoder",
+    "build_encoder",
+    "default_device",
+    "encoder_digest",
+    "load_backbone",
+    "load_encoder",
+    "load_weights",
+    "read_weights",
+    "save_encoder",
+    "untrained_encoder",
+]
+
+
+SMALLEST_STEP, LARGEST_STEP = 8, 32
+"""Crops that go through the network at once on a CPU, at 224 px and at small sizes (docs/performance.md).
+
+Convolutions sum in another order for other numbers of crops and threads, so both are fixed: a size's own number of
+crops, filled up with black ones, and one thread.
+"""
+LEAST_SPEEDUP = 1.2
+"""How many times as fast bfloat16 must be for ``choose_precision`` to take it; chosen by us."""
+
+
+def default_device() -> torch.device:
+    """Return the GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def cpu_step(image_size: int) -> int:
+    """Return how many crops of a size go through the network at once on a CPU."""
+    return int(np.clip(SMALLEST_STEP * (224 / image_size) ** 2, SMALLEST_STEP, LARGEST_STEP))
+
+
+def _require_crops(frames: np.ndarray) -> np.ndarray:
+    if frames.ndim != 4 or frames.shape[1] != frames.shape[2] or frames.shape[3] != 3 or frames.dtype != np.uint8:
+        raise InputError(
+            f"Expected frames of shape (n, S, S, 3) and dtype uint8, but got {frames.shape} and {frames.dtype}. "
+            "Give RGB crops as 'tclr preprocess' stores them."
+        )
+    return frames
+
+
+def _regroup(batches: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
+    """Yield the same crops ``n`` at a time, the last ones perhaps fewer."""
+    rest: np.ndarray | None = None
+    for batch in batches:
+        crops = batch if rest is None else np.concatenate([rest, batch])
+        n_whole = len(crops) - len(crops) % n
+        yield from (crops[start : start + n] for start in range(0, n_whole, n))
+        rest = crops[n_whole:] if n_whole < len(crops) else None
+    if rest is not None:
+        yield rest
+
+
+class LoadedEncoder:
+    """An encoder ready to embed crops.
+
+    ``precision`` is the arithmetic of the network, ``fp32`` or ``bf16``; its input is always float32.
+    """
+
+    precision = "fp32"
+
+    def __init__(self, model: TemporalEncoder, info: EncoderInfo, device: torch.device | None = None) -> None:
+        self.device = device or default_device()
+        self.model = model.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.info = info
+        self.digest = encoder_digest(model, info)
+        self.embedding_dim = info.embedding_dim
+
+    def embed(self, frames: np.ndarray) -> np.ndarray:
+        """Embed crops; on a CPU the same to the last bit, whatever stands beside a crop and however many threads.
+
+        Parameters
+        ----------
+        frames : ndarray
+            (n, S, S, 3) uint8 RGB; n may be 0.
+
+        Returns
+        -------
+        ndarray
+            (n, embedding_dim) float32 of unit length.
+
+        Raises
+        ------
+        InputError
+            If the array is of another shape or dtype; values in 0..1 would otherwise give wrong features silently.
+        """
+        return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *self.embed_all([frames])])
+
+    def embed_all(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Embed crops that come batch by batch; the next ones are read while the network computes.
+
+        Parameters
+        ----------
+        batches : iterable of ndarray
+            Each as ``embed`` takes them, all of one size.
+
+        Yields
+        ------
+        ndarray
+            (m, embedding_dim) float32 of unit length, in order: a batch on a GPU, on a CPU what goes through the
+            network at once, from one batch or two.
+        """
+        checked = map(_require_crops, batches)
+        if self.device.type != "cpu":
+            with closing(run_ahead(checked, 1)) as ready:
+                yield from map(self._run, ready)
+            return
+        steps = _regroup(checked, cpu_step(self.info.image_size))
+        n_threads = torch.get_num_threads()
+        if n_threads == 1:
+            yield from map(self._run_padded, steps)
+            return
+        try:
+            with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                waiting: deque[Future[np.ndarray]] = deque()
+                for step in steps:
+                    waiting.append(pool.submit(self._run_padded, step))
+                    if len(waiting) > 2 * n_threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+        finally:
+            torch.set_num_threads(n_threads)  # later threads take what was set last
+
+    def _run_padded(self, frames: np.ndarray) -> np.ndarray:
+        padded = np.zeros((cpu_step(self.info.image_size), *frames.shape[1:]), np.uint8)
+        padded[: len(frames)] = frames
+        return self._run(padded)[: len(frames)]
+
+    @torch.inference_mode()
+    def _run(self, frames: np.ndarray) -> np.ndarray:
+        x = normalise(to_input(torch.from_numpy(frames).to(self.device), self.info), self.info)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.model(x).float().cpu().numpy()
+
+    def with_precision(self, precision: str) -> LoadedEncoder:
+        """Return the same encoder that computes in ``fp32`` or ``bf16``."""
+        if precision == self.precision:
+            return self
+        other = copy(self)
+        other.precision = precision
+        return other
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """Which arithmetic is taken, how many times as fast bfloat16 was, and by how much it changes an embedding."""
+
+    precision: str
+    speedup: float
+    largest_difference: float
+
+
+def choose_precision(encoder: LoadedEncoder, frames: np.ndarray, runs: int = 3) -> PrecisionChoice:
+    """Measure an encoder in float32 and in bfloat16 on some crops, and take bfloat16 if it is clearly faster.
+
+    Parameters
+    ----------
+    encoder : LoadedEncoder
+        The encoder.
+    frames : ndarray
+        (n, S, S, 3) uint8 RGB, n >= 1.
+    runs : int
+        How often each is timed; the quickest run counts.
+    """
+    ways = [encoder.with_precision(name) for name in ("fp32", "bf16")]
+    first, second = (way.embed(frames) for way in ways)
+    seconds = [math.inf, math.inf]
+    for _ in range(runs):
+        for place, way in enumerate(ways):
+            started = time.perf_counter()
+            way.embed(frames)
+            seconds[place] = min(seconds[place], time.perf_counter() - started)
+    speedup = seconds[0] / seconds[1]
+    chosen = "bf16" if speedup >= LEAST_SPEEDUP else "fp32"
+    return PrecisionChoice(chosen, speedup, float(np.abs(first - second).max()))
+
+
+def encoder_digest(model: TemporalEncoder, info: EncoderInfo) -> str:
+    """Return the SHA-256 of what determines embeddings: weights in order of name, and the input transform."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(json.dumps([info.image_size, info.crop_ratio, info.mean, info.std]).encode())
+    return digest.hexdigest()
+
+
+def untrained_encoder(info: EncoderInfo, *, device: torch.device | None = None) -> LoadedEncoder:
+    """Return an encoder with the random weights that follow from the info's seed and architecture."""
+    return LoadedEncoder(build_encoder(info.embedding_dim, info.seed, info.arch), info, device)
+
+
+def load_encoder(
+    source: str | Path,
+    *,
+    device: torch.device | None = None,
+    seed: int = 0,
+    image_size: int = 224,
+    embedding_dim: int = 256,
+) -> LoadedEncoder:
+    """Load an encoder, of whatever architecture the file holds.
+
+    Parameters
+    ----------
+    source : str or Path
+        A ``.safetensors`` file, a run folder of ``tclr pretrain`` or its checkpoint.pt, a ``.pt`` checkpoint with
+        the paper's names, or ``random`` for an untrained ResNet-18, ``random:ARCH`` for another one.
+    device : torch.device, optional
+        Default: the GPU if there is one.
+    seed : int
+        Seed of ``random``.
+    image_size, embedding_dim : int
+        Used where the file does not say.
+
+    Raises
+    ------
+    ModelError
+        If there is no such file, it does not fit, or it holds no trained embedding layer.
+    """
+    info = EncoderInfo(embedding_dim=embedding_dim, image_size=image_size, seed=seed)
+    kind, _, arch = str(source).partition(":")
+    if kind == "random":
+        info = replace(info, arch=arch or info.arch)
+        return untrained_encoder(info, device=device)
+    weights, stored = read_weights(source)
+    if not has_embedding_layer(weights):
+        raise ModelError(
+            f"Expected an encoder with the layer 'fc1', but found none in {source}: its embeddings were never trained. "
+            "Give such weights to 'tclr pretrain --init'."
+        )
+    if stored is None:
+        found = find_arch(weights)
+        if found is None:
+            raise unknown_arch(str(source))
+        stored = replace(info, arch=found, recipe=Path(source).name)
+    model = build_encoder(stored.embedding_dim, seed, stored.arch)
+    fit_weights(model, weights, str(source))
+    return LoadedEncoder(model, stored, device)
+
+
+def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device | None = None) -> LoadedEncoder:
+    """Load weights without an embedding layer, such as ImageNet's: the embedding is the backbone's pooled features.
+
+    Parameters
+    ----------
+    source : str or Path
+        Weights in torchvision's names, or an encoder, whose embedding layer is then left aside.
+    like : EncoderInfo
+        Whose sizes of the input are taken; colours are normalised as for ImageNet.
+    device : torch.device, optional
+        Default: the GPU if there is one.
+
+    Returns
+    -------
+    LoadedEncoder
+        Embeddings are the features scaled to unit length, as all encoders' embeddings are.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read or is of no architecture of ours.
+    """
+    weights, stored = read_weights(source)
+    arch = find_arch(weights)
+    if arch is None:
+        raise unknown_arch(str(source))
+    model = build_encoder(BACKBONES[arch].n_features, 0, arch)
+    fit_weights(model, {name: value for name, value in weights.items() if not name.startswith("fc1.")}, str(source))
+    with torch.no_grad():
+        model.fc1.weight.copy_(torch.eye(model.n_features))
+        model.fc1.bias.zero_()
+    origin = stored or EncoderInfo()
+    info = EncoderInfo(
+        model.n_features,
+        like.image_size,
+        like.crop_ratio,
+        arch=arch,
+        recipe=Path(source).name,
+        data_hash=origin.data_hash,
+        subjects=origin.subjects,
+        supervised=origin.supervised,
+    )
+    return LoadedEncoder(model, info, device)

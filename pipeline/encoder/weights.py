@@ -1,0 +1,258 @@
+"""Encoder files: ours, the paper's released checkpoint, and ImageNet weights in torchvision's names.
+
+Ours is one ``.safetensors`` file whose metadata hold ``format``, ``format_version`` and ``info``, an ``EncoderInfo`` as
+JSON. Tensors are named ``<arch>.<torchvision's name>`` and ``fc1.weight``, ``fc1.bias``. Format 1.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tclr.pipeline.encoder.backbones import BACKBONES
+from tclr.pipeline.encoder.info import EncoderInfo, info_to_json, parse_info
+from tclr.pipeline.encoder.network import TemporalEncoder
+from tclr.pipeline.system import check_format, read_tensors, write_tensors
+from tclr.schemas.errors import ModelError
+
+FORMAT = "tclr-encoder"
+FORMAT_VERSION = 1
+ENCODER_INSIDE, INSIDE_PREFIX = "encoder_info", "encoder."
+"""A file of another format may hold an encoder, too: its info under this key, its tensors with this prefix."""
+ALIKE = 0.5
+"""Share of tensors, of either side's, above which a file is taken for an architecture; chosen by us.
+
+A file that lacks some tensors still lies near 1. ResNet-34 beside ResNet-18 comes to 0.56: ``fit_weights`` refuses its
+further blocks.
+"""
+_OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
+_CLASSIFIER_NAMES = ("fc.", "classifier.")
+
+
+def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
+    """Write one ``.safetensors`` file with the weights and the info.
+
+    Raises
+    ------
+    ModelError
+        If the info names another architecture than the model's.
+    OutputError
+        If it cannot be written.
+    """
+    if info.arch != model.arch:
+        raise ModelError(
+            f"Expected the info of a {model.arch} encoder, but got {info.arch!r} for {path}. Give the model's arch."
+        )
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": info_to_json(info)}
+    write_tensors(path, model.state_dict(), metadata)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
+    weights, metadata = read_tensors(path, "an encoder file")
+    if "format" not in metadata:
+        return weights, None
+    if ENCODER_INSIDE in metadata:
+        inside = {name: value for name, value in weights.items() if name.startswith(INSIDE_PREFIX)}
+        inside = {name.removeprefix(INSIDE_PREFIX): value for name, value in inside.items()}
+        return inside, parse_info(metadata[ENCODER_INSIDE], str(path))
+    check_format(metadata, FORMAT, FORMAT_VERSION, path, "Give an encoder, as 'tclr pretrain' writes it.")
+    return weights, parse_info(metadata.get("info", ""), str(path))
+
+
+def check_unpacked(path: Path) -> None:
+    """Refuse a checkpoint whose entries are packed: torch never packs them, and a few kB can become gigabytes.
+
+    Raises
+    ------
+    ModelError
+        If one is.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ModelError(f"Expected a checkpoint of torch, but cannot read {path}: {error}.") from error
+    if packed:
+        raise ModelError(
+            f"Expected a checkpoint as torch.save writes it, but {packed[0]!r} in {path} is compressed. "
+            "Load it where you trust it, and save it again."
+        )
+
+
+def _read_pickle(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
+    """Read a checkpoint of torch, weights only: code in it is never run."""
+    check_unpacked(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler fails in many ways on a damaged or foreign file
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"Expected a checkpoint of weights only, but cannot read {path}: {reason} "
+            "Give a file of tensors, as torch.save writes a state dictionary."
+        ) from error
+    ours = isinstance(content, dict) and "encoder_info" in content
+    info = parse_info(content["encoder_info"], str(path)) if ours else None
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ModelError(
+            f"Expected a dictionary of tensors, but got {type(content).__name__} in {path}. "
+            "Give the state dictionary of an encoder."
+        )
+    return content, info
+
+
+def _parameter_sizes(tensors: dict[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
+    """Return names and sizes, without the counters that old files lack and without a classifier."""
+    return {
+        (name, tuple(value.shape))
+        for name, value in tensors.items()
+        if not name.endswith("num_batches_tracked") and not name.startswith(_CLASSIFIER_NAMES)
+    }
+
+
+def _guess_arch(weights: dict[str, Tensor]) -> str | None:
+    """Return the architecture whose names and sizes the tensors of a torchvision file have most in common with."""
+    given = _parameter_sizes(weights)
+    alike = {}
+    for arch, backbone in BACKBONES.items():
+        with torch.random.fork_rng(devices=[]):
+            own = _parameter_sizes(backbone.build().state_dict())
+        alike[arch] = len(given & own) / len(given | own)
+    best = max(alike, key=alike.__getitem__)
+    return best if alike[best] > ALIKE else None
+
+
+def find_arch(weights: dict[str, Tensor]) -> str | None:
+    """Return the architecture that tensors under our names belong to, or None."""
+    return next((arch for arch in BACKBONES if any(name.startswith(f"{arch}.") for name in weights)), None)
+
+
+def _rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under our names: without ``module.``, and under the architecture's name if it is told apart."""
+    weights = {name.removeprefix("module."): value for name, value in weights.items()}
+    weights = {_OLD_DENSENET_NAME.sub(r"\1\2.", name): value for name, value in weights.items()}
+    if find_arch(weights) is not None:
+        return weights
+    backbone = {name: value for name, value in weights.items() if not name.startswith("fc1.")}
+    arch = _guess_arch(backbone)
+    if arch is None:
+        return weights
+    return {f"{arch}.{name}" if name in backbone else name: value for name, value in weights.items()}
+
+
+def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
+    """Read the tensors of a file, under our names.
+
+    Parameters
+    ----------
+    source : str or Path
+        A ``.safetensors`` file, a run folder (its encoder.safetensors), or a checkpoint of torch.
+
+    Returns
+    -------
+    (dict, EncoderInfo or None)
+        Tensors, on the CPU; and what the file says of itself, if it is ours.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing or cannot be read.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / "encoder.safetensors"
+        if not path.is_file():
+            raise ModelError(
+                f"Expected a finished run with encoder.safetensors, but found none in {source}. "
+                "Run 'tclr pretrain' to its end."
+            )
+    if not path.is_file():
+        raise ModelError(f"Expected an encoder file, but found nothing at {path}. Check the path.")
+    weights, info = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    return _rename(weights), info
+
+
+def has_embedding_layer(weights: dict[str, Tensor]) -> bool:
+    """Return whether there is a layer ``fc1``; ImageNet's weights have none."""
+    return any(name.startswith("fc1.") for name in weights)
+
+
+def unknown_arch(where: str) -> ModelError:
+    """Return the error for a file that is of no architecture of ours."""
+    return ModelError(
+        f"Expected weights of {', '.join(sorted(BACKBONES))}, but those in {where} fit none of them. "
+        "Give an encoder, or ImageNet weights in torchvision's names."
+    )
+
+
+def _check_arch(model: TemporalEncoder, weights: dict[str, Tensor], where: str) -> None:
+    arch = find_arch(weights)
+    if arch is None:
+        raise unknown_arch(where)
+    if arch != model.arch:
+        raise ModelError(
+            f"Expected weights of {model.arch}, but {where} seems to hold {arch}. "
+            f"Give a file of {model.arch}, or pretrain with --arch {arch}."
+        )
+    classifier = tuple(f"{arch}.{name}" for name in _CLASSIFIER_NAMES)
+    backbone = {name for name in weights if name.startswith(f"{arch}.") and not name.startswith(classifier)}
+    foreign = sorted(backbone - model.state_dict().keys())
+    if foreign:
+        raise ModelError(
+            f"Expected the tensors of {arch}, but got {foreign[0]!r} beside them in {where}. "
+            "It is of another architecture: give one of those that 'tclr pretrain --help' lists under --arch."
+        )
+
+
+def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) -> None:
+    """Put tensors into a model; ImageNet's have no ``fc1``, which then stays as it is.
+
+    Raises
+    ------
+    ModelError
+        If they are of another architecture, or a tensor is missing or of another size.
+    """
+    _check_arch(model, weights, where)
+    own = model.state_dict()
+    imagenet = not has_embedding_layer(weights)
+    for name, value in own.items():
+        if name.startswith("fc1.") and imagenet:
+            continue
+        if name not in weights:
+            if name.endswith("num_batches_tracked"):
+                continue
+            raise ModelError(f"Expected tensor {name!r}, but it is missing in {where}. Is it a {model.arch} encoder?")
+        if weights[name].layout != torch.strided or weights[name].is_complex():
+            raise ModelError(f"Expected {name!r} as plain numbers, but got {weights[name].type()} in {where}.")
+        if weights[name].shape != value.shape:
+            raise ModelError(
+                f"Expected {name!r} of size {tuple(value.shape)}, but got {tuple(weights[name].shape)} in {where}. "
+                "It is a checkpoint of another size: give one of this architecture and --embedding-dim."
+            )
+    model.load_state_dict({name: weights.get(name, value) for name, value in own.items()})
+
+
+def load_weights(model: TemporalEncoder, source: str | Path) -> EncoderInfo | None:
+    """Start a model from a file: ours, the paper's, or torchvision's ImageNet weights (then without fc1).
+
+    Returns
+    -------
+    EncoderInfo or None
+        What the file says of itself, if it is ours.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read, is of another architecture, or a tensor is missing or of another size.
+    """
+    weights, info = read_weights(source)
+    fit_weights(model, weights, str(source))
+    return info

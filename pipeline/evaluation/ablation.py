@@ -1,0 +1,320 @@
+"""What each part of a pretraining recipe is worth: train variants, probe them on people they have not seen.
+
+A variant is a set of changed settings. Each is trained on one store with several seeds, and the frozen encoder is
+judged on another store with AU labels: mean F1 and ROC-AUC of linear probes on subject-exclusive folds, with the same
+folds for all, and the share of adjacent frames that it ranks by their time. Beside them stand probes on features that
+need no training. Every run that is finished is kept, so a campaign that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tclr.pipeline.au import Describe, blendshape_rows, collect_frames, cross_score, embed_rows, landmark_rows
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untrained_encoder
+from tclr.pipeline.pretraining import WATCHED_SPACING_S, pretrain, ranked_pairs
+from tclr.pipeline.store import Store, hash_data
+from tclr.pipeline.system import markdown_table, replacing
+from tclr.pipeline.tuples import TupleDataset
+from tclr.schemas.config import FitAuConfig, PretrainConfig
+from tclr.schemas.errors import SettingError
+
+PAIRS = {"layout": "pairs", "match": "pose", "n_following": 4}
+"""What the variants of pairs share."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "tclr": {},
+    "paper": {"recipe": "paper"},
+    "paper with our optimizer": {
+        "recipe": "paper",
+        "optimizer": "adamw",
+        "learning_rate": 0.002,
+        "weight_decay": 0.05,
+        "schedule": "cosine",
+        "warmup_epochs": 0.3,
+        "grad_clip": 1.0,
+    },
+    "supervised": {"supervision_weight": 1.0, "ranking_weight": 0, "contrast_weight": 0, "geometry_weight": 0},
+    "ranking alone": {"geometry_weight": 0},
+    "geometry alone": {"ranking_weight": 0},
+    "geometry of 8 directions": {"geometry_components": 8},
+    "with contrast": {"contrast_weight": 0.3},
+    "with contrast in pairs": {"contrast_weight": 0.3, **PAIRS, "match": "none"},
+    "with contrast in pairs matched in pose": {"contrast_weight": 0.3, **PAIRS},
+    "contrast alone in pairs matched in pose": {
+        "contrast_weight": 0.3,
+        "ranking_weight": 0,
+        "geometry_weight": 0,
+        **PAIRS,
+    },
+    "pose matched": {"match": "pose"},
+    "spacing of a frame": {"spacing_min_s": 0, "spacing_max_s": 0},
+    "two following frames": {"n_following": 2},
+    "ten following frames": {"n_following": 10},
+    "one anchor a clip": {"anchors_per_clip": 1},
+    "background in the picture": {"crop_ratio": 0.95},
+    "shifted anywhere": {"shift": 1.0},
+    "augmented a tuple alike": {"augment": "tuple"},
+    "not augmented": {"augment": "none"},
+    "light not changed": {"colour_jitter": 0, "light_jitter": 0, "blur": 0},
+    "not turned or tilted": {"rotation_deg": 0, "zoom": 0, "tilt": 0},
+    "not mirrored": {"flip": 0},
+    "forward only": {"direction": "forward"},
+    "margin of 0.2": {"margin": 0.2},
+    "margin growing with time": {"margin_per_s": 0.1},
+    "cross-subject term": {"cross_subject_weight": 0.3},
+    "no warm-up": {"warmup_epochs": 0},
+    "constant learning rate": {"schedule": "constant", "warmup_epochs": 0},
+    "gradient not clipped": {"grad_clip": 0},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0},
+    "averaged weights": {"ema": 0.99},
+}
+"""Named changes of the default recipe; each is a row of the table."""
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """One trained variant, or features that need no training.
+
+    ``f1`` and ``roc_auc`` are means over the AUs of the probe store, ``au_f1`` the F1 of each; ``ranking`` is the share
+    of ranked pairs on the probe store, ``None`` for features that are no encoder's; ``frames`` were trained on.
+    ``made_from`` is a digest of settings and stores.
+    """
+
+    variant: str
+    seed: int
+    f1: float
+    roc_auc: float
+    au_f1: dict[str, float]
+    ranking: float | None
+    frames: int
+    made_from: str = ""
+
+
+BASELINES: dict[str, Describe] = {"landmarks": landmark_rows, "blendshapes": blendshape_rows}
+"""Features of a store without an encoder, by the dataset they come from; a store may lack it."""
+
+
+@torch.inference_mode()
+def ranking_accuracy(store: Path, encoder: LoadedEncoder, config: PretrainConfig) -> float:
+    """Return the share of adjacent frames that an encoder ranks by time, on fixed tuples of all subjects of a store.
+
+    Raises
+    ------
+    InputError
+        If no clip is long enough.
+    """
+    with Store(store) as opened:
+        subjects = opened.subjects
+    tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing_s=WATCHED_SPACING_S)
+    ranked = []
+    for index in range(len(tuples)):
+        frames = tuples.read(0, [index]).frames[0].numpy()
+        ranked.append(ranked_pairs(torch.from_numpy(encoder.embed(frames))[None]))
+    return torch.cat(ranked).float().mean().item()
+
+
+def judge(
+    variant: str, seed: int, probe: Path, describe: Describe, ranking: float | None, frames: int
+) -> AblationResult:
+    """Probe features on a store with labels; folds are the same whatever the seed."""
+    config = FitAuConfig(folds=3)
+    with Store(probe) as store:
+        scores = cross_score(collect_frames(store, describe, config.batch_size), config)
+    measured = [score for score in scores if score.f1 is not None and score.roc_auc is not None]
+    return AblationResult(
+        variant,
+        seed,
+        float(np.mean([score.f1 for score in measured])),
+        float(np.mean([score.roc_auc for score in measured])),
+        {score.name: score.f1 for score in measured if score.f1 is not None},
+        ranking,
+        frames,
+    )
+
+
+def variant_config(name: str, seed: int, common: Mapping[str, Any]) -> PretrainConfig:
+    """Return the settings of a variant; ``common`` settings hold for all, and what makes the variant wins over them.
+
+    All variants see as many frames as the default recipe with the common settings does, in a step and in all: one whose
+    tuples are longer gets fewer of them, one with fewer anchors a clip more epochs (and as long a warm-up).
+
+    Raises
+    ------
+    SettingError
+        If there is no such variant.
+    """
+    if name not in VARIANTS:
+        raise SettingError(f"Unknown variant {name!r}. Known variants: {', '.join(VARIANTS)}.")
+    own, plain = VARIANTS[name], PretrainConfig(**common)
+    config = PretrainConfig(**{**common, **own, "seed": seed})
+    tuples = (plain.n_following + 2) / (config.n_following + 2)
+    anchors = own.get("anchors_per_clip", max(1, round(plain.anchors_per_clip * tuples)))
+    longer = plain.anchors_per_clip * tuples / anchors
+    return config.model_copy(
+        update={
+            "batch_size": max(1, round(plain.batch_size * tuples)),
+            "anchors_per_clip": anchors,
+            "epochs": max(1, round(plain.epochs * longer)),
+            "warmup_epochs": config.warmup_epochs * longer,
+        }
+    )
+
+
+def _result_path(out: Path, variant: str, seed: int) -> Path:
+    return out / variant.replace(" ", "-") / f"seed{seed}" / "result.json"
+
+
+def _once(path: Path, made_from: str, make: Callable[[], AblationResult]) -> AblationResult:
+    """Return the result in a file if there is one, else make and write it.
+
+    Raises
+    ------
+    SettingError
+        If the one in the file was made from other settings or stores.
+    """
+    if path.is_file():
+        known = AblationResult(**json.loads(path.read_text()))
+        if known.made_from != made_from:
+            raise SettingError(
+                f"Expected results of these settings and stores, but {path} was made from others. Use another folder "
+                "for OUT, or delete that one."
+            )
+        return known
+    result = replace(make(), made_from=made_from)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(asdict(result), indent=1) + "\n")
+    return result
+
+
+def run_ablation(
+    store: Path,
+    probe: Path,
+    out: Path,
+    variants: Sequence[str],
+    seeds: Sequence[int],
+    common: Mapping[str, Any],
+    *,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Iterator[AblationResult]:
+    """Train and judge variants, seed by seed, so that an early stop leaves all of them with as many.
+
+    Parameters
+    ----------
+    store, probe : Path
+        Store to train on; store with AU labels of other people to judge on.
+    out : Path
+        Folder of runs and results; what is there already is not done again.
+    variants : sequence of str
+        Keys of ``VARIANTS``.
+    seeds : sequence of int
+        Seeds; ``random``, an untrained encoder, is judged with each, too.
+    common : mapping
+        Settings that all variants share, such as sizes and epochs.
+    progress : callable
+        Called with the run's name, tuples done and tuples in all.
+
+    Yields
+    ------
+    AblationResult
+        As soon as it is there.
+
+    Raises
+    ------
+    SettingError
+        If a variant is unknown, or a run in ``out`` had other settings.
+    """
+    configs = {(name, seed): variant_config(name, seed, common) for seed in seeds for name in variants}
+    with Store(store) as opened:
+        trained_on = hash_data(opened.clips)
+    with Store(probe) as opened:
+        judged_on, fields = hash_data(opened.clips), set(opened.fields(opened.clips[0]))
+
+    def digest(config: PretrainConfig | None) -> str:
+        facts = [judged_on] if config is None else [judged_on, trained_on, config.to_json()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    for name, describe in BASELINES.items():
+        if name in fields:
+            yield _once(_result_path(out, name, 0), digest(None), partial(judge, name, 0, probe, describe, None, 0))
+    for seed in seeds:
+        shape = variant_config("tclr", seed, common)
+        yield _once(
+            _result_path(out, "random", seed),
+            digest(shape),
+            partial(_judge_encoder, "random", seed, probe, _untrained(shape), shape, 0),
+        )
+    for (name, seed), config in configs.items():
+        path = _result_path(out, name, seed)
+        tell = partial(progress, f"{name}, seed {seed}")
+        yield _once(
+            path, digest(config), partial(_train_and_judge, name, seed, store, probe, path.parent, config, tell)
+        )
+
+
+def _train_and_judge(
+    variant: str,
+    seed: int,
+    store: Path,
+    probe: Path,
+    run: Path,
+    config: PretrainConfig,
+    progress: Callable[[int, int], None],
+) -> AblationResult:
+    trained = pretrain(store, run, config, progress=progress)
+    return _judge_encoder(variant, seed, probe, load_encoder(trained.run), config, trained.n_frames)
+
+
+def _untrained(config: PretrainConfig) -> LoadedEncoder:
+    info = EncoderInfo(config.embedding_dim, config.image_size, config.crop_ratio, arch=config.arch, seed=config.seed)
+    return untrained_encoder(info)
+
+
+def _judge_encoder(
+    variant: str, seed: int, probe: Path, encoder: LoadedEncoder, config: PretrainConfig, frames: int
+) -> AblationResult:
+    ranking = ranking_accuracy(probe, encoder, config.model_copy(update={"n_following": 10}))
+    return judge(variant, seed, probe, embed_rows(encoder), ranking, frames)
+
+
+def summarise(results: Sequence[AblationResult]) -> list[dict[str, Any]]:
+    """Return one row a variant, in order of appearance: means and, over seeds, lowest and highest."""
+    rows = []
+    for name in dict.fromkeys(result.variant for result in results):
+        own = [result for result in results if result.variant == name]
+        f1 = [result.f1 for result in own]
+        ranking = [result.ranking for result in own if result.ranking is not None]
+        rows.append(
+            {
+                "variant": name,
+                "seeds": len(own),
+                "f1": float(np.mean(f1)),
+                "f1_low": min(f1),
+                "f1_high": max(f1),
+                "roc_auc": float(np.mean([result.roc_auc for result in own])),
+                "ranking": float(np.mean(ranking)) if ranking else None,
+                "frames": own[0].frames,
+            }
+        )
+    return rows
+
+
+def ablation_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the rows of ``summarise`` as a table in Markdown."""
+    headers = ("variant", "seeds", "F1 (lowest to highest)", "ROC-AUC", "ranking accuracy", "frames trained on")
+    table = []
+    for row in rows:
+        spread = f" ({row['f1_low']:.3f} to {row['f1_high']:.3f})" if row["seeds"] > 1 else ""
+        ranking = "" if row["ranking"] is None else f"{row['ranking']:.3f}"
+        frames = f"{row['frames']:,}" if row["frames"] else ""
+        f1, roc_auc = f"{row['f1']:.3f}{spread}", f"{row['roc_auc']:.3f}"
+        table.append([row["variant"], str(row["seeds"]), f1, roc_auc, ranking, frames])
+    return markdown_table(headers, table)

@@ -1,0 +1,174 @@
+"""The labelled frames of an evaluation: read from its stores, cut to its protocol, dealt to training and test sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tclr.pipeline.au import Describe, LabelledFrames, collect_frames, no_rows
+from tclr.pipeline.evaluation.protocols import Plan, Split, StoreFacts, plan_evaluation, qualified
+from tclr.pipeline.sources import Pseudonyms
+from tclr.pipeline.store import Store, hash_data
+from tclr.schemas.action_units import UNKNOWN
+from tclr.schemas.errors import InputError
+from tclr.schemas.store import PSEUDONYM_KEY
+
+Progress = Callable[[int, int], None]
+
+
+def _shards(frames: LabelledFrames) -> np.ndarray:
+    return np.char.add(np.char.add(frames.subjects, "/"), frames.clips)
+
+
+@dataclass(frozen=True)
+class FoldFrames:
+    """One fold: frames to learn from, frames to predict, and the unit, subject or shard, of each."""
+
+    split: Split
+    train: LabelledFrames
+    train_units: np.ndarray
+    test: LabelledFrames
+    test_units: np.ndarray
+
+
+class LabelledStore:
+    """A store of an evaluation, with the labels of its frames that have a face.
+
+    Raises
+    ------
+    InputError
+        If it has no labelled frame with a face.
+    """
+
+    def __init__(self, path: Path, batch_size: int) -> None:
+        self.path, self.batch_size = path, batch_size
+        with Store(path) as store:
+            self.root = store.clips[0].root
+            self.data_hash = hash_data(store.clips)
+            self.has_crops = store.has_frames
+            self.fields = set.intersection(*(set(store.fields(info)) for info in store.clips))
+            self.labels = collect_frames(store, no_rows, batch_size)
+        shards = frozenset(np.unique(_shards(self.labels)).tolist())
+        subjects = frozenset(np.unique(self.labels.subjects).tolist())
+        names, key = frozenset(self.labels.names), str(self.root.get(PSEUDONYM_KEY, ""))
+        self.facts = StoreFacts(str(path), str(self.root["dataset"]), names, subjects, shards, key)
+
+    def units(self, frames: LabelledFrames, plan: Plan) -> np.ndarray:
+        """Return (N,) str: which unit of the plan's splits each frame belongs to."""
+        if plan.unit == "shard":
+            return _shards(frames)
+        if plan.crosses:
+            names = {subject: qualified(self.facts, subject) for subject in self.facts.subjects}
+            return np.array([names[subject] for subject in frames.subjects.tolist()])
+        return frames.subjects
+
+    def describe(self, describe: Describe, plan: Plan, progress: Progress = lambda done, total: None) -> LabelledFrames:
+        """Return the frames that take part, described, with the plan's AUs only."""
+        with Store(self.path) as store:
+            store.clips = [info for info in store.clips if info.clip.startswith(plan.clip)]
+            return self._part(collect_frames(store, describe, self.batch_size, progress), plan)
+
+    def _part(self, frames: LabelledFrames, plan: Plan) -> LabelledFrames:
+        frames = frames.select(list(plan.au_names))
+        return frames.take((frames.labels != UNKNOWN).any(axis=1))
+
+    def part(self, plan: Plan) -> LabelledFrames:
+        """Return the same frames without any description."""
+        return self._part(self.labels.take(np.char.startswith(self.labels.clips, plan.clip)), plan)
+
+    def count_labelled(self, plan: Plan, units: frozenset[str]) -> int:
+        """Return how many frames of some units have a known label, with or without a face."""
+        count = 0
+        with Store(self.path) as store:
+            for info in store.clips:
+                unit = f"{info.subject}/{info.clip}" if plan.unit == "shard" else info.subject
+                unit = qualified(self.facts, unit) if plan.crosses else unit
+                if unit in units and info.clip.startswith(plan.clip):
+                    labels = store.read_columns(info, "au", plan.au_names)
+                    count += int((labels != UNKNOWN).any(axis=1).sum())
+        return count
+
+
+class FoldedData:
+    """The stores of an evaluation and its plan: gives the frames of every fold, described as a method needs them.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The stores.
+    protocol : str
+        See ``plan_evaluation``.
+    test_folds, batch_size : int
+        Folds of protocol emotionet; rows read at once.
+    pseudonyms : Pseudonyms, optional
+        See ``plan_evaluation``.
+
+    Raises
+    ------
+    SettingError, InputError, StoreError
+        If the protocol or a store does not do.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        protocol: str,
+        *,
+        test_folds: int = 3,
+        batch_size: int = 128,
+        pseudonyms: Pseudonyms | None = None,
+    ) -> None:
+        self.stores = [LabelledStore(Path(path), batch_size) for path in paths]
+        facts = [store.facts for store in self.stores]
+        self.plan = plan_evaluation(protocol, facts, n_folds=test_folds, pseudonyms=pseudonyms)
+        self.folds = list(self.deal([store.part(self.plan) for store in self.stores]))
+        tested = frozenset(unit for split in self.plan.splits for unit in split.test)
+        self.n_labelled = sum(store.count_labelled(self.plan, tested) for store in self.stores)
+        self.n_tested = sum(len(fold.test) for fold in self.folds)
+
+    def deal(self, described: Sequence[LabelledFrames]) -> list[FoldFrames]:
+        """Deal the frames of all stores to the sides of every split.
+
+        Raises
+        ------
+        InputError
+            If a side is left without frames.
+        """
+        units = [store.units(frames, self.plan) for store, frames in zip(self.stores, described, strict=True)]
+        folds = []
+        for split in self.plan.splits:
+            train, train_units = self._side(described, units, split.train, split.name)
+            test, test_units = self._side(described, units, split.test, split.name)
+            folds.append(FoldFrames(split, train, train_units, test, test_units))
+        return folds
+
+    def _side(
+        self, described: Sequence[LabelledFrames], units: Sequence[np.ndarray], wanted: frozenset[str], fold: str
+    ) -> tuple[LabelledFrames, np.ndarray]:
+        """Return the frames of some units, all of one store, and the unit of each."""
+        for frames, of_frames in zip(described, units, strict=True):
+            inside = np.isin(of_frames, sorted(wanted))
+            if inside.any():
+                return frames.take(inside), of_frames[inside]
+        where = ", ".join(str(store.path) for store in self.stores)
+        raise InputError(
+            f"Expected frames with a face and known labels of {', '.join(self.plan.au_names)} on both sides of fold "
+            f"{fold!r}, but {where} has none on one of them. Give a store with more subjects or clips."
+        )
+
+    def describe(self, describe: Describe, progress: Progress = lambda done, total: None) -> list[FoldFrames]:
+        """Read and describe all frames that take part; the rows are those of ``folds``, whatever the description."""
+        return self.deal([store.describe(describe, self.plan, progress) for store in self.stores])
+
+    @property
+    def has_blendshapes(self) -> bool:
+        """Whether all clips have blendshapes."""
+        return all("blendshapes" in store.fields for store in self.stores)
+
+    @property
+    def has_crops(self) -> bool:
+        """Whether all clips have crops."""
+        return all(store.has_crops for store in self.stores)

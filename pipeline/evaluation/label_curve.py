@@ -1,0 +1,95 @@
+"""Label efficiency: how well a method does with labels of few people, and its picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tclr.pipeline.system import replacing
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One draw: ``share`` in percent of training subjects, their number in each fold, means over AUs."""
+
+    share: float
+    seed: int
+    n_subjects: tuple[int, ...]
+    f1: float
+    roc_auc: float
+
+
+def draw_subsets(units: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, int]:
+    """Draw some of the training subjects; with one seed, a larger share holds all of a smaller one.
+
+    Parameters
+    ----------
+    units : ndarray
+        (N,) str: the subject of each training frame.
+    share : float
+        Percent of the subjects, rounded up.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    (ndarray, int)
+        (N,) bool: the frames of the subjects that were drawn; and how many subjects these are.
+    """
+    names = np.unique(units)
+    n_units = math.ceil(round(len(names) * share / 100, 9))
+    return np.isin(units, np.random.default_rng(seed).permutation(names)[:n_units]), n_units
+
+
+def summarise_points(points: Sequence[CurvePoint]) -> list[tuple[float, float, float, float]]:
+    """Return (mean subjects, mean F1, lowest, highest) over the draws of each share, by share."""
+    rows = []
+    for share in sorted({point.share for point in points}):
+        own = [point for point in points if point.share == share]
+        f1 = [point.f1 for point in own]
+        rows.append((float(np.mean([point.n_subjects for point in own])), float(np.mean(f1)), min(f1), max(f1)))
+    return rows
+
+
+def plot_curves(path: Path, curves: Mapping[str, Sequence[CurvePoint]], level: Mapping[str, float], title: str) -> None:
+    """Draw mean F1 over the number of training subjects.
+
+    Parameters
+    ----------
+    path : Path
+        The PNG to write.
+    curves : mapping
+        Points by the label of their method; the band goes from the lowest to the highest draw.
+    level : mapping
+        F1 of methods that learn nothing, drawn as a level.
+    title : str
+        Above the picture.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    ticks: set[float] = set()
+    for label, points in curves.items():
+        subjects, mean, low, high = map(np.array, zip(*summarise_points(points), strict=True))
+        (line,) = axes.plot(subjects, 100 * mean, marker="o", label=label)
+        axes.fill_between(subjects, 100 * low, 100 * high, color=line.get_color(), alpha=0.15, linewidth=0)
+        ticks |= set(subjects.tolist())
+    for (label, f1), style in zip(level.items(), ("--", ":", "-."), strict=False):
+        axes.axhline(100 * f1, color="grey", linestyle=style, label=label)
+    axes.set_xscale("log")
+    axes.set_xticks(sorted(ticks), [f"{tick:.3g}" for tick in sorted(ticks)])
+    axes.minorticks_off()
+    axes.set_xlabel("training subjects a fold")
+    axes.set_ylabel("mean F1 over AUs (%)")
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)

@@ -1,0 +1,11 @@
+"""From a store to Parquet features: embeddings and AU predictions per frame.
+
+``embed`` plans and runs an export, in this process or on a cluster. An export that was interrupted resumes.
+Imports ``au``, ``encoder``, ``features``, ``store``, ``system`` and ``schemas``, and torch. It imports dask only for an
+export on a cluster, and never mediapipe.
+"""
+
+from tclr.pipeline.export.run import EmbedProgress, EmbedResult, embed
+from tclr.pipeline.export.table import with_pandas_types
+
+__all__ = ["EmbedProgress", "EmbedResult", "embed", "with_pandas_types"]

@@ -1,0 +1,156 @@
+"""Where AU predictions of an export come from: a head, the model in the box, mediapipe's blendshapes, or nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tclr.pipeline.au import (
+    BOX,
+    FUSION,
+    MAPPED_AUS,
+    MAPPING_VERSION,
+    MARGIN,
+    TEMPLATE,
+    THRESHOLD,
+    AuHead,
+    Prediction,
+    load_head,
+    predict_from_blendshapes,
+)
+from tclr.pipeline.store import Store
+from tclr.schemas.config import AlignConfig
+from tclr.schemas.errors import SettingError, StoreError
+
+AUTO, BLENDSHAPES = "auto", "blendshapes"
+SHIPPED = {"box": BOX, "fusion": FUSION}
+DEFAULT = BOX
+"""Which of them is taken where nothing is said: the one that did best by docs/model-card.md."""
+NAMES = (AUTO, *SHIPPED, BLENDSHAPES)
+
+
+@dataclass(frozen=True)
+class AuSource:
+    """Where AU predictions come from: ``name`` as the metadata say it, the AUs and their thresholds.
+
+    ``smooth_s`` is how a clip's predictions are smoothed, in seconds, see ``smooth``.
+    """
+
+    name: str
+    au_names: tuple[str, ...] = ()
+    threshold: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    smooth_s: float = 0.0
+    head: AuHead | None = None
+
+    @property
+    def intensity_aus(self) -> list[str]:
+        """The AUs whose intensity is predicted, too."""
+        if self.head is None:
+            return []
+        return [name for name, has in zip(self.au_names, self.head.readout.has_intensity, strict=True) if has]
+
+    @property
+    def columns(self) -> set[str]:
+        """Names of all columns that hold its predictions."""
+        return {name + ending for name in self.au_names for ending in ("", "_c", "_r")}
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether predictions are read off embeddings."""
+        return self.head is not None and self.head.inputs != BLENDSHAPES
+
+    def predict(self, embeddings: np.ndarray, blendshapes: np.ndarray | None) -> Prediction:
+        """Return the predictions of n frames with a face, not smoothed."""
+        if self.head is not None:
+            return self.head.readout.predict(self.head.choose_inputs(embeddings, blendshapes))
+        if blendshapes is None or not self.au_names:
+            return Prediction(*(np.full((len(embeddings), len(self.au_names)), np.nan, np.float32) for _ in range(2)))
+        probability = predict_from_blendshapes(blendshapes)
+        return Prediction(probability, np.full_like(probability, np.nan))
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the metadata of a file say of it, as JSON has it."""
+        head = None
+        if self.head is not None:
+            names = ("kind", "digest", "inputs", "smooth_s", "encoder_digest", "started_from", "settings")
+            head = {name: getattr(self.head, name) for name in names}
+        thresholds = {name: float(t) for name, t in zip(self.au_names, self.threshold, strict=True)}
+        return {"au_source": self.name, "au_head": head, "au_thresholds": thresholds, "au_smooth_s": self.smooth_s}
+
+
+def knows_crops(store: Store) -> bool:
+    """Return whether crops lie as those that the model in the box learnt from."""
+    aligned = map(AlignConfig.model_validate_json, {info.root["align_config"] for info in store.clips})
+    return all((align.template, align.margin) == (TEMPLATE, MARGIN) for align in aligned)
+
+
+def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> Path | None:
+    """Return the head's file that a name stands for, None for blendshapes.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    au_model : str or Path
+        One of ``NAMES``, or a head's file. ``auto`` takes ``DEFAULT`` where the store has crops of the template and
+        margin that it knows, else blendshapes. With an encoder of the user's it takes blendshapes, so that no second
+        network is run.
+    has_encoder : bool
+        Whether the user gave an encoder.
+
+    Raises
+    ------
+    SettingError
+        If ``box`` or ``fusion`` is to be read off another encoder's embeddings.
+    StoreError
+        If crops are cut otherwise than those that they know, or blendshapes are missing.
+    """
+    if au_model == BLENDSHAPES:
+        return None
+    if au_model == AUTO:
+        return None if has_encoder or not (store.has_frames and knows_crops(store)) else DEFAULT
+    if au_model not in SHIPPED:
+        return Path(au_model)
+    if has_encoder:
+        raise SettingError(
+            f"Expected no encoder for --au-model {au_model}, which brings its own, but got one. Leave --encoder out."
+        )
+    if not knows_crops(store):
+        raise StoreError(
+            f"Expected crops of template {TEMPLATE} and margin {MARGIN:g} for --au-model {au_model}, which learnt from "
+            f"such ones, but {store.root} has others. Run 'tclr preprocess' with the defaults, or give another model."
+        )
+    if au_model == "fusion":
+        store.require_blendshapes("Give --au-model box.")
+    return SHIPPED[str(au_model)]
+
+
+def choose_au_source(store: Store, au_model: Path | None, smooth_s: float | None) -> AuSource:
+    """Return the head if one is given, else blendshapes if the store has them, else nothing.
+
+    Parameters
+    ----------
+    store : Store
+        The store.
+    au_model : Path or None
+        A head's file.
+    smooth_s : float or None
+        Smoothing in seconds; None takes the head's own, and none for blendshapes.
+
+    Raises
+    ------
+    ModelError
+        If the head cannot be read.
+    """
+    if au_model is not None:
+        head = load_head(au_model)
+        chosen_s = head.smooth_s if smooth_s is None else smooth_s
+        name = next((name for name, path in SHIPPED.items() if path == au_model), "head")
+        return AuSource(f"{name}:{head.digest}", head.au_names, head.threshold, chosen_s, head)
+    if store.has_blendshapes():
+        thresholds = np.full(len(MAPPED_AUS), THRESHOLD, np.float32)
+        return AuSource(f"blendshapes:v{MAPPING_VERSION}", MAPPED_AUS, thresholds, smooth_s or 0.0)
+    return AuSource("none")

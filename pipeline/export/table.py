@@ -1,0 +1,111 @@
+"""Joins what is known of a clip's frames into one Arrow table, in the columns of ``tclr.schemas.features``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tclr.pipeline.au import Prediction
+from tclr.pipeline.export.au_source import AuSource
+from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.action_units import UNKNOWN
+from tclr.schemas.features import EMBEDDING, blendshape_columns, embedding_columns
+from tclr.schemas.store import Status
+
+
+def _numbers(values: np.ndarray, missing: np.ndarray) -> pa.Array:
+    """Return float32 with nulls, never NaN: Parquet readers other than pandas tell them apart."""
+    return pa.array(values, pa.float32(), mask=missing | np.isnan(values))
+
+
+def _vectors(values: np.ndarray, missing: np.ndarray) -> pa.Array:
+    """Return lists of a fixed size of float32, null where missing."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1], mask=pa.array(missing))
+
+
+def _flags(values: np.ndarray, missing: np.ndarray) -> pa.Array:
+    return pa.array(values.astype(np.int8), pa.int8(), mask=missing)
+
+
+def _category(values: Sequence[str]) -> pa.Array:
+    return pa.array(values, pa.string()).dictionary_encode()
+
+
+def build_table(
+    store: Store,
+    info: ClipInfo,
+    schema: pa.Schema,
+    embeddings: np.ndarray,
+    prediction: Prediction,
+    source: AuSource,
+    labelled_aus: Sequence[str],
+) -> pa.Table:
+    """Join what is known of a clip's frames into one table.
+
+    Parameters
+    ----------
+    store, info
+        The store and the clip.
+    schema : pyarrow.Schema
+        The columns wanted, of those of ``features_schema``.
+    embeddings : ndarray
+        (T, D) float32, NaN without a face; not looked at where no column wants it.
+    prediction : Prediction
+        Of T frames, NaN without a face.
+    source : AuSource
+        AU names and thresholds of the predictions.
+    labelled_aus : sequence of str
+        AUs that get an ``AUxx_true`` column.
+
+    Returns
+    -------
+    pyarrow.Table
+        T rows; numbers of frames without a face are null.
+    """
+    status, pose, bbox = (store.read(info, name) for name in ("status", "pose", "bbox"))
+    no_face = ~store.face_mask(info)
+    labels = store.read_columns(info, "au", labelled_aus)
+    values: dict[str, Any] = {
+        "dataset": _category([info.dataset] * info.n_frames),
+        "clip": _category([info.clip] * info.n_frames),
+        "frame": store.read(info, "source_frame"),
+        "timestamp": store.read(info, "timestamp"),
+        "status": _category([Status(code).name for code in status.tolist()]),
+        "score": _numbers(store.read(info, "score"), no_face),
+        "sharpness": _numbers(store.read(info, "sharpness"), no_face),
+        "face_px": _numbers((bbox[:, 2:] - bbox[:, :2]).max(axis=1), no_face),
+        "track": pa.array(store.read(info, "track"), mask=no_face),
+    }
+    if "file" in schema.names:
+        named = "source_name" in store.fields(info)
+        values["file"] = pa.array(store.read(info, "source_name") if named else [None] * info.n_frames, pa.string())
+    for column, name in enumerate(("pitch", "yaw", "roll")):
+        values[name] = _numbers(pose[:, column], no_face)
+    for column, name in enumerate(source.au_names):
+        probability = prediction.probability[:, column]
+        values[name] = _numbers(probability, no_face)
+        values[f"{name}_r"] = _numbers(prediction.intensity[:, column], no_face)
+        values[f"{name}_c"] = _flags(probability >= source.threshold[column], no_face | np.isnan(probability))
+    for column, name in enumerate(labelled_aus):
+        values[f"{name}_true"] = _flags(labels[:, column], labels[:, column] == UNKNOWN)
+    if EMBEDDING in schema.names:
+        values[EMBEDDING] = _vectors(embeddings, no_face)
+    for column, name in enumerate(embedding_columns(embeddings.shape[1])):
+        values[name] = _numbers(embeddings[:, column], no_face)
+    if not set(blendshape_columns()).isdisjoint(schema.names):
+        shapes = store.read(info, "blendshapes")
+        for column, name in enumerate(blendshape_columns()):
+            values[name] = _numbers(shapes[:, column], no_face)
+    return pa.table([values[name] for name in schema.names], schema=schema)
+
+
+def with_pandas_types(schema: pa.Schema) -> pa.Schema:
+    """Tell pandas to read whole numbers as ``Int8`` or ``Int32``, which have a missing value, not as floats."""
+    empty = schema.empty_table().to_pandas()
+    pandas_types = {pa.int8(): "Int8", pa.int32(): "Int32"}
+    nullable = {field.name: pandas_types[field.type] for field in schema if field.type in pandas_types}
+    metadata = pa.Schema.from_pandas(empty.astype(nullable), preserve_index=False).metadata
+    return schema.with_metadata({b"pandas": metadata[b"pandas"]})

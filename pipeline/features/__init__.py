@@ -1,0 +1,28 @@
+"""Features in pandas: load the Parquet files, then find events, rates, co-occurrence and group differences.
+
+In: a folder that ``tclr embed`` wrote. Out: data frames.
+Imports ``system`` and ``schemas``. It is light: pandas, NumPy and SciPy, no torch, mediapipe, dask or HDF5.
+"""
+
+from tclr.pipeline.features.clips import FeatureClips, embeddings_of, values_of
+from tclr.pipeline.features.comparison import compare_groups
+from tclr.pipeline.features.cooccurrence import MEASURES, count_pairs, measure_cooccurrence, measure_pairs
+from tclr.pipeline.features.events import detect_events, summarise_events
+from tclr.pipeline.features.reading import PARTITION, choose_columns, list_files, load
+
+__all__ = [
+    "FeatureClips",
+    "MEASURES",
+    "PARTITION",
+    "choose_columns",
+    "compare_groups",
+    "count_pairs",
+    "detect_events",
+    "embeddings_of",
+    "list_files",
+    "load",
+    "measure_cooccurrence",
+    "measure_pairs",
+    "summarise_events",
+    "values_of",
+]

@@ -1,0 +1,12 @@
+"""Training of an encoder without labels, by temporal consistency: a store in, an encoder file out.
+
+``pretrain`` trains and resumes a run; ``Trainer`` is the run itself.
+Imports ``tuples``, ``encoder``, ``store``, ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.
+"""
+
+from tclr.pipeline.pretraining.losses import ranked_pairs
+from tclr.pipeline.pretraining.processes import Processes
+from tclr.pipeline.pretraining.run import pretrain
+from tclr.pipeline.pretraining.trainer import WATCHED_SPACING_S, Trainer
+
+__all__ = ["Processes", "Trainer", "WATCHED_SPACING_S", "pretrain", "ranked_pairs"]

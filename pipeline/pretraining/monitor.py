@@ -1,0 +1,120 @@
+"""What embeddings of held-out subjects tell while an encoder is trained, and the picture at its end.
+
+Shapes: embeddings (B, F, D) of unit length, frame 0 the anchor; seconds (B, F), time from it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tclr.pipeline.pretraining.losses import anchor_distances, ranked_pairs
+from tclr.pipeline.system import replacing, write_json
+
+COLLAPSE_STD = 0.05
+"""Spread of embeddings below which a run is warned of collapse; 1 is the spread of random directions."""
+EDGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Bounds in seconds between which ranking accuracy is told apart; chosen by us."""
+MAX_POINTS = 24
+"""Points of a distance curve; chosen by us: tuples of the paper have 11 distances in time."""
+
+
+def held_out_metrics(embeddings: Tensor, seconds: Tensor) -> dict[str, Any]:
+    """Measure ranking accuracy and the shape of the embeddings.
+
+    Returns
+    -------
+    dict
+        ``val_accuracy``, the share of adjacent pairs whose nearer frame in time is nearer to the anchor;
+        ``val_accuracy_by_pair``, the same a pair; ``val_accuracy_by_seconds``, by the farther frame's time, as
+        ``"0.2-0.5"``; ``embedding_std`` and ``effective_rank``, see below.
+    """
+    ranked = ranked_pairs(embeddings).float()
+    by_pair = ranked.mean(dim=0)
+    return {
+        "val_accuracy": by_pair.mean().item(),
+        "val_accuracy_by_pair": [round(value, 4) for value in by_pair.tolist()],
+        "val_accuracy_by_seconds": _accuracy_by_seconds(ranked, seconds[:, 2:].abs()),
+        "embedding_std": spread(embeddings),
+        "effective_rank": effective_rank(embeddings),
+    }
+
+
+def _accuracy_by_seconds(ranked: Tensor, seconds: Tensor) -> dict[str, float]:
+    bins = torch.bucketize(seconds.contiguous(), torch.tensor(EDGES_S))
+    bounds = (0.0, *EDGES_S, float("inf"))
+    return {
+        f"{low:g}-{high:g}": round(ranked[bins == i].mean().item(), 4)
+        for i, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True))
+        if (bins == i).any()
+    }
+
+
+def spread(embeddings: Tensor) -> float:
+    """Return the root of the summed variances of all dimensions: 0 if all are one point, 1 for random directions."""
+    return embeddings.flatten(0, 1).std(dim=0).square().sum().sqrt().item()
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    """Return how many dimensions the embeddings use, 1 to D: exp of the entropy of their covariance's singular values.
+
+    Source: Roy and Vetterli, "The effective rank", EUSIPCO 2007, of the centred embeddings.
+    """
+    x = embeddings.flatten(0, 1).double()
+    x = x - x.mean(dim=0)
+    sizes = torch.linalg.eigvalsh(x.T @ x).clamp(min=0).sqrt()
+    share = sizes / sizes.sum().clamp(min=1e-12)
+    return torch.special.entr(share).sum().exp().item()
+
+
+def distance_curve(embeddings: Tensor, seconds: Tensor) -> dict[str, list[float]]:
+    """Return the squared distance to the anchor as a function of time.
+
+    Returns
+    -------
+    dict
+        Lists of one length, by rising time: ``seconds``, mean of a bin; ``mean``, ``q25``, ``q75`` of the squared
+        Euclidean distances in it; ``n``, how many. Bins are single times where there are at most ``MAX_POINTS`` of
+        them, to the millisecond, else quantiles.
+    """
+    times, distances = seconds[:, 1:].abs().flatten(), anchor_distances(embeddings).flatten()
+    unique = (times * 1000).round().unique() / 1000
+    if len(unique) <= MAX_POINTS:
+        edges = (unique[1:] + unique[:-1]) / 2
+    else:
+        edges = torch.quantile(times, torch.linspace(0, 1, MAX_POINTS + 1, dtype=times.dtype)[1:-1]).unique()
+    bins = torch.bucketize(times, edges)
+    curve: dict[str, list[float]] = {name: [] for name in ("seconds", "mean", "q25", "q75", "n")}
+    for i in bins.unique():
+        chosen = distances[bins == i]
+        low, high = torch.quantile(chosen, chosen.new_tensor([0.25, 0.75])).tolist()
+        values = (times[bins == i].mean().item(), chosen.mean().item(), low, high, len(chosen))
+        for name, value in zip(curve, values, strict=True):
+            curve[name].append(value)
+    return curve
+
+
+def write_distances(run: Path, curves: dict[str, dict[str, list[float]]]) -> None:
+    """Write distance curves by name to RUN/distance.json, and their picture to RUN/distance.png."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for (name, curve), colour in zip(curves.items(), ("#2a7f9e", "#8a8f94"), strict=True):
+        axes.fill_between(curve["seconds"], curve["q25"], curve["q75"], color=colour, alpha=0.2, linewidth=0)
+        axes.plot(curve["seconds"], curve["mean"], color=colour, marker="o", markersize=3, label=name)
+    axes.set_xlabel("time from the anchor in s")
+    axes.set_ylabel("squared distance of embeddings")
+    axes.set_title("Held-out subjects: mean, and the middle half of the pairs", fontsize="medium")
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="best")
+    write_json(run / "distance.json", dict(curves))
+    with replacing(run / "distance.png") as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

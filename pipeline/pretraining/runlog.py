@@ -1,0 +1,89 @@
+"""The logs of a run: one JSON line an epoch, and TensorBoard's event files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tclr.pipeline.system import remove_quietly, replacing
+
+
+class RunningMeans:
+    """Means over tuples of values that come as means over some of them; sums stay on the device until asked for."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.n_tuples = 0
+
+    def add(self, means: dict[str, Tensor], n_tuples: int) -> None:
+        """Take in the means over ``n_tuples`` tuples."""
+        self.n_tuples += n_tuples
+        for name, value in means.items():
+            total = value.detach().double() * n_tuples
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
+
+    def state(self) -> dict[str, Any]:
+        """Return the sums as numbers."""
+        return {"n_tuples": self.n_tuples, "sums": {name: value.item() for name, value in self.sums.items()}}
+
+    def load(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from ``state``."""
+        self.n_tuples = state["n_tuples"]
+        self.sums = {
+            name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in state["sums"].items()
+        }
+
+
+def add_states(states: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the sums of several processes as one; a process that had no tuples yet has none."""
+    names = dict.fromkeys(name for state in states for name in state["sums"])
+    return {
+        "n_tuples": sum(state["n_tuples"] for state in states),
+        "sums": {name: sum(state["sums"].get(name, 0.0) for state in states) for name in names},
+    }
+
+
+class RunLog:
+    """RUN/log.jsonl and RUN/tensorboard; a context that closes the event file.
+
+    Parameters
+    ----------
+    run : Path
+        The run's folder.
+    step : int
+        Steps done when the run begins or goes on; what TensorBoard shows of later ones is dropped.
+    """
+
+    def __init__(self, run: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run = run
+        folder = run / "tensorboard"
+        if step == 0:
+            for path in folder.glob("events.out.tfevents.*"):
+                remove_quietly(path)
+        self.writer = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def add_scalars(self, group: str, values: dict[str, Any], step: int) -> None:
+        """Show numbers in TensorBoard at a step, as ``group/name``; what is no number is left out."""
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self.writer.add_scalar(f"{group}/{name}", value, step)
+        self.writer.flush()
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """Write the lines of all epochs to log.jsonl, if there is one yet."""
+        if not history:
+            return
+        with replacing(self.run / "log.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in history))
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.writer.close()

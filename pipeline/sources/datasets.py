@@ -1,0 +1,131 @@
+"""One adapter a dataset: a folder in, a list of clips (and where their AU labels are) out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tclr.pipeline.sources.bp4d import find_bp4d, looks_like_bp4d
+from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.pipeline.sources.disfa import find_disfa, looks_like_disfa
+from tclr.pipeline.sources.emotionet import find_emotionet, looks_like_emotionet
+from tclr.pipeline.sources.folder import find_folder
+from tclr.pipeline.sources.listing import is_image, is_video
+from tclr.pipeline.sources.pseudonyms import Pseudonyms
+from tclr.pipeline.sources.voxceleb2 import find_voxceleb2, looks_like_voxceleb2
+from tclr.schemas.errors import InputError, SettingError
+
+__all__ = ["DATASETS", "Clip", "Dataset", "Labels", "Pseudonyms", "find_clips", "pseudonymise", "recognise"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A kind of source.
+
+    ``find`` lists its clips, ``looks_like`` tells whether a folder has its layout, ``layout`` and ``labels`` say
+    what is expected, for people.
+    """
+
+    name: str
+    layout: str
+    labels: str
+    find: Callable[[Path], list[Clip]]
+    looks_like: Callable[[Path], bool]
+
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        Dataset(
+            "bp4d",
+            "[2D+3D/]F001/T1/0286.jpg or F001/T1.mp4, AUCoding/AU_OCC/F001_T1.csv",
+            "occurrence; 9 = unknown",
+            find_bp4d,
+            looks_like_bp4d,
+        ),
+        Dataset(
+            "disfa",
+            "Videos_LeftCamera/LeftVideoSN001_comp.avi (and Right), ActionUnit_Labels/SN001/SN001_au1.txt",
+            "intensity 0..5; present from 2 on",
+            find_disfa,
+            looks_like_disfa,
+        ),
+        Dataset(
+            "emotionet",
+            "<folder>/<image>.jpg, <table>.csv with columns 'AU 1', 'AU 2', ...",
+            "occurrence; 999 = unknown",
+            find_emotionet,
+            looks_like_emotionet,
+        ),
+        Dataset("voxceleb2", "[dev/mp4/]id00012/21Uxsk56VDQ/00001.mp4", "none", find_voxceleb2, looks_like_voxceleb2),
+        Dataset(
+            "folder",
+            "<subject>/<clip>.mp4, <subject>/<clip>/0001.jpg, flat files, or clips.csv; labels/<subject>_<clip>.csv",
+            "occurrence AU01_c, intensity AU01_r 0..5 or AU01 0..1; empty = unknown",
+            find_folder,
+            lambda source: True,
+        ),
+    )
+}
+"""In the order in which ``recognise`` tries them; ``folder`` takes anything."""
+
+
+def recognise(source: Path) -> str:
+    """Return the name of the dataset whose layout a folder has."""
+    if not source.is_dir():
+        return "folder"
+    return next(dataset.name for dataset in DATASETS.values() if dataset.looks_like(source))
+
+
+def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
+    """List the clips of a source folder, sorted by subject and clip.
+
+    Parameters
+    ----------
+    source : Path
+        Folder of a dataset, or of videos and images, or a single one of them.
+    dataset : str
+        A key of ``DATASETS``, or ``auto`` to recognise it.
+
+    Raises
+    ------
+    InputError
+        If it is missing, of another kind, or holds no clip in the layout.
+    SettingError
+        If the dataset's name is unknown.
+    """
+    if dataset not in (*DATASETS, "auto"):
+        raise SettingError(f"Unknown dataset {dataset!r}. Known datasets: auto, {', '.join(sorted(DATASETS))}.")
+    single = source.is_file() and (is_video(source) or is_image(source))
+    if not source.is_dir() and not single:
+        what = "another file" if source.exists() else "nothing"
+        raise InputError(f"Expected a folder of videos, or a video, but found {what} at {source}. Check the path.")
+    try:
+        clips = DATASETS[recognise(source) if dataset == "auto" else dataset].find(source)
+    except OSError as error:
+        raise InputError(f"Cannot read {error.filename or source}: {error.strerror}. Check its permissions.") from error
+    twice = [name for name, count in Counter(clip.key for clip in clips).items() if count > 1]
+    if twice:
+        raise InputError(
+            f"Two clips of {source} have the same name {'/'.join(twice[0])!r}. Rename one of the files or folders."
+        )
+    return sorted(clips, key=lambda clip: clip.key)
+
+
+def pseudonymise(clips: list[Clip], pseudonyms: Pseudonyms) -> list[Clip]:
+    """Return clips under pseudonyms, sorted by these; labels are those of the names.
+
+    Raises
+    ------
+    InputError
+        If two subjects, or two clips of one, would get the same pseudonym.
+    """
+    owners: dict[str, str] = {}
+    hidden = [clip.pseudonymised(pseudonyms) for clip in clips]
+    for clip, under in zip(clips, hidden, strict=True):
+        for pseudonym, name in ((under.subject, clip.subject), (under.name, clip.name)):
+            if (owner := owners.setdefault(pseudonym, name)) != name:
+                raise InputError(f"{owner!r} and {name!r} would get the same pseudonym. Rename one of them.")
+    return sorted(hidden, key=lambda clip: clip.key)

@@ -1,0 +1,62 @@
+"""Files of ours that hold tensors: ``.safetensors`` whose metadata name ``format``, ``format_version`` and more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tclr.pipeline.system.files import replacing
+from tclr.schemas.errors import ModelError
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors and metadata in one step.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with replacing(path) as temporary:
+        temporary.write_bytes(save(plain, dict(metadata)))
+
+
+def read_tensors(path: Path, expected: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors, on the CPU, and the metadata of a ``.safetensors`` file; ``expected`` is for the message.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or damaged.
+    """
+    if not path.is_file():  # a named pipe would keep us waiting
+        what = "no regular file" if path.exists() else "nothing"
+        raise ModelError(f"Expected {expected} (.safetensors), but found {what} at {path}. Check the path.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"Expected {expected} (.safetensors), but cannot read {path}: {error}.") from error
+
+
+def check_format(metadata: Mapping[str, str], name: str, newest: int, path: Path, advice: str) -> int:
+    """Return the version of a file's format.
+
+    Raises
+    ------
+    ModelError
+        If the file is of another format, or of a newer version than ``newest``; ``advice`` says which file to give.
+    """
+    if metadata.get("format") != name:
+        raise ModelError(f"Expected a file of format {name!r}, but got {metadata.get('format')!r}: {path}. {advice}")
+    version = metadata.get("format_version", "")
+    if version not in [str(number + 1) for number in range(newest)]:
+        raise ModelError(
+            f"Expected {name} format {newest} or older, but got {version or None}: {path}. Upgrade tclr to read it."
+        )
+    return int(version)

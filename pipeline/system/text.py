@@ -1,0 +1,31 @@
+"""Text of unknown origin, made safe to show and to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def printable(text: object) -> str:
+    r"""Return a text in one line, with characters that cannot be seen written as Python does, ``\x1b``.
+
+    Those are control characters, which a terminal obeys, marks that turn the direction of writing, and bytes of a file
+    name that are no UTF-8. White space of any kind becomes one space.
+    """
+    line = " ".join(str(text).split())
+    return "".join(char if char.isprintable() else _escape(char) for char in line)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def encodable(text: str) -> str:
+    r"""Return a text that HDF5 and Parquet take: bytes of a file name that are no UTF-8 are written as ``\xff``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of texts, which may hold Markdown."""
+    lines = [headers, ["---"] * len(headers), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

@@ -1,0 +1,110 @@
+"""The most memory that each stage takes in a process of its own, and whether it grows with clips and subjects."""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tclr.pipeline.sources import Clip, find_clips
+from tclr.pipeline.tools.bench.rows import BenchRow
+from tclr.pipeline.tools.synth import write_demo
+from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, FitAuConfig, PretrainConfig
+
+MOST_GROWTH = 1.1
+SMALL, LARGE = 60, 480
+"""Frames a clip."""
+FEW, SOME, MANY = 2, 12, 41
+"""Subjects; the last is as many as BP4D has. A dozen clips bring most of what the C library and mediapipe keep for the
+next ones, so growth is measured from there."""
+SMALL_CROPS = AlignConfig(size=96, codec="lz4")
+
+
+def _peak_mb(work: Callable[..., None], arguments: tuple[Any, ...]) -> float:
+    work(*arguments)
+    try:  # what getrusage tells begins with the peak of the process that started this one
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure_peak_mb(work: Callable[..., None], *arguments: Any) -> float:
+    """Return the most memory in MB that a process takes for some work, imports included."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_peak_mb, work, arguments).result()
+
+
+def extract_clips(clips: Sequence[Clip], store: Path, align: AlignConfig) -> None:
+    """Extract clips of as many subjects, in this process."""
+    from tclr.pipeline.preprocessing import extract_clip
+
+    for clip in clips:
+        part = store / "subjects" / f"{clip.subject}.h5"
+        extract_clip(clip, part, DetectConfig(), align, "bench")
+
+
+def extract_all(source: Path, store: Path) -> None:
+    """Extract each clip of a source, one a subject."""
+    extract_clips(find_clips(source), store, SMALL_CROPS)
+
+
+def pretrain_a_little(store: Path, run: Path) -> None:
+    """Take a few steps on small pictures."""
+    from tclr.pipeline.pretraining import pretrain
+
+    config = PretrainConfig(
+        epochs=1, image_size=64, batch_size=4, embedding_dim=32, val_share=0.5, geometry_weight=0, ranking_weight=1
+    )
+    pretrain(store, run, config)
+
+
+def fit(store: Path, out: Path) -> None:
+    """Fit a linear head on an untrained encoder."""
+    from tclr.pipeline.au import fit_au
+    from tclr.pipeline.encoder import load_encoder
+
+    fit_au(store, load_encoder("random", image_size=64, embedding_dim=32), out, FitAuConfig(batch_size=32))
+
+
+def export(store: Path, features: Path) -> None:
+    """Embed a store with an untrained encoder."""
+    from tclr.pipeline.encoder import load_encoder
+    from tclr.pipeline.export import embed
+
+    encoder = load_encoder("random", image_size=64, embedding_dim=32)
+    embed(store, features, encoder, EmbedConfig(batch_size=32))
+
+
+STAGES: dict[str, Callable[..., None]] = {
+    "preprocess": extract_all,
+    "pretrain": pretrain_a_little,
+    "fit-au": fit,
+    "embed": export,
+}
+
+
+def bench_memory(scratch: Path) -> list[BenchRow]:
+    """Measure each stage once on short clips of few people, on long clips, and on clips of some and of many people."""
+    shapes = {"plain": (FEW, SMALL), "long": (FEW, LARGE), "some": (SOME, SMALL), "many": (MANY, SMALL)}
+    peaks: dict[str, dict[str, float]] = {}
+    for shape, (subjects, frames) in shapes.items():
+        folder = scratch / shape
+        write_demo(folder / "source", subjects=subjects, tasks=1, frames=frames, size_px=240)
+        peaks[shape] = {}
+        for stage, work in STAGES.items():
+            source = folder / ("source" if stage == "preprocess" else "store")
+            out = folder / ("store" if stage == "preprocess" else stage)
+            peaks[shape][stage] = measure_peak_mb(work, source, out)
+    rows = []
+    for stage in STAGES:
+        plain, long, some, many = (peaks[shape][stage] for shape in shapes)
+        rows += [
+            BenchRow(f"most memory, {stage}", "", (plain,), "MB"),
+            BenchRow(f"... clips {LARGE // SMALL} times as long", "short clips", (long / plain,), at_most=MOST_GROWTH),
+            BenchRow(f"... {MANY} subjects", f"{SOME} subjects", (many / some,), at_most=MOST_GROWTH),
+        ]
+    return rows

@@ -1,0 +1,93 @@
+"""What preprocessing costs beside decoding and landmarks alone, and how it scales with workers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+from distributed import Client
+
+from tclr.pipeline.faces import open_detector
+from tclr.pipeline.preprocessing import preprocess
+from tclr.pipeline.sources import Clip, find_clips
+from tclr.pipeline.system import connect
+from tclr.pipeline.tools.bench.rows import CAN_PIN, BenchRow, measure_s, one_core
+from tclr.pipeline.video import probe, read_frames
+from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
+
+OTHER_SIZES = (192, 208)
+"""Sides in pixels that crops are cut again with, in turn."""
+
+
+def decode(clips: Sequence[Clip], detect: DetectConfig) -> int:
+    """Decode clips, and nothing else; return the number of frames."""
+    return sum(1 for clip in clips for _ in read_frames(probe(clip, detect.image_fps)))
+
+
+def decode_and_landmark(clips: Sequence[Clip], detect: DetectConfig) -> None:
+    """Decode clips and find landmarks, and nothing else."""
+    import cv2
+
+    cv2.setNumThreads(1)  # as a worker does
+    for clip in clips:
+        with closing(open_detector(detect)) as detector:
+            detector.n_faces = 1
+            for frame in read_frames(probe(clip, detect.image_fps)):
+                if frame.image is not None:
+                    detector.detect([frame.image], [frame.timestamp_s])
+
+
+def _run(source: Path, store: Path, client: Client, align: AlignConfig) -> None:
+    result = preprocess(source, store, PreprocessConfig(align=align), scheduler=client.scheduler_info()["address"])
+    if result.failures or result.n_skipped:
+        raise RuntimeError(f"{len(result.failures)} clips failed, {result.n_skipped} were done before")
+
+
+def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
+    """Measure preprocessing on Dask clusters that have started, of one worker and of two.
+
+    One worker with a core to spare decodes and writes beside the landmarks; two workers on two cores have none. What
+    two gain is therefore measured against one worker that has one core, too.
+
+    Parameters
+    ----------
+    source : Path
+        Folder with two clips or more of about the same length, so that two workers have the same to do.
+    scratch : Path
+        Folder for the stores.
+    runs : int
+        How often.
+    """
+    clips, detect = find_clips(source), DetectConfig()
+    n_frames = decode(clips, detect)
+    ratios: dict[str, list[float]] = defaultdict(list)
+    with ExitStack() as stack:
+        clients = {"one": stack.enter_context(connect(1, None)), "two": stack.enter_context(connect(2, None))}
+        with one_core():
+            clients["one core"] = stack.enter_context(connect(1, None))
+        for name, client in clients.items():  # models are loaded, modules imported
+            _run(source, scratch / f"warm {name}", client, AlignConfig())
+        for run in range(runs):
+            bare_s = measure_s(partial(decode_and_landmark, clips, detect))
+            took_s = {
+                name: measure_s(partial(_run, source, scratch / f"{run} {name}", client, AlignConfig()))
+                for name, client in clients.items()
+            }
+            decoded_s = measure_s(partial(decode, clips, detect))
+            other = AlignConfig(size=OTHER_SIZES[run % 2])
+            again_s = measure_s(partial(_run, source, scratch / "warm one", clients["one"], other))
+            ratios["one"].append(bare_s / took_s["one"])
+            ratios["scaling"].append(took_s["one core"] / took_s["two"])
+            ratios["two"].append(took_s["one"] / took_s["two"])
+            ratios["again"].append(decoded_s / again_s)
+            ratios["rate"].append(n_frames / took_s["one"])
+    one, scaling, two, again, rates = (tuple(values) for values in ratios.values())
+    return [
+        BenchRow("preprocess, one worker", "decode + landmarks", one, at_least=0.92, rates=rates),
+        BenchRow("preprocess, two workers", "one worker on one core", scaling, at_least=1.9 if CAN_PIN else None),
+        BenchRow("preprocess, two workers", "one worker on all cores", two),
+        BenchRow("crops cut again, one worker", "decode", again, at_least=0.7),
+    ]

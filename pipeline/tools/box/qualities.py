@@ -1,0 +1,73 @@
+"""Writes clips again in poorer quality, so that detector and models all see what a poor camera gives."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tclr.pipeline.sources import LABEL_FOLDER, find_clips
+from tclr.pipeline.system import replacing
+from tclr.pipeline.video import VideoWriter, probe, read_frames
+from tclr.schemas.config import DetectConfig
+
+AS_GIVEN = "as given"
+QUALITIES: dict[str, tuple[float, int]] = {
+    "half resolution": (1 / 2, 18),
+    "third resolution": (1 / 3, 18),
+    "compressed": (1, 42),
+    "half resolution, compressed": (1 / 2, 36),
+}
+"""Scale of width and height, and constant rate factor of x264: 18 looks as given, 42 is coarse blocks."""
+
+
+def _even(side: float) -> int:
+    return max(2, round(side / 2) * 2)
+
+
+def write_degraded(
+    source: Path,
+    subjects: Collection[str],
+    scale: float,
+    crf: int,
+    out: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write some people's clips, and their tables of labels, as a source folder of its own.
+
+    Parameters
+    ----------
+    source, out : Path
+        A folder of videos with labels, as ``docs/labels.md`` has it; the folder to write. Clips that are there stay.
+    subjects : collection of str
+        Whose clips.
+    scale : float
+        Of width and height, 0..1.
+    crf : int
+        Constant rate factor of x264, 0 (lossless) to 51.
+    progress : callable
+        Called with clips done and clips in all.
+    """
+    clips = [clip for clip in find_clips(source, "folder") if clip.subject in subjects]
+    for done, clip in enumerate(clips):
+        progress(done, len(clips))
+        path = out / clip.subject / f"{clip.clip}.mp4"
+        for table in clip.label_paths:
+            copy = out / LABEL_FOLDER / f"{clip.subject}_{clip.clip}.csv"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(table, copy)
+        if path.is_file():
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        media = probe(clip, DetectConfig().image_fps)
+        size = _even(media.width * scale), _even(media.height * scale)
+        with replacing(path) as temporary, VideoWriter(temporary, *size, crf=crf) as writer:
+            last: np.ndarray = np.zeros((size[1], size[0], 3), np.uint8)
+            for frame in read_frames(media):
+                if frame.image is not None:  # one that cannot be decoded keeps its place, so that labels fit
+                    last = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA)
+                writer.write(last, frame.timestamp_s)
+    progress(len(clips), len(clips))

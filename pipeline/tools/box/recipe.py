@@ -1,0 +1,313 @@
+"""The recipe of the model in the box, from videos of people with AU intensities to two files and the evidence.
+
+Preprocess, pretrain without labels, fine-tune, select, fuse, judge. Nobody who is tested takes part in anything before,
+not even in pretraining. What is done stays done: the same call goes on after an interruption, within a stage where the
+stage itself does so.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tclr.pipeline.au import AuHead, Describe, blendshape_rows, fit_au, fit_head, landmark_rows, load_head
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untrained_encoder
+from tclr.pipeline.preprocessing import preprocess
+from tclr.pipeline.pretraining import pretrain
+from tclr.pipeline.store import Store
+from tclr.pipeline.system import replacing, write_json
+from tclr.pipeline.tools.box.card import model_card
+from tclr.pipeline.tools.box.evidence import (
+    Forecast,
+    Judged,
+    describe_for,
+    forecast,
+    forecast_by_mapping,
+    forecast_centred,
+    is_turned,
+    read_people,
+)
+from tclr.pipeline.tools.box.people import People, split_people
+from tclr.pipeline.tools.box.qualities import AS_GIVEN, QUALITIES, write_degraded
+from tclr.schemas.config import AlignConfig, BoxConfig, FitAuConfig, PreprocessConfig, PretrainConfig
+from tclr.schemas.errors import InputError, SettingError
+
+STRIDE = 5
+"""Every fifth frame teaches the linear heads on blendshapes and landmarks: neighbours are alike."""
+FUSION_L2 = (0.01, 0.1, 1.0)
+"""Penalties that fusion's is chosen of, on predictions out of fold."""
+LINEAR: dict[str, Describe] = {"blendshapes + linear": blendshape_rows, "landmarks + linear": landmark_rows}
+"""What mediapipe gives, with a linear head: what a model must beat to be worth its time."""
+STARTS = ("tclr", "paper", "random")
+"""What fine-tuning may start from, besides encoders of the user's."""
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class BoxResult:
+    """The two files, their card, who was tested, and every score."""
+
+    box: Path
+    fusion: Path
+    card: Path
+    chosen: str
+    n_train: int
+    n_select: int
+    n_test: int
+    judged: list[Judged]
+
+
+def _pretrain_config(start: str, seed: int, config: BoxConfig, left_out: str) -> PretrainConfig:
+    return PretrainConfig.model_validate(
+        {
+            "recipe": start,
+            "image_size": config.image_size,
+            "crop_ratio": config.crop_ratio,
+            "epochs": config.pretrain_epochs,
+            "anchors_per_clip": 8 if start == "tclr" else 4,  # a tuple of the paper's has 12 frames, ours 6
+            "batch_size": 24 if start == "tclr" else 12,
+            "val_share": 0.05,
+            "precision": "bf16",
+            "leave_out": left_out,
+            "seed": seed,
+        }
+    )
+
+
+def _finetune_config(seed: int, config: BoxConfig, left_out: str) -> FitAuConfig:
+    return FitAuConfig(
+        head="finetune",
+        epochs=config.finetune_epochs,
+        degrade=config.degrade,
+        half=True,
+        precision="bf16",
+        encoder_learning_rate=0.0003,
+        learning_rate=0.003,
+        batch_size=64,
+        folds=8,
+        leave_out=left_out,
+        seed=seed,
+    )
+
+
+def _fit_once(
+    store: Path, encoder: LoadedEncoder, path: Path, config: FitAuConfig, progress: Callable[[int, int], None]
+) -> AuHead:
+    """Return the head in a file if it was made alike, else fit and write it."""
+    if path.is_file():
+        head = load_head(path)
+        if head.settings == config.model_dump(mode="json") and encoder.digest in (
+            head.started_from,
+            head.encoder_digest,
+        ):
+            return head
+    fit_au(store, encoder, path, config, fit_progress=progress)
+    return load_head(path)
+
+
+class _Recipe:
+    def __init__(self, source: Path, out: Path, config: BoxConfig, workers: int | None, tell: Tell) -> None:
+        self.source, self.out, self.config, self.workers, self.tell = source, out, config, workers, tell
+        self.store, self.starts = out / "store", starts_of(config)
+
+    def step(self, name: str) -> Callable[[int, int], None]:
+        """Return the callback that tells of a step's progress."""
+        self.tell(name, 0, 1)
+        return lambda done, total: self.tell(name, done, total)
+
+    def preprocess(self, source: Path, store: Path, what: str) -> None:
+        told = self.step(f"Preprocessing {what}")
+        align = AlignConfig(size=self.config.crop_size, codec="lz4")
+        result = preprocess(
+            source,
+            store,
+            PreprocessConfig(align=align),
+            dataset="folder",
+            workers=self.workers,
+            notify=lambda progress: told(int(progress.clips_done), progress.n_clips),
+        )
+        if result.failures:
+            raise InputError(f"{result.failures[0].name}: {result.failures[0].reason}")
+
+    def start(self, name: str, seed: int, people: People) -> LoadedEncoder:
+        """Return what fine-tuning starts from."""
+        if name not in STARTS:
+            given = load_encoder(name)
+            known = {subject.split("/")[-1] for subject in given.info.subjects}
+            if seen := sorted(known & {*people.test, *people.select}):
+                raise InputError(
+                    f"Expected an encoder that has not learnt from those who are tested, but {name} knows {len(seen)} "
+                    f"of them, as {seen[0]}. Pretrain with --leave-out, or give another."
+                )
+            return given
+        if name == "random":
+            info = EncoderInfo(image_size=self.config.image_size, crop_ratio=self.config.crop_ratio, seed=seed)
+            return untrained_encoder(info)
+        run = self.out / "runs" / f"{name}-seed{seed}" / "pretrained"
+        settings = _pretrain_config(name, seed, self.config, _left_out(people))
+        return load_encoder(
+            pretrain(self.store, run, settings, progress=self.step(f"Pretraining {name}, seed {seed}")).run
+        )
+
+    def fine_tuned(self, people: People) -> Iterator[tuple[str, AuHead, Path]]:
+        """Yield every run's name, head and file; all starts of a seed before the next seed."""
+        for seed in range(self.config.seeds):
+            for start in self.starts:
+                name = f"{start}, seed {seed}"
+                encoder = self.start(start, seed, people)
+                folder = start if start in STARTS else encoder.digest[:12]
+                path = self.out / "runs" / f"{folder}-seed{seed}" / "au.safetensors"
+                settings = _finetune_config(seed, self.config, _left_out(people))
+                yield name, _fit_once(self.store, encoder, path, settings, self.step(f"Fine-tuning {name}")), path
+
+    def fuse(self, people: People, box: Path) -> AuHead:
+        """Fit linear heads on embeddings and blendshapes of people whom the encoder does not know; keep the best."""
+        encoder, path = load_encoder(box), self.out / "fusion.safetensors"
+        told = self.step("Fitting fusion")
+        taught = ",".join((*people.train, *people.test))
+        candidates = []
+        for l2 in FUSION_L2:
+            candidate = self.out / f"fusion-{l2:g}.safetensors"
+            settings = FitAuConfig(inputs="both", l2=l2, leave_out=taught, seed=self.config.seed)
+            head = _fit_once(self.store, encoder, candidate, settings, told)
+            candidates.append((-_mean([score.roc_auc for score in head.scores]), candidate))
+        shutil.copyfile(min(candidates)[1], path)
+        return load_head(path)
+
+    def linear(self, people: People) -> dict[str, tuple[AuHead, Describe]]:
+        """Fit linear heads on what mediapipe gives, on all people who are not tested."""
+        heads = {}
+        for name, describe in LINEAR.items():
+            told = self.step(f"Fitting {name}")
+            frames = read_people(self.store, (*people.train, *people.select), describe)
+            frames = frames.take(frames.rows % STRIDE == 0)
+            heads[name] = fit_head(frames, FitAuConfig(folds=3, seed=self.config.seed), progress=told), describe
+        return heads
+
+
+def starts_of(config: BoxConfig) -> list[str]:
+    """Return what fine-tuning is to start from.
+
+    Raises
+    ------
+    SettingError
+        If one is neither a name that is known nor a path that is there.
+    """
+    starts = [name.strip() for name in config.starts.split(",")]
+    for name in starts:
+        if name not in STARTS and not Path(name).exists():
+            raise SettingError(
+                f"Expected --starts of {', '.join(STARTS)}, or an encoder that is there, but got {name!r}."
+            )
+    return starts
+
+
+def _left_out(people: People) -> str:
+    return ",".join((*people.test, *people.select))
+
+
+def _mean(values: Sequence[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else 0.0
+
+
+def run_box(
+    source: Path,
+    out: Path,
+    config: BoxConfig,
+    *,
+    workers: int | None = None,
+    tell: Tell = lambda what, done, total: None,
+) -> BoxResult:
+    """Make the model in the box.
+
+    Parameters
+    ----------
+    source : Path
+        Folder of videos of people with AU intensities, as docs/labels.md has it.
+    out : Path
+        Folder for everything; a second call goes on there.
+    config : BoxConfig
+        Settings.
+    workers : int, optional
+        Processes of preprocessing.
+    tell : callable
+        Called with the name of a step, and how much of how much of it is done.
+
+    Raises
+    ------
+    InputError
+        If a clip cannot be read, there are too few people, or a given encoder knows some that are to be tested.
+    TclrError
+        As the stages do.
+    """
+    recipe = _Recipe(source, out, config, workers, tell)
+    recipe.preprocess(source, recipe.store, "all people")
+    with Store(recipe.store) as opened:
+        people = split_people(opened.subjects, config.test_share, config.select_share, config.seed)
+    write_json(out / "people.json", asdict(people))
+    runs = list(recipe.fine_tuned(people))
+    selected = []
+    for name, head, path in runs:
+        recipe.step(f"Selecting: {name}")
+        frames = read_people(recipe.store, people.select, describe_for(head, None))
+        selected.append((forecast(name, head, frames).judge(frames, "selection"), path))
+    best, path = max(selected, key=lambda item: item[0].mean["roc_auc"] or 0.0)
+    box = out / "box.safetensors"
+    with replacing(box) as temporary:
+        shutil.copyfile(path, temporary)
+    fusion = recipe.fuse(people, box)
+    heads = {name: head for name, head, _ in runs}
+    judged = [run for run, _ in selected] + _judge_all(recipe, people, heads, best.model, fusion)
+    write_json(
+        out / "evidence.json", {"judged": [asdict(one) for one in judged], "config": json.loads(config.to_json())}
+    )
+    card = out / "model-card.md"
+    with replacing(card) as temporary:
+        temporary.write_text(model_card(best.model, people, config, recipe.starts, judged, load_head(box), fusion))
+    counts = len(people.train), len(people.select), len(people.test)
+    return BoxResult(box, out / "fusion.safetensors", card, best.model, *counts, judged)
+
+
+def _judge_all(recipe: _Recipe, people: People, runs: dict[str, AuHead], chosen: str, fusion: AuHead) -> list[Judged]:
+    """Judge all models on the people who are tested, at every quality."""
+    linear = recipe.linear(people)
+    encoder = load_encoder(recipe.out / "box.safetensors")
+    judged: list[Judged] = []
+    for quality in (AS_GIVEN, *QUALITIES):
+        store, who = recipe.store, people.test
+        if quality != AS_GIVEN:
+            folder = recipe.out / "qualities" / quality.replace(", ", "-").replace(" ", "-")
+            write_degraded(
+                recipe.source, people.test, *QUALITIES[quality], folder / "videos", recipe.step(f"Writing {quality}")
+            )
+            store = folder / "store"
+            recipe.preprocess(folder / "videos", store, quality)
+        told = recipe.step(f"Judging {quality}")
+        turned = is_turned(store, who) if quality == AS_GIVEN else None
+        heads: dict[str, tuple[AuHead, Describe]] = {
+            name: (head, describe_for(head, None)) for name, head in runs.items()
+        }
+        heads |= {"box": heads[chosen], "fusion": (fusion, describe_for(fusion, encoder)), **linear}
+        for done, (name, (head, describe)) in enumerate(heads.items()):
+            told(done, len(heads))
+            frames = read_people(store, who, describe)
+            plain = forecast(name, head, frames)
+            forecasts = [plain, forecast_centred(plain, head, frames)] if name in ("box", "fusion") else [plain]
+            if name == "blendshapes + linear":
+                forecasts.append(forecast_by_mapping(frames))
+            judged += _judge_turned(forecasts, frames, quality, turned)
+    return judged
+
+
+def _judge_turned(forecasts: Sequence[Forecast], frames: Any, quality: str, turned: np.ndarray | None) -> list[Judged]:
+    judged = [one.judge(frames, quality) for one in forecasts]
+    if turned is not None and turned.any():
+        judged += [one.judge(frames, "head turned", turned) for one in forecasts]
+    return judged

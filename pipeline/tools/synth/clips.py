@@ -1,0 +1,265 @@
+"""Write labelled demo clips in BP4D's layout, with no download: two portraits, animated by action units.
+
+Dependencies ship the two portraits: Eileen Collins (scikit-image's ``astronaut.png``) and Grace Hopper
+(matplotlib's ``grace_hopper.jpg``). Subjects beyond the second are variants of these: mirrored, recoloured,
+slightly reshaped. They are NOT independent people: both sides of every subject split know the same two faces.
+Use the clips to try the tools and to test them, never to claim how well a method does.
+
+Layout, as BP4D has it, 25 frames/s::
+
+    OUT/2D+3D/F001/T1/0314.jpg            frames, numbered from a different start in each clip
+    OUT/AUCoding/AU_OCC/F001_T1.csv       first row 0,1,...,99; then frame number and a code for each AU
+
+Codes: 1 present (intensity of at least `PRESENT_FROM`), 0 absent, 9 not coded. Coded: BP4D's 12 action units,
+and 25, 26, 45. The same settings and seed give the same bytes on the same machine.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tclr.pipeline.tools.synth.action_warp import AUS, smoothstep
+from tclr.pipeline.tools.synth.puppet import Puppet, build_puppet, render_face
+from tclr.schemas.errors import OutputError, SettingError
+
+FPS = 25.0
+PRESENT_FROM = 0.3
+"""Intensity (0..1) from which a frame is labelled present; chosen by us: a trained eye sees it from there."""
+NOT_CODED = 9
+LABEL_COLUMNS = 100
+JPEG_QUALITY = 95
+
+# BP4D's subjects, from the literature's parts A, B, C in turn: the first three already fill all three folds.
+SUBJECTS = tuple(
+    "F001 F003 F004 F002 F005 F006 F008 F011 F007 F009 F013 F012 F010 F020 F014 F016 F022 F015 F018 M002 "
+    "F017 F023 M005 F019 M001 M010 F021 M004 M011 M003 M007 M013 M006 M008 M016 M009 M012 M017 M015 M014 "
+    "M018".split()
+)
+
+# What moves together, as spontaneous behaviour shows it; either deck holds every action unit.
+LOWER_DECKS = (
+    ((6, 12, 25), (10,), (14,), (15, 17), (23, 24), (25, 26)),
+    ((12, 14), (6, 10), (17, 24), (15,), (23,), (25, 26)),
+)
+UPPER_DECKS = (((1, 2), (4, 7), (1,), (7,)), ((2,), (1, 4), (7,), (1, 2, 4)))
+SINGLES = ((12,), (17,), (24,), (6,), (10, 25), (25,))
+
+
+@dataclass(frozen=True)
+class SynthResult:
+    """What `write_demo` wrote, and where."""
+
+    out: Path
+    n_subjects: int
+    n_clips: int
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How head and light are in each frame of a clip.
+
+    ``pose`` (T, 6): pitch, yaw, roll in radians, shift along x and y in frame widths, scale - 1.
+    ``light`` (T, 3): gain - 1, change of brightness from left to right and from top to bottom.
+    """
+
+    pose: np.ndarray
+    light: np.ndarray
+
+
+def write_demo(
+    out: Path,
+    *,
+    subjects: int = 4,
+    tasks: int = 2,
+    frames: int = 75,
+    size_px: int = 480,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> SynthResult:
+    """Write the demo clips and their labels.
+
+    Parameters
+    ----------
+    out : Path
+        Folder to fill; it must not hold ``2D+3D`` or ``AUCoding`` yet.
+    subjects : int
+        1 to 41, named as in BP4D.
+    tasks : int
+        Clips a subject, 1 to 8.
+    frames : int
+        Frames a clip, 10 or more, at 25 frames/s.
+    size_px : int
+        Width and height of a frame, 160 to 1080.
+    seed : int
+        0 or more; other seeds give other events, motion and light.
+    progress : callable, optional
+        Called with (frames written, frames in all).
+
+    Raises
+    ------
+    SettingError
+        A setting outside its range.
+    OutputError
+        ``out`` already holds clips, or cannot be written.
+    """
+    _check_settings(subjects=subjects, tasks=tasks, frames=frames, size_px=size_px, seed=seed)
+    _check_output(out)
+    done, total = 0, subjects * tasks * frames
+    for subject, name in enumerate(SUBJECTS[:subjects]):
+        puppet = build_puppet(subject, size_px=size_px, rng=np.random.default_rng([seed, subject]))
+        for task in range(tasks):
+            # One stream each: changing how the light is drawn must not move an event.
+            when, what, scene, look = np.random.default_rng([seed, subject, task]).spawn(4)
+            first = int(when.integers(20, 1200))
+            intensities = plan_actions(subject, task, frames, rng=what)
+            pictures = render_clip(puppet, intensities, plan_scene(frames, rng=scene), rng=look)
+            _write_labels(out / "AUCoding" / "AU_OCC" / f"{name}_T{task + 1}.csv", first, intensities)
+            for number, picture in enumerate(pictures, start=first):
+                _write_frame(out / "2D+3D" / name / f"T{task + 1}" / f"{number:04d}.jpg", picture)
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+    return SynthResult(out, subjects, subjects * tasks, total)
+
+
+def _check_settings(**settings: int) -> None:
+    """Raise SettingError for a setting outside its range."""
+    ranges = {
+        "subjects": (1, len(SUBJECTS)),
+        "tasks": (1, 8),
+        "frames": (10, 8000),
+        "size_px": (160, 1080),
+        "seed": (0, 2**32 - 1),
+    }
+    for name, value in settings.items():
+        low, high = ranges[name]
+        if not low <= value <= high:
+            raise SettingError(
+                f"Expected '{name}' between {low} and {high}, but got {value}. Choose a value in this range."
+            )
+
+
+def _check_output(out: Path) -> None:
+    """Raise OutputError if ``out`` holds clips already or is no folder."""
+    for name in ("2D+3D", "AUCoding"):
+        if (out / name).exists():
+            raise OutputError(
+                f"Expected no '{name}' in the output folder, but found one: {out / name}. "
+                "Choose another folder, or remove this one first."
+            )
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"Expected a folder to write to, but got a file: {out}. Choose another path.")
+
+
+def _write_frame(path: Path, picture: np.ndarray) -> None:
+    """Write one RGB frame (S, S, 3) as JPEG."""
+    _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded.tobytes())
+    except OSError as error:
+        raise OutputError(f"Cannot write a frame: {path} ({error}). Choose another folder.") from error
+
+
+def _write_labels(path: Path, first: int, intensities: np.ndarray) -> None:
+    """Write the codes of a clip with intensities (T, len(AUS)), whose frames are numbered from ``first``."""
+    codes = np.full((len(intensities), LABEL_COLUMNS), NOT_CODED)
+    codes[:, 0] = first + np.arange(len(codes))
+    codes[:, AUS] = intensities >= PRESENT_FROM
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(range(LABEL_COLUMNS))
+            writer.writerows(codes.tolist())
+    except OSError as error:
+        raise OutputError(f"Cannot write labels: {path} ({error}). Choose another folder.") from error
+
+
+def plan_actions(subject: int, task: int, frames: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Plan the events of a clip: lower face, upper face and blinks, each in turn, independent of each other.
+
+    Returns
+    -------
+    array, (frames, len(AUS)) float32
+        Intensities 0..1, in the order of `AUS`.
+    """
+    intensities = np.zeros((frames, len(AUS)), np.float32)
+    deck = (subject // 2) % 2
+    slots = max(1, round(frames / 25))
+    for decks, count in ((LOWER_DECKS, slots), (UPPER_DECKS, max(1, round(frames / 35)))):
+        order = list(decks[deck]) + list(SINGLES if decks is LOWER_DECKS else ())
+        edges = np.linspace(0, frames, count + 1)
+        for slot in range(count):
+            event = order[(task * count + slot) % len(order)]
+            _add_event(intensities, event, edges[slot], edges[slot + 1], rng)
+    _add_blinks(intensities, rng)
+    return intensities
+
+
+def _add_event(
+    intensities: np.ndarray, event: Sequence[int], start: float, end: float, rng: np.random.Generator
+) -> None:
+    """Add onset, apex and offset of the event's action units between two frames, in place."""
+    room = end - start
+    begin, stop = start + room * rng.uniform(0.03, 0.12), end - room * rng.uniform(0.03, 0.12)
+    for au in event:
+        lag = room * rng.uniform(0, 0.06)
+        onset, offset, peak = rng.uniform(0.2, 0.3), rng.uniform(0.25, 0.4), rng.uniform(0.6, 1.0)
+        column = intensities[:, AUS.index(au)]
+        np.maximum(column, peak * _bump(len(column), begin + lag, stop + lag / 2, onset, offset), out=column)
+
+
+def _bump(frames: int, begin: float, stop: float, onset: float, offset: float) -> np.ndarray:
+    """Rise from 0 at ``begin`` to 1 and fall to 0 at ``stop``; onset and offset are shares of the whole."""
+    time = (np.arange(frames) - begin) / (stop - begin)
+    return smoothstep(time / onset) * smoothstep((1 - time) / offset)
+
+
+def _add_blinks(intensities: np.ndarray, rng: np.random.Generator) -> None:
+    """Add a blink of a quarter of a second every 1 to 3 s, in place."""
+    frames = len(intensities)
+    at = rng.uniform(2, min(20, frames - 6))
+    while at < frames - 4:
+        column = intensities[:, AUS.index(45)]
+        np.maximum(column, _bump(frames, at - 0.5, at + 6.5, 0.4, 0.5), out=column)
+        at += rng.uniform(1, 3) * FPS
+
+
+def plan_scene(frames: int, *, rng: np.random.Generator) -> Scene:
+    """Plan head motion and light of a clip: slow waves, independent of the action units."""
+    pose_limit = np.array([0.09, 0.16, 0.06, 0.025, 0.02, 0.03])
+    light_limit = np.array([0.12, 0.18, 0.12])
+    return Scene(_waves(frames, 6, rng) * pose_limit, _waves(frames, 3, rng) * light_limit)
+
+
+def _waves(frames: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return smooth curves (frames, count) within -1..1: an offset and three slow sines each."""
+    seconds = np.arange(frames)[:, None, None] / FPS
+    frequency = rng.uniform(0.08, 0.7, (3, count))
+    phase = rng.uniform(0, 2 * np.pi, (3, count))
+    size = np.array([0.4, 0.25, 0.1])[:, None]
+    sines = (size * np.sin(2 * np.pi * frequency * seconds + phase)).sum(1)
+    return (sines + rng.uniform(-0.25, 0.25, count)).astype(np.float32)
+
+
+def render_clip(
+    puppet: Puppet, intensities: np.ndarray, scene: Scene, *, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield RGB frames (size_px, size_px, 3) of a clip; intensities are (T, len(AUS))."""
+    size = puppet.size_px
+    grain = rng.normal(0, 2.0, (size + 64, size + 64, 3)).astype(np.float32)
+    ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
+    for now, pose, (gain, slope_x, slope_y) in zip(intensities, scene.pose, scene.light, strict=True):
+        picture = render_face(puppet, now, pose)
+        light = (1 + gain) * (1 + slope_x * ramp[None, :] + slope_y * ramp[:, None])
+        row, column = rng.integers(0, 64, 2)
+        lit = picture * light[..., None] + grain[row : row + size, column : column + size]
+        yield np.clip(lit + 0.5, 0, 255).astype(np.uint8)

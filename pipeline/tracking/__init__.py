@@ -1,0 +1,33 @@
+"""Frames with faces in, one steady crop per frame and person out.
+
+``scout_people`` finds out who is in a clip, ``PeopleTracker`` follows them, ``score_faces`` scores what it found,
+``GapFiller`` interpolates through short gaps, ``cut_crops`` aligns and cuts.
+Imports ``faces``, ``video`` and ``schemas``. It is light: no torch, mediapipe or dask.
+"""
+
+from tclr.pipeline.tracking.align import TEMPLATES, Template, align_transform, compute_sharpness, warp_crop
+from tclr.pipeline.tracking.crops import CropCutter, CroppedFrame, cut_crops
+from tclr.pipeline.tracking.gaps import GapFiller
+from tclr.pipeline.tracking.scoring import score_faces
+from tclr.pipeline.tracking.scouting import Scouted, count_samples, scout_people
+from tclr.pipeline.tracking.tracker import PeopleTracker, TrackedFrame, rank_faces, without_face
+
+__all__ = [
+    "CropCutter",
+    "CroppedFrame",
+    "GapFiller",
+    "PeopleTracker",
+    "Scouted",
+    "TEMPLATES",
+    "Template",
+    "TrackedFrame",
+    "align_transform",
+    "compute_sharpness",
+    "count_samples",
+    "cut_crops",
+    "rank_faces",
+    "score_faces",
+    "scout_people",
+    "warp_crop",
+    "without_face",
+]

@@ -1,0 +1,20 @@
+"""A store in, training tuples out: anchor, sibling and the following frames, as batches of tensors.
+
+``index_clips`` finds the rows that can be anchors, ``TupleDataset`` reads tuples, ``load_batches`` reads them ahead.
+Imports ``encoder``, ``store``, ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.
+"""
+
+from tclr.pipeline.tuples.dataset import ClipTargets, TupleBatch, TupleDataset, index_clips, split_subjects
+from tclr.pipeline.tuples.loader import load_batches, stop_workers
+from tclr.pipeline.tuples.rows import Spacing
+
+__all__ = [
+    "ClipTargets",
+    "Spacing",
+    "TupleBatch",
+    "TupleDataset",
+    "index_clips",
+    "load_batches",
+    "split_subjects",
+    "stop_workers",
+]

@@ -1,0 +1,169 @@
+"""Upright 8-bit RGB, from an image file or a decoded video frame: as a player shows it, so that faces keep their shape.
+
+Images are (H, W, 3) uint8 RGB. Turned and mirrored as the container or the EXIF says, pixels square, alpha dropped.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
+
+from tclr.pipeline.system import caught_stderr, check_size, read_header
+from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
+from tclr.schemas.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+REDUCTIONS = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+"""Scales that JPEG decodes at, and OpenCV's flags: its IMREAD_REDUCED_COLOR_* are these with BGR instead of RGB."""
+
+JPEG_MAGIC = b"\xff\xd8"
+
+MAX_PIXEL_ASPECT = 4
+"""Chosen by us: anamorphic formats reach 2; more is a broken header."""
+
+HDR_TRANSFERS = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})
+"""PQ and HLG: brightness that an 8-bit image cannot hold without a conversion."""
+
+UNSPECIFIED_MATRIX = 2
+"""``AVCOL_SPC_UNSPECIFIED``."""
+
+Orientation = tuple[int, int, int, int]
+UPRIGHT: Orientation = (1, 0, 0, 1)
+
+
+def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LIMITS) -> tuple[np.ndarray | None, int]:
+    """Decode an image file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    reduction : int
+        1, 2, 4 or 8: a JPEG is decoded at that fraction of its width and height, rounded up.
+    limits : LimitsConfig
+        Largest picture, in full size.
+
+    Returns
+    -------
+    image : ndarray or None
+        (H, W, 3) uint8 RGB; ``None`` if it cannot be decoded.
+    reduction : int
+        The one that was applied: 1 for all but JPEG.
+
+    Raises
+    ------
+    InputError
+        If it is larger than the limit by its header; nothing of it is decoded then.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"Expected 'reduction' to be one of {sorted(REDUCTIONS)}, but got {reduction}.")
+    try:
+        data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)  # a pipe would keep us waiting
+    except OSError:
+        return None, 1
+    size = read_header(data)
+    if size is None:
+        return None, 1
+    check_size(*size, limits, path)
+    if data[:2].tobytes() != JPEG_MAGIC:
+        reduction = 1
+    with caught_stderr() as complaints:
+        image = cv2.imdecode(data, REDUCTIONS[reduction])
+    for complaint in complaints:
+        logger.info("%s: %s", path, complaint)
+    return image, reduction
+
+
+def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:
+    """Return an image turned and mirrored, contiguous."""
+    a, b, c, d = orientation
+    if a == 0:
+        image = image.swapaxes(0, 1)
+    horizontal, vertical = a or c, d or b
+    return np.ascontiguousarray(image[::vertical, ::horizontal])
+
+
+class FrameConverter:
+    """Turns the decoded frames of one video into images.
+
+    Its scaler is set up once a video: one a frame costs more than the conversion itself.
+    """
+
+    def __init__(self, stream: av.VideoStream, path: Path) -> None:
+        self._path = path
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+        self._pixel_aspect = float(aspect or 1)
+        if not 1 / MAX_PIXEL_ASPECT <= self._pixel_aspect <= MAX_PIXEL_ASPECT:
+            raise InputError(
+                f"Expected pixels at most {MAX_PIXEL_ASPECT} times as wide as high, or the reverse, but {path} says "
+                f"{self._pixel_aspect:g}. Correct it, for instance with ffmpeg -i IN -c copy -aspect 4:3 OUT."
+            )
+        self._scaler = VideoReformatter()
+
+    def _square_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Return width and height with square pixels; the side that is too short grows, so that none is lost."""
+        aspect = self._pixel_aspect
+        return round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
+
+    def _orientation(self, frame: av.VideoFrame) -> Orientation:
+        """Return the turn and mirroring of a frame's display matrix: x' = a x + c y, y' = b x + d y, each 0, 1 or -1.
+
+        Raises
+        ------
+        InputError
+            If it turns by something else than a multiple of 90 degrees.
+        """
+        side: Any = frame.side_data.get("DISPLAYMATRIX")
+        if side is None:
+            return UPRIGHT
+        matrix = np.frombuffer(memoryview(side), np.int32)[[0, 1, 3, 4]] / 0x10000
+        matrix /= np.abs(matrix).max() or 1
+        a, b, c, d = (int(value) for value in np.rint(matrix))
+        if abs(a * d - b * c) != 1 or np.abs(matrix - (a, b, c, d)).max() > 0.01:
+            raise InputError(
+                f"Expected a video turned by a multiple of 90 degrees, but the display matrix of {self._path} is "
+                f"{matrix.round(3).tolist()}. Turn its frames, for instance with ffmpeg -i IN OUT."
+            )
+        return a, b, c, d
+
+    def size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Return width and height of the image that a frame gives."""
+        width, height = self._square_size(frame)
+        return (width, height) if self._orientation(frame)[0] else (height, width)
+
+    def convert(self, frame: av.VideoFrame) -> np.ndarray:
+        """Return the image of a frame, (H, W, 3) uint8 RGB.
+
+        Raises
+        ------
+        InputError
+            If its colours are of a kind that cannot be converted.
+        """
+        width, height = self._square_size(frame)
+        stretched = (width, height) != (frame.width, frame.height)
+        how: dict[str, Any] = {"interpolation": Interpolation.BICUBIC} if stretched else {}
+        if frame.colorspace == UNSPECIFIED_MATRIX and (frame.width >= 1280 or frame.height > 576):
+            how["src_colorspace"] = Colorspace.ITU709  # what players take for HD; the scaler takes BT.601 for all
+        if frame.color_trc in HDR_TRANSFERS:
+            how |= {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
+        try:
+            rgb = self._scaler.reformat(frame, width, height, "rgb24", threads=1, **how)
+        except (av.error.FFmpegError, OSError) as error:
+            raise InputError(
+                f"Expected colours that can be made RGB, but {self._path} has {frame.format.name} with matrix "
+                f"{frame.colorspace}, transfer {frame.color_trc} and primaries {frame.color_primaries} (numbers of "
+                "ITU-T H.273). Convert it, for instance with ffmpeg -i IN -vf colorspace=bt709 OUT."
+            ) from error
+        return _turn(rgb.to_ndarray(), self._orientation(frame))

@@ -1,0 +1,250 @@
+"""The only decoder: frames with exact timestamps, from a video, an image sequence or a still image.
+
+Frames stream one at a time; nothing is held. A frame that cannot be decoded keeps its place, with no image.
+What becomes of each kind of video is told in docs/time.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import av
+
+from tclr.pipeline.sources import Clip, is_video, numbered_images
+from tclr.pipeline.video.decoding import _not_a_video, count_frames, decode, open_video, read_duration_s, to_seconds
+from tclr.pipeline.video.deinterlace import deinterlace
+from tclr.pipeline.video.frames import ClipMedia, DecodedFrame, Frame, ImageFile, Moments
+from tclr.pipeline.video.images import FrameConverter, read_image
+from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
+from tclr.schemas.errors import InputError, TruncatedError
+
+TRUNCATION_SLACK_FRAMES = 2
+"""Frames that a container may promise beyond what decodes: counts of some writers are off by one or two."""
+
+TRUNCATION_SLACK_S = 0.5
+"""The same in time, for formats that state a duration and no count of frames."""
+
+
+def _too_long(path: Path, limits: LimitsConfig, n_frames: int) -> InputError:
+    return InputError(
+        f"Expected clips of at most {limits.max_frames} frames, but {path} has {n_frames} or more. "
+        "Cut it, take it out of the source folder, or raise --max-frames."
+    )
+
+
+def list_images(clip: Clip) -> list[tuple[int, Path]]:
+    """Return the numbered images of a clip that is no video, rising."""
+    if clip.stills:
+        return list(enumerate(clip.stills, start=clip.first))
+    return numbered_images(clip.path) if clip.path.is_dir() else [(0, clip.path)]
+
+
+def is_video_clip(clip: Clip) -> bool:
+    """Tell whether a clip is a video, not images."""
+    return not clip.stills and is_video(clip.path) and not clip.path.is_dir()
+
+
+def probe(clip: Clip, image_fps: float, limits: LimitsConfig = DEFAULT_LIMITS) -> ClipMedia:
+    """Return what is known of a clip without decoding more than its first image.
+
+    Parameters
+    ----------
+    clip : Clip
+        A video, an image sequence, or stills.
+    image_fps : float
+        Frames a second of image sequences of a dataset that does not fix it.
+    limits : LimitsConfig
+        Largest picture and longest clip.
+
+    Raises
+    ------
+    InputError
+        If it is no video or image, the folder has no numbered image, its frames cannot be shown upright, or it goes
+        beyond a limit by its header.
+    """
+    path = clip.path
+    if not is_video_clip(clip):
+        images = list_images(clip)
+        if not images:
+            raise InputError(f"Expected numbered images (0001.jpg), but found none in {path}.")
+        if len(images) > limits.max_frames:
+            raise _too_long(path, limits, len(images))
+        first = next((image for _, file in images if (image := read_image(file, 1, limits)[0]) is not None), None)
+        if first is None:
+            raise InputError(f"Expected an image, but none can be decoded in {path}. Check the files.")
+        height, width = first.shape[:2]
+        rate = clip.image_fps or image_fps
+        return ClipMedia(clip, rate, width, height, len(images), rate, limits=limits)
+    with open_video(path, limits) as container:
+        stream = container.streams.video[0]
+        rate = float(stream.average_rate or stream.base_rate or 0)
+        n_expected = count_frames(container)
+        if n_expected > limits.max_frames:
+            raise _too_long(path, limits, n_expected)
+        shown = next((frame for _, frame in decode(container) if frame is not None), None)
+        size = (stream.width, stream.height) if shown is None else FrameConverter(stream, path).size(shown)
+        return ClipMedia(clip, rate, *size, n_expected, image_fps, read_duration_s(container), limits)
+
+
+def check_whole(container: av.container.InputContainer, media: ClipMedia, n_frames: int, end_s: float) -> None:
+    """Compare what a video gave with what it promised: a count of frames, or of some formats only a duration.
+
+    Raises
+    ------
+    TruncatedError
+        If it gave less.
+    """
+    stream = container.streams.video[0]
+    slack_s = TRUNCATION_SLACK_S
+    promised_s = _tagged_duration_s(stream)
+    if container.format.name == "avi" and media.fps:  # its count has frames that were dropped and take no packet
+        promised_s, slack_s = media.n_expected / media.fps, TRUNCATION_SLACK_FRAMES / media.fps
+    elif n_frames < media.n_expected - TRUNCATION_SLACK_FRAMES:
+        raise _truncated(media, f"{media.n_expected} frames", f"ends after {n_frames}")
+    if end_s < promised_s - slack_s:
+        raise _truncated(media, f"{promised_s:.2f} s", f"ends after {end_s:.2f} s")
+
+
+def _truncated(media: ClipMedia, expected: str, got: str) -> TruncatedError:
+    return TruncatedError(
+        f"Expected {expected}, but the video {got}: {media.clip.path} is damaged or truncated. "
+        "Copy or convert it again, or keep what is there with --allow-truncated."
+    )
+
+
+def _tagged_duration_s(stream: av.VideoStream) -> float:
+    """Return how long the video says it is, 0 if it does not: of formats without a frame count, Matroska does."""
+    try:
+        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        return 0.0
+
+
+def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None) -> float:
+    """Return the time of a frame that follows one at ``last_s``: never before it.
+
+    Raises
+    ------
+    InputError
+        If the video goes back in time by more than its clock may tremble.
+    """
+    if last_s is None:
+        return 0.0
+    if time_s is None:  # a frame without a timestamp follows the last one at the nominal rate
+        return last_s + media.step_s
+    if time_s < last_s - media.step_s / 2:
+        raise InputError(
+            f"Expected frames in order of time, but {media.clip.path} goes back from {last_s:g} to {time_s:g} s. "
+            "Give it new timestamps, for instance with ffmpeg -fflags +igndts -i IN -fps_mode vfr OUT."
+        )
+    return max(last_s, time_s)
+
+
+def _decode_all(media: ClipMedia, container: av.container.InputContainer) -> Iterator[DecodedFrame]:
+    stream = container.streams.video[0]
+    start_s, last_s, n_frames = 0.0, None, 0
+    for n_frames, (pts, frame) in enumerate(deinterlace(decode(container)), start=1):
+        if n_frames > media.limits.max_frames:
+            raise _too_long(media.clip.path, media.limits, n_frames)
+        time_s = None if pts is None else to_seconds(pts, stream)
+        if last_s is None:
+            start_s = time_s or 0.0
+        last_s = _next_time_s(media, None if time_s is None else time_s - start_s, last_s)
+        yield DecodedFrame(n_frames - 1, last_s, frame)
+    if last_s is None:
+        raise _not_a_video(media.clip.path, "it holds no frame")
+    check_whole(container, media, n_frames, start_s + last_s + media.step_s)
+
+
+def _read_video(media: ClipMedia, fps: float) -> Iterator[Frame]:
+    with open_video(media.clip.path, media.limits) as container:
+        convert = FrameConverter(container.streams.video[0], media.clip.path).convert
+        for row in select(_decode_all(media, container), media.clip, fps):
+            yield Frame(row.index, row.timestamp_s, None if row.picture is None else convert(row.picture))
+
+
+def list_image_files(media: ClipMedia) -> Iterator[ImageFile]:
+    """Yield the images of a clip that is no video, with their times."""
+    images = list_images(media.clip)
+    for number, path in images:
+        timestamp_s = 0.0 if media.clip.stills else (number - images[0][0]) / media.image_fps
+        yield ImageFile(number, timestamp_s, path, media.clip.still_name(path), media.limits)
+
+
+def load_images(files: Iterable[ImageFile], reduction: int) -> Iterator[Frame]:
+    """Read image files, one at a time."""
+    for file in files:
+        image, applied = read_image(file.path, reduction, file.limits)
+        yield Frame(file.index, file.timestamp_s, image, file.name, applied)
+
+
+def trim(frames: Iterator[Moments], start_s: float, end_s: float) -> Iterator[Moments]:
+    """Yield the frames from ``start_s`` up to, not including, ``end_s``; time counts from ``start_s``."""
+    found, last_s = False, 0.0
+    for frame in frames:
+        last_s = frame.timestamp_s
+        if last_s >= end_s:
+            break
+        if last_s >= start_s:
+            found = True
+            yield replace(frame, timestamp_s=frame.timestamp_s - start_s)
+    if not found:
+        raise InputError(f"Expected frames from {start_s} to {end_s} s, but the video ends at {last_s:g} s.")
+
+
+def resample(frames: Iterator[Moments], fps: float) -> Iterator[Moments]:
+    """Yield, for each tick k / fps, the frame nearest in time; no frame twice.
+
+    Frames keep their own index and timestamp. Where the source is slower than ``fps`` all its frames are kept.
+    """
+    held: Moments | None = None
+    tick = 0
+    for frame in frames:
+        if held is not None:
+            until_s = (held.timestamp_s + frame.timestamp_s) / 2
+            if tick / fps <= until_s:
+                yield held
+                tick = math.floor(until_s * fps) + 1
+        held = frame
+    if held is not None and tick / fps <= held.timestamp_s + 0.5 / fps:
+        yield held
+
+
+def select(frames: Iterator[Moments], clip: Clip, fps: float) -> Iterator[Moments]:
+    """Yield the frames of a source that a clip takes: its part by time, then ``fps`` frames a second of it."""
+    if clip.start_s > 0 or clip.end_s < math.inf:
+        frames = trim(frames, clip.start_s, clip.end_s)
+    return resample(frames, fps) if fps and not clip.stills else frames
+
+
+def read_frames(media: ClipMedia, fps: float = 0, *, reduction: int = 1) -> Iterator[Frame]:
+    """Decode a clip once, frame by frame.
+
+    Parameters
+    ----------
+    media : ClipMedia
+        See ``probe``.
+    fps : float
+        Frames a second to take, by time; 0 takes all.
+    reduction : int
+        1, 2, 4 or 8: decode JPEG images at that fraction of their size. Other images and videos keep theirs.
+
+    Yields
+    ------
+    Frame
+        In order of time.
+
+    Raises
+    ------
+    InputError
+        If nothing can be decoded, or the frames cannot be put in order of time.
+    TruncatedError
+        After the last frame, if the container promised more.
+    """
+    if is_video_clip(media.clip):
+        return _read_video(media, fps)
+    return load_images(select(list_image_files(media), media.clip, fps), reduction)

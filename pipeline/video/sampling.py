@@ -1,0 +1,121 @@
+"""A few frames from all over a clip, at little cost: to see what is in it before it is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+
+import av
+
+from tclr.pipeline.video.decoding import decode, open_video, to_seconds
+from tclr.pipeline.video.deinterlace import Decoded, deinterlace
+from tclr.pipeline.video.frames import ClipMedia, Frame
+from tclr.pipeline.video.images import FrameConverter
+from tclr.pipeline.video.reading import is_video_clip, list_image_files, load_images, select
+from tclr.schemas.errors import InputError
+
+UNKNOWN_INDEX = -1
+"""``index`` of a frame that was jumped to."""
+
+SEEK_BACK_S = (0.0, 2.0, 10.0, math.inf)
+"""How far before a time to seek, one after the other, in formats that may land after it; chosen by us."""
+
+
+def sample_frames(media: ClipMedia, n: int, *, reduction: int = 1) -> Iterator[Frame]:
+    """Look at up to ``n`` frames spread evenly over a clip, at little cost.
+
+    Of a video they are the first frame and keyframes near the other times, so that a video with few keyframes
+    gives few frames. The same call gives the same frames.
+
+    Yields
+    ------
+    Frame
+        In order of time. ``index`` is -1 for keyframes of a video, whose position is not known; ``image`` is
+        ``None`` for an image file that cannot be decoded. A video that cannot be decoded gives nothing.
+    """
+    if n < 1:
+        raise ValueError(f"Expected 'n' to be at least 1, but got {n}.")
+    if is_video_clip(media.clip):
+        yield from _sample_video(media, n)
+        return
+    rows = list(select(list_image_files(media), media.clip, 0))
+    places = sorted({k * len(rows) // n for k in range(n)})
+    yield from load_images((rows[place] for place in places), reduction)
+
+
+class _Sampler:
+    """Jumps about in the part of a video that a clip takes; times count from the start of that part."""
+
+    def __init__(self, media: ClipMedia, container: av.container.InputContainer) -> None:
+        self._clip = media.clip
+        self._container = container
+        self._stream = container.streams.video[0]
+        self._convert = FrameConverter(self._stream, media.clip.path).convert
+        self._start_s = 0.0
+        self.end_s = min(media.clip.end_s, media.duration_s) - media.clip.start_s
+
+    def _time_s(self, pts: int | None) -> float:
+        return to_seconds(pts or 0, self._stream) - self._start_s - self._clip.start_s
+
+    def _seek(self, time_s: float) -> None:
+        offset_s = self._start_s + self._clip.start_s + time_s
+        self._container.seek(round(offset_s / to_seconds(1, self._stream)), stream=self._stream)
+
+    def _frame(self, pts: int | None, frame: av.VideoFrame, index: int) -> Frame:
+        return Frame(index, self._time_s(pts), self._convert(frame))
+
+    def first(self) -> Frame | None:
+        """Return the first frame of the clip that can be decoded."""
+        start, decoded = self._decode()
+        self._start_s = to_seconds(start[0] or 0, self._stream)
+        index = 0
+        if self._clip.start_s > 0:
+            index = UNKNOWN_INDEX
+            start, decoded = self._decode_to_start(start, decoded)
+        for pts, frame in chain([start], decoded):
+            if frame is not None and self._time_s(pts) >= 0:
+                return self._frame(pts, frame, index)
+        return None
+
+    def _decode(self) -> tuple[Decoded, Iterator[Decoded]]:
+        """Return the next frame and those that follow."""
+        decoded = deinterlace(decode(self._container))
+        return next(decoded, (None, None)), decoded
+
+    def _decode_to_start(self, start: Decoded, decoded: Iterator[Decoded]) -> tuple[Decoded, Iterator[Decoded]]:
+        """Return the same from before the clip's start on; some formats need to be sent further back."""
+        for back_s in SEEK_BACK_S:
+            with suppress(av.error.FFmpegError):
+                self._seek(-min(back_s, self._clip.start_s))
+                start, decoded = self._decode()
+            if start[0] is not None and self._time_s(start[0]) <= 0:
+                break
+        return start, decoded
+
+    def keyframe_near(self, time_s: float) -> Frame | None:
+        """Return the keyframe at or before a time, or in some formats the next one; ``None`` if it cannot be had."""
+        with suppress(av.error.FFmpegError):
+            self._seek(time_s)
+            for packet in self._container.demux(self._stream):
+                if packet.is_keyframe and packet.size:
+                    frames = packet.decode() or self._stream.decode(None)
+                    sound = ((frame.pts, frame) for frame in frames[:1] if not frame.is_corrupt)
+                    pictures = (self._frame(pts, frame, UNKNOWN_INDEX) for pts, frame in deinterlace(sound) if frame)
+                    return next(pictures, None)
+        return None
+
+
+def _sample_video(media: ClipMedia, n: int) -> Iterator[Frame]:
+    with suppress(InputError), open_video(media.clip.path, media.limits) as container:
+        sampler = _Sampler(media, container)
+        last = sampler.first()
+        if last is None:
+            return
+        yield last
+        for k in range(1, n):
+            frame = sampler.keyframe_near(k * sampler.end_s / n)
+            if frame is not None and last.timestamp_s < frame.timestamp_s < sampler.end_s:
+                yield frame
+                last = frame

@@ -1,0 +1,238 @@
+"""A clip by parts: which frames it has, found without decoding, and any rows of it to the bit.
+
+A video is cut at its keyframes. What cannot be cut with certainty has no timeline, and is read in one piece:
+containers other than MP4, MOV, Matroska, WebM and AVI; codecs that were not tried; packets without a time or with one
+that another has; interlaced frames, which need their neighbours; truncated files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+
+from tclr.pipeline.video.decoding import count_frames, decode, open_video, to_seconds
+from tclr.pipeline.video.deinterlace import Decoded
+from tclr.pipeline.video.frames import ClipMedia, Frame, Moment
+from tclr.pipeline.video.images import FrameConverter
+from tclr.pipeline.video.reading import check_whole, is_video_clip, list_image_files, load_images, select
+from tclr.schemas.errors import TimelineError, TruncatedError
+
+CUTTABLE_CONTAINERS = frozenset({"mov", "matroska", "avi"})
+
+CUTTABLE_CODECS = frozenset({"av1", "h264", "hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
+"""Those that give one frame a packet and start afresh at a keyframe, as tests show."""
+
+PROGRESSIVE_ORDERS = frozenset({0, 1})
+"""``AV_FIELD_UNKNOWN`` and ``AV_FIELD_PROGRESSIVE``."""
+
+SEEK_TRIES = 3
+"""Keyframes to seek to, one before the other: formats that seek by the time of decoding may land too late."""
+
+VP8_SHOWN = 0x10
+"""Bit of a VP8 packet's first byte; packets without it give no frame (RFC 6386, 9.1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The frames that ``read_frames`` gives of a clip.
+
+    Attributes
+    ----------
+    times_s : ndarray
+        (N,) float64, rising: ``timestamp_s`` of each.
+    index : ndarray
+        (N,) int64, rising: ``index`` of each.
+    pts : ndarray
+        (M,) int64, rising: timestamps of all frames of a video, taken or not, in units of its time base; the
+        ``index`` is a position in it. Empty for images.
+    key_pts : ndarray
+        (K,) int64, rising: timestamps of its keyframes.
+    """
+
+    times_s: np.ndarray
+    index: np.ndarray
+    pts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    key_pts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.times_s)
+
+
+def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
+    """Find out which frames ``read_frames(media, fps)`` gives, without decoding.
+
+    Returns
+    -------
+    Timeline or None
+        ``None`` if it cannot be told with certainty, or the clip consists of stills.
+
+    Raises
+    ------
+    InputError
+        If the clip is a part of a video that has no frame there.
+    """
+    if media.clip.stills:
+        return None
+    if not is_video_clip(media.clip):
+        return _timeline(media, fps, list(list_image_files(media)))
+    with open_video(media.clip.path, media.limits) as container:
+        if not _can_be_cut(container):
+            return None
+        found = _scan(container, media.limits.max_frames)
+        if found is None:
+            return None
+        pts, key_pts = found
+        times_s = to_seconds(pts, container.streams.video[0])
+        try:
+            check_whole(container, media, len(pts), times_s[-1] + media.step_s)
+        except TruncatedError:
+            return None
+        if count_frames(container) not in (0, len(pts)):
+            return None
+    moments = [Moment(i, time_s) for i, time_s in enumerate((times_s - times_s[0]).tolist())]
+    return _timeline(media, fps, moments, pts, key_pts)
+
+
+def _timeline(media: ClipMedia, fps: float, moments: Sequence[Moment], *sources: np.ndarray) -> Timeline | None:
+    """Return the timeline of all frames of a source, ``None`` if two have the same time."""
+    if any(np.diff([moment.timestamp_s for moment in moments]) <= 0):
+        return None
+    rows = list(select(iter(moments), media.clip, fps))
+    times_s = np.array([row.timestamp_s for row in rows], np.float64)
+    return Timeline(times_s, np.array([row.index for row in rows], np.int64), *sources)
+
+
+def _can_be_cut(container: av.container.InputContainer) -> bool:
+    codec = container.streams.video[0].codec_context
+    name = container.format.name.split(",")[0]
+    return (
+        name in CUTTABLE_CONTAINERS
+        and codec.codec.canonical_name in CUTTABLE_CODECS
+        and codec.field_order in PROGRESSIVE_ORDERS
+        and not (name == "avi" and codec.has_b_frames)  # it does not say when each packet is shown
+    )
+
+
+def _scan(container: av.container.InputContainer, max_frames: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the timestamps of the frames and of the keyframes of a video, rising; ``None`` if doubtful or too many."""
+    stream = container.streams.video[0]
+    is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
+    pts, keys = [], []
+    try:
+        for packet in container.demux(stream):
+            if not packet.size:
+                continue
+            if packet.pts is None or packet.is_corrupt or (is_vp8 and not memoryview(packet)[0] & VP8_SHOWN):
+                return None
+            if packet.is_keyframe:
+                keys.append(packet.pts)  # an edit list may hide it and show what depends on it
+            if not packet.is_discard:
+                pts.append(packet.pts)
+            if len(pts) > max_frames:
+                return None
+    except av.error.FFmpegError:
+        return None
+    rising = np.unique(np.array(pts, np.int64))
+    if not len(pts) or len(rising) < len(pts) or not keys or min(keys) > rising[0]:
+        return None
+    return rising, np.array(sorted(keys), np.int64)
+
+
+def read_rows(media: ClipMedia, timeline: Timeline, start: int, stop: int, *, reduction: int = 1) -> Iterator[Frame]:
+    """Decode the rows ``start`` to ``stop`` (not included) of a clip, and little else.
+
+    Parameters
+    ----------
+    media : ClipMedia
+        See ``probe``.
+    timeline : Timeline
+        See ``read_timeline``.
+    start, stop : int
+        Positions in the timeline.
+    reduction : int
+        See ``read_frames``.
+
+    Yields
+    ------
+    Frame
+        The same, to the bit, as ``read_frames`` gives there.
+
+    Raises
+    ------
+    TimelineError
+        If the video does not decode as its timeline says: read it in one piece.
+    """
+    rows = range(len(timeline))[start:stop]
+    if not len(rows):
+        return
+    if is_video_clip(media.clip):
+        yield from _read_video_rows(media, timeline, rows)
+        return
+    wanted = set(timeline.index[rows.start : rows.stop].tolist())
+    yield from load_images((moment for moment in list_image_files(media) if moment.index in wanted), reduction)
+
+
+def _disagrees(media: ClipMedia, reason: str) -> TimelineError:
+    return TimelineError(
+        f"Expected {media.clip.path} to decode as its packets announce, but {reason}. Read it in one piece."
+    )
+
+
+def _read_video_rows(media: ClipMedia, timeline: Timeline, rows: range) -> Iterator[Frame]:
+    wanted = {int(timeline.index[row]): row for row in rows}
+    first = int(timeline.index[rows.start])
+    # up to the next part's first frame, so that the parts together have seen every frame
+    end = int(timeline.index[rows.stop]) if rows.stop < len(timeline) else max(wanted) + 1
+    keys = timeline.key_pts[timeline.key_pts <= timeline.pts[first]].tolist()
+    position = int(np.searchsorted(timeline.pts, keys[-1]))
+    with open_video(media.clip.path, media.limits) as container:
+        convert = FrameConverter(container.streams.video[0], media.clip.path).convert
+        stands_alone = len(timeline.key_pts) >= len(timeline.pts)
+        for frame in _decode_at(media, container, keys, timeline.pts[position:end], stands_alone):
+            if position in wanted:
+                row = wanted[position]
+                image = None if frame is None else convert(frame)
+                yield Frame(position, float(timeline.times_s[row]), image)
+            position += 1
+
+
+def _decode_at(
+    media: ClipMedia, container: av.container.InputContainer, keys: list[int], expected: np.ndarray, stands_alone: bool
+) -> Iterator[av.VideoFrame | None]:
+    """Yield the frames with the expected timestamps, of which the first is the last of ``keys``.
+
+    Where each frame ``stands_alone`` a damaged one is ``None``. Otherwise what a decoder makes of those after it
+    depends on where it began.
+    """
+    for pts, frame in _decode_from(container, keys):
+        if pts is not None and pts < keys[-1]:
+            continue  # refers to what lies before the keyframe
+        if pts != expected[0]:
+            raise _disagrees(media, f"there is a frame at {pts} instead of {expected[0]}")
+        if frame is None and not stands_alone:
+            raise _disagrees(media, "it is damaged, and what follows depends on what came before")
+        if frame is not None and frame.interlaced_frame:
+            raise _disagrees(media, "it is interlaced")
+        yield frame
+        expected = expected[1:]
+        if not len(expected):
+            return
+    raise _disagrees(media, f"it ends before {expected[0]}")
+
+
+def _decode_from(container: av.container.InputContainer, keys: list[int]) -> Iterator[Decoded]:
+    """Yield what decodes from the last of ``keys`` on, or from one before it."""
+    stream = container.streams.video[0]
+    for target in keys[: -1 - SEEK_TRIES : -1]:
+        with suppress(av.error.FFmpegError):
+            container.seek(target, stream=stream)
+            packet = next(container.demux(stream))
+            if packet.pts is not None and packet.pts <= keys[-1]:
+                container.seek(target, stream=stream)
+                return decode(container)
+    return iter(())

@@ -1,0 +1,7 @@
+"""What people look at: the report, the viewer's pages, and videos with overlays.
+
+Each folder is a room of its own: ``report`` (one HTML page), ``viewer`` (a local server), ``overlay`` (video) and
+``pages`` (their scripts and styles).
+They import ``features``, ``video``, ``sources``, ``store``, ``system`` and ``schemas``. They are light: no torch or
+dask; mediapipe only for the triangles of the mesh.
+"""

@@ -1,0 +1,153 @@
+"""Draws what is known of faces on a frame: box, landmarks, axes of the head, and AU bars beside the picture.
+
+Pictures are (H, W, 3) uint8 RGB; they are drawn on in place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tclr.schemas.action_units import PRESENT
+
+Colour = tuple[int, int, int]
+
+TRACK_COLOURS: tuple[Colour, ...] = (
+    (86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178),
+)  # fmt: skip
+"""Okabe and Ito's colours, which colour-blind people tell apart."""
+AXIS_COLOURS: tuple[Colour, ...] = ((255, 80, 80), (80, 220, 80), (90, 130, 255))
+"""Of the head's x (to the right of the picture), y (up) and z (out of the face)."""
+BACKGROUND, TROUGH, PALE, WHITE = (24, 24, 24), (60, 60, 60), (150, 150, 150), (240, 240, 240)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+PANEL_SHARE = 0.42
+"""Width of a face's panel as a share of the height; chosen by us."""
+MAX_ROW_SHARE = 0.05
+"""Largest height of an AU's bar as a share of the panel's; chosen by us."""
+
+
+@dataclass(frozen=True)
+class FaceView:
+    """What is shown of one face in one frame; ``None`` or NaN where it is not known.
+
+    Attributes
+    ----------
+    name : str
+        Whose face it is, as ``F001/T1``.
+    status : str
+        The frame's status, as ``ok``.
+    colour : tuple of int
+        RGB of its track.
+    bbox : ndarray or None
+        (4,) x0 y0 x1 y1 in pixels of the picture.
+    landmarks : ndarray or None
+        (K, 2) in pixels of the picture.
+    pose : ndarray or None
+        (3,) pitch, yaw, roll in radians.
+    aus : tuple of str
+        A names.
+    probability, present, true, threshold : ndarray
+        (A,) 0..1; 0, 1 or NaN; label 0, 1 or NaN; 0..1.
+    """
+
+    name: str
+    status: str
+    colour: Colour
+    bbox: np.ndarray | None
+    landmarks: np.ndarray | None
+    pose: np.ndarray | None
+    aus: tuple[str, ...]
+    probability: np.ndarray
+    present: np.ndarray
+    true: np.ndarray
+    threshold: np.ndarray
+
+
+def rotation_from_pose(pose: np.ndarray) -> np.ndarray:
+    """Return the (3, 3) rotation ``Ry(yaw) @ Rx(pitch) @ Rz(roll)`` of (pitch, yaw, roll) in radians.
+
+    It is the inverse of ``tclr.pipeline.faces.pose_from_rotation``.
+    """
+    (cp, cy, cr), (sp, sy, sr) = np.cos(pose), np.sin(pose)
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return about_y @ about_x @ about_z
+
+
+def draw_face(image: np.ndarray, face: FaceView) -> None:
+    """Draw box, landmarks, head axes and name of a face on a picture, if it has them."""
+    if face.bbox is None:
+        return
+    thickness = max(1, round(image.shape[0] / 360))
+    x0, y0, x1, y1 = (round(float(value)) for value in face.bbox)
+    if face.landmarks is not None:
+        for x, y in np.rint(face.landmarks).astype(int):
+            cv2.circle(image, (int(x), int(y)), thickness, face.colour, -1, cv2.LINE_AA)
+    cv2.rectangle(image, (x0, y0), (x1, y1), face.colour, thickness, cv2.LINE_AA)
+    if face.pose is not None:
+        _draw_axes(image, face.pose, ((x0 + x1) // 2, (y0 + y1) // 2), 0.4 * (y1 - y0), thickness + 1)
+    _write(image, f"{face.name} {face.status}", (x0, max(y0 - 6 * thickness, 16)), image.shape[0] / 1200, face.colour)
+
+
+def draw_panel(face: FaceView | None, height: int) -> np.ndarray:
+    """Return the AU bars of a face, (height, ``PANEL_SHARE`` of it, 3); without a face an empty panel."""
+    width = even(PANEL_SHARE * height)
+    panel = np.full((height, width, 3), BACKGROUND, np.uint8)
+    if face is None:
+        return panel
+    pad, size = round(0.04 * width), height / 1200
+    _write(panel, face.name, (pad, round(0.045 * height)), 1.2 * size, face.colour)
+    _write(panel, face.status, (pad, round(0.085 * height)), size, PALE)
+    if face.pose is not None:
+        words = zip(("pitch", "yaw", "roll"), np.degrees(face.pose), strict=True)
+        _write(
+            panel, "  ".join(f"{word} {angle:+.0f}" for word, angle in words), (pad, round(0.125 * height)), size, PALE
+        )
+    top = round(0.16 * height)
+    row_px = min((height - top - pad) / max(len(face.aus), 1), MAX_ROW_SHARE * height)
+    for i in range(len(face.aus)):
+        _draw_bar(panel, face, i, round(top + (i + 0.15) * row_px), round(top + (i + 0.85) * row_px))
+    return panel
+
+
+def even(value: float) -> int:
+    """Return the nearest even number: H.264 wants even sides."""
+    return 2 * round(value / 2)
+
+
+def _draw_axes(image: np.ndarray, pose: np.ndarray, origin: tuple[int, int], length_px: float, thickness: int) -> None:
+    """Draw the head's axes as a far camera sees them; those nearer to the camera last."""
+    rotation = rotation_from_pose(pose)
+    for axis in np.argsort(rotation[2]):
+        x, y = rotation[:2, axis] * length_px
+        tip = (round(origin[0] + x), round(origin[1] - y))
+        cv2.arrowedLine(image, origin, tip, AXIS_COLOURS[axis], thickness, cv2.LINE_AA, tipLength=0.15)
+
+
+def _draw_bar(panel: np.ndarray, face: FaceView, i: int, top: int, bottom: int) -> None:
+    """Draw the i-th AU: its name, probability as a bar, threshold as a line, label as a square, full if present."""
+    width = panel.shape[1]
+    pad, left = round(0.04 * width), round(0.26 * width)
+    full_px = width - 2 * pad - round(0.06 * width) - left
+    present = face.present[i] == PRESENT
+    _write(panel, face.aus[i], (pad, bottom - 1), (bottom - top) / 30, WHITE if present else PALE)
+    panel[top:bottom, left : left + full_px] = TROUGH
+    if np.isfinite(face.probability[i]):
+        length_px = round(float(face.probability[i]) * full_px)
+        panel[top:bottom, left : left + length_px] = face.colour if present else PALE
+    x = left + round(float(face.threshold[i]) * full_px)
+    cv2.line(panel, (x, top), (x, bottom - 1), WHITE, 1)
+    if np.isfinite(face.true[i]):
+        x, side = left + full_px + pad, min(bottom - top, round(0.05 * width))
+        cv2.rectangle(panel, (x, top), (x + side, top + side), WHITE, -1 if face.true[i] == PRESENT else 1)
+
+
+def _write(image: np.ndarray, text: str, place: tuple[int, int], size: float, colour: Colour) -> None:
+    """Write a line of text with a dark rim; its bottom left corner is at ``place``."""
+    thickness = max(1, round(1.6 * size))
+    for dx, dy in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        cv2.putText(image, text, (place[0] + dx, place[1] + dy), FONT, size, (0, 0, 0), thickness, cv2.LINE_AA)
+    cv2.putText(image, text, place, FONT, size, colour, thickness, cv2.LINE_AA)

@@ -1,0 +1,188 @@
+"""Writes a video with what was found in it drawn on top: faces from a store, Action Units (AUs) from features.
+
+A frame is written if a clip has a row of its number, and its time must be that row's; nothing is drawn on a neighbour.
+So a store made at fewer frames a second, or of a part of a video, gives a video of just those frames, each at its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain, cycle
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.store import Store
+from tclr.pipeline.system import replacing
+from tclr.pipeline.video import ClipMedia, Frame, VideoWriter, is_video_clip, probe, read_frames
+from tclr.pipeline.views.overlay.drawing import TRACK_COLOURS, Colour, draw_face, draw_panel, even
+from tclr.pipeline.views.overlay.rows import ClipRows, open_clips
+from tclr.schemas.config import OverlayConfig
+from tclr.schemas.errors import InputError, TruncatedError
+from tclr.schemas.store import NO_TRACK
+
+MAX_PANELS = 3
+"""Clips whose AUs are shown beside the picture; chosen by us: more do not fit a screen."""
+SAME_TIME_S = 1e-3
+"""Times that differ by less are those of one frame: containers count in milliseconds or finer."""
+
+
+@dataclass(frozen=True)
+class OverlayResult:
+    """The clips drawn, as ``subject/clip``; those of them beyond the AU bars' room; the number of frames written."""
+
+    clips: list[str]
+    without_bars: list[str]
+    n_frames: int
+
+
+def overlay(
+    video: Path,
+    out: Path,
+    config: OverlayConfig,
+    *,
+    store: Path | None = None,
+    features: Path | None = None,
+    clip: str | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> OverlayResult:
+    """Draw what a store and features say about a video on its frames.
+
+    Parameters
+    ----------
+    video : Path
+        A video or a folder of numbered images that the store was made from.
+    out : Path
+        The MP4 to write.
+    config : OverlayConfig
+        Settings.
+    store, features : Path, optional
+        One of them, or both: boxes, landmarks and head axes come from the store, AU bars from the features.
+    clip : str, optional
+        ``subject/clip`` to draw; default all clips of the video.
+    progress : callable
+        Called with frames written and frames in all.
+
+    Raises
+    ------
+    InputError
+        If neither is given, no clip is of this video, or its frames are not the clip's.
+    StoreError
+        If features and store differ in their frames.
+    """
+    if store is None and features is None:
+        raise InputError("Expected a store or features to draw, but got neither. Give --store, --features or both.")
+    opened = Store(store) if store is not None else None
+    try:
+        clips = open_clips(video, opened, features, clip)
+        media = probe(Clip("folder", "video", "video", video, video.name), clips[0].source.fps or 1.0)
+        for rows in clips:
+            if rows.size not in (None, (media.width, media.height)):
+                raise _another_video(media, rows, f"it has {media.width} x {media.height} pixels")
+        with replacing(out) as temporary:
+            n_frames = _write(media, temporary, clips, config, progress)
+    finally:
+        if opened is not None:
+            opened.close()
+    barred = _with_panels(clips)
+    without_bars = [rows.source.name for rows in clips if rows.aus and rows not in barred]
+    return OverlayResult([rows.source.name for rows in clips], without_bars, n_frames)
+
+
+def _with_panels(clips: Sequence[ClipRows]) -> list[ClipRows]:
+    return [rows for rows in clips if rows.aus][:MAX_PANELS]
+
+
+def _track_colours(clips: Sequence[ClipRows]) -> dict[tuple[str, int], Colour]:
+    """Return a colour for each clip and track, as long as there are enough; rows without a track have the first's."""
+    palette = cycle(TRACK_COLOURS)
+    colours: dict[tuple[str, int], Colour] = {}
+    for rows in clips:
+        name = rows.source.name
+        tracks = [int(track) for track in np.unique(rows.track) if track != NO_TRACK] or [NO_TRACK]
+        colours |= {(name, track): colour for track, colour in zip(tracks, palette, strict=False)}
+        colours[name, NO_TRACK] = colours[name, tracks[0]]
+    return colours
+
+
+def _read_all(media: ClipMedia) -> Iterator[Frame]:
+    """Yield the frames that are there: the rows tell how many there should be, if the video was cut off before, too."""
+    with suppress(TruncatedError):
+        yield from read_frames(media)
+
+
+def _match(media: ClipMedia, clips: Sequence[ClipRows]) -> Iterator[tuple[Frame, list[int | None]]]:
+    """Yield the frames that a clip has a row of, with the row of each clip; check that the times are the rows'."""
+    starts_s: dict[str, float] = {}
+    unseen = {rows.source.name: len(rows.frame) for rows in clips}
+    for frame in _read_all(media):
+        found = [rows.row(frame.index) for rows in clips]
+        for rows, row in zip(clips, found, strict=True):
+            if row is None:
+                continue
+            unseen[rows.source.name] -= 1
+            start_s = frame.timestamp_s - float(rows.timestamp[row])
+            if abs(start_s - starts_s.setdefault(rows.source.name, start_s)) > SAME_TIME_S:
+                raise _another_video(media, rows, f"its frame {frame.index} comes at {frame.timestamp_s:.3f} s")
+        if any(row is not None for row in found):
+            yield frame, found
+    for rows in clips:
+        if count := unseen[rows.source.name]:
+            raise _another_video(media, rows, f"{count} of the clip's {len(rows.frame)} frames are not in it")
+
+
+def _another_video(media: ClipMedia, rows: ClipRows, why: str) -> InputError:
+    return InputError(
+        f"Expected the video that {rows.source.name} was made from, but {media.clip.path} is another: {why}. "
+        "Give that video, or run 'tclr preprocess' on this one."
+    )
+
+
+def _write(
+    media: ClipMedia,
+    out: Path,
+    clips: Sequence[ClipRows],
+    config: OverlayConfig,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Write the frames and return their number."""
+    scale = (config.height or media.height) / media.height
+    size = even(media.width * scale), even(media.height * scale)
+    panels, colours = _with_panels(clips), _track_colours(clips)
+    n_total = len(set().union(*(rows.frame.tolist() for rows in clips)))
+    frames = _match(media, clips)
+    first = next(frames)
+    start_s = first[0].timestamp_s
+
+    def draw(frame: Frame, found: list[int | None]) -> np.ndarray:
+        views = {
+            rows.source.name: rows.view(row, colours[rows.source.name, int(rows.track[row])], scale, config.landmarks)
+            for rows, row in zip(clips, found, strict=True)
+            if row is not None
+        }
+        image = _resize(frame.image, *size)
+        for view in views.values():
+            draw_face(image, view)
+        columns = [draw_panel(views.get(rows.source.name), size[1]) for rows in panels]
+        return np.concatenate([image, *columns], axis=1)
+
+    image = draw(*first)
+    sound = media.clip.path if config.audio and is_video_clip(media.clip) else None
+    n_done = 0
+    with VideoWriter(out, image.shape[1], size[1], crf=config.crf, sound=sound, sound_start_s=start_s) as writer:
+        for n_done, (frame, found) in enumerate(chain([first], frames), start=1):
+            writer.write(draw(frame, found), frame.timestamp_s - start_s)
+            progress(n_done, n_total)
+    return n_done
+
+
+def _resize(image: np.ndarray | None, width: int, height: int) -> np.ndarray:
+    """Return a picture of a size, black where the frame could not be decoded."""
+    if image is None:
+        return np.zeros((height, width, 3), np.uint8)
+    interpolation = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=interpolation)

@@ -1,0 +1,296 @@
+"""The report's figures: Plotly drawings, each with a description and the table behind it for who cannot see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from tclr.pipeline.system import read_json
+from tclr.pipeline.views.report.samples import share_ok
+from tclr.pipeline.views.report.statistics import CoOccurrence, EmbeddingMap, Timeline
+from tclr.schemas.action_units import AU_NAMES
+from tclr.schemas.errors import StoreError
+from tclr.schemas.store import Status
+
+MAX_BARS = 40
+"""Subjects or clips that a bar chart shows: as many as fit a page. Chosen by us."""
+MAX_TABLE_ROWS = 200
+BLUE, GREY = "#2a8fb0", "#8a8f94"
+STATUS_COLOURS = {"ok": BLUE, "interpolated": "#7cc0a8", "low_confidence": "#e0a030", "no_face": "#c0504d"}
+STATUS_COLOURS["unreadable"] = "#7b5ea7"
+SHADES = [[0, "rgba(42,143,176,0.06)"], [1, "rgb(42,143,176)"]]
+"""From the page's background to blue: reads on light and dark."""
+LISTED = {"autorange": "reversed", "type": "category", "showgrid": False, "zeroline": False}
+"""An axis of names, the first one on top."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawing of the page.
+
+    Attributes
+    ----------
+    title, description : str
+        What it shows, and in words what there is to see.
+    spec : str
+        Plotly's JSON: ``data`` and ``layout``; the page sets the colours of its theme.
+    header, rows : tuple
+        The table behind it, as text.
+    extra : dict
+        What the page's script needs beside ``spec``.
+    """
+
+    title: str
+    description: str
+    spec: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def _figure(
+    title: str,
+    description: str,
+    traces: list[Any],
+    header: Sequence[str],
+    rows: Sequence[tuple[str, ...]],
+    *,
+    height_px: int = 320,
+    layout: dict[str, Any] | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Figure:
+    drawn = go.Figure(traces)
+    margin = {"l": 10, "r": 10, "t": 10, "b": 10}
+    drawn.update_layout(template="none", height=height_px, margin=margin, **(layout or {}))
+    drawn.update_xaxes(automargin=True)
+    drawn.update_yaxes(automargin=True)
+    return Figure(title, description, drawn.to_json(), tuple(header), list(rows[:MAX_TABLE_ROWS]), extra or {})
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None or np.isnan(share) else f"{100 * share:.1f}%"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def au_title(column: str) -> str:
+    """Return ``AU12 Lip Corner Puller`` for ``AU12``."""
+    return f"{column} {AU_NAMES.get(int(column[2:]), '')}".strip()
+
+
+def detection_figure(rows: list[dict[str, Any]], what: str) -> Figure:
+    """Return stacked bars of what became of the frames, lowest share of ok frames first.
+
+    Parameters
+    ----------
+    rows : list of dict
+        With ``n_frames``, ``n_<status>``, ``subject``, and ``clip`` where they are clips.
+    what : str
+        ``subject`` or ``clip``.
+    """
+    rows = sorted(rows, key=share_ok)
+    names = [row["subject"] if what == "subject" else f"{row['subject']}/{row['clip']}" for row in rows]
+    shares = {status.name: [row[f"n_{status.name}"] / max(row["n_frames"], 1) for row in rows] for status in Status}
+    bars = [
+        go.Bar(
+            y=names[:MAX_BARS],
+            x=[round(100 * share, 2) for share in values[:MAX_BARS]],
+            name=name.replace("_", " "),
+            orientation="h",
+            marker_color=STATUS_COLOURS[name],
+            hovertemplate="%{y}: %{x:.1f}%",
+        )
+        for name, values in shares.items()
+        if name == "ok" or any(values)
+    ]
+    shown = min(len(rows), MAX_BARS)
+    part = f"The {shown} lowest of {len(rows)} {what}s" if len(rows) > shown else f"All {len(rows)} {what}s"
+    lowest = ""
+    if rows:
+        least = shares["ok"][0]
+        lowest = (
+            f"; {names[0]} has the lowest share of ok frames, {_percent(least)}" if least < 1 else "; every frame is ok"
+        )
+    layout = {
+        "barmode": "stack",
+        "xaxis": {"title": {"text": "% of frames"}, "range": [0, 100]},
+        "yaxis": LISTED,
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+    }
+    table = [
+        (name, f"{row['n_frames']:,}", *(_percent(values[i]) for values in shares.values()))
+        for i, (name, row) in enumerate(zip(names, rows, strict=True))
+    ]
+    header = (what, "frames", *(name.replace("_", " ") for name in shares))
+    title, height = f"Frames by {what}", 110 + 20 * shown
+    return _figure(title, f"{part}{lowest}.", bars, header, table, height_px=height, layout=layout)
+
+
+def _axes(x: str, y: str) -> dict[str, Any]:
+    return {
+        "xaxis": {"title": {"text": x}},
+        "yaxis": {"title": {"text": y}},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    }
+
+
+def training_figures(log: list[dict[str, Any]]) -> list[Figure]:
+    """Return loss, ranking accuracy and spread of embeddings over epochs, from the lines of a run's log."""
+    epochs = [line["epoch"] for line in log]
+    colours = {"train_loss": GREY, "val_loss": BLUE, "val_accuracy": BLUE, "embedding_std": BLUE}
+
+    def draw(title: str, y: str, curves: dict[str, str], chance: float | None = None) -> Figure:
+        traces = [
+            go.Scatter(x=epochs, y=[line.get(key) for line in log], name=name, mode="lines+markers",
+                       line={"color": colours[key]})
+            for key, name in curves.items()
+        ]  # fmt: skip
+        if chance is not None:
+            line = {"dash": "dot", "color": GREY}
+            traces.append(go.Scatter(x=epochs, y=[chance] * len(epochs), name="chance", mode="lines", line=line))
+        last = ", ".join(f"{name} {_number(log[-1].get(key))}" for key, name in curves.items()) if log else "none"
+        rows = [(str(line["epoch"]), *(_number(line.get(key)) for key in curves)) for line in log]
+        header = ("epoch", *curves.values())
+        return _figure(title, f"After {len(log)} epochs: {last}.", traces, header, rows, layout=_axes("epoch", y))
+
+    return [
+        draw("Loss", "loss", {"train_loss": "training", "val_loss": "held-out subjects"}),
+        draw(
+            "Ranking accuracy of adjacent frames", "share of pairs in order", {"val_accuracy": "held-out subjects"}, 0.5
+        ),
+        draw("Spread of embeddings (1: random directions)", "spread", {"embedding_std": "embeddings"}),
+    ]
+
+
+def _check_curve(curve: Any, where: str) -> None:
+    """Refuse what is no curve of ``write_distances``: lists of numbers, equally long."""
+    lists = [curve.get(key) if isinstance(curve, dict) else None for key in ("seconds", "mean", "q25", "q75")]
+    lengths = {len(values) if isinstance(values, list) else -1 for values in lists}
+    good = len(lengths) == 1 and -1 not in lengths
+    if not good or not all(isinstance(value, int | float) for values in lists if values for value in values):
+        raise StoreError(
+            f"Expected lists of numbers, seconds, mean, q25 and q75 of one length, but got others for {where}. "
+            "Remove the file, or leave out --run."
+        )
+
+
+def distance_figures(run: Path) -> list[Figure]:
+    """Return the distance of embeddings over time, from ``RUN/distance.json``; none without held-out subjects."""
+    path = run / "distance.json"
+    if not path.is_file():
+        return []
+    traces, rows = [], []
+    for name, curve in read_json(path).items():
+        _check_curve(curve, f"{name!r} in {path}")
+        colour, light = (BLUE, "rgba(42,143,176,0.2)") if name == "trained" else (GREY, "rgba(138,143,148,0.2)")
+        band = {"x": curve["seconds"], "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+        traces.append(go.Scatter(y=curve["q25"], **band))
+        traces.append(go.Scatter(y=curve["q75"], fill="tonexty", fillcolor=light, **band))
+        traces.append(go.Scatter(x=curve["seconds"], y=curve["mean"], name=name, line={"color": colour}))
+        numbers = zip(*(curve[key] for key in ("seconds", "mean", "q25", "q75")), strict=True)
+        rows += [(name, *(_number(value) for value in values)) for values in numbers]
+    title = "Distance to the anchor"
+    description = (
+        "Held-out subjects: squared distance of embeddings by the time between two frames, mean and middle half of "
+        "the pairs. A curve that rises tells time apart."
+    )
+    header = ("encoder", "seconds", "mean", "lower quartile", "upper quartile")
+    layout = _axes("time from the anchor in s", "squared distance")
+    return [_figure(title, description, traces, header, rows, layout=layout)]
+
+
+def _heatmap(z: np.ndarray, x: Any, y: list[str], **more: Any) -> go.Heatmap:
+    rounded = [[None if np.isnan(value) else round(float(value), 2) for value in row] for row in z]
+    return go.Heatmap(z=rounded, x=x, y=y, zmin=0, zmax=1, colorscale=SHADES, **more)
+
+
+def timeline_figure(timeline: Timeline, clip: str) -> Figure:
+    """Return AU probabilities of a clip over time as a heat map, with intensities and labels in the rows below each."""
+    names = list(timeline.rows)
+    heat = _heatmap(
+        np.array(list(timeline.rows.values())),
+        np.round(timeline.seconds, 3).tolist(),
+        names,
+        colorbar={"thickness": 10},
+        hovertemplate="%{y} at %{x:.2f} s: %{z}<extra></extra>",
+    )
+    layout = {"xaxis": {"title": {"text": "time in s"}, "showgrid": False, "zeroline": False}, "yaxis": LISTED}
+    most = max(timeline.table, key=lambda row: row[1] or 0)
+    description = f"{clip}: predicted probability over time, intensity and labels below it where there are any."
+    if most[1]:
+        description += f" Most often predicted: {au_title(most[0])}, {_percent(most[1])} of the frames."
+    rows = [(au_title(name), _percent(p), _percent(label), _number(f1)) for name, p, label, f1 in timeline.table]
+    header = ("AU", "predicted present", "labelled present", "F1 in this clip")
+    height = 80 + 17 * len(names)
+    return _figure("Action Units", description, [heat], header, rows, height_px=height, layout=layout)
+
+
+def co_occurrence_figure(counted: CoOccurrence, what: str) -> Figure | None:
+    """Return P(column | row) of AUs as a heat map; ``None`` where no AU was ever present.
+
+    Parameters
+    ----------
+    counted : CoOccurrence
+        The counts.
+    what : str
+        ``Predictions`` or ``Labels``.
+    """
+    shares, names = counted.shares(), list(counted.au_names)
+    if not np.isfinite(shares).any():
+        return None
+    heat = _heatmap(
+        shares, names, names, colorbar={"thickness": 10}, hovertemplate="%{x} given %{y}: %{z}<extra></extra>"
+    )
+    others = np.where(np.eye(len(names), dtype=bool), -1, np.nan_to_num(shares, nan=-1))
+    row, column = np.unravel_index(int(others.argmax()), others.shape)
+    description = "Share of the frames with the row's AU in which the column's AU is present, too."
+    if others[row, column] >= 0:
+        strongest = f"{_percent(others[row, column])} of the frames with {au_title(names[row])}"
+        description += f" Highest: {au_title(names[column])} in {strongest}."
+    layout = {"xaxis": {"type": "category", "side": "top", "showgrid": False, "zeroline": False}, "yaxis": LISTED}
+    rows = [(au_title(name), *(_percent(v) for v in values)) for name, values in zip(names, shares, strict=True)]
+    height = 80 + 26 * len(names)
+    title = f"{what}: AU co-occurrence"
+    return _figure(title, description, [heat], ("given", *names), rows, height_px=height, layout=layout)
+
+
+def map_figure(mapped: EmbeddingMap) -> Figure:
+    """Return the map of embeddings; the page colours it by subject or by a column of ``extra["columns"]``."""
+    names = sorted(set(mapped.subjects))
+    codes = {name: i for i, name in enumerate(names)}
+    dots = go.Scatter(
+        x=mapped.points[:, 0].round(4).tolist(),
+        y=mapped.points[:, 1].round(4).tolist(),
+        text=mapped.names,
+        mode="markers",
+        marker={"size": 5},
+        hovertemplate="%{text}<extra></extra>",
+    )
+    axes = [f"principal component {i + 1} ({_percent(share)})" for i, share in enumerate(mapped.explained)]
+    columns = {
+        name: [None if np.isnan(value) else round(float(value), 2) for value in values]
+        for name, values in mapped.columns.items()
+    }
+    description = (
+        f"{len(mapped.points):,} frames, the first two principal components of their embeddings. Of the variance of "
+        f"whole embeddings, {_percent(mapped.between['subject'])} lie between subjects, telling who it is "
+        "rather than what the face does."
+    )
+    rows = [(_between_name(name), _percent(share)) for name, share in mapped.between.items()]
+    extra = {"subjects": names, "codes": [codes[name] for name in mapped.subjects], "columns": columns}
+    header = ("groups", "share of variance between them")
+    layout = _axes(*axes)
+    return _figure("Map", description, [dots], header, rows, height_px=460, layout=layout, extra=extra)
+
+
+def _between_name(name: str) -> str:
+    if name == "subject":
+        return "subjects"
+    return f"{au_title(name.partition('_')[0])}, {'label' if name.endswith('_true') else 'prediction'}"

@@ -1,0 +1,187 @@
+"""Gathers what the report shows and writes it as one HTML file that asks for nothing from a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from plotly.offline import get_plotlyjs
+
+from tclr.pipeline.features import FeatureClips
+from tclr.pipeline.store import Store, summarise_store
+from tclr.pipeline.system import read_json, read_rows, replacing
+from tclr.pipeline.views.pages import read_asset
+from tclr.pipeline.views.report.figures import (
+    Figure,
+    co_occurrence_figure,
+    detection_figure,
+    distance_figures,
+    map_figure,
+    timeline_figure,
+    training_figures,
+)
+from tclr.pipeline.views.report.samples import MAX_CLIPS, Face, choose_clips, clip_faces, share_ok, worst_faces
+from tclr.pipeline.views.report.statistics import read_statistics, read_timeline, subject_rows
+from tclr.schemas.errors import StoreError
+from tclr.schemas.manifest import MANIFEST_SCHEMA
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ClipView:
+    """What the page shows of one clip."""
+
+    row: dict[str, Any]
+    faces: list[Face]
+    timeline: Figure | None
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (dotted name, text) of nested settings."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value if isinstance(value, str) else json.dumps(value)
+
+
+def _clip_views(
+    root: Path, rows: list[dict[str, Any]], features: FeatureClips | None, progress: Progress
+) -> tuple[list[Face], list[ClipView]]:
+    chosen = choose_clips(rows)
+    views = []
+    with Store(root) as store:
+        total = len(store.clips) + len(chosen)
+        pictured = store.has_frames
+        worst = worst_faces(store, progress=lambda done, _: progress(done, total)) if pictured else []
+        for done, index in enumerate(chosen):
+            info, figure = store.clips[index], None
+            if features is not None and (timeline := read_timeline(features, info.subject, info.clip)) is not None:
+                figure = timeline_figure(timeline, info.name)
+            views.append(ClipView(rows[index], clip_faces(store, info) if pictured else [], figure))
+            progress(len(store.clips) + done + 1, total)
+    return worst, views
+
+
+def read_log(run: Path) -> list[dict[str, Any]]:
+    """Return the lines of ``RUN/log.jsonl``.
+
+    Raises
+    ------
+    StoreError
+        If the folder has none, or a line is no JSON object with an ``epoch``.
+    """
+    path = run / "log.jsonl"
+    if not path.is_file():
+        raise StoreError(f"Expected a run of 'tclr pretrain' with log.jsonl, but found none in {run}.")
+    return [
+        _epoch(line, f"line {n} of {path}") for n, line in enumerate(path.read_bytes().splitlines(), 1) if line.strip()
+    ]
+
+
+def _epoch(text: bytes, place: str) -> dict[str, Any]:
+    """Return one line of the log."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        line = None
+    if not isinstance(line, dict) or not isinstance(line.get("epoch"), int):
+        raise StoreError(
+            f"Expected a JSON object with the number of an epoch, but got {text[:60].decode(errors='replace')!r} in "
+            f"{place}. Remove the line, or leave out --run."
+        )
+    return line
+
+
+def _failures(root: Path) -> list[dict[str, Any]]:
+    """Return the clips that the store's index says failed or were warned of."""
+    path = root / "manifest.parquet"
+    if not path.is_file():
+        return []
+    rows = read_rows(path, MANIFEST_SCHEMA, ["subject", "clip", "state", "reason"])
+    return [row for row in rows if row["reason"] or row["state"] == "failed"]
+
+
+def _provenance(summary: Mapping[str, Any], features: FeatureClips | None, run: Path | None) -> dict[str, Any]:
+    tables = {"Detection (preprocess)": summary["detect"], "Alignment (preprocess)": summary["align"]}
+    if run is not None and (run / "config.json").is_file():
+        tables["Pretraining"] = read_json(run / "config.json")
+    if features is not None:
+        metadata = {name: value for name, value in features.metadata().items() if name not in ("detect", "align")}
+        of_one_clip = ("subject", "clip", "source", "source_sha256", "fps", "columns")
+        tables["Features (embed)"] = {name: value for name, value in metadata.items() if name not in of_one_clip}
+    return {name: list(flatten(table)) for name, table in tables.items()}
+
+
+def write_report(
+    root: Path,
+    out: Path,
+    *,
+    features: Path | None = None,
+    run: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Path:
+    """Write the page.
+
+    Parameters
+    ----------
+    root : Path
+        The store.
+    out : Path
+        The HTML file.
+    features, run : Path, optional
+        Features folder and pretraining run to show, too.
+    progress : callable
+        Called with clips done and clips in all.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    StoreError
+        If the store, features or run cannot be read.
+    OutputError
+        If the page cannot be written.
+    """
+    summary = summarise_store(root)
+    clips = FeatureClips(features) if features is not None else None
+    worst, views = _clip_views(root, summary["clips"], clips, progress)
+    statistics = read_statistics(clips) if clips is not None else None
+    co_occurrence = []
+    if statistics is not None:
+        counted = (("Predictions", statistics.predicted), ("Labels", statistics.labelled))
+        co_occurrence = [figure for what, count in counted if (figure := co_occurrence_figure(count, what))]
+    context = {
+        "summary": summary,
+        "share_ok": share_ok,
+        "failures": _failures(Path(root)),
+        "detection": [
+            detection_figure(subject_rows(summary["clips"]), "subject"),
+            detection_figure(summary["clips"], "clip"),
+        ],
+        "worst": worst,
+        "clips": views,
+        "max_clips": MAX_CLIPS,
+        "co_occurrence": co_occurrence,
+        "map": map_figure(statistics.embedding) if statistics is not None and statistics.embedding else None,
+        "n_feature_clips": statistics.n_clips if statistics is not None else 0,
+        "n_feature_files": len(clips.paths) if clips is not None else 0,
+        "au_source": clips.metadata().get("au_source", "none").split(":")[0] if clips is not None else None,
+        "training": [*training_figures(read_log(run)), *distance_figures(run)] if run else [],
+        "provenance": _provenance(summary, clips, run),
+        "places": {"store": root, "features": features, "run": run},
+        "plotly": get_plotlyjs(),
+        "asset": read_asset,
+    }
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    with replacing(out) as temporary:
+        temporary.write_text(environment.from_string(read_asset("report.html")).render(context), encoding="utf-8")
+    return out

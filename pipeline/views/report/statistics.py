@@ -1,0 +1,241 @@
+"""Numbers behind the report's figures: shares by subject, AU co-occurrence, a map of the embeddings, timelines.
+
+Everything is read clip by clip; of a large folder a part of the clips, evenly through it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.decomposition import PCA
+from sklearn.metrics import f1_score
+
+from tclr.pipeline.features import MEASURES, FeatureClips, count_pairs, embeddings_of, measure_pairs, values_of
+from tclr.schemas.action_units import MAX_INTENSITY
+from tclr.schemas.store import Status
+
+MAX_FEATURE_CLIPS = 400
+"""Clips that co-occurrence and map are taken from."""
+MAX_MAP_POINTS = 3000
+TIMELINE_BINS = 400
+"""Columns of a timeline: more than a page is wide, few enough for 24 of them in one file. All three chosen by us."""
+
+
+def subject_rows(clips: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sum clips (of ``summarise_store``) by subject: ``subject``, ``n_clips``, ``n_frames``, and ``n_<status>``."""
+    sums: dict[str, dict[str, Any]] = {}
+    for row in clips:
+        total = sums.setdefault(row["subject"], {"subject": row["subject"], "n_clips": 0, **defaultdict(int)})
+        total["n_clips"] += 1
+        for name in ("n_frames", *(f"n_{status.name}" for status in Status)):
+            total[name] = total.get(name, 0) + row[name]
+    return [sums[name] for name in sorted(sums)]
+
+
+@dataclass
+class CoOccurrence:
+    """How often one AU is present among the frames in which another one is.
+
+    Parameters
+    ----------
+    au_names : sequence of str
+        The AUs, A of them.
+    """
+
+    au_names: Sequence[str]
+    counts: np.ndarray = field(init=False)
+    """(4, A, A), see ``count_pairs``."""
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros((4, len(self.au_names), len(self.au_names)))
+
+    def add(self, flags: np.ndarray) -> None:
+        """Count (T, A) float: 1 present, 0 absent, NaN unknown."""
+        self.counts += count_pairs(flags)
+
+    def shares(self) -> np.ndarray:
+        """Return (A, A) P(column's AU | row's AU) 0..1; NaN where the row's AU is never present."""
+        return measure_pairs(*self.counts)[MEASURES.index("conditional")]
+
+
+def variance_between(points: np.ndarray, groups: np.ndarray) -> float:
+    """Return the share 0..1 of the points' variance that lies between groups (eta squared, over all dimensions).
+
+    Parameters
+    ----------
+    points : ndarray
+        (N, D).
+    groups : ndarray
+        (N,) names or numbers.
+    """
+    centred = points - points.mean(axis=0)
+    total = float(np.square(centred).sum())
+    between = 0.0
+    for group in np.unique(groups):
+        mine = centred[groups == group]
+        between += len(mine) * float(np.square(mine.mean(axis=0)).sum())
+    return between / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """The first two principal components of some frames' embeddings.
+
+    Attributes
+    ----------
+    points : ndarray
+        (N, 2) float.
+    explained : ndarray
+        (2,) share of the variance that each axis has.
+    names : list of str
+        (N,) ``subject/clip frame``.
+    subjects : ndarray
+        (N,) str.
+    columns : dict of str to ndarray
+        (N,) float a column of AUs: 0..1, NaN unknown.
+    between : dict of str to float
+        Share of the whole embedding's variance between subjects, and between presence and absence of each AU.
+    """
+
+    points: np.ndarray
+    explained: np.ndarray
+    names: list[str]
+    subjects: np.ndarray
+    columns: dict[str, np.ndarray]
+    between: dict[str, float]
+
+
+def map_embeddings(embeddings: np.ndarray, frames: pd.DataFrame, au_names: Sequence[str]) -> EmbeddingMap | None:
+    """Project embeddings and measure what they tell.
+
+    Parameters
+    ----------
+    embeddings : ndarray
+        (N, D) float, finite.
+    frames : pandas.DataFrame
+        N rows: ``subject``, ``clip``, ``frame`` and AU columns.
+    au_names : sequence of str
+        AUs to colour by.
+
+    Returns
+    -------
+    EmbeddingMap or None
+        ``None`` with fewer than three frames or two dimensions.
+    """
+    if len(embeddings) < 3 or embeddings.shape[1] < 2:
+        return None
+    pca = PCA(n_components=2, random_state=0).fit(embeddings)
+    subjects = frames["subject"].to_numpy(str)
+    between = {"subject": variance_between(embeddings, subjects)}
+    columns: dict[str, np.ndarray] = {}
+    for name in au_names:
+        for column in (name, f"{name}_true"):
+            values = values_of(frames, column)
+            if np.isfinite(values).any():
+                columns[column] = values
+        for column in (f"{name}_c", f"{name}_true"):
+            values = values_of(frames, column)
+            known = np.isfinite(values)
+            if known.any():
+                between[column] = variance_between(embeddings[known], values[known])
+    names = [f"{s}/{c} frame {n}" for s, c, n in zip(subjects, frames["clip"], frames["frame"], strict=True)]
+    return EmbeddingMap(pca.transform(embeddings), pca.explained_variance_ratio_, names, subjects, columns, between)
+
+
+@dataclass(frozen=True)
+class FeatureStatistics:
+    """What the report shows of a features folder as a whole."""
+
+    n_clips: int
+    """Clips that the numbers are from."""
+    predicted: CoOccurrence
+    labelled: CoOccurrence
+    embedding: EmbeddingMap | None
+
+
+def read_statistics(features: FeatureClips) -> FeatureStatistics:
+    """Read a features folder once, or ``MAX_FEATURE_CLIPS`` of its clips, evenly through it."""
+    keys = list(features.paths)
+    if len(keys) > MAX_FEATURE_CLIPS:
+        keys = [keys[i] for i in np.linspace(0, len(keys) - 1, MAX_FEATURE_CLIPS).round().astype(int)]
+    names = features.au_names
+    with_prediction = [name for name in names if f"{name}_c" in features.columns]
+    with_label = [name for name in names if f"{name}_true" in features.columns]
+    predicted, labelled = CoOccurrence(with_prediction), CoOccurrence(with_label)
+    points_a_clip = -(-MAX_MAP_POINTS // len(keys))
+    embeddings, frames = [], []
+    wanted = ["clip", "frame", *features.au_columns, *features.embedding_columns]
+    for subject, clip in keys:
+        table = features.read(subject, clip, wanted)
+        predicted.add(_flags(table, [f"{name}_c" for name in with_prediction]))
+        labelled.add(_flags(table, [f"{name}_true" for name in with_label]))
+        points = embeddings_of(table)
+        rows = np.flatnonzero(np.isfinite(points).all(axis=1)) if points.shape[1] else np.zeros(0, int)
+        rows = rows[np.linspace(0, len(rows) - 1, min(points_a_clip, len(rows))).round().astype(int)]
+        if len(rows):
+            embeddings.append(points[rows])
+            frames.append(table.iloc[rows][["clip", "frame", *features.au_columns]].assign(subject=subject))
+    mapped = map_embeddings(np.concatenate(embeddings), pd.concat(frames), names) if embeddings else None
+    return FeatureStatistics(len(keys), predicted, labelled, mapped)
+
+
+def _flags(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    return np.stack([values_of(table, name) for name in columns], axis=1) if columns else np.zeros((len(table), 0))
+
+
+def bin_means(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """Return (min(T, n_bins),) means of successive, nearly equal parts of (T,) values; NaN is left out of a mean."""
+    if len(values) <= n_bins:
+        return values
+    edges = np.linspace(0, len(values), n_bins + 1).round().astype(int)
+    known = np.isfinite(values)
+    sums = np.add.reduceat(np.where(known, values, 0), edges[:-1])
+    counts = np.add.reduceat(known.astype(float), edges[:-1])
+    return np.divide(sums, counts, out=np.full(n_bins, np.nan), where=counts > 0)
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """AUs of a clip over time.
+
+    Attributes
+    ----------
+    seconds : ndarray
+        (n,) mean time of each column.
+    rows : dict of str to ndarray
+        (n,) 0..1 of each AU and, below it, of its intensity, a fifth of 0..5, and its label; NaN unknown.
+    table : list of tuple
+        AU, share of frames predicted present, share labelled present, F1 of the two; ``None`` unknown.
+    """
+
+    seconds: np.ndarray
+    rows: dict[str, np.ndarray]
+    table: list[tuple[str, float | None, float | None, float | None]]
+
+
+def read_timeline(features: FeatureClips, subject: str, clip: str) -> Timeline | None:
+    """Return the timeline of a clip; ``None`` if the folder lacks it or has no AUs."""
+    if (subject, clip) not in features.paths or not features.au_names:
+        return None
+    frames = features.read(subject, clip, ["timestamp", *features.au_columns])
+    rows, table = {}, []
+    for name in features.au_names:
+        for ending, shown, most in (("", "", 1), ("_r", " intensity / 5", MAX_INTENSITY), ("_true", " label", 1)):
+            values = values_of(frames, name + ending)
+            if np.isfinite(values).any():
+                rows[name + shown] = bin_means(values, TIMELINE_BINS) / most
+        predicted, labelled = values_of(frames, f"{name}_c"), values_of(frames, f"{name}_true")
+        known = np.isfinite(predicted) & np.isfinite(labelled)
+        f1 = float(f1_score(labelled[known], predicted[known], zero_division=0)) if known.any() else None
+        table.append((name, _mean(predicted), _mean(labelled), f1))
+    return Timeline(bin_means(frames["timestamp"].to_numpy(float), TIMELINE_BINS), rows, table)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None

@@ -1,0 +1,172 @@
+"""What the viewer shows of a clip: its quality, its AU curves, and its crops as JPEG sprites read block by block."""
+
+from __future__ import annotations
+
+import math
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from tclr.pipeline.features import FeatureClips, values_of
+from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.action_units import AU_NAMES
+from tclr.schemas.errors import StoreError
+
+SPRITE_FRAMES = 32
+SPRITE_COLUMNS = 8
+BLOCK_FRAMES = 8
+"""Frames read from the store at a time: one of its chunks, whatever the size of the crops."""
+MAX_TILE_PX = 224
+"""Larger crops are reduced to this side. Numbers chosen by us: a sprite is some 200 kB and a second of video."""
+
+
+class ViewerClips:
+    """The clips that both a features folder and a store have; addressed by index, safe to use from several threads.
+
+    Parameters
+    ----------
+    features : Path
+        A folder that ``tclr embed`` wrote.
+    store : Path
+        The store that it was made from.
+
+    Raises
+    ------
+    StoreError
+        If either cannot be read, or they have no clip in common.
+    """
+
+    def __init__(self, features: Path, store: Path) -> None:
+        self._features = FeatureClips(features)
+        self._store = Store(store)
+        self._lock = threading.Lock()
+        self.infos = [info for info in self._store.clips if (info.subject, info.clip) in self._features.paths]
+        self.n_without_crops = len(self._features.paths) - len(self.infos)
+        if not self.infos:
+            self._store.close()
+            raise StoreError(
+                f"Expected a store with the clips of {features}, but {store} has none of them. "
+                "Give as --store the folder that 'tclr embed' read."
+            )
+        self.au_names = self._features.au_names
+        self.tile_px = min(self._store.crop_size(), MAX_TILE_PX)
+
+    def close(self) -> None:
+        """Close the store."""
+        with self._lock:
+            self._store.close()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what the page's list shows: all clips with their quality, and how sprites are laid out.
+
+        Returns
+        -------
+        dict
+            ``clips``: one dict a clip, with ``subject``, ``clip``, ``n_frames``, ``duration_s``, ``share_ok`` (0..1),
+            ``face_px``, ``sharpness``, ``score`` (medians, ``None`` without a face), ``warning``; ``aus``: their
+            names; ``sprite``: ``frames``, ``columns``, ``tile_px``, or ``None`` for a store without crops;
+            ``n_without_crops``: clips that the store lacks.
+        """
+        sprite = {"frames": SPRITE_FRAMES, "columns": SPRITE_COLUMNS, "tile_px": self.tile_px}
+        return {
+            "clips": [_clip_row(info) for info in self.infos],
+            "aus": [{"id": name, "name": AU_NAMES.get(int(name[2:]), "")} for name in self.au_names],
+            "sprite": sprite if self._store.has_frames else None,
+            "n_without_crops": self.n_without_crops,
+        }
+
+    def curves(self, index: int) -> dict[str, Any]:
+        """Return the curves of one clip.
+
+        Returns
+        -------
+        dict
+            Lists of T numbers: ``timestamp`` in seconds, ``frame`` numbers of the source, ``status`` names, empty where
+            the features have none; ``aus``: for each AU those of ``probability`` (0..1), ``intensity`` (0..5) and
+            ``label`` (0/1) that the features have, ``None`` where unknown.
+
+        Raises
+        ------
+        StoreError
+            If the features do not have the clip's frames.
+        """
+        table = self._table(index, ["status", *self._features.au_columns])
+        aus = {}
+        for name in self.au_names:
+            kinds = {"probability": name, "intensity": f"{name}_r", "label": f"{name}_true"}
+            values = {kind: values_of(table, column) for kind, column in kinds.items()}
+            aus[name] = {kind: _listed(array) for kind, array in values.items() if np.isfinite(array).any()}
+        return {
+            "timestamp": table["timestamp"].round(4).tolist(),
+            "frame": table["frame"].tolist(),
+            "status": table["status"].tolist() if "status" in table else [""] * len(table),
+            "aus": aus,
+        }
+
+    def times(self, index: int) -> tuple[list[float], list[int]]:
+        """Return timestamps in seconds and frame numbers of the source, T of each.
+
+        Raises
+        ------
+        StoreError
+            If the features do not have the clip's frames.
+        """
+        table = self._table(index, [])
+        return table["timestamp"].tolist(), table["frame"].tolist()
+
+    def _table(self, index: int, columns: list[str]) -> pd.DataFrame:
+        info = self.infos[index]
+        table = self._features.read(info.subject, info.clip, ["frame", "timestamp", *columns])
+        if len(table) != info.n_frames:
+            raise StoreError(
+                f"Expected {info.n_frames} frames of {info.name} as in the store, but the features in "
+                f"{self._features.root} have {len(table)}. Run 'tclr embed' again."
+            )
+        return table
+
+    def sprite(self, index: int, block: int) -> bytes:
+        """Return crops ``block * 32`` and on as one JPEG, row by row of 8 tiles; black where there is no face.
+
+        Raises
+        ------
+        IndexError
+            If the clip has no such block.
+        StoreError
+            If the store has no crops, or they cannot be read.
+        """
+        info, side = self.infos[index], self.tile_px
+        first = block * SPRITE_FRAMES
+        if not 0 <= first < info.n_frames:
+            raise IndexError(f"expected a block of {info.name}, but got {block}")
+        stop = min(first + SPRITE_FRAMES, info.n_frames)
+        sheet = np.zeros((math.ceil((stop - first) / SPRITE_COLUMNS) * side, SPRITE_COLUMNS * side, 3), np.uint8)
+        for start in range(first, stop, BLOCK_FRAMES):
+            with self._lock:
+                crops = self._store.read_frames(info, start, min(start + BLOCK_FRAMES, stop))
+            for place, crop in enumerate(crops, start - first):
+                top, left = place // SPRITE_COLUMNS * side, place % SPRITE_COLUMNS * side
+                if len(crop) != side:
+                    crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
+                sheet[top : top + side, left : left + side] = crop[..., ::-1]
+        return cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+
+
+def _clip_row(info: ClipInfo) -> dict[str, Any]:
+    medians = {name: info.attrs[f"median_{name}"] for name in ("face_px", "sharpness", "score")}
+    return {
+        "subject": info.subject,
+        "clip": info.clip,
+        "n_frames": info.n_frames,
+        "duration_s": round(float(info.attrs["duration_s"]), 3),
+        "share_ok": info.attrs["n_ok"] / max(info.n_frames, 1),
+        **{name: round(value, 3) if math.isfinite(value) else None for name, value in medians.items()},
+        "warning": info.attrs["warning"],
+    }
+
+
+def _listed(values: np.ndarray) -> list[float | None]:
+    return [None if math.isnan(value) else round(value, 3) for value in values.tolist()]

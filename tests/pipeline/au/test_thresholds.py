@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from tclr.pipeline.au.thresholds import assign_folds, choose_threshold, cross_threshold
+
+
+@pytest.mark.parametrize(("n_subjects", "n_folds"), [(41, 3), (5, 5), (2, 5), (1, 2), (7, 3)])
+def test_assign_folds_never_splits_a_subject(n_subjects, n_folds):
+    rng = np.random.default_rng(0)
+    subjects = rng.permutation(np.repeat([f"S{i}" for i in range(n_subjects)], 9))
+    folds = assign_folds(subjects, n_folds, seed=3)
+    assert all(len(set(folds[subjects == name])) == 1 for name in set(subjects))
+    sizes = [len(set(subjects[folds == fold])) for fold in set(folds)]
+    assert len(sizes) == min(n_folds, n_subjects) and max(sizes) - min(sizes) <= 1
+
+
+def test_assign_folds_follows_the_seed_alone():
+    subjects = np.repeat([f"S{i}" for i in range(20)], 2)
+    assert (assign_folds(subjects, 4, 0) == assign_folds(subjects, 4, 0)).all()
+    assert (assign_folds(subjects, 4, 0) != assign_folds(subjects, 4, 1)).any()
+
+
+def test_choose_threshold_finds_the_best_f1_of_all_cuts():
+    rng = np.random.default_rng(1)
+    for base_rate in (0.05, 0.5, 0.9):
+        y = (rng.random(200) < base_rate).astype(np.int8)
+        p = np.clip(0.3 * y + 0.5 * rng.random(200), 0, 1).round(2)  # rounded: ties
+        best = max(f1_score(y, p >= cut) for cut in np.unique(p))
+        assert f1_score(y, p >= choose_threshold(p, y)) == pytest.approx(best)
+
+
+def test_choose_threshold_is_a_half_without_a_positive():
+    assert choose_threshold(np.array([0.1, 0.9]), np.array([0, 0])) == 0.5
+
+
+def test_cross_threshold_is_blind_to_the_fold_it_decides():
+    rng = np.random.default_rng(2)
+    y, folds = rng.integers(0, 2, 300), np.repeat([0, 1, 2], 100)
+    p = np.clip(0.4 * y + 0.6 * rng.random(300), 0, 1)
+    decision = cross_threshold(p, y, folds)
+    for fold in range(3):
+        inside = folds == fold
+        other = np.where(inside, 1 - y, y)
+        assert (cross_threshold(p, other, folds)[inside] == decision[inside]).all()
+        threshold = choose_threshold(p[~inside], y[~inside])
+        assert (decision[inside] == (p[inside] >= threshold)).all()

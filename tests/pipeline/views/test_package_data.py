@@ -1,0 +1,22 @@
+"""What a wheel contains, as setuptools plans it: every package, and the files of the pages."""
+
+from pathlib import Path
+
+from setuptools import Distribution
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_wheel_has_every_package_and_every_file_of_the_pages(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    plan = Distribution()
+    plan.parse_config_files(["setup.cfg"])
+    command = plan.get_command_obj("build_py")
+    command.ensure_finalized()
+    rooms = [path.parent for room in ("schemas", "pipeline", "cli") for path in (ROOT / room).rglob("__init__.py")]
+    assert set(plan.packages) == {"tclr." + ".".join(room.relative_to(ROOT).parts) for room in rooms}
+    planned = {
+        name for package, _, _, names in command.data_files if package == "tclr.pipeline.views.pages" for name in names
+    }
+    pages = (ROOT / "pipeline/views/pages").iterdir()
+    assert planned == {path.name for path in pages if path.suffix not in (".py", "")}
