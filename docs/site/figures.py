@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 
 from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.features import load
-from tclr.pipeline.pretraining.losses import aggregate_ranking_loss, anchor_distances
+from tclr.pipeline.pretraining import aggregate_ranking_loss, anchor_distances
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.video import probe, read_frames

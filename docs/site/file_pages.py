@@ -191,7 +191,7 @@ def evaluation_page() -> str:
     rows = [
         [column_pattern(field.name) or "", meanings.get(field.name, ""), arrow_name(field.type)] for field in schema
     ]
-    source = ast.parse((ROOT / "pipeline" / "evaluation_file.py").read_text())
+    source = ast.parse((ROOT / "pipeline/evaluation/scores_file.py").read_text())
     return page(
         "Files of an evaluation",
         "Written by [`tclr evaluate`](evaluate.md); [evaluation](../evaluation.md) says what is computed.",

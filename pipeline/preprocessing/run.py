@@ -19,7 +19,15 @@ from tclr.pipeline.preprocessing.layout import scan_file, scan_store, subject_pa
 from tclr.pipeline.preprocessing.plan import check_others, plan_subject
 from tclr.pipeline.preprocessing.scheduling import GraphRun, Progress
 from tclr.pipeline.sources import Clip, check_key, find_clips, open_key, pseudonymise
-from tclr.pipeline.store import WHOLE_FILE, ClipInfo, DamageRecord, find_changes, known_clips, write_manifest
+from tclr.pipeline.store import (
+    WHOLE_FILE,
+    ClipInfo,
+    DamageRecord,
+    FailedClip,
+    find_changes,
+    known_clips,
+    write_manifest,
+)
 from tclr.pipeline.system import Failure, connect, lock_folder, read_json, real_path, remove_abandoned, write_json
 from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import StoreError
@@ -145,7 +153,13 @@ def preprocess(
         damage = _tidy(store, suspected)
         reasons = {failure.name: failure.reason for failure in progress.failures}
         infos = [info for _, its in sorted(current.items()) for info in its]
-        write_manifest(store, infos, clips, dict.fromkeys(reasons, WITHHELD) if pseudonyms else reasons)
+        told = dict.fromkeys(reasons, WITHHELD) if pseudonyms else reasons
+        failed = [
+            FailedClip(clip.dataset, clip.subject, clip.clip, clip.source, told[clip.name])
+            for clip in clips
+            if clip.name in told
+        ]
+        write_manifest(store, infos, failed, told)
         broken = {subject: names for subject, names in known.items() if subject in unread or subject not in stored}
         progress.failures += [Failure(name, reason) for name, reason in damage.items() if name not in reasons]
         progress.failures += _lost(broken, infos, reasons)

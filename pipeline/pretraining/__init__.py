@@ -4,9 +4,17 @@
 Imports ``tuples``, ``encoder``, ``store``, ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.
 """
 
-from tclr.pipeline.pretraining.losses import ranked_pairs
+from tclr.pipeline.pretraining.losses import aggregate_ranking_loss, anchor_distances, ranked_pairs
 from tclr.pipeline.pretraining.processes import Processes
 from tclr.pipeline.pretraining.run import pretrain
 from tclr.pipeline.pretraining.trainer import WATCHED_SPACING_S, Trainer
 
-__all__ = ["Processes", "Trainer", "WATCHED_SPACING_S", "pretrain", "ranked_pairs"]
+__all__ = [
+    "aggregate_ranking_loss",
+    "anchor_distances",
+    "Processes",
+    "Trainer",
+    "WATCHED_SPACING_S",
+    "pretrain",
+    "ranked_pairs",
+]

@@ -9,7 +9,7 @@ from tclr.pipeline.store.assembly import assemble_subject
 from tclr.pipeline.store.chunks import try_codec
 from tclr.pipeline.store.damage import WHOLE_FILE, DamageRecord, FileReport, find_changes, find_damage
 from tclr.pipeline.store.infos import ClipInfo, hash_data, read_clip_infos, scan_clips
-from tclr.pipeline.store.manifest import known_clips, write_manifest
+from tclr.pipeline.store.manifest import FailedClip, known_clips, read_failures, write_manifest
 from tclr.pipeline.store.reader import Store, leave_out
 from tclr.pipeline.store.summary import summarise_store
 from tclr.pipeline.store.writer import ClipLayout, ClipWriter, PartWriter, root_attrs, write_part
@@ -19,6 +19,7 @@ __all__ = [
     "ClipLayout",
     "ClipWriter",
     "DamageRecord",
+    "FailedClip",
     "FileReport",
     "PartWriter",
     "Store",
@@ -30,6 +31,7 @@ __all__ = [
     "known_clips",
     "leave_out",
     "read_clip_infos",
+    "read_failures",
     "root_attrs",
     "scan_clips",
     "summarise_store",

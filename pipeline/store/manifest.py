@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tclr.pipeline.sources import Clip
 from tclr.pipeline.store.infos import ClipInfo, provenance
 from tclr.pipeline.system import printable, read_rows, write_table
 from tclr.schemas.errors import StoreError
 from tclr.schemas.manifest import MANIFEST_SCHEMA
 from tclr.schemas.store import COUNT_ATTRS, QUALITY_ATTRS
+
+
+@dataclass(frozen=True)
+class FailedClip:
+    """A clip of the source that is not in the store, where it comes from, and why it failed."""
+
+    dataset: str
+    subject: str
+    clip: str
+    source: str
+    reason: str
 
 
 def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
@@ -33,8 +44,10 @@ def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def write_manifest(store: Path, infos: Sequence[ClipInfo], clips: Iterable[Clip], reasons: Mapping[str, str]) -> None:
-    """Index the store: one row a clip of its subject files, and one a clip that failed and is not in them.
+def write_manifest(
+    store: Path, infos: Sequence[ClipInfo], failed: Iterable[FailedClip] = (), reasons: Mapping[str, str] | None = None
+) -> None:
+    """Index the store: one row per clip of its subject files, and one per clip that failed and is not in them.
 
     Parameters
     ----------
@@ -42,18 +55,17 @@ def write_manifest(store: Path, infos: Sequence[ClipInfo], clips: Iterable[Clip]
         The store.
     infos : sequence of ClipInfo
         The clips that it holds.
-    clips : iterable of Clip
-        What the source has.
-    reasons : mapping of str to str
-        By name (``subject/clip``), why clips failed.
+    failed : iterable of FailedClip
+        Clips that failed; those that an earlier run left in the store keep their row there.
+    reasons : mapping of str to str, optional
+        By name (``subject/clip``), why clips failed that are in the store.
     """
     stored = {f"{info.subject}/{info.attrs['source_clip']}" for info in infos}
-    rows = [_row(info, reasons) for info in infos]
+    rows = [_row(info, reasons or {}) for info in infos]
     rows += [
-        {"dataset": c.dataset, "subject": c.subject, "clip": c.clip, "state": "failed"}
-        | {"source": c.source, "reason": printable(reasons[c.name])}
-        for c in clips
-        if c.name in reasons and c.name not in stored
+        asdict(clip) | {"state": "failed", "reason": printable(clip.reason)}
+        for clip in failed
+        if f"{clip.subject}/{clip.clip}" not in stored
     ]
     rows.sort(key=lambda row: (row["subject"], row["clip"], row["state"]))
     write_table(store / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST_SCHEMA), {"format": "tclr-manifest"})
@@ -70,3 +82,12 @@ def known_clips(root: Path) -> dict[str, set[str]]:
         if row["state"] == "done":
             known.setdefault(row["subject"], set()).add(row["clip"])
     return known
+
+
+def read_failures(root: Path) -> list[dict[str, Any]]:
+    """Return ``subject``, ``clip``, ``state`` and ``reason`` of the clips that failed, or that a warning is about."""
+    path = Path(root) / "manifest.parquet"
+    if not path.is_file():
+        return []
+    rows = read_rows(path, MANIFEST_SCHEMA, ["subject", "clip", "state", "reason"])
+    return [row for row in rows if row["reason"] or row["state"] == "failed"]

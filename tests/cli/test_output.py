@@ -206,7 +206,7 @@ def test_nested_commands_speak_as_the_outer_one(monkeypatch, capfd, tmp_path):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_goes_through_the_one_mechanism(name):
     assert isinstance(cli.get_command(None, name), Command)
-    path = ROOT / "cli" / f"{name.replace('-', '_')}.py"
+    path = ROOT / f"{cli_main.MODULES[name].removeprefix('tclr.').replace('.', '/')}.py"
     if name not in ("view", "completion"):  # what they print is all that they are for, even with --quiet
         assert not any(
             call in path.read_text() for call in ("click.echo", "click.secho", "print(", "sys.exit", "Console(")
@@ -216,7 +216,7 @@ def test_every_command_goes_through_the_one_mechanism(name):
 def test_help_shows_each_command_once_by_what_it_is_for():
     names = [name for commands in cli_main.STAGES.values() for name in commands]
     assert len(names) == len(set(names)) == len(COMMANDS)
-    files = {path.stem.replace("_", "-") for path in (ROOT / "cli").glob("*.py")}
+    files = {path.stem.replace("_", "-") for path in (ROOT / "cli").rglob("*.py")}
     assert files - {"--init--", "main", "options", "output", "progress"} == set(COMMANDS)
 
 

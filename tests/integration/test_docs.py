@@ -46,7 +46,7 @@ def test_every_option_that_a_document_names_exists():
         for name, field in kind.model_fields.items()
         if field.annotation is bool
     }
-    sources = "\n".join(path.read_text() for path in (ROOT / "cli").glob("*.py"))
+    sources = "\n".join(path.read_text() for path in (ROOT / "cli").rglob("*.py"))
     known |= set(re.findall(r'"(--[a-z-]+)', sources))
     spans = {span for path in DOCS for span in re.findall(r"`[^`\n]+`", path.read_text())}
     named = {name for span in spans for name in re.findall(r"--[a-z]+(?:-[a-z]+)*", span)}

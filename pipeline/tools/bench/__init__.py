@@ -1,24 +1,10 @@
 """The benchmark: what the stages cost beside the work that bounds them, as ratios within one run.
 
 In: demo clips, made here. Out: rows of a table.
+A name is imported with its module when it is first used (the names are in ``__init__.pyi``): a group of rows is
+measured without the packages that another one needs.
 """
 
-from tclr.pipeline.tools.bench.alignment import check_alignment
-from tclr.pipeline.tools.bench.groups import GROUPS, make_source, run_groups
-from tclr.pipeline.tools.bench.rows import HEADERS, describe_machine, to_record
-from tclr.pipeline.tools.bench.scaling import COST_HEADERS, PREDICTION_HEADERS
-from tclr.pipeline.tools.bench.task_costs import CHECK_HEADERS, bench_scaling
+import lazy_loader
 
-__all__ = [
-    "CHECK_HEADERS",
-    "COST_HEADERS",
-    "GROUPS",
-    "HEADERS",
-    "PREDICTION_HEADERS",
-    "bench_scaling",
-    "check_alignment",
-    "describe_machine",
-    "make_source",
-    "run_groups",
-    "to_record",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

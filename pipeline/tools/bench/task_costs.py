@@ -213,7 +213,7 @@ def _measure_plan_s(scratch: Path) -> float:
                 subjects[clip.subject].append(clip)
             for subject, its in subjects.items():
                 plan_subject(scratch / "empty", subject, its, (), config)
-            write_manifest(store, infos, clips, {})
+            write_manifest(store, infos)
 
         seconds.append(min(measure_s(work) for _ in range(3)))
     return max(0.0, (seconds[1] - seconds[0]) / (N_CLIPS[1] - N_CLIPS[0]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+__all__ = ["read_asset"]
+
 
 def read_asset(name: str) -> str:
     """Return the text of a file of this package, as ``theme.css``."""

@@ -12,8 +12,8 @@ import jinja2
 from plotly.offline import get_plotlyjs
 
 from tclr.pipeline.features import FeatureClips
-from tclr.pipeline.store import Store, summarise_store
-from tclr.pipeline.system import read_json, read_rows, replacing
+from tclr.pipeline.store import Store, read_failures, summarise_store
+from tclr.pipeline.system import read_json, replacing
 from tclr.pipeline.views.pages import read_asset
 from tclr.pipeline.views.report.figures import (
     Figure,
@@ -27,7 +27,6 @@ from tclr.pipeline.views.report.figures import (
 from tclr.pipeline.views.report.samples import MAX_CLIPS, Face, choose_clips, clip_faces, share_ok, worst_faces
 from tclr.pipeline.views.report.statistics import read_statistics, read_timeline, subject_rows
 from tclr.schemas.errors import StoreError
-from tclr.schemas.manifest import MANIFEST_SCHEMA
 
 Progress = Callable[[int, int], None]
 
@@ -98,15 +97,6 @@ def _epoch(text: bytes, place: str) -> dict[str, Any]:
     return line
 
 
-def _failures(root: Path) -> list[dict[str, Any]]:
-    """Return the clips that the store's index says failed or were warned of."""
-    path = root / "manifest.parquet"
-    if not path.is_file():
-        return []
-    rows = read_rows(path, MANIFEST_SCHEMA, ["subject", "clip", "state", "reason"])
-    return [row for row in rows if row["reason"] or row["state"] == "failed"]
-
-
 def _provenance(summary: Mapping[str, Any], features: FeatureClips | None, run: Path | None) -> dict[str, Any]:
     tables = {"Detection (preprocess)": summary["detect"], "Alignment (preprocess)": summary["align"]}
     if run is not None and (run / "config.json").is_file():
@@ -162,7 +152,7 @@ def write_report(
     context = {
         "summary": summary,
         "share_ok": share_ok,
-        "failures": _failures(Path(root)),
+        "failures": read_failures(root),
         "detection": [
             detection_figure(subject_rows(summary["clips"]), "subject"),
             detection_figure(summary["clips"], "clip"),

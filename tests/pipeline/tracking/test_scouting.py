@@ -8,7 +8,7 @@ from tclr.pipeline.tracking.appearance import OTHER_PERSON, SAME_PERSON, compare
 from tclr.pipeline.tracking.scouting import MAX_SAMPLES
 from tclr.pipeline.video import ClipMedia, Frame
 
-from .test_tracking import A, B, face_at, paint
+from .test_tracker import A, B, face_at, paint
 
 
 class Looker:
