@@ -15,7 +15,7 @@ from tclr.pipeline.faces.detector import (
     known_detectors,
     open_detector,
 )
-from tclr.pipeline.faces.face import Face
+from tclr.pipeline.faces.face import Face, pose_from_rotation
 from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed
 
 __all__ = [
@@ -29,4 +29,5 @@ __all__ = [
     "find_installed",
     "known_detectors",
     "open_detector",
+    "pose_from_rotation",
 ]

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tclr.cli.main import run
-from tclr.pipeline.tools.doctor import checks as doctor
+from tclr.pipeline.tools import doctor
 from tclr.pipeline.tools.doctor.checks import Check
 
 WELL = Check("Python", "ok", "3.11")

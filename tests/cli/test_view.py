@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from tclr.cli.look.view import command
-from tclr.pipeline.views.viewer import clips, server
+from tclr.pipeline.views import viewer
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def view(monkeypatch):
             served.wait(self.patience)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(clips, "ViewerClips", lambda *paths: None)
-    monkeypatch.setattr(server, "ViewerServer", Server)
+    monkeypatch.setattr(viewer, "ViewerClips", lambda *paths: None)
+    monkeypatch.setattr(viewer, "ViewerServer", Server)
     monkeypatch.setattr(webbrowser, "open", open_browser)
 
     def run(*options, patience):

@@ -58,12 +58,16 @@ def hall(room):
 
 
 def exported(room):
-    """Names that a room's door has: those of its ``__init__``, or of the stub beside it."""
+    """Names that a room's door has: what its ``__init__``, or the stub beside it, imports of its own or defines."""
     door = ROOT / house.door_of(room).removeprefix("tclr.").replace(".", "/") / "__init__.py"
     stub = door.with_suffix(".pyi")
-    body = ast.parse((stub if stub.exists() else door).read_text()).body
-    names = {alias.asname or alias.name for node in body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    return names | {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    names = set()
+    for node in ast.parse((stub if stub.exists() else door).read_text()).body:
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("tclr.")):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+    return names
 
 
 def wrong_imports(path, root=ROOT):

@@ -32,8 +32,8 @@ IN_TWO_PROCESSES = """
 import json, sys
 from pathlib import Path
 import torch, torch.distributed as dist
-from tclr.pipeline.distributed import Processes, plan_steps
-from tclr.pipeline.pretrain import pretrain
+from tclr.pipeline.pretraining.processes import Processes, plan_steps
+from tclr.pipeline.pretraining import pretrain
 from tclr.schemas.config import PretrainConfig
 
 rank, store, runs, rendezvous, configs = int(sys.argv[1]), *sys.argv[2:]
@@ -111,7 +111,7 @@ def test_torchrun_trains_and_one_process_speaks(tmp_path, store):
 FAILING = """
 import os
 from tclr.cli.main import main
-from tclr.pipeline.trainer import Trainer
+from tclr.pipeline.pretraining import Trainer
 from tclr.schemas.errors import InputError
 
 step = Trainer._backward

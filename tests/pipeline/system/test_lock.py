@@ -11,7 +11,7 @@ from tclr.schemas.errors import OutputError
 HOLD = """
 import sys, time
 from pathlib import Path
-from tclr.pipeline.lock import lock_folder
+from tclr.pipeline.system import lock_folder
 with lock_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

@@ -27,7 +27,7 @@ WRITE_ON_A_FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa
-from tclr.pipeline.parquet import write_table
+from tclr.pipeline.system import write_table
 from tclr.schemas.errors import OutputError
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -11,11 +11,10 @@ import numpy as np
 import psutil
 import pytest
 
-from tclr.pipeline.faces import detector as faces
+from tclr.pipeline import faces, system
 from tclr.pipeline.faces import models
 from tclr.pipeline.store import chunks as trial
 from tclr.pipeline.store import try_codec
-from tclr.pipeline.system import cluster
 from tclr.pipeline.tools.doctor import CHECKS, run_checks, trial_clips
 from tclr.pipeline.tools.doctor import checks as doctor
 from tclr.pipeline.tools.doctor.checks import Check
@@ -172,7 +171,7 @@ def test_cluster_that_does_not_start(monkeypatch, tmp_path):
         raise ClusterError("Expected to start 1 Dask workers, but got a firewall.")
         yield
 
-    monkeypatch.setattr(cluster, "connect", refuse)
+    monkeypatch.setattr(system, "connect", refuse)
     (check,) = run_one("Dask", monkeypatch, tmp_path)
     assert check.state == "problem" and "a firewall" in check.found
 
