@@ -14,7 +14,6 @@ from tclr.pipeline.au.head import AuScore
 from tclr.pipeline.evaluation import ablation
 from tclr.pipeline.pretraining import run as pretrain
 from tclr.pipeline.store import Store
-from tclr.pipeline.tools.bench import alignment as alignment_check
 from tclr.pipeline.tools.bench import groups as bench
 from tclr.pipeline.tools.bench.alignment import AlignmentRow
 from tclr.pipeline.tools.synth import clips as synth
@@ -78,13 +77,17 @@ def instant(monkeypatch):
         return synth.SynthResult(out, 1, 1, 10)
 
     row = bench.BenchRow("preprocess", "decoding", (0.5,))
-    monkeypatch.setattr(fit_au, "fit_au", fit)
-    monkeypatch.setattr(pretrain, "pretrain", train)
-    monkeypatch.setattr(ablation, "run_ablation", ablate)
-    monkeypatch.setattr(overlay, "overlay", draw)
-    monkeypatch.setattr(synth, "write_demo", write)
-    monkeypatch.setattr(bench, "run_groups", lambda names, source, scratch, runs, tell: iter([[row]]))
-    monkeypatch.setattr(alignment_check, "check_alignment", lambda smoothings_s: [AlignmentRow(0.1, 0.2, 0.3, 4.0)])
+    monkeypatch.setattr("tclr.pipeline.au.fit_au", fit)
+    monkeypatch.setattr("tclr.pipeline.pretraining.pretrain", train)
+    monkeypatch.setattr("tclr.pipeline.evaluation.run_ablation", ablate)
+    monkeypatch.setattr("tclr.pipeline.views.overlay.overlay", draw)
+    monkeypatch.setattr("tclr.pipeline.tools.synth.write_demo", write)
+    monkeypatch.setattr(
+        "tclr.pipeline.tools.bench.run_groups", lambda names, source, scratch, runs, tell: iter([[row]])
+    )
+    monkeypatch.setattr(
+        "tclr.pipeline.tools.bench.check_alignment", lambda smoothings_s: [AlignmentRow(0.1, 0.2, 0.3, 4.0)]
+    )
 
 
 def test_every_command_has_a_row():
