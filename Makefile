@@ -20,7 +20,7 @@ SEEDS ?= 3
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz lint docs bench faults ablation box bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test fuzz lint docs house bench faults ablation box bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ docs: install ## Build the documentation site in build/docs
 	rm -rf build/docs
 	$(BIN)/python docs/site/build.py build/docs
 	@echo "Documentation: build/docs/index.html"
+
+house: install ## Draw the rooms of the code, in docs/images/house.svg
+	$(BIN)/python docs/site/house.py docs/images/house.svg
 
 bench: install ## Measure the stages, as ratios within one run; the table is kept in build/bench.md and build/bench.json
 	mkdir -p build

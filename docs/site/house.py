@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import ast
 import html
+import re
 import sys
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HALLS = ("views", "tools")
 """Folders of ``pipeline`` whose folders are rooms of their own."""
-WIDTH_PX, FLOOR_PX, ROOM_PX, GAP_PX, EDGE_PX = 1000, 96, 58, 14, 16
+PATH = ("sources", "video", "faces", "tracking", "store", "tuples", "encoder", "au", "features")
+"""The path of the data: source -> frames -> track and crops -> store -> tuples -> encoder -> features."""
+WIDTH_PX, FLOOR_PX, ROOM_PX, GAP_PX, EDGE_PX = 1000, 106, 72, 14, 16
+LETTERS_PER_PX = 1 / 6.1
+SWEEPS = 8
 STYLE = """
-text { font: 14px system-ui, sans-serif; fill: #1d2b33 }
-.name { font-weight: 600 } .size { font-size: 11px; fill: #5d6b73 } .floor { font-size: 11px; fill: #8a8f94 }
+text { font: 11px system-ui, sans-serif; fill: #5d6b73 }
+.name { font-size: 14px; font-weight: 600; fill: #1d2b33 }
+.floor { fill: #8a8f94 } .step { font-weight: 600; fill: #fff; text-anchor: middle }
 .room { fill: #fff; stroke: #1f7a8c; stroke-width: 1.5 } .beside { stroke: #8a8f94 }
-.band { fill: #f2f6f7 } path { fill: none; stroke: #9db4bb; stroke-width: 1.2 }
+.band { fill: #f2f6f7 } .badge { fill: #1f7a8c } path { fill: none; stroke: #9db4bb; stroke-width: 1.2 }
 """
 
 
@@ -120,39 +127,60 @@ def _reduced(arrows: dict[str, set[str]]) -> list[tuple[str, str]]:
     ]
 
 
-def _size(room: str) -> str:
+def read_purpose(room: str) -> str:
+    """Return the first sentence of a room's door."""
     folder = ROOT / ("" if room in ("schemas", "cli") else "pipeline") / room
-    files = list(folder.rglob("*.py"))
-    return f"{len(files)} modules, {sum(len(path.read_text().splitlines()) for path in files):,} lines"
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    return " ".join(re.split(r"\.(?:\s|$)", text.replace("``", ""), maxsplit=1)[0].split())
+
+
+def _order(floors: dict[str, int], lines: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Return the rooms of each floor from left to right, so that few lines cross: near the mean of their neighbours."""
+    order = [sorted(room for room in floors if floors[room] == floor) for floor in range(max(floors.values()) + 1)]
+    for _ in range(SWEEPS):
+        place = {room: (i + 1) / (len(rooms) + 1) for rooms in order for i, room in enumerate(rooms)}
+        for rooms in order:
+            neighbours = {room: [place[b if a == room else a] for a, b in lines if room in (a, b)] for room in rooms}
+            rooms.sort(key=lambda room, near=neighbours: sum(near[room]) / max(len(near[room]), 1))
+    return order
+
+
+def _draw_room(room: str, x: float, y: float, width: float) -> str:
+    kind = "room" if room in PATH else "room beside"
+    parts = [f'<rect class="{kind}" x="{x:.0f}" y="{y}" width="{width:.0f}" height="{ROOM_PX}" rx="8"/>']
+    parts.append(f'<text class="name" x="{x + 10:.0f}" y="{y + 22}">{room}/</text>')
+    if room in PATH:
+        centre = x + width - 16
+        parts.append(f'<circle class="badge" cx="{centre:.0f}" cy="{y + 16}" r="9"/>')
+        parts.append(
+            f'<text class="step" text-anchor="middle" x="{centre:.0f}" y="{y + 20}">{PATH.index(room) + 1}</text>'
+        )
+    for number, line in enumerate(textwrap.wrap(read_purpose(room), int((width - 18) * LETTERS_PER_PX))[:3]):
+        parts.append(f'<text x="{x + 10:.0f}" y="{y + 38 + 13 * number}">{html.escape(line)}</text>')
+    return "\n".join(parts)
 
 
 def draw() -> str:
     """Return the picture as SVG: floors from top to bottom, and the imports that follow from no others."""
     arrows = merge_halls(read_arrows())
-    floors = find_floors(arrows)
-    n_floors = max(floors.values()) + 1
+    lines = _reduced(arrows)
+    order = _order(find_floors(arrows), lines)
     place: dict[str, tuple[float, float, float]] = {}
-    parts = []
-    for floor in range(n_floors):
-        top = EDGE_PX + (n_floors - 1 - floor) * FLOOR_PX
-        rooms = sorted(room for room in floors if floors[room] == floor)
-        width = min((WIDTH_PX - 3 * EDGE_PX - GAP_PX * (len(rooms) - 1)) / len(rooms), 260)
+    parts = ['<rect width="100%" height="100%" fill="#fff"/>']
+    for floor, rooms in enumerate(order):
+        top = EDGE_PX + (len(order) - 1 - floor) * FLOOR_PX
+        width = min((WIDTH_PX - 3 * EDGE_PX - GAP_PX * (len(rooms) - 1)) / len(rooms), 300)
         left = (WIDTH_PX - width * len(rooms) - GAP_PX * (len(rooms) - 1)) / 2
         parts.append(f'<rect class="band" x="0" y="{top - 8}" width="{WIDTH_PX}" height="{ROOM_PX + 16}" rx="6"/>')
-        parts.append(f'<text class="floor" x="6" y="{top + 6}">{floor}</text>')
-        for number, room in enumerate(rooms):
-            place[room] = (left + number * (width + GAP_PX), top, width)
-    for room, other in _reduced(arrows):
+        parts.append(f'<text class="floor" x="5" y="{top + 4}">{floor}</text>')
+        place |= {room: (left + number * (width + GAP_PX), top, width) for number, room in enumerate(rooms)}
+    for room, other in lines:
         (x, y, width), (to_x, to_y, to_width) = place[room], place[other]
         x, to_x, y = x + width / 2, to_x + to_width / 2, y + ROOM_PX
         middle = (y + to_y) / 2
         parts.append(f'<path d="M{x:.0f},{y} C{x:.0f},{middle:.0f} {to_x:.0f},{middle:.0f} {to_x:.0f},{to_y}"/>')
-    for room, (x, y, width) in place.items():
-        kind = "room" if room not in (*HALLS, "system", "schemas", "cli") else "room beside"
-        parts.append(f'<rect class="{kind}" x="{x:.0f}" y="{y}" width="{width:.0f}" height="{ROOM_PX}" rx="8"/>')
-        parts.append(f'<text class="name" x="{x + 10:.0f}" y="{y + 25}">{html.escape(room)}/</text>')
-        parts.append(f'<text class="size" x="{x + 10:.0f}" y="{y + 44}">{html.escape(_size(room))}</text>')
-    height = 2 * EDGE_PX + (n_floors - 1) * FLOOR_PX + ROOM_PX
+    parts += [_draw_room(room, *where) for room, where in place.items()]
+    height = 2 * EDGE_PX + (len(order) - 1) * FLOOR_PX + ROOM_PX
     size = f'viewBox="0 0 {WIDTH_PX} {height}" width="{WIDTH_PX}" height="{height}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{STYLE}</style>\n' + "\n".join(parts) + "\n</svg>\n"
 

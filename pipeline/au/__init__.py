@@ -1,4 +1,4 @@
-"""Action Units: labelled frames in, heads with their thresholds and scores out; and what heads predict.
+"""Action Units: labelled frames in, heads with thresholds and scores out.
 
 ``collect_frames`` reads labels, ``fit_au`` fits and writes a head, ``load_head`` loads one,
 ``predict_from_blendshapes`` needs none, ``score`` says how good predictions are. ``bundled/`` holds the models that

@@ -1,4 +1,4 @@
-"""The encoder: crops in, embeddings of unit length out; its networks, weights, files and augmentation.
+"""Crops in, embeddings of unit length out: networks, weights, augmentation.
 
 ``load_encoder`` loads any weights that are known, ``LoadedEncoder.embed`` runs them, ``augment`` makes training views.
 Imports ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.

@@ -1,4 +1,4 @@
-"""From a store to Parquet features: embeddings and AU predictions per frame.
+"""From a store to Parquet features: embeddings and AUs per frame.
 
 ``embed`` plans and runs an export, in this process or on a cluster. An export that was interrupted resumes.
 Imports ``au``, ``encoder``, ``features``, ``store``, ``system`` and ``schemas``, and torch. It imports dask only for an

@@ -1,4 +1,4 @@
-"""Detector backends behind one small protocol: RGB images in, the faces of each out.
+"""Detector backends: RGB images in, the faces of each out.
 
 ``open_detector`` opens the backend that the settings name. Backends register in the entry-point group
 ``tclr.detectors``; ``mediapipe`` and ``face-alignment`` are ours (``setup.cfg``), others may stand beside them.

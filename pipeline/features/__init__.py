@@ -1,6 +1,6 @@
-"""Features in pandas: load the Parquet files, then find events, rates, co-occurrence and group differences.
+"""Features in pandas: events, rates, co-occurrence, groups.
 
-In: a folder that ``tclr embed`` wrote. Out: data frames.
+In: a folder of Parquet files that ``tclr embed`` wrote. Out: data frames.
 Imports ``system`` and ``schemas``. It is light: pandas, NumPy and SciPy, no torch, mediapipe, dask or HDF5.
 """
 

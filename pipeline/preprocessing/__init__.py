@@ -1,4 +1,4 @@
-"""From videos to a store, on Dask: a folder in, a store with one file per subject out.
+"""From videos to a store, on Dask: a folder in, a store out.
 
 ``preprocess`` plans what is to be done, runs the tasks and indexes the store. A run that was interrupted resumes.
 Imports ``tracking``, ``faces``, ``video``, ``sources``, ``store``, ``system`` and ``schemas``, and dask. It never

@@ -1,4 +1,4 @@
-"""One adapter per dataset: a folder in, a list of clips with the places of their AU labels out.
+"""One adapter per dataset: a folder in, its clips and labels out.
 
 ``find_clips`` recognises the layout and lists the clips. Nothing of a clip is decoded here.
 Imports ``system`` and ``schemas``. It is light: no torch, mediapipe, dask, HDF5 or video library.

@@ -1,7 +1,8 @@
-"""The only reader and writer of HDF5: one file per subject, specified in ``tclr.schemas.store``.
+"""The only reader and writer of HDF5: one file per subject.
 
-In: blocks of rows per clip. Out: the same rows, to the bit. ``write_part`` streams clips into a part file,
-``assemble_subject`` joins parts without decompressing, ``Store`` reads, ``find_damage`` verifies.
+The layout is specified in ``tclr.schemas.store``. In: blocks of rows per clip. Out: the same rows, to the bit.
+``write_part`` streams clips into a part file, ``assemble_subject`` joins parts without decompressing, ``Store`` reads,
+``find_damage`` verifies.
 Imports ``system`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 

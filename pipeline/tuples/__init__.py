@@ -1,4 +1,4 @@
-"""A store in, training tuples out: anchor, sibling and the following frames, as batches of tensors.
+"""A store in, training tuples out: anchor, sibling, following frames.
 
 ``index_clips`` finds the rows that can be anchors, ``TupleDataset`` reads tuples, ``load_batches`` reads them ahead.
 Imports ``encoder``, ``store``, ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.

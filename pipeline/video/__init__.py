@@ -1,4 +1,4 @@
-"""The only decoder and encoder of video: a clip in, upright RGB frames with exact timestamps out.
+"""The only decoder and encoder of video: a clip in, RGB frames with exact timestamps out.
 
 ``probe`` says what is known before decoding, ``read_frames`` streams a clip, ``read_timeline`` and ``read_rows`` read
 parts of one, ``sample_frames`` looks at a few frames, ``number_shots`` finds cuts, ``VideoWriter`` encodes.

@@ -120,6 +120,10 @@ def test_floors_are_those_of_the_code():
     house.find_floors(house.read_arrows())  # the rooms of a hall go round in no circle either
 
 
+def test_the_picture_of_the_house_is_that_of_the_code():
+    assert (ROOT / "docs/images/house.svg").read_text() == house.draw(), "run 'make house'"
+
+
 def test_no_folder_is_crowded():
     folders = {path.parent for path in MODULES}
     crowded = {str(folder.relative_to(ROOT)): len(list(folder.glob("*.py"))) for folder in folders}
