@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pydantic import TypeAdapter
+
+from tclr.schemas.store import ClipAttrs, RootAttrs
+
 STATUSES = {
     "ok": "A face was found, and nothing speaks against it.",
     "interpolated": "The face was lost for a moment and found again in the same place; landmarks lie between.",
@@ -29,45 +33,10 @@ DATASETS = {
     "au_intensity": "AU labels with an intensity; the AUs are in the attribute names.",
 }
 
-CLIP_ATTRIBUTES = {
-    "n_ok": "Frames with status ok.",
-    "n_interpolated": "Frames with status interpolated.",
-    "n_no_face": "Frames with status no_face.",
-    "n_low_confidence": "Frames with status low_confidence.",
-    "n_unreadable": "Frames with status unreadable.",
-    "n_tracks": "Tracks: one more than there are cuts and losses.",
-    "duration_s": "Time from the first frame to the last, in seconds.",
-    "median_score": "Median score of the frames with a face; NaN without any.",
-    "median_sharpness": "Median sharpness of the frames with a face; NaN without any.",
-    "median_face_px": "Median larger side of the face's box in source pixels; NaN without any face.",
-    "median_abs_yaw": "Median of the head's turn to either side in radians; NaN without any face.",
-    "source": "Path of the video or folder of images, below the source folder.",
-    "source_sha256": "SHA-256 of the source's bytes.",
-    "source_fingerprint": "Digest of the clip's files, labels included: tells whether it must be done again.",
-    "source_clip": "The clip's name in the source; clips of --faces all have one in common.",
-    "n_people": "Clips that this recording gave: people, with --faces all, else 1.",
-    "reduction": "2 where JPEG images were decoded at half size, 4 at a quarter, else 1.",
-    "fps": "Frames a second of the source.",
-    "width": "Width of the picture as shown, in pixels.",
-    "height": "Height of the picture as shown, in pixels.",
-    "n_frames": "Frames of the clip: rows of each dataset.",
-    "detector": "Detector and the weights it had.",
-    "warning": "What is odd about the clip; empty if nothing is.",
-}
-
-FILE_ATTRIBUTES = {
-    "format": "tclr-store.",
-    "format_version": "Version of the format; newer ones are refused.",
-    "dataset": "Layout of the source: bp4d, disfa, emotionet, voxceleb2 or folder.",
-    "subject": "The person.",
-    "created": "When the file was assembled, in UTC (ISO 8601).",
-    "tclr_version": "Version of tclr that assembled it.",
-    "detect_config": "Settings of detection, as JSON.",
-    "align_config": "Settings of alignment, as JSON.",
-    "detect_hash": "Digest of detect_config.",
-    "align_hash": "Digest of align_config.",
-    "complete": "Written last: a file without it is not read.",
-}
+CLIP_ATTRIBUTES, FILE_ATTRIBUTES = (
+    {name: str(field["description"]) for name, field in TypeAdapter(kind).json_schema()["properties"].items()}
+    for kind in (ClipAttrs, RootAttrs)
+)
 
 MANIFEST = {
     "dataset": FILE_ATTRIBUTES["dataset"],
@@ -78,6 +47,5 @@ MANIFEST = {
     "share_ok": "n_ok / n_frames.",
     "detect_hash": FILE_ATTRIBUTES["detect_hash"],
     "align_hash": FILE_ATTRIBUTES["align_hash"],
-    "tclr_version": "Version of tclr that made the clip.",
 }
 """Columns that are not attributes of a clip."""

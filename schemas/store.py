@@ -22,16 +22,14 @@ Layout
 
 A subject file::
 
-    /              attrs: format, format_version, dataset, subject, created, tclr_version,
-                   detect_config, align_config (JSON), detect_hash, align_hash,
-                   pseudonym_key (tells the key of the pseudonyms apart; absent where names are no pseudonyms),
-                   checksum (SHA-256 of these and of the names of the clips), complete (written last)
+    /              attrs: those of ``RootAttrs``; checksum, the SHA-256 of these and of the names of the clips;
+                   complete, written last: a file without it is not read
     /clips/<clip>/ the datasets of ``CLIP_FIELDS``; T frames, every source frame has its row
-                   attrs: those of ``CLIP_ATTRS``; tclr_version; checksums, a JSON object with the SHA-256 of each
-                   dataset as stored and, under ``attributes``, of these attributes
+                   attrs: those of ``ClipAttrs``; checksums, a JSON object with the SHA-256 of each dataset as stored
+                   and, under ``attributes``, of these attributes
 
-Every dataset carries the attributes ``dims`` and ``units``. ``au``, ``au_intensity`` carry ``names``;
-``blendshapes`` carries ``names``; ``status`` carries ``names``.
+An attribute that has a default may be absent. Every dataset carries the attributes ``dims`` and ``units``; ``au``,
+``au_intensity``, ``blendshapes`` and ``status`` also carry ``names``.
 
 Files of tclr 0.1.0 and before have neither ``checksum`` and ``checksums`` nor a clip's ``tclr_version``.
 """
@@ -43,12 +41,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as typed_dataclass
 
-from tclr.schemas.config import MAX_CLIP_FRAMES
-from tclr.schemas.errors import NewerFormatError, StoreError
+from tclr.schemas.config import MAX_CLIP_FRAMES, AlignConfig, parse_settings
+from tclr.schemas.errors import NewerFormatError, SettingError, StoreError
 
 FORMAT = "tclr-store"
 FORMAT_VERSION = 2
@@ -76,14 +77,14 @@ FACE_STATUSES = (Status.ok, Status.interpolated, Status.low_confidence)
 CHECKSUMS, ROOT_CHECKSUM = "checksums", "checksum"
 """Attributes of a clip and of a file that hold their checksums."""
 PSEUDONYM_KEY = "pseudonym_key"
-"""Attribute of a file, and entry of ``run.json``, that tells which key made the pseudonyms."""
+"""Entry of ``run.json`` that tells which key made the pseudonyms, as a file's attribute does."""
 
 NO_TRACK = -1
 """``track`` of a frame without a face."""
 
 
 @dataclass(frozen=True)
-class Field:
+class Dataset:
     """One dataset of a clip.
 
     ``dims`` names each axis; axes called ``frame`` have the clip's length T. ``missing`` fills rows without a
@@ -98,69 +99,124 @@ class Field:
     required: bool = True
 
 
-CLIP_FIELDS: dict[str, Field] = {
+CLIP_FIELDS: dict[str, Dataset] = {
     field.name: field
     for field in (
-        Field("frames", ("frame", "y", "x", "rgb"), "uint8", "intensity 0..255", 0, required=False),
-        Field("frames_jpeg", ("frame",), "vlen uint8", "JPEG file, empty = no face", None, required=False),
-        Field("timestamp", ("frame",), "float64", "s from the clip's start", None),
-        Field("source_frame", ("frame",), "int64", "index in the source", None),
-        Field("source_name", ("frame",), "vlen str", "file name below the clip's folder", "", required=False),
-        Field("status", ("frame",), "uint8", "enum", None),
-        Field("track", ("frame",), "int32", "count from 0; new after a cut or a loss; of stills the frame", NO_TRACK),
-        Field("score", ("frame",), "float32", "0..1", np.nan),
-        Field("sharpness", ("frame",), "float32", "variance of the crop's Laplacian", np.nan),
-        Field("bbox", ("frame", "x0 y0 x1 y1"), "float32", "source px", np.nan),
-        Field("landmarks", ("frame", "landmark", "x y z"), "float32", "source px", np.nan),
-        Field("transform", ("frame", "row", "column"), "float64", "source px -> crop px", np.nan),
-        Field("pose", ("frame", "pitch yaw roll"), "float32", "rad", np.nan),
-        Field("blendshapes", ("frame", "blendshape"), "float32", "0..1", np.nan, required=False),
-        Field("au", ("frame", "au"), "int8", "1 present, 0 absent, -1 unknown", -1, required=False),
-        Field("au_intensity", ("frame", "au"), "float32", "0..5", np.nan, required=False),
+        Dataset("frames", ("frame", "y", "x", "rgb"), "uint8", "intensity 0..255", 0, required=False),
+        Dataset("frames_jpeg", ("frame",), "vlen uint8", "JPEG file, empty = no face", None, required=False),
+        Dataset("timestamp", ("frame",), "float64", "s from the clip's start", None),
+        Dataset("source_frame", ("frame",), "int64", "index in the source", None),
+        Dataset("source_name", ("frame",), "vlen str", "file name below the clip's folder", "", required=False),
+        Dataset("status", ("frame",), "uint8", "enum", None),
+        Dataset("track", ("frame",), "int32", "count from 0; new after a cut or a loss; of stills the frame", NO_TRACK),
+        Dataset("score", ("frame",), "float32", "0..1", np.nan),
+        Dataset("sharpness", ("frame",), "float32", "variance of the crop's Laplacian", np.nan),
+        Dataset("bbox", ("frame", "x0 y0 x1 y1"), "float32", "source px", np.nan),
+        Dataset("landmarks", ("frame", "landmark", "x y z"), "float32", "source px", np.nan),
+        Dataset("transform", ("frame", "row", "column"), "float64", "source px -> crop px", np.nan),
+        Dataset("pose", ("frame", "pitch yaw roll"), "float32", "rad", np.nan),
+        Dataset("blendshapes", ("frame", "blendshape"), "float32", "0..1", np.nan, required=False),
+        Dataset("au", ("frame", "au"), "int8", "1 present, 0 absent, -1 unknown", -1, required=False),
+        Dataset("au_intensity", ("frame", "au"), "float32", "0..5", np.nan, required=False),
     )
 }
 
+_TYPED = ConfigDict(strict=True, extra="ignore")
+A = TypeVar("A", "ClipAttrs", "RootAttrs")
+
+
+@typed_dataclass(frozen=True, kw_only=True, slots=True, config=_TYPED)
+class RecordingAttrs:
+    """What a clip's attributes say of its source and of how it was read: the writer is given them."""
+
+    source: str = Field(description="Path of the video or folder of images, below the source folder.")
+    source_sha256: str = Field(description="SHA-256 of the source's bytes.")
+    source_fingerprint: str = Field(
+        description="Digest of the clip's files, labels included: tells whether it must be done again."
+    )
+    tclr_version: str = Field(
+        default="", description="Version of tclr that made the clip; clips of 0.1.0 may have none."
+    )
+    source_clip: str = Field(description="The clip's name in the source; clips of --faces all have one in common.")
+    n_people: int = Field(description="Clips that this recording gave: people, with --faces all, else 1.")
+    reduction: int = Field(description="2 where JPEG images were decoded at half size, 4 at a quarter, else 1.")
+    fps: float = Field(description="Frames per second of the source.")
+    width: int = Field(description="Width of the picture as shown, in pixels.")
+    height: int = Field(description="Height of the picture as shown, in pixels.")
+    detector: str = Field(description="Detector and the weights it had.")
+    warning: str = Field(description="What is odd about the clip; empty if nothing is.")
+    segment: str = Field(default="", description="Only in the part file of a segment: its rows as start:stop.")
+    goes_on: bool | None = Field(
+        default=None, description="Only in the part file of a segment: whether its first track began before it."
+    )
+
+
+@typed_dataclass(frozen=True, kw_only=True, slots=True, config=_TYPED)
+class ClipAttrs(RecordingAttrs):
+    """The attributes of a clip: those of its recording, then counts and quality, which the writer adds."""
+
+    n_ok: int = Field(description="Frames with status ok.")
+    n_interpolated: int = Field(description="Frames with status interpolated.")
+    n_no_face: int = Field(description="Frames with status no_face.")
+    n_low_confidence: int = Field(description="Frames with status low_confidence.")
+    n_unreadable: int = Field(description="Frames with status unreadable.")
+    n_tracks: int = Field(description="Tracks: one more than there are cuts and losses.")
+    duration_s: float = Field(description="Time from the first frame to the last, in seconds.")
+    median_score: float = Field(description="Median score of the frames with a face; NaN without any.")
+    median_sharpness: float = Field(description="Median sharpness of the frames with a face; NaN without any.")
+    median_face_px: float = Field(
+        description="Median larger side of the face's box in source pixels; NaN without any face."
+    )
+    median_abs_yaw: float = Field(
+        description="Median of the head's turn to either side in radians; NaN without any face."
+    )
+    n_frames: int = Field(description="Frames of the clip: rows of each dataset.")
+
+
 COUNT_ATTRS = (*(f"n_{status.name}" for status in Status), "n_tracks")
-"""Frames of each status, and tracks: one more than there are cuts and losses."""
-QUALITY_ATTRS = ("duration_s", "median_score", "median_sharpness", "median_face_px", "median_abs_yaw")
-"""Of the frames with a face: the larger side of the box in source pixels, the yaw in radians; NaN without any."""
-CLIP_ATTRS = (
-    *COUNT_ATTRS,
-    *QUALITY_ATTRS,
-    "source",
-    "source_sha256",
-    "source_fingerprint",
-    "source_clip",
-    "n_people",
-    "reduction",
-    "fps",
-    "width",
-    "height",
-    "n_frames",
-    "detector",
-    "warning",
-)
-"""``source_clip`` is the name of the clip in the source, which differs from the group's where one recording gives the
-clips of ``n_people`` people (``talk#1``, ``talk#2``); ``reduction`` is 2 where images were decoded at half size."""
-SEGMENT_ATTRS = ("segment", "goes_on")
-"""Of a segment's part file alone: its rows as ``start:stop``, and whether its first track began before it."""
-ROOT_ATTRS = (
-    "format",
-    "format_version",
-    "dataset",
-    "subject",
-    "created",
-    "tclr_version",
-    "detect_config",
-    "align_config",
-    "detect_hash",
-    "align_hash",
-    "complete",
-)
+"""The counts of a clip but ``n_frames``: frames of each status, and tracks."""
+QUALITY_ATTRS = tuple(name for name, kind in ClipAttrs.__annotations__.items() if kind == "float")
+"""Of the frames with a face."""
 
 
-NUMBER_ATTRS = frozenset({*COUNT_ATTRS, *QUALITY_ATTRS, "n_people", "reduction", "fps", "width", "height", "n_frames"})
-"""Attributes of a clip that are numbers; the others are text."""
+@typed_dataclass(frozen=True, kw_only=True, config=_TYPED)
+class RootAttrs:
+    """The attributes of a subject file or part file."""
+
+    format: str = Field(description="tclr-store.")
+    format_version: int = Field(description="Version of the format; newer ones are refused.")
+    dataset: str = Field(description="Layout of the source: bp4d, disfa, emotionet, voxceleb2 or folder.")
+    subject: str = Field(description="The person.")
+    created: str = Field(description="When the file was assembled, in UTC (ISO 8601).")
+    tclr_version: str = Field(description="Version of tclr that assembled it.")
+    detect_config: str = Field(description="Settings of detection, as JSON.")
+    align_config: str = Field(description="Settings of alignment, as JSON.")
+    detect_hash: str = Field(description="Digest of detect_config.")
+    align_hash: str = Field(description="Digest of align_config.")
+    pseudonym_key: str = Field(
+        default="", description="Tells the key of the pseudonyms apart; absent where there are none."
+    )
+
+    @cached_property
+    def align(self) -> AlignConfig:
+        """The settings of alignment.
+
+        Raises
+        ------
+        StoreError
+            If this tclr does not know one of them, or its value.
+        """
+        try:
+            return parse_settings(AlignConfig, self.settings["align"], f"AlignConfig of subject {self.subject}")
+        except SettingError as error:
+            raise StoreError(f"{error} Run 'tclr preprocess' again.") from error
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """The settings of ``detect`` and ``align`` as the file has them, also ones that this tclr does not know."""
+        return {"detect": json.loads(self.detect_config), "align": json.loads(self.align_config)}
+
+
 MAX_NAME_BYTES = 200
 """Of names of subjects and clips; chosen by us: with its suffixes a file's name stays below 255."""
 
@@ -190,44 +246,50 @@ def check_name(name: object, where: str) -> None:
         )
 
 
-def _check_attr_types(attrs: Mapping[str, Any], where: str) -> None:
-    """Check that each attribute is a number or a text, whichever it should be."""
-    for name, value in attrs.items():
-        kind, wanted = ((int, float), "a number") if name in NUMBER_ATTRS else (str, "a text")
-        known = name in CLIP_ATTRS or name in ROOT_ATTRS
-        if known and name not in ("complete", "format_version") and not isinstance(value, kind):
-            raise StoreError(
-                f"Expected attribute {name!r} to be {wanted}, but got {type(value).__name__} in {where}. "
-                "Run 'tclr preprocess' again."
-            )
+def to_attributes(attrs: RecordingAttrs | RootAttrs) -> dict[str, Any]:
+    """Return what a file has of them: all but those that have their default."""
+    return TypeAdapter(type(attrs)).dump_python(attrs, exclude_defaults=True)
 
 
-def check_clip_attrs(attrs: Mapping[str, Any], n_frames: int, where: str) -> None:
-    """Check the attributes of a clip of ``n_frames`` frames.
+def _parse(kind: type[A], attrs: Mapping[str, Any], where: str) -> A:
+    try:
+        return kind(**attrs)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        name = str(problem["loc"][0])
+        if name not in attrs:
+            raise StoreError(f"Missing attribute {name!r} in {where}. Run 'tclr preprocess' again.") from error
+        wanted = "a text" if problem["type"] == "string_type" else "a number"
+        raise StoreError(
+            f"Expected attribute {name!r} to be {wanted}, but got {type(attrs[name]).__name__} in {where}. "
+            "Run 'tclr preprocess' again."
+        ) from error
+
+
+def parse_clip_attrs(attrs: Mapping[str, Any], n_frames: int, where: str) -> ClipAttrs:
+    """Return the attributes of a clip of ``n_frames`` frames.
 
     Raises
     ------
     StoreError
         If one is missing, of another type, or ``n_frames`` is another number.
     """
-    absent = [name for name in CLIP_ATTRS if name not in attrs]
-    if absent:
-        raise StoreError(f"Missing attribute {absent[0]!r} in {where}. Run 'tclr preprocess' again.")
-    _check_attr_types(attrs, where)
-    if attrs["n_frames"] != n_frames or n_frames > MAX_CLIP_FRAMES:
+    parsed = _parse(ClipAttrs, attrs, where)
+    if parsed.n_frames != n_frames or n_frames > MAX_CLIP_FRAMES:
         raise StoreError(
             f"Expected attribute 'n_frames' to be {n_frames}, as there are rows, and at most {MAX_CLIP_FRAMES}, but "
-            f"got {attrs['n_frames']!r} in {where}. Run 'tclr preprocess' again."
+            f"got {parsed.n_frames} in {where}. Run 'tclr preprocess' again."
         )
+    return parsed
 
 
-def check_root(attrs: Mapping[str, Any], where: str) -> None:
-    """Check the attributes of a subject file.
+def parse_root_attrs(attrs: Mapping[str, Any], where: str) -> RootAttrs:
+    """Return the attributes of a subject file.
 
     Raises
     ------
     StoreError
-        If it is no tclr store, of a newer format, or was never completed.
+        If it is no tclr store, of a newer format, was never completed, or an attribute is missing or of another type.
     """
     if attrs.get("format") != FORMAT:
         raise StoreError(
@@ -239,29 +301,26 @@ def check_root(attrs: Mapping[str, Any], where: str) -> None:
         raise NewerFormatError(
             f"Expected store format {FORMAT_VERSION} or older, but got {version}: {where}. Upgrade tclr to read it."
         )
-    absent = [name for name in ROOT_ATTRS if name not in attrs]
-    if absent or not attrs["complete"]:
-        raise StoreError(
-            f"Store file is incomplete (no {absent[0] if absent else 'complete'!r} attribute): {where}. "
-            "Run 'tclr preprocess' again."
-        )
-    _check_attr_types(attrs, where)
-    check_name(attrs["subject"], where)
-    for name in ("detect_config", "align_config"):
+    if not attrs.get("complete"):
+        raise StoreError(f"Store file is incomplete (no 'complete' attribute): {where}. Run 'tclr preprocess' again.")
+    parsed = _parse(RootAttrs, attrs, where)
+    check_name(parsed.subject, where)
+    for name, text in (("detect_config", parsed.detect_config), ("align_config", parsed.align_config)):
         try:
-            settings = json.loads(attrs[name])
+            settings = json.loads(text)
         except (ValueError, RecursionError):
             settings = None
         if not isinstance(settings, dict) or any(isinstance(value, dict | list) for value in settings.values()):
             raise StoreError(
                 f"Expected settings as a flat JSON object in {name!r} of {where}. Run 'tclr preprocess' again."
             )
+    return parsed
 
 
 def check_clip(
     shapes: Mapping[str, tuple[int, ...]],
     dtypes: Mapping[str, str],
-    attrs: Mapping[str, Any],
+    n_frames: int,
     where: str,
     *,
     has_frames: bool = True,
@@ -272,8 +331,8 @@ def check_clip(
     ----------
     shapes, dtypes : mapping
         Shape and dtype name of each dataset that the clip holds.
-    attrs : mapping
-        The clip's attributes.
+    n_frames : int
+        The clip's length.
     where : str
         File and clip, for the message.
     has_frames : bool
@@ -285,16 +344,13 @@ def check_clip(
         At the first difference.
     """
     expected = [name for name, field in CLIP_FIELDS.items() if field.required]
-    for problem in (
-        [f"Missing dataset {name!r}" for name in expected if name not in shapes]
-        + [f"Unknown dataset {name!r}" for name in shapes if name not in CLIP_FIELDS]
-        + [f"Missing attribute {name!r}" for name in CLIP_ATTRS if name not in attrs]
-    ):
+    for problem in [f"Missing dataset {name!r}" for name in expected if name not in shapes] + [
+        f"Unknown dataset {name!r}" for name in shapes if name not in CLIP_FIELDS
+    ]:
         raise StoreError(f"{problem} in {where}. Run 'tclr preprocess' again.")
     if has_frames != ("frames" in shapes or "frames_jpeg" in shapes):
         problem = "Missing" if has_frames else "Expected no crops, by its settings, but got a"
         raise StoreError(f"{problem} dataset 'frames' or 'frames_jpeg' in {where}. Run 'tclr preprocess' again.")
-    n_frames = int(attrs["n_frames"])
     for name, shape in shapes.items():
         field = CLIP_FIELDS[name]
         trailing = TRAILING_SHAPES.get(name, shape[1:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -77,18 +77,18 @@ def store_page() -> str:
         "## Status",
         table(["number", "name", "meaning"], statuses),
         "## Attributes of a clip",
-        attributes(store.CLIP_ATTRS, descriptions.CLIP_ATTRIBUTES),
-        "`checksums` is a JSON object with the SHA-256 of each dataset as stored; `tclr_version` is the version that "
-        f"made the clip. Part files of a segment have {' and '.join(map(code, store.SEGMENT_ATTRS))} besides.",
+        attributes(descriptions.CLIP_ATTRIBUTES),
+        "`checksums` is a JSON object with the SHA-256 of each dataset as stored.",
         "## Attributes of a file",
-        attributes(store.ROOT_ATTRS, descriptions.FILE_ATTRIBUTES),
-        "`checksum` is the SHA-256 of these and of the names of the clips.",
+        attributes(descriptions.FILE_ATTRIBUTES),
+        "`checksum` is the SHA-256 of these and of the names of the clips; `complete` is written last: a file without "
+        "it is not read.",
     )
 
 
-def attributes(names: Iterable[str], meanings: Mapping[str, str]) -> str:
-    """Return a row an attribute."""
-    return table(["attribute", "meaning"], [[code(name), meanings.get(name, "")] for name in names])
+def attributes(meanings: Mapping[str, str]) -> str:
+    """Return one row per attribute."""
+    return table(["attribute", "meaning"], [[code(name), meaning] for name, meaning in meanings.items()])
 
 
 def arrow_name(kind: pa.DataType) -> str:

@@ -267,7 +267,7 @@ def fit_au(
         frames = collect_frames(store, describe, config.batch_size, progress)
         root = store.clips[0].root
     head = fit_head(frames, config, None if config.inputs == "blendshapes" else encoder, progress=fit_progress)
-    save_head(out, head, {name: root[name] for name in ("align_hash", "dataset")})
+    save_head(out, head, {"align_hash": root.align_hash, "dataset": root.dataset})
     n_subjects = len(np.unique(frames.subjects))
     n_held_out = None
     if config.head == "finetune":

@@ -14,7 +14,6 @@ from tclr.pipeline.sources import Pseudonyms
 from tclr.pipeline.store import Store, hash_data
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.errors import InputError
-from tclr.schemas.store import PSEUDONYM_KEY
 
 Progress = Callable[[int, int], None]
 
@@ -53,8 +52,8 @@ class LabelledStore:
             self.labels = collect_frames(store, no_rows, batch_size)
         shards = frozenset(np.unique(_shards(self.labels)).tolist())
         subjects = frozenset(np.unique(self.labels.subjects).tolist())
-        names, key = frozenset(self.labels.names), str(self.root.get(PSEUDONYM_KEY, ""))
-        self.facts = StoreFacts(str(path), str(self.root["dataset"]), names, subjects, shards, key)
+        names, key = frozenset(self.labels.names), self.root.pseudonym_key
+        self.facts = StoreFacts(str(path), self.root.dataset, names, subjects, shards, key)
 
     def units(self, frames: LabelledFrames, plan: Plan) -> np.ndarray:
         """Return (N,) str: which unit of the plan's splits each frame belongs to."""

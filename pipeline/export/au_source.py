@@ -22,7 +22,6 @@ from tclr.pipeline.au import (
     predict_from_blendshapes,
 )
 from tclr.pipeline.store import Store
-from tclr.schemas.config import AlignConfig
 from tclr.schemas.errors import SettingError, StoreError
 
 AUTO, BLENDSHAPES = "auto", "blendshapes"
@@ -83,7 +82,7 @@ class AuSource:
 
 def knows_crops(store: Store) -> bool:
     """Return whether crops lie as those that the model in the box learnt from."""
-    aligned = map(AlignConfig.model_validate_json, {info.root["align_config"] for info in store.clips})
+    aligned = (info.root.align for info in store.clips)
     return all((align.template, align.margin) == (TEMPLATE, MARGIN) for align in aligned)
 
 

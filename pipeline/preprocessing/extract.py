@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import cache
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -46,7 +46,7 @@ from tclr.pipeline.video import (
 )
 from tclr.schemas.config import DEFAULT_LIMITS, AlignConfig, DetectConfig, LimitsConfig
 from tclr.schemas.errors import InputError, TruncatedError
-from tclr.schemas.store import NO_TRACK
+from tclr.schemas.store import NO_TRACK, RecordingAttrs
 
 MIN_PERSON_S = 0.5
 """People seen for less than this, and not in all of a shorter clip, get no clip of their own; chosen by us: they are
@@ -153,18 +153,18 @@ class _ClipJob:
         if self.rows is not None:
             self.span = _read_span(self.media, self.detect, self.rows, around=False)
         with Store(detected) as store:
-            infos = [info for info in store.clips if info.attrs["source_clip"] == self.clip.clip]
+            infos = [info for info in store.clips if info.attrs.source_clip == self.clip.clip]
             infos.sort(key=lambda info: (len(info.clip), info.clip))  # #2 before #10
             if not infos:
                 return False
             reduction = self._reduction_again(infos[0])
-            if any(info.attrs["reduction"] != reduction for info in infos):
+            if any(info.attrs.reduction != reduction for info in infos):
                 return False
             frames = _Frames(self.media, self.detect.fps, reduction, self.span)
             n_landmarks = store.read(infos[0], "landmarks", 0, 1).shape[1]
             shapes = tuple(store.names(infos[0], "blendshapes"))
             before = store.read(infos[0], "track", 0, self.span.start).max(initial=NO_TRACK) if self.span else NO_TRACK
-            name = infos[0].attrs["detector"]
+            name = infos[0].attrs.detector
             with closing(run_ahead(frames, self.n_ahead)) as decoded:
                 tracked = replay_tracks(decoded, store, infos, self.span.lead if self.span else 0)
                 self._write(tracked, frames, n_landmarks, shapes, name, fill=False, track_before=int(before))
@@ -190,8 +190,8 @@ class _ClipJob:
         """Return the same for a clip that is stored; one looks who is in it only where that can change anything."""
         if not self.is_jpeg or self.clip.stills:
             return 1
-        if _scale(AlignConfig.model_validate_json(before.root["align_config"])) == _scale(self.align):
-            return int(before.attrs["reduction"])
+        if _scale(before.root.align) == _scale(self.align):
+            return before.attrs.reduction
         with closing(open_detector(self.detect, video=False)) as detector:
             return self._reduction(self._scout(detector))
 
@@ -276,24 +276,25 @@ class _ClipJob:
         digest = sha256()
         if self.clip.fingerprint() != self.fingerprint:
             raise InputError(f"{self.clip.path} has changed while it was read. Run the same command again.")
-        attrs: dict[str, Any] = {
-            "source": self.clip.source,
-            "source_sha256": digest,
-            "source_fingerprint": self.fingerprint,
-            "tclr_version": self.version,
-            "source_clip": self.clip.clip,
-            "n_people": len(seen),
-            "reduction": frames.reduction,
-            "fps": self.media.fps,
-            "width": self.media.width,
-            "height": self.media.height,
-            "detector": detector_name,
-            "warning": warning,
-        }
+        recording = RecordingAttrs(
+            source=self.clip.source,
+            source_sha256=digest,
+            source_fingerprint=self.fingerprint,
+            tclr_version=self.version,
+            source_clip=self.clip.clip,
+            n_people=len(seen),
+            reduction=frames.reduction,
+            fps=self.media.fps,
+            width=self.media.width,
+            height=self.media.height,
+            detector=detector_name,
+            warning=warning,
+        )
         for person in seen:
             if self.span is not None:
-                attrs |= {"segment": f"{self.span.start}:{self.span.stop}", "goes_on": sinks[person].goes_on}
-            sinks[person].writer.finish(attrs)
+                rows = f"{self.span.start}:{self.span.stop}"
+                recording = replace(recording, segment=rows, goes_on=sinks[person].goes_on)
+            sinks[person].writer.finish(recording)
         part.keep({self._name(person): self._name(place) for place, person in enumerate(sorted(seen))})
 
 

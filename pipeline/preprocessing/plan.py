@@ -90,23 +90,23 @@ class SubjectPlan:
 
 
 def _same_settings(info: ClipInfo, config: PreprocessConfig) -> bool:
-    hashes = (info.root["detect_hash"], info.root["align_hash"])
+    hashes = (info.root.detect_hash, info.root.align_hash)
     return hashes == (config.detect.digest(), config.align.digest())
 
 
 def _is_detected(infos: Sequence[ClipInfo], clip: Clip, config: PreprocessConfig) -> bool:
     """Tell whether a stored clip's landmarks hold; contents of the source are compared only if dates differ."""
-    if any(info.root["detect_hash"] != config.detect.digest() for info in infos):
+    if any(info.root.detect_hash != config.detect.digest() for info in infos):
         return False
-    if not infos or len(infos) != infos[0].attrs["n_people"]:
+    if not infos or len(infos) != infos[0].attrs.n_people:
         return False
     attrs = infos[0].attrs
-    if attrs["warning"].startswith("truncated") and not config.allow_truncated:
+    if attrs.warning.startswith("truncated") and not config.allow_truncated:
         return False
-    if attrs["source_fingerprint"] == clip.fingerprint():
+    if attrs.source_fingerprint == clip.fingerprint():
         return True
     try:
-        return attrs["source_sha256"] == clip.sha256()
+        return attrs.source_sha256 == clip.sha256()
     except InputError:  # the clip then fails on its worker, with this reason, and the others go on
         return False
 
@@ -114,7 +114,7 @@ def _is_detected(infos: Sequence[ClipInfo], clip: Clip, config: PreprocessConfig
 def is_done(infos: Sequence[ClipInfo], clip: Clip, config: PreprocessConfig, rows: Rows | None = None) -> bool:
     """Tell whether the stored clips of a source clip, or of a segment of it, have the same settings and source."""
     segment = "" if rows is None else f"{rows[0]}:{rows[1]}"
-    same = all(_same_settings(info, config) and info.attrs.get("segment", "") == segment for info in infos)
+    same = all(_same_settings(info, config) and info.attrs.segment == segment for info in infos)
     return same and _is_detected(infos, clip, config)
 
 
@@ -122,7 +122,7 @@ def _by_source(infos: Iterable[ClipInfo]) -> dict[str, list[ClipInfo]]:
     """Return the clips of a file by the clip of the source that they come from."""
     clips = defaultdict(list)
     for info in infos:
-        clips[info.attrs.get("source_clip", info.clip)].append(info)
+        clips[info.attrs.source_clip].append(info)
     return clips
 
 

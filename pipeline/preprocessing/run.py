@@ -165,7 +165,7 @@ def preprocess(
         progress.failures += _lost(broken, infos, reasons)
         state = "failed" if progress.failures else "done"
         write_json(store / "run.json", _run_record(source, clips[0], config, state))
-    warnings = tuple(Failure(info.name, info.attrs["warning"]) for info in infos if info.attrs["warning"])
+    warnings = tuple(Failure(info.name, info.attrs.warning) for info in infos if info.attrs.warning)
     return PreprocessResult(
         store,
         clips[0].dataset,
@@ -181,7 +181,7 @@ def preprocess(
 
 def _known_keys(store: Path, stored: Mapping[str, Iterable[ClipInfo]]) -> set[str]:
     """Return what tells the keys of a store's pseudonyms apart, of its files and its last run; empty for names."""
-    keys = {str(info.root.get(PSEUDONYM_KEY, "")) for infos in stored.values() for info in infos}
+    keys = {info.root.pseudonym_key for infos in stored.values() for info in infos}
     try:
         return keys | {str(read_json(store / "run.json").get(PSEUDONYM_KEY, ""))}
     except StoreError:

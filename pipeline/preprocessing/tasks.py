@@ -6,7 +6,6 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tclr.pipeline.preprocessing.extract import extract_clip
 from tclr.pipeline.preprocessing.layout import old_folder, part_path, read_infos
@@ -17,6 +16,7 @@ from tclr.pipeline.store import ClipInfo, assemble_subject, find_changes
 from tclr.pipeline.system import TaskOutcome, check_run, explain, make_reporter, remove_quietly, set_aside
 from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import OutputError, TimelineError, UnreadableClipError
+from tclr.schemas.store import RootAttrs
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def extract_task(task: ClipTask) -> Outcome:
 def assemble_task(
     path: Path,
     sources: Mapping[str, tuple[Path, ...]],
-    attrs: Mapping[str, Any],
+    attrs: RootAttrs,
     accepted: Collection[str],
     store: Path,
     run: str,

@@ -152,12 +152,12 @@ class Trainer:
             arch=config.arch,
             recipe=config.recipe,
             seed=config.seed,
-            detect_hash=root["detect_hash"],
-            align_hash=root["align_hash"],
+            detect_hash=root.detect_hash,
+            align_hash=root.align_hash,
             data_hash=self.data_hash,
             crop_size=crop_size,
             n_subjects=len(self.train_subjects),
-            **self._seen(root["dataset"]),
+            **self._seen(root.dataset),
             tclr_version=version("tclr-face"),
         )
         self.train_tuples = self._tuples(self.train_subjects, config.anchors_per_clip)

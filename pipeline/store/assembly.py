@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from tclr.pipeline.store.checksums import seal_clip, seal_root
 from tclr.pipeline.store.guard import check_datasets, open_clip
-from tclr.pipeline.store.infos import open_file, reading
-from tclr.pipeline.store.writer import write_attrs
+from tclr.pipeline.store.infos import open_file, read_clip_attrs, reading
+from tclr.pipeline.store.writer import write_clip_attrs
 from tclr.pipeline.system import replacing, require_space
 from tclr.schemas.errors import StoreError, UnreadableClipError
-from tclr.schemas.store import CHECKSUMS, NO_TRACK, SEGMENT_ATTRS
+from tclr.schemas.store import CHECKSUMS, NO_TRACK, RootAttrs, to_attributes
 
 
 def assemble_subject(
     path: Path,
     sources: Mapping[str, Sequence[Path]],
-    attrs: Mapping[str, Any],
+    root: RootAttrs,
     confirm: Callable[[], None] = lambda: None,
 ) -> None:
     """Join clips from several files into one subject file.
@@ -35,8 +35,8 @@ def assemble_subject(
         The subject's file, replaced in one step.
     sources : mapping of str to sequence of Path
         Which file each clip comes from, which may be the old ``path``, or its segments' files in order.
-    attrs : mapping
-        See ``root_attrs``.
+    root : RootAttrs
+        The file's attributes.
     confirm : callable
         Called when the file is whole, before it takes its place; an error of it leaves the old one.
 
@@ -51,7 +51,7 @@ def assemble_subject(
         files = {file for segments in sources.values() for file in segments}
         require_space(temporary, sum(file.stat().st_size for file in files))
         with h5py.File(temporary, "w", libver="v110") as target:
-            target.attrs.update(dict(attrs))
+            target.attrs.update(to_attributes(root))
             clips = target.create_group("clips")
             for clip, segments in sorted(sources.items()):
                 if len(segments) == 1:
@@ -81,7 +81,8 @@ def _join_segments(clips: h5py.Group, clip: str, segments: Sequence[Path]) -> No
     """Put the segments of a long clip one behind the other; tracks are counted on."""
     with ExitStack() as stack:
         groups = [stack.enter_context(h5py.File(path, "r"))[f"clips/{clip}"] for path in segments]
-        if len({group.attrs["source_fingerprint"] for group in groups}) > 1:
+        attrs = [read_clip_attrs(group) for group in groups]
+        if len({one.source_fingerprint for one in attrs}) > 1:
             raise StoreError(
                 f"The source of clip {clip} has changed while its segments were made ({segments[0].parent}). "
                 "Run the same command again."
@@ -97,9 +98,8 @@ def _join_segments(clips: h5py.Group, clip: str, segments: Sequence[Path]) -> No
             joined.attrs.update(dict(first.attrs))
             for group, start in zip(groups, starts, strict=False):
                 _copy_rows(group[name], joined, int(start))
-        target["track"][:] = _count_on(groups)
-        attrs = {name: value for name, value in groups[0].attrs.items() if name not in (*SEGMENT_ATTRS, CHECKSUMS)}
-        write_attrs(target, attrs | {"warning": ""})
+        target["track"][:] = _count_on([group["track"][:] for group in groups], [bool(one.goes_on) for one in attrs])
+        write_clip_attrs(target, replace(attrs[0], warning="", segment="", goes_on=None))
 
 
 def _copy_rows(source: h5py.Dataset, target: h5py.Dataset, start: int) -> None:
@@ -121,14 +121,13 @@ def _copy_rows(source: h5py.Dataset, target: h5py.Dataset, start: int) -> None:
         target.id.write_direct_chunk((start + offset[0], *offset[1:]), data, mask)
 
 
-def _count_on(groups: Sequence[h5py.Group]) -> np.ndarray:
+def _count_on(tracks: Sequence[np.ndarray], goes_on: Sequence[bool]) -> np.ndarray:
     """Return the track of each row over all segments: a track that goes on across a seam keeps its number."""
     joined, n_tracks = [], 0
-    for group in groups:
-        track = group["track"][:]
+    for track, is_same in zip(tracks, goes_on, strict=True):
         if (track != NO_TRACK).any():
             first = track[track != NO_TRACK][0]
-            shift = n_tracks - first - (bool(group.attrs["goes_on"]) and n_tracks > 0)
+            shift = n_tracks - first - (is_same and n_tracks > 0)
             track = np.where(track == NO_TRACK, NO_TRACK, track + shift)
             n_tracks = int(track.max()) + 1
         joined.append(track)

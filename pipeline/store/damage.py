@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import h5py
 
 from tclr.pipeline.store.checksums import changed_parts, is_root_changed
 from tclr.pipeline.store.guard import check_datasets, open_clip
-from tclr.pipeline.store.infos import REPAIR, open_file, reading, scan_clips
+from tclr.pipeline.store.infos import REPAIR, ClipInfo, open_file, reading, scan_clips
 from tclr.pipeline.store.manifest import known_clips
 from tclr.pipeline.store.reader import Store
 from tclr.pipeline.system import read_json, remove_quietly, write_json
@@ -101,7 +101,12 @@ def _report(path: Path) -> FileReport:
                     store.verify_clip(info)
                 except StoreError as error:
                     damage[info.clip] = str(error)
-    return FileReport(path, damage, sum(CHECKSUMS not in info.attrs for info in infos))
+    return FileReport(path, damage, _count_unsealed(path, infos))
+
+
+def _count_unsealed(path: Path, infos: Sequence[ClipInfo]) -> int:
+    with open_file(path) as file, reading(path):
+        return sum(CHECKSUMS not in open_clip(file, info.clip).attrs for info in infos)
 
 
 def find_damage(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[FileReport]:

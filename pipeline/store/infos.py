@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 
 from tclr.pipeline.store.guard import count_rows, list_clips, open_clip
 from tclr.schemas.errors import StoreError
-from tclr.schemas.store import check_clip_attrs, check_root
+from tclr.schemas.store import ClipAttrs, RootAttrs, parse_clip_attrs, parse_root_attrs
 
 REPAIR = "Run 'tclr inspect --verify' on the store, then 'tclr preprocess' again: it makes anew what is damaged."
 
@@ -28,8 +28,8 @@ class ClipInfo:
     subject: str
     clip: str
     n_frames: int
-    attrs: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
-    root: Mapping[str, Any] = field(repr=False, hash=False, compare=False)
+    attrs: ClipAttrs = field(repr=False, hash=False, compare=False)
+    root: RootAttrs = field(repr=False, hash=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -39,7 +39,7 @@ class ClipInfo:
     @property
     def has_frames(self) -> bool:
         """Whether crops are stored of it, by its settings."""
-        return bool(json.loads(self.root["align_config"]).get("frames", True))
+        return self.root.align.frames
 
 
 def _plain(attrs: h5py.AttributeManager) -> dict[str, Any]:
@@ -73,6 +73,18 @@ def open_file(path: Path) -> h5py.File:
         return h5py.File(path, "r")
 
 
+def read_clip_attrs(group: h5py.Group) -> ClipAttrs:
+    """Return the attributes of a clip.
+
+    Raises
+    ------
+    StoreError
+        If one is missing or of another type, or the clip has another number of rows than they say.
+    """
+    where = f"{group.file.filename} clip {group.name.rpartition('/')[2]}"
+    return parse_clip_attrs(_plain(group.attrs), count_rows(group), where)
+
+
 def scan_clips(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:
     """List the clips of one subject or part file, sorted by name, and by name those that are damaged, with the reason.
 
@@ -83,15 +95,13 @@ def scan_clips(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:
     """
     infos, damage = [], {}
     with reading(path), open_file(path) as file:
-        root = _plain(file.attrs)
-        check_root(root, str(path))
+        root = parse_root_attrs(_plain(file.attrs), str(path))
         for clip in list_clips(file):
             try:
                 with reading(path, clip):
                     group = open_clip(file, clip)
-                    attrs, n_frames = _plain(group.attrs), count_rows(group)
-                    check_clip_attrs(attrs, n_frames, f"{path} clip {clip}")
-                    infos.append(ClipInfo(root["dataset"], root["subject"], clip, n_frames, attrs, root))
+                    attrs = read_clip_attrs(group)
+                    infos.append(ClipInfo(root.dataset, root.subject, clip, attrs.n_frames, attrs, root))
             except StoreError as error:
                 damage[clip] = str(error)
     return infos, damage
@@ -118,9 +128,9 @@ def hash_data(clips: Sequence[ClipInfo]) -> str:
             clip.subject,
             clip.clip,
             clip.n_frames,
-            str(clip.attrs["source_sha256"]),
-            clip.root["detect_hash"],
-            clip.root["align_hash"],
+            clip.attrs.source_sha256,
+            clip.root.detect_hash,
+            clip.root.align_hash,
         )
         for clip in clips
     ]
@@ -136,6 +146,5 @@ def provenance(info: ClipInfo) -> dict[str, str]:
         ``source`` and its ``source_sha256``, ``detect_hash`` and ``align_hash`` of the settings, ``tclr_version`` of
         the code (empty for a clip of tclr 0.1.0 or before), and ``detector``, which names the model files.
     """
-    settings = {name: str(info.root[name]) for name in ("detect_hash", "align_hash")}
-    made = {name: str(info.attrs[name]) for name in ("source", "source_sha256", "detector")}
-    return made | settings | {"tclr_version": str(info.attrs.get("tclr_version", ""))}
+    made = {name: getattr(info.attrs, name) for name in ("source", "source_sha256", "detector", "tclr_version")}
+    return made | {name: getattr(info.root, name) for name in ("detect_hash", "align_hash")}

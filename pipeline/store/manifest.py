@@ -35,11 +35,10 @@ def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
         "subject": info.subject,
         "clip": info.clip,
         "state": "done",
-        "reason": printable(reasons.get(f"{info.subject}/{info.attrs['source_clip']}") or info.attrs["warning"])
-        or None,
+        "reason": printable(reasons.get(f"{info.subject}/{info.attrs.source_clip}") or info.attrs.warning) or None,
         "n_frames": info.n_frames,
-        "share_ok": info.attrs["n_ok"] / max(info.n_frames, 1),
-        **{name: info.attrs[name] for name in names},
+        "share_ok": info.attrs.n_ok / max(info.n_frames, 1),
+        **{name: getattr(info.attrs, name) for name in names},
         **provenance(info),
     }
 
@@ -60,7 +59,7 @@ def write_manifest(
     reasons : mapping of str to str, optional
         By name (``subject/clip``), why clips failed that are in the store.
     """
-    stored = {f"{info.subject}/{info.attrs['source_clip']}" for info in infos}
+    stored = {f"{info.subject}/{info.attrs.source_clip}" for info in infos}
     rows = [_row(info, reasons or {}) for info in infos]
     rows += [
         asdict(clip) | {"state": "failed", "reason": printable(clip.reason)}

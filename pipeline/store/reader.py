@@ -17,7 +17,6 @@ from tclr.pipeline.store.chunks import FrameChunks
 from tclr.pipeline.store.guard import check_chunks, open_clip, open_dataset
 from tclr.pipeline.store.infos import ClipInfo, open_file, read_clip_infos, reading, scan_clips
 from tclr.pipeline.system import read_header
-from tclr.schemas.config import AlignConfig
 from tclr.schemas.errors import NewerFormatError, SettingError, StoreError
 from tclr.schemas.store import CLIP_FIELDS, FACE_STATUSES, check_clip, check_values
 
@@ -210,7 +209,7 @@ class Store:
                 check_chunks(dataset, start, stop)
                 return dataset[start:stop]
             self.require_frames([info])
-            size = AlignConfig.model_validate_json(info.root["align_config"]).size
+            size = info.root.align.size
             files = open_dataset(group, "frames_jpeg", info.n_frames)[start:stop]
             crops = np.empty((len(files), size, size, 3), np.uint8)
             for crop, file in zip(crops, files, strict=True):
@@ -253,7 +252,7 @@ class Store:
                 chunks.read(rows, out)
                 return out
             self.require_frames([info])
-            size = AlignConfig.model_validate_json(info.root["align_config"]).size
+            size = info.root.align.size
             out = np.empty((len(rows), size, size, 3), np.uint8) if out is None else out
             order = np.argsort(rows)
             files = open_dataset(self._group(info), "frames_jpeg", info.n_frames)[rows[order]]
@@ -325,10 +324,7 @@ class Store:
         StoreError
             If the subjects were made with different sizes.
         """
-        sizes = set()
-        for info in self.clips:
-            with reading(self.paths[info.subject]):
-                sizes.add(AlignConfig.model_validate_json(info.root["align_config"]).size)
+        sizes = {info.root.align.size for info in self.clips}
         if len(sizes) != 1:
             raise StoreError(
                 f"Expected one crop size in {self.root}, but got {sorted(sizes)}. "
@@ -349,7 +345,7 @@ class Store:
         with reading(self.paths[info.subject], info.clip):
             shapes = {name: dataset.shape for name, dataset in group.items()}
             dtypes = {name: str(dataset.dtype) for name, dataset in group.items()}
-        check_clip(shapes, dtypes, info.attrs, where, has_frames=info.has_frames)
+        check_clip(shapes, dtypes, info.n_frames, where, has_frames=info.has_frames)
         rising = {"timestamp", "source_frame"}  # checked whole: a fall may lie between two blocks
         for name in sorted(rising):
             check_values(name, self.read(info, name), where)

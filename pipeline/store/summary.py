@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -23,11 +22,11 @@ def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
         "clip": info.clip,
         "n_frames": info.n_frames,
         "duration_s": float(timestamps[-1]) if len(timestamps) else 0.0,
-        "fps": info.attrs["fps"],
+        "fps": info.attrs.fps,
         "share_face": float(store.face_mask(info).mean()) if info.n_frames else 0.0,
         **{f"n_{status.name}": counts[int(status)] for status in Status},
         "labelled_aus": store.names(info, "au"),
-        "warning": info.attrs["warning"],
+        "warning": info.attrs.warning,
         **provenance(info),
     }
 
@@ -60,7 +59,6 @@ def summarise_store(root: Path, progress: Callable[[int, int], None] = lambda do
             rows.append(_clip_row(store, info))
             progress(len(rows), len(store.clips))
         n_frames = sum(row["n_frames"] for row in rows)
-        first = store.clips[0].root if store.clips else {}
         return {
             "store": str(root),
             "dataset": sorted({info.dataset for info in store.clips}),
@@ -71,8 +69,7 @@ def summarise_store(root: Path, progress: Callable[[int, int], None] = lambda do
             "crop_size_px": store.crop_size(),
             "has_crops": store.has_frames,
             "size_bytes": sum(path.stat().st_size for path in store.paths.values()),
-            "detect": json.loads(first["detect_config"]) if first else {},
-            "align": json.loads(first["align_config"]) if first else {},
+            **(store.clips[0].root.settings if store.clips else {"detect": {}, "align": {}}),
             "run_state": _run_state(Path(root)),
             "clips": rows,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,14 @@ from tclr.schemas.store import (
     FACE_STATUSES,
     FORMAT,
     NO_TRACK,
-    PSEUDONYM_KEY,
     QUALITY_ATTRS,
     TABLE_CHUNK,
+    ClipAttrs,
+    RecordingAttrs,
+    RootAttrs,
     Status,
     needed_version,
+    to_attributes,
 )
 
 
@@ -76,21 +79,21 @@ class ClipLayout:
 
 def root_attrs(
     dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str, pseudonym_key: str = ""
-) -> dict[str, Any]:
-    """Return the attributes of a subject file, without ``complete``; ``pseudonym_key`` where names are pseudonyms."""
-    attrs = {
-        "format": FORMAT,
-        "format_version": needed_version(has_frames=align.frames, has_pseudonyms=bool(pseudonym_key)),
-        "dataset": dataset,
-        "subject": subject,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "tclr_version": version,
-        "detect_config": detect.to_json(),
-        "align_config": align.to_json(),
-        "detect_hash": detect.digest(),
-        "align_hash": align.digest(),
-    }
-    return attrs | ({PSEUDONYM_KEY: pseudonym_key} if pseudonym_key else {})
+) -> RootAttrs:
+    """Return the attributes of a subject file that is made now; ``pseudonym_key`` where names are pseudonyms."""
+    return RootAttrs(
+        format=FORMAT,
+        format_version=needed_version(has_frames=align.frames, has_pseudonyms=bool(pseudonym_key)),
+        dataset=dataset,
+        subject=subject,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        tclr_version=version,
+        detect_config=detect.to_json(),
+        align_config=align.to_json(),
+        detect_hash=detect.digest(),
+        align_hash=align.digest(),
+        pseudonym_key=pseudonym_key,
+    )
 
 
 def _encode_jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
@@ -174,19 +177,21 @@ class ClipWriter:
                 chunk = np.concatenate([chunk, np.zeros((CHUNK_FRAMES - len(chunk), *chunk.shape[1:]), np.uint8)])
             dataset.id.write_direct_chunk((row, 0, 0, 0), encode_frames(np.ascontiguousarray(chunk), codec))
 
-    def finish(self, attrs: Mapping[str, Any]) -> None:
+    def finish(self, recording: RecordingAttrs) -> None:
         """Write the clip's attributes; counts and quality are added, and a warning if no frame has a face."""
-        write_attrs(self.group, attrs)
+        write_clip_attrs(self.group, recording)
 
 
-def write_attrs(group: h5py.Group, attrs: Mapping[str, Any]) -> None:
+def write_clip_attrs(group: h5py.Group, recording: RecordingAttrs) -> None:
     """Write a clip's attributes; see ``ClipWriter.finish``."""
     columns = ("timestamp", "status", "track", "score", "sharpness", "bbox", "pose")
     summary = summarise_clip(**{name: group[name][:] for name in columns})
     n_frames = len(group["status"])
     seen = sum(summary[f"n_{status.name}"] for status in FACE_STATUSES)
-    warning = attrs["warning"] or ("" if seen else f"no face in any of {n_frames} frames")
-    group.attrs.update({**attrs, **summary, "n_frames": n_frames, "warning": warning})
+    known: dict[str, Any] = {field.name: getattr(recording, field.name) for field in fields(RecordingAttrs)}
+    known |= summary | {"n_frames": n_frames}
+    known["warning"] = recording.warning or ("" if seen else f"no face in any of {n_frames} frames")
+    group.attrs.update(to_attributes(ClipAttrs(**known)))
 
 
 class PartWriter:
@@ -210,11 +215,11 @@ class PartWriter:
 
 
 @contextmanager
-def write_part(path: Path, attrs: Mapping[str, Any]) -> Iterator[PartWriter]:
+def write_part(path: Path, root: RootAttrs) -> Iterator[PartWriter]:
     """Write a part file; it appears under its name only when the block ends without an error."""
     with replacing(path) as temporary:
         with h5py.File(temporary, "w", libver="v110") as file:
-            file.attrs.update(dict(attrs))
+            file.attrs.update(to_attributes(root))
             yield PartWriter(file)
             for group in file["clips"].values():
                 seal_clip(group)

@@ -10,7 +10,7 @@ from tclr.cli.main import cli
 from tclr.pipeline.store import ClipLayout, assemble_subject, root_attrs, write_part
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import TclrError
-from tclr.schemas.store import CLIP_FIELDS
+from tclr.schemas.store import CLIP_FIELDS, RecordingAttrs
 
 SMALL = ("--recipe", "paper", "--image-size", "32", "--n-following", "3", "--embedding-dim", "8", "--epochs", "1")
 N_FRAMES = 8
@@ -53,9 +53,8 @@ def store(tmp_path_factory):
         with write_part(part, attrs) as file:
             writer = file.add_clip("clip", layout)
             writer.append(block)
-            writer.finish(
-                media | {"detector": "none", "warning": "", "source_clip": "clip", "n_people": 1, "reduction": 1}
-            )
+            made = {"detector": "none", "warning": "", "source_clip": "clip", "n_people": 1, "reduction": 1}
+            writer.finish(RecordingAttrs(**media, **made))
         assemble_subject(path / "subjects" / f"{subject}.h5", {"clip": (part,)}, attrs)
     return path
 

@@ -43,7 +43,7 @@ def read_clips(root):
 def join(root):
     path = next((root / "subjects").iterdir())
     for info in scan_clips(path)[0]:
-        assemble_subject(root / "joined.h5", {info.clip: (path,)}, dict(info.root))
+        assemble_subject(root / "joined.h5", {info.clip: (path,)}, info.root)
 
 
 def read_store(root):

@@ -20,7 +20,7 @@ from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import ModelError
 from tclr.schemas.features import FORMAT, FORMAT_VERSION
 from tclr.schemas.manifest import MANIFEST_SCHEMA
-from tclr.schemas.store import CLIP_FIELDS
+from tclr.schemas.store import CLIP_FIELDS, RecordingAttrs
 
 READER = Path(__file__).with_name("fuzz_reader.py")
 PATIENCE_S = 60
@@ -81,7 +81,7 @@ def write_store(path, codec, **open_options):
     with write_part(path, root_attrs("folder", "s", DetectConfig(), align, "0")) as part:
         writer = part.add_clip("T1", layout)
         writer.append(block)
-        writer.finish(attrs)
+        writer.finish(RecordingAttrs(**attrs))
     if open_options:  # without HDF5's own checksums of headers
         old = path.with_suffix(".old")
         with h5py.File(path) as source, h5py.File(old, "w", **open_options) as target:

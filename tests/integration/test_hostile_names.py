@@ -113,7 +113,7 @@ def test_every_clip_is_there_once_and_sound(work):
     folder, _ = work
     with Store(folder / "store") as store:
         assert len(store.clips) == len(NAMES) + 1 and all(info.n_frames == 1 for info in store.clips)
-        sources = [info.attrs["source"] for info in store.clips]
+        sources = [info.attrs.source for info in store.clips]
     assert sum(MARKUP in source for source in sources) == 1 and r"bad/bytes\xff\xfe.png" in sources
     assert not any(report.damage for report in find_damage(folder / "store"))
     table = pd.read_parquet(folder / "features")

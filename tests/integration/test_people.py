@@ -81,7 +81,7 @@ def test_everyone_gets_a_clip_of_their_own_with_every_row(tmp_path, heads, write
         first, second = store.clips
         for info in store.clips:
             store.verify_clip(info)
-            assert info.n_frames == 65 and info.attrs["n_people"] == 2 and info.attrs["source_clip"] == "talk"
+            assert info.n_frames == 65 and info.attrs.n_people == 2 and info.attrs.source_clip == "talk"
         assert (sides(store, first)[:45] == 0).all() and (sides(store, first)[47:] == 1).all()
         assert (sides(store, second)[:20] == -1).all() and (sides(store, second)[47:] == 0).all()
         assert (sides(store, second)[23:45] == 1).all()
@@ -112,7 +112,7 @@ def test_a_cut_begins_a_new_track_and_crops_are_right_from_its_first_frame(tmp_p
         assert (store.read(info, "status") == Status.ok).all()
         landmarks = store.read(info, "landmarks")[:, :, :2]
         distance = np.linalg.norm(landmarks[15] - landmarks[20:].mean(axis=0), axis=1).mean()
-        assert distance < 0.02 * info.attrs["median_face_px"]
+        assert distance < 0.02 * info.attrs.median_face_px
         middle = (
             store.read(info, "transform")[:, :, :2] @ landmarks[15].mean(axis=0) + store.read(info, "transform")[..., 2]
         )
@@ -144,7 +144,7 @@ def test_people_are_kept_by_time_not_by_count_at_a_low_rate(tmp_path, heads, wri
     write_video(tmp_path / "in" / "talk.mp4", [tile(large, small, i) for i in range(60)])
     with extract(tmp_path / "in", tmp_path / "out", faces="all", fps=2) as store:
         assert [info.clip for info in store.clips] == ["talk#1", "talk#2"]
-        assert [info.attrs["n_ok"] for info in store.clips] == [info.n_frames for info in store.clips]
+        assert [info.attrs.n_ok for info in store.clips] == [info.n_frames for info in store.clips]
 
 
 def test_everyone_in_a_lone_picture_gets_a_clip(tmp_path, heads):

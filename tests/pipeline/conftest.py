@@ -14,7 +14,7 @@ import pytest
 from tclr.pipeline.store import ClipLayout, assemble_subject, root_attrs, write_part
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import AlignConfig, DetectConfig
-from tclr.schemas.store import CLIP_FIELDS, NO_TRACK, Status
+from tclr.schemas.store import CLIP_FIELDS, NO_TRACK, RecordingAttrs, Status
 
 
 def _block(rng, n_frames, size, au_names, no_face, layout):
@@ -92,7 +92,7 @@ def make_store() -> Callable[..., Path]:
                     media = {"source": f"{subject}/{clip}", "source_sha256": f"{seed}", "source_fingerprint": "f"}
                     sizes = {"fps": 25.0, "width": 64, "height": 64, "detector": "none", "warning": ""}
                     sizes |= {"source_clip": clip, "n_people": 1, "reduction": 1}
-                    writer.finish(media | sizes)
+                    writer.finish(RecordingAttrs(**media, **sizes))
                 parts[clip] = (part,)
             assemble_subject(path / "subjects" / f"{subject}.h5", parts, attrs)
         return path

@@ -1,11 +1,22 @@
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from tclr.schemas.errors import StoreError
-from tclr.schemas.store import CLIP_ATTRS, ROOT_ATTRS, check_clip, check_root, check_values
+from tclr.schemas.store import (
+    COUNT_ATTRS,
+    ClipAttrs,
+    RootAttrs,
+    check_clip,
+    check_values,
+    parse_clip_attrs,
+    parse_root_attrs,
+    to_attributes,
+)
 
-ROOT = dict.fromkeys(ROOT_ATTRS, "x") | {"format": "tclr-store", "format_version": 1, "complete": True}
-ROOT |= {"detect_config": "{}", "align_config": "{}"}
+ROOT = {field.name: "x" for field in fields(RootAttrs)} | {"format": "tclr-store", "format_version": 1}
+ROOT |= {"detect_config": "{}", "align_config": "{}", "complete": True}
 SHAPES = {
     "frames": (5, 32, 32, 3),
     "timestamp": (5,),
@@ -32,11 +43,35 @@ DTYPES = {
     "transform": "float64",
     "pose": "float32",
 }
-ATTRS = dict.fromkeys(CLIP_ATTRS, "") | {"n_frames": 5}
+ATTRS = {field.name: {"str": "x", "int": 5, "float": 0.5}.get(field.type) for field in fields(ClipAttrs)}
 
 
-def test_check_root_accepts_a_complete_file():
-    check_root(ROOT, "a.h5")
+def test_parse_root_attrs_gives_what_a_complete_file_says():
+    parsed = parse_root_attrs(ROOT | {"align_config": '{"size": 96}', "unknown": 1}, "a.h5")
+    assert (parsed.subject, parsed.pseudonym_key, parsed.align.size) == ("x", "x", 96)
+    assert parsed.settings == {"detect": {}, "align": {"size": 96}}
+
+
+def test_optional_attributes_have_defaults_and_are_written_only_if_they_differ():
+    given = {name: value for name, value in ATTRS.items() if name not in ("tclr_version", "segment", "goes_on")}
+    parsed = parse_clip_attrs(given, 5, "a.h5")
+    assert (parsed.tclr_version, parsed.segment, parsed.goes_on) == ("", "", None)
+    assert list(to_attributes(parsed).items()) == list(given.items())
+    seam = parse_clip_attrs(given | {"goes_on": False}, 5, "a.h5")
+    assert to_attributes(seam)["goes_on"] is False
+
+
+def test_counts_are_those_of_the_statuses():
+    assert set(COUNT_ATTRS) | {"n_people", "n_frames"} == {name for name in ATTRS if name.startswith("n_")}
+
+
+@pytest.mark.parametrize(("name", "value"), [("fps", "fast"), ("width", 640.5), ("n_ok", float("nan")), ("source", 7)])
+def test_parse_clip_attrs_names_an_attribute_of_another_type(name, value):
+    wanted = "a text" if name == "source" else "a number"
+    with pytest.raises(StoreError, match=f"Expected attribute '{name}' to be {wanted}, but got .* in a.h5. Run"):
+        parse_clip_attrs(ATTRS | {name: value}, 5, "a.h5")
+    with pytest.raises(StoreError, match=f"Missing attribute '{name}' in a.h5. Run"):
+        parse_clip_attrs({key: value for key, value in ATTRS.items() if key != name}, 5, "a.h5")
 
 
 @pytest.mark.parametrize(
@@ -47,13 +82,13 @@ def test_check_root_accepts_a_complete_file():
         ({"complete": False}, "incomplete.*a.h5"),
     ],
 )
-def test_check_root_names_what_is_wrong(change, message):
+def test_parse_root_attrs_names_what_is_wrong(change, message):
     with pytest.raises(StoreError, match=message):
-        check_root(ROOT | change, "a.h5")
+        parse_root_attrs(ROOT | change, "a.h5")
 
 
 def test_check_clip_accepts_the_documented_layout():
-    check_clip(SHAPES, DTYPES, ATTRS, "a.h5")
+    check_clip(SHAPES, DTYPES, 5, "a.h5")
 
 
 @pytest.mark.parametrize(
@@ -66,14 +101,14 @@ def test_check_clip_accepts_the_documented_layout():
 )
 def test_check_clip_names_a_wrong_dataset(name, shape, message):
     with pytest.raises(StoreError, match=message):
-        check_clip(SHAPES | {name: shape}, DTYPES | {"gaze": "uint8"}, ATTRS, "a.h5")
+        check_clip(SHAPES | {name: shape}, DTYPES | {"gaze": "uint8"}, 5, "a.h5")
 
 
 def test_check_clip_misses_a_required_dataset_and_a_wrong_dtype():
     with pytest.raises(StoreError, match="Missing dataset 'status'"):
-        check_clip({k: v for k, v in SHAPES.items() if k != "status"}, DTYPES, ATTRS, "a.h5")
+        check_clip({k: v for k, v in SHAPES.items() if k != "status"}, DTYPES, 5, "a.h5")
     with pytest.raises(StoreError, match="'pose' of dtype float32, but got float64"):
-        check_clip(SHAPES, DTYPES | {"pose": "float64"}, ATTRS, "a.h5")
+        check_clip(SHAPES, DTYPES | {"pose": "float64"}, 5, "a.h5")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class ClipRows:
         self._row = {int(number): row for row, number in enumerate(self.frame)}
 
     def _take_faces(self, store: Store, info: ClipInfo) -> None:
-        self.size = int(info.attrs["width"]), int(info.attrs["height"])
+        self.size = info.attrs.width, info.attrs.height
         self.frame, self.timestamp = store.read(info, "source_frame"), store.read(info, "timestamp")
         self.status = np.array([Status(value).name for value in store.read(info, "status")])
         self.track = store.read(info, "track").astype(np.int64)
@@ -171,8 +171,8 @@ def open_clips(video: Path, store: Store | None, features: Path | None, wanted: 
         raise InputError(f"Expected a video, but found nothing at {video}. Check the path.")
     infos = {info.name: info for info in store.clips} if store is not None else {}
     files = {f"{subject}/{file.stem}": file for subject, file in list_files(features)} if features is not None else {}
-    facts = {name: info.attrs for name, info in infos.items()} or {n: read_metadata(file) for n, file in files.items()}
-    known = [_clip_source(name, of, features) for name, of in facts.items()]
+    known = [ClipSource(n, of.attrs.source, of.attrs.source_sha256, of.attrs.fps) for n, of in infos.items()]
+    known = known or [_clip_source(name, read_metadata(file), features) for name, file in files.items()]
     chosen = _choose_by_name(known, wanted) if wanted is not None else _choose_by_video(known, video)
     return [ClipRows(one, store, infos.get(one.name), files.get(one.name)) for one in chosen]
 

@@ -156,15 +156,15 @@ class ViewerClips:
 
 
 def _clip_row(info: ClipInfo) -> dict[str, Any]:
-    medians = {name: info.attrs[f"median_{name}"] for name in ("face_px", "sharpness", "score")}
+    medians = {name: getattr(info.attrs, f"median_{name}") for name in ("face_px", "sharpness", "score")}
     return {
         "subject": info.subject,
         "clip": info.clip,
         "n_frames": info.n_frames,
-        "duration_s": round(float(info.attrs["duration_s"]), 3),
-        "share_ok": info.attrs["n_ok"] / max(info.n_frames, 1),
+        "duration_s": round(info.attrs.duration_s, 3),
+        "share_ok": info.attrs.n_ok / max(info.n_frames, 1),
         **{name: round(value, 3) if math.isfinite(value) else None for name, value in medians.items()},
-        "warning": info.attrs["warning"],
+        "warning": info.attrs.warning,
     }
 
 

@@ -263,8 +263,8 @@ def test_metadata_say_where_everything_comes_from(exported, store, head_file):
     assert metadata["encoder"]["digest"] == RecordingEncoder().digest
     assert metadata["encoder"]["image_size"] == 32
     assert metadata["au_source"] == f"head:{load_head(head_file).digest}"
-    assert metadata["source_sha256"] == info.attrs["source_sha256"] and metadata["source"] == "F001/T1"
-    assert metadata["detect_hash"] == info.root["detect_hash"] and metadata["align"]["size"] == 32
+    assert metadata["source_sha256"] == info.attrs.source_sha256 and metadata["source"] == "F001/T1"
+    assert metadata["detect_hash"] == info.root.detect_hash and metadata["align"]["size"] == 32
     assert {"tclr_version", "settings"} <= set(metadata)
 
 

@@ -388,7 +388,7 @@ def test_clip_becomes_store_report_and_features_without_blendshapes(scripted, po
         (info,) = store.clips
         store.verify_clip(info)
         assert store.read(info, "landmarks").shape == (12, 68, 3) and "blendshapes" not in store.fields(info)
-        assert info.attrs["detector"].startswith("face-alignment ")
+        assert info.attrs.detector.startswith("face-alignment ")
         status = store.read(info, "status")
         assert status[6] == Status.interpolated and (np.delete(status, 6) == Status.ok).all()
         assert np.abs(store.read(info, "landmarks")[3, :, :2] - truth[3])[[30, 36, 45, 48, 54]].max() < 4

@@ -71,7 +71,7 @@ def test_clip_with_five_landmarks_becomes_a_store(bright_patch, tmp_path):
         with Store(tmp_path / template) as store:
             (info,) = store.clips
             store.verify_clip(info)
-            assert info.attrs["detector"] == "bright-patch 1.0" and info.attrs["n_ok"] == 6
+            assert info.attrs.detector == "bright-patch 1.0" and info.attrs.n_ok == 6
             landmarks, transform = store.read(info, "landmarks"), store.read(info, "transform")
             assert landmarks.shape == (6, 5, 3) and "blendshapes" not in store.fields(info)
             np.testing.assert_allclose(np.diff(landmarks[:, 2, 0]), 1)

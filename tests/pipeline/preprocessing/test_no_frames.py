@@ -65,8 +65,8 @@ def test_all_but_the_crops_is_there_and_sound(bare, twin):
 
 def test_format_is_2_without_crops_and_1_with_them(bare, twin):
     with Store(bare) as without, Store(twin) as with_crops:
-        assert without.clips[0].root["format_version"] == 2
-        assert with_crops.clips[0].root["format_version"] == 1
+        assert without.clips[0].root.format_version == 2
+        assert with_crops.clips[0].root.format_version == 1
 
 
 @pytest.mark.parametrize(("frames", "message"), [(False, "Expected no crops"), (True, "Missing dataset 'frames'")])

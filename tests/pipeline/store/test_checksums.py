@@ -110,9 +110,9 @@ def test_assembling_keeps_checksums_and_gives_them_to_clips_without(file, tmp_pa
         before = opened["clips/T1"].attrs["checksums"]
         expected = opened["clips/T2"].attrs["checksums"]
         del opened["clips/T2"].attrs["checksums"]
-        attrs = dict(opened.attrs)
+    root = read_clip_infos(file)[0].root
     target = tmp_path / "other" / "subjects" / "F001.h5"
-    assemble_subject(target, {"T1": (file,), "T2": (file,)}, attrs)
+    assemble_subject(target, {"T1": (file,), "T2": (file,)}, root)
     with h5py.File(target) as opened:
         assert opened["clips/T1"].attrs["checksums"] == before
         assert opened["clips/T2"].attrs["checksums"] == expected
@@ -151,8 +151,8 @@ def test_a_lost_subject_file_is_reported(file):
 
 
 def test_a_clip_that_cannot_be_copied_is_left_out_if_it_was_accepted(file, monkeypatch):
+    attrs = read_clip_infos(file)[0].root
     with h5py.File(file) as opened:
-        attrs = dict(opened.attrs)
         place = h5py.h5o.get_info(opened["clips/T1/landmarks"].id).addr
     data = bytearray(file.read_bytes())
     data[place + 12] ^= 1

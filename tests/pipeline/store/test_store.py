@@ -1,6 +1,7 @@
 import os
 import pickle
 import resource
+from dataclasses import replace
 
 import h5py
 import hdf5plugin
@@ -12,11 +13,22 @@ from tclr.pipeline.store.damage import FileReport
 from tclr.pipeline.store.infos import read_clip_infos
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import OutputError, StoreError
-from tclr.schemas.store import NO_TRACK, Status
+from tclr.schemas.store import NO_TRACK, RecordingAttrs, Status
 
 SIZE = 16
-ATTRS = {"source": "a", "source_sha256": "b", "source_fingerprint": "c", "source_clip": "T1", "detector": "d"}
-ATTRS |= {"n_people": 1, "reduction": 1, "fps": 25.0, "width": 9, "height": 9, "warning": ""}
+RECORDING = RecordingAttrs(
+    source="a",
+    source_sha256="b",
+    source_fingerprint="c",
+    source_clip="T1",
+    n_people=1,
+    reduction=1,
+    fps=25.0,
+    width=9,
+    height=9,
+    detector="d",
+    warning="",
+)
 
 
 def make_block(n_rows, start=0, seed=0):
@@ -41,7 +53,7 @@ def make_block(n_rows, start=0, seed=0):
     return block
 
 
-def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=False, **extra):
+def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=False):
     align = AlignConfig(size=SIZE, codec=codec)
     attrs = root_attrs("folder", "s", DetectConfig(), align, "0")
     layout = ClipLayout(align, 68, au_names=("AU01", "AU12"))
@@ -54,7 +66,7 @@ def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth
                 rows[-1]["frames"][:] = np.where(rows[-1]["frames"].any(axis=(1, 2, 3), keepdims=True), 90, 0)
             writer.append(rows[-1])
             start += n_rows
-        writer.finish(ATTRS | {"source_clip": clip} | extra)
+        writer.finish(replace(RECORDING, source_clip=clip))
     return {name: np.concatenate([block[name] for block in rows]) for name in rows[0]}, attrs
 
 
@@ -75,7 +87,7 @@ def test_write_part_and_read_give_the_same_arrays_for_any_lossless_codec(tmp_pat
     written, _ = write_one_clip(path, codec=codec)
     with Store(tmp_path / "store") as store:
         (info,) = store.clips
-        assert info.n_frames == 41 and info.attrs["n_ok"] == 39  # row 1 of each block has no face
+        assert info.n_frames == 41 and info.attrs.n_ok == 39  # row 1 of each block has no face
         np.testing.assert_array_equal(store.read_frames(info), written["frames"])
         np.testing.assert_array_equal(store.read_frames(info, 6, 19), written["frames"][6:19])
         for name in ("timestamp", "landmarks", "status", "au", "transform"):
@@ -185,7 +197,7 @@ def test_read_clip_infos_lists_names_and_settings(store):
     root, _ = store
     infos = read_clip_infos(root / "subjects" / "s.h5")
     assert [info.clip for info in infos] == ["T1", "T2"]
-    assert AlignConfig.model_validate_json(infos[0].root["align_config"]).size == SIZE
+    assert infos[0].root.align.size == SIZE
 
 
 def test_damaged_files_are_store_errors_whatever_the_damage(store):
@@ -240,7 +252,7 @@ def test_read_rows_gives_zeros_for_chunks_that_were_never_written(tmp_path):
     with write_part(path, root_attrs("folder", "s", DetectConfig(), align, "0")) as part:
         writer = part.add_clip("T1", ClipLayout(align, 68))
         writer.append(make_block(8) | {"frames": np.zeros((8, SIZE, SIZE, 3), np.uint8)})
-        writer.finish(ATTRS)
+        writer.finish(RECORDING)
     with Store(tmp_path) as store:
         out = np.full((2, SIZE, SIZE, 3), 9, np.uint8)
         assert not store.read_rows(store.clips[0], np.array([2, 5]), out).any()
