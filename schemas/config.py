@@ -132,14 +132,9 @@ PAPER = {
     "blur": 0.0,
     "ranking_weight": 1.0,
     "margin": 0.03,
-    "margin_per_s": 0.0,
-    "layout": "following",
     "spacing_min_s": 0.0,
     "spacing_max_s": 0.0,
     "direction": "forward",
-    "match": "none",
-    "contrast_weight": 0.0,
-    "cross_subject_weight": 0.0,
     "geometry_weight": 0.0,
     "optimizer": "sgd",
     "learning_rate": 0.001,
@@ -148,7 +143,6 @@ PAPER = {
     "schedule": "constant",
     "warmup_epochs": 0.0,
     "grad_clip": 0.0,
-    "ema": 0.0,
     "precision": "fp32",
 }
 """The paper's settings, where tclr's are others: as its authors' repository trains."""
@@ -167,9 +161,6 @@ class PretrainConfig(Settings):
     batch_size: int = Field(48, ge=1, description="Tuples a step, over all processes and micro-batches.")
     accumulate: int = Field(1, ge=1, description="Micro-batches that a step is done in, to save memory.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
-    layout: Literal["following", "pairs"] = Field(
-        "following", description="Tuples of frames that follow an anchor, or of neighbours from all over the clip."
-    )
     spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k), if given; else by seconds.")
     spacing_min_s: float = Field(
         0.04, ge=0, description="Smallest spacing in seconds, drawn anew for each tuple; 0 goes by --spacing."
@@ -179,13 +170,6 @@ class PretrainConfig(Settings):
     )
     direction: Literal["forward", "both"] = Field(
         "both", description="Whether tuples run forward in time, or half of them backwards."
-    )
-    match: Literal["none", "pose"] = Field(
-        "none",
-        description="Take following frames as they come, or near there with the head as in the anchor.",
-    )
-    match_window: float = Field(
-        0.5, gt=0, le=0.5, description="How far from its place a matched frame may lie, as a share of the spacing."
     )
     n_following: int = Field(4, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
     image_size: int = Field(224, ge=32, le=1024, description="Encoder input in pixels, a part of the resized crop.")
@@ -207,13 +191,6 @@ class PretrainConfig(Settings):
     blur: float = Field(0.2, ge=0, le=1, description="Share of pictures that are blurred.")
     ranking_weight: float = Field(0.3, ge=0, description="Weight of the ranking loss.")
     margin: float = Field(0.03, ge=0, description="Margin of each triplet loss.")
-    margin_per_s: float = Field(0.0, ge=0, description="What a second between the two frames adds to the margin.")
-    contrast_weight: float = Field(0.0, ge=0, description="Weight of telling near from far frames of a clip (InfoNCE).")
-    contrast_temperature: float = Field(0.1, gt=0, description="Temperature of that term.")
-    contrast_min_s: float = Field(0.4, ge=0, description="Seconds from which on frames count as far in it.")
-    cross_subject_weight: float = Field(
-        0.0, ge=0, description="Weight of the share of variance between tuples, which tells people apart."
-    )
     geometry_weight: float = Field(
         5.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
     )
@@ -231,9 +208,6 @@ class PretrainConfig(Settings):
     schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate after the warm-up.")
     warmup_epochs: float = Field(0.3, ge=0, description="Epochs in which the learning rate rises from 0.")
     grad_clip: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 does not clip.")
-    ema: float = Field(
-        0.0, ge=0, lt=1, description="Decay a step of the averaged weights that are validated and released; 0 for none."
-    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the encoder; auto is bf16 on a GPU, fp32 on a CPU."
     )
@@ -256,13 +230,6 @@ class PretrainConfig(Settings):
         if values.get("recipe") == "paper" or by_frames:
             values = {**(PAPER if values.get("recipe") == "paper" else IN_FRAMES), **values}
         return values
-
-    @field_validator("n_following")
-    @classmethod
-    def _makes_pairs(cls, count: int, info: ValidationInfo) -> int:
-        if count % 2 and info.data.get("layout") == "pairs":
-            raise ValueError("expected an even number where 'layout' is pairs")
-        return count
 
     @field_validator("supervision_weight")
     @classmethod

@@ -1,7 +1,6 @@
 """Checkpoints of a run: everything that going on exactly needs, in one file that is written in one step.
 
-``checkpoint.pt`` loads with ``weights_only=True``. Its ``model`` is the encoder as it would be released now, so the
-file is an encoder, too; ``training`` is the encoder that is trained, another one only where weights are averaged.
+``checkpoint.pt`` loads with ``weights_only=True``. Its ``model`` is the encoder, so the file is an encoder, too.
 """
 
 from __future__ import annotations
@@ -21,6 +20,17 @@ from tclr.schemas.errors import ModelError, SettingError, TclrError
 
 FREE_SETTINGS = frozenset({"checkpoint_every", "checkpoint_every_s", "num_workers"})
 """Settings that change no result, so that a run may go on under others; ``epochs`` is free with a constant rate."""
+REMOVED_SETTINGS = {
+    "layout": "following",
+    "match": "none",
+    "margin_per_s": 0,
+    "contrast_weight": 0,
+    "cross_subject_weight": 0,
+    "ema": 0,
+}
+"""Settings of 0.1.0 that there are no more, at the values under which they did nothing."""
+REMOVED_WITH_THEM = frozenset({"match_window", "contrast_temperature", "contrast_min_s"})
+"""Settings that only mattered where one of those was in use."""
 
 
 def save_checkpoint(path: Path, trainer: Trainer, sums: dict[str, Any]) -> None:
@@ -53,8 +63,7 @@ def save_checkpoint(path: Path, trainer: Trainer, sums: dict[str, Any]) -> None:
         "data_hash": trainer.data_hash,
         "start_digest": trainer.start_digest,
         "history": json.dumps(trainer.history),
-        "model": trainer.released.state_dict(),
-        "training": trainer.model.encoder.state_dict(),
+        "model": trainer.model.encoder.state_dict(),
         "objective": trainer.model.objective.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
         "random": random,
@@ -65,11 +74,30 @@ def save_checkpoint(path: Path, trainer: Trainer, sums: dict[str, Any]) -> None:
         temporary.write_bytes(buffer.getbuffer())
 
 
+def _read_settings(content: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Return the settings that a checkpoint was made with, as this version has them.
+
+    Raises
+    ------
+    SettingError
+        If it used one that there is no more.
+    """
+    settings = {"leave_out": "", **json.loads(content["config"])}  # a setting that older runs did not have
+    for name, idle in REMOVED_SETTINGS.items():
+        value = settings.pop(name, idle)
+        if value != idle:
+            raise SettingError(
+                f"Cannot resume {path}: setting {name!r} was {value!r}, and this version of tclr no longer has it. "
+                "Finish the run with tclr 0.1.0, or use another RUN, or --no-resume to start over."
+            )
+    return {name: value for name, value in settings.items() if name not in REMOVED_WITH_THEM}
+
+
 def _check_same_run(content: dict[str, Any], trainer: Trainer, path: Path) -> None:
     """Refuse to go on under other settings, which would be neither the old run nor a new one."""
     advice = "another RUN, or --no-resume to start over."
     now = json.loads(trainer.config.to_json())
-    before = {"leave_out": "", **json.loads(content["config"])}  # a setting that older runs did not have
+    before = _read_settings(content, path)
     begun = content["epoch"] + (content["step"] > 0)
     if now["epochs"] < begun:
         raise SettingError(
@@ -111,10 +139,8 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         _check_same_run(content, trainer, path)
-        trainer.model.encoder.load_state_dict(content["training"])
+        trainer.model.encoder.load_state_dict(content["model"])
         trainer.model.objective.load_state_dict(content["objective"])
-        if trainer.average is not None:
-            trainer.average.load_state_dict(content["model"])
         trainer.optimizer.load_state_dict(content["optimizer"])
         trainer.epoch, trainer.step = content["epoch"], content["step"]
         trainer.history = json.loads(content["history"])

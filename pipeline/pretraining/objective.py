@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from tclr.pipeline.encoder import flipped
 from tclr.pipeline.pretraining.geometry import clip_targets, mirror_index
-from tclr.pipeline.pretraining.losses import aggregate_ranking_loss, subject_spread, within_clip_contrast
+from tclr.pipeline.pretraining.losses import aggregate_ranking_loss
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.tuples import ClipTargets, TupleBatch
 from tclr.schemas.action_units import UNKNOWN
@@ -26,8 +26,6 @@ WHITENED_LIMIT = 4.0
 """Standard deviations at which whitened movements are cut; beyond lie landmarks that jumped."""
 FLOOR = 1e-3
 """Share of the largest variance below which a direction of movement is noise, and not blown up."""
-MIN_STEP_S = 0.2
-"""Pairs lie on both sides of the anchor: those that are about as far from it are not ranked. Chosen by us."""
 READOUT_SCALE = 4.0
 """Embeddings of unit length are scaled by this for the linear heads; chosen by us: 16 was learnt more slowly."""
 
@@ -46,14 +44,6 @@ def targets_for(config: PretrainConfig, au_names: Sequence[str]) -> ClipTargets 
     if config.supervision_weight:
         return partial(label_targets, tuple(au_names))
     return clip_targets if config.geometry_weight else None
-
-
-def ranked_frames(n_frames: int, layout: str) -> list[int]:
-    """Return which frames of a tuple are ranked: all, or of pairs the anchor, its sibling and the first of each other.
-
-    Which of two neighbours is nearer to a far anchor is a matter of chance.
-    """
-    return list(range(n_frames)) if layout == "following" else [0, 1, *range(2, n_frames, 2)]
 
 
 class Objective(nn.Module):
@@ -133,21 +123,8 @@ class Objective(nn.Module):
         """
         config, parts, total = self.config, {}, embeddings.sum() * 0
         if config.ranking_weight:
-            ranked = ranked_frames(embeddings.shape[1], config.layout if self.training else "following")
-            apart = batch.seconds[:, ranked].abs()
-            steps = apart[:, 2:] - apart[:, 1:-1]
-            margin = config.margin + config.margin_per_s * steps
-            used = steps >= MIN_STEP_S if self.training and config.layout == "pairs" else None
-            parts["ranking"] = aggregate_ranking_loss(embeddings[:, ranked], margin, used)
+            parts["ranking"] = aggregate_ranking_loss(embeddings, config.margin)
             total = total + config.ranking_weight * parts["ranking"]
-        if config.contrast_weight:
-            parts["contrast"] = within_clip_contrast(
-                embeddings, batch.seconds, config.contrast_temperature, config.contrast_min_s
-            )
-            total = total + config.contrast_weight * parts["contrast"]
-        if config.cross_subject_weight and len(embeddings) > 1:
-            parts["cross_subject"] = subject_spread(embeddings)
-            total = total + config.cross_subject_weight * parts["cross_subject"]
         if self.geometry_head is not None:
             parts["geometry"] = self._geometry_loss(self.geometry_head(READOUT_SCALE * embeddings), batch)
             total = total + config.geometry_weight * parts["geometry"]

@@ -1,4 +1,4 @@
-"""How weights move: optimizer, learning rate, average of weights."""
+"""How weights move: optimizer and learning rate."""
 
 from __future__ import annotations
 
@@ -48,29 +48,3 @@ def learning_rate(step: int, steps_per_epoch: int, config: PretrainConfig) -> fl
         return config.learning_rate
     share = (step - warmup) / max(config.epochs * steps_per_epoch - warmup, 1)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, current: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights and statistics towards the current ones.
-
-    The decay starts low and rises to its value, ``min(decay, (1 + step) / (10 + step))``, so that the first weights
-    are soon forgotten.
-
-    Parameters
-    ----------
-    average, current : Module
-        Of one architecture.
-    decay : float
-        Share that the average keeps.
-    step : int
-        Steps done before this one.
-    """
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    now = current.state_dict()
-    for name, value in average.state_dict().items():
-        new = now[name]
-        if value.is_floating_point():
-            value.lerp_(new, weight)
-        else:
-            value.copy_(new)

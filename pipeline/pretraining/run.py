@@ -270,7 +270,7 @@ def _train_epoch(
 def _epoch_line(trainer: Trainer) -> dict[str, Any]:
     """Return the log's line of the epoch whose steps are done."""
     total = trainer.sums_of_all()
-    held = trainer.look(trainer.released)
+    held = trainer.look(trainer.model.encoder)
     seen: dict[str, Any] = {f"val_{name}": value for name, value in held.losses.items()}
     seen |= held_out_metrics(held.embeddings, held.seconds)
     if not trainer.val_subjects:  # what was looked at then is training data
@@ -288,8 +288,8 @@ def _finish(run: Path, trainer: Trainer) -> None:
     """Write the encoder, and how its distances grow with time beside those before training."""
     if trainer.val_subjects:
         untrained = trainer.start_encoder().to(trainer.device)
-        looks = {"trained": trainer.look(trainer.released), "before training": trainer.look(untrained)}
+        looks = {"trained": trainer.look(trainer.model.encoder), "before training": trainer.look(untrained)}
         if trainer.processes.is_main:
             write_distances(run, {name: distance_curve(seen.embeddings, seen.seconds) for name, seen in looks.items()})
     if trainer.processes.is_main:
-        save_encoder(run / "encoder.safetensors", trainer.released, trainer.info_now())
+        save_encoder(run / "encoder.safetensors", trainer.model.encoder, trainer.info_now())

@@ -11,7 +11,6 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -36,7 +35,7 @@ from tclr.pipeline.encoder import (
     to_input,
 )
 from tclr.pipeline.pretraining.objective import Objective, targets_for
-from tclr.pipeline.pretraining.optimisation import learning_rate, make_optimizer, update_average
+from tclr.pipeline.pretraining.optimisation import learning_rate, make_optimizer
 from tclr.pipeline.pretraining.processes import Processes, plan_steps, share_batch_statistics
 from tclr.pipeline.pretraining.runlog import RunningMeans, add_states
 from tclr.pipeline.store import Store, hash_data, leave_out
@@ -46,8 +45,6 @@ from tclr.schemas.errors import SettingError, TclrError
 
 logger = logging.getLogger("tclr.pretrain")
 
-WATCHED_SPACING_S = 0.08
-"""Spacing of held-out tuples where the recipe's own have none; chosen by us: two frames at 25 frames/s."""
 MAX_WATCHED_TUPLES = 1024
 """Most held-out tuples that are looked at after an epoch; chosen by us: 10,000 pairs tell half a percent."""
 
@@ -167,14 +164,13 @@ class Trainer:
         encoder = self.start_encoder()
         self.start_digest = encoder_digest(encoder, self.info)
         encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = deepcopy(encoder) if config.ema else None
         objective = Objective(config, self.train_tuples.n_targets)
         if config.geometry_weight and self.train_tuples.n_targets:  # no other targets are whitened
             objective.fit_targets(self.train_tuples.sample_targets())
         objective.to(self.device)
         bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
         self.model = PretrainModel(encoder, objective, self.info, bf16)
-        if self.processes.count > 1:  # not before the average is copied, which is only ever looked with
+        if self.processes.count > 1:
             share_batch_statistics(self.model, self.device)
         self.optimizer = make_optimizer(self.model, config)
         self.means = RunningMeans()
@@ -198,10 +194,10 @@ class Trainer:
                 f"Expected AU labels in {self.store} for 'supervision_weight', but it has none. Give a store with "
                 "labels, or leave it 0."
             )
-        if not (config.ranking_weight or config.contrast_weight or config.cross_subject_weight or n_targets):
+        if not (config.ranking_weight or n_targets):
             raise SettingError(
-                f"Expected a loss, but the weights of ranking, contrast and cross_subject are 0, and {self.store} has "
-                "no landmarks for geometry. Set one of the weights."
+                f"Expected a loss, but 'ranking_weight' is 0, and 'geometry_weight' is 0 or {self.store} has no "
+                "landmarks. Set one of the weights."
             )
         if config.geometry_weight and not n_targets:
             logger.warning("%s has no landmarks that geometry knows: it is left out.", self.store)
@@ -219,7 +215,6 @@ class Trainer:
             subjects,
             self.config,
             anchors_per_clip=anchors_per_clip,
-            fixed_spacing_s=WATCHED_SPACING_S if self.config.layout == "pairs" else None,
             targets=targets_for(self.config, self.au_names),
         )
 
@@ -238,11 +233,6 @@ class Trainer:
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of one of the run's steps, from 0."""
         return learning_rate(step, len(self.plan), self.config)
-
-    @property
-    def released(self) -> TemporalEncoder:
-        """The encoder as it would be released now: the averaged one, if weights are averaged."""
-        return self.model.encoder if self.average is None else self.average
 
     def info_now(self) -> EncoderInfo:
         """Return the info of an encoder trained so far."""
@@ -272,8 +262,6 @@ class Trainer:
             if self.config.grad_clip:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
             self.optimizer.step()
-            if self.average is not None:
-                update_average(self.average, self.model.encoder, self.config.ema, self.steps_done)
             self.step += 1
             yield n_tuples
 

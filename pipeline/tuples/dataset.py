@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tclr.pipeline.encoder import N_DRAWS
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.tuples.rows import ClipTimes, Spacing, draw_pairs, draw_rows, find_runs, fixed_rows, follows_on
+from tclr.pipeline.tuples.rows import ClipTimes, Spacing, draw_rows, find_runs, fixed_rows, follows_on
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import InputError, StoreError
 
@@ -102,7 +102,7 @@ def read_times(store: Store, info: ClipInfo) -> ClipTimes:
     """Read what the choice of rows needs to know of a clip."""
     timestamp = store.read(info, "timestamp")
     follows = follows_on(timestamp, store.read(info, "track"))
-    return ClipTimes(timestamp, find_runs(follows, store.face_mask(info)), store.read(info, "pose"))
+    return ClipTimes(timestamp, find_runs(follows, store.face_mask(info)))
 
 
 def index_clips(store: Store, subjects: Sequence[str], config: PretrainConfig) -> list[ClipInfo]:
@@ -163,7 +163,7 @@ class TupleDataset:
         Settings: which frames (see ``tuple_rows``), and the seed.
     anchors_per_clip : int
         Tuples of each clip and epoch, drawn anew every epoch. 0 takes fixed ones, for validation: spread evenly,
-        forward, pose not matched, at the (geometric) middle of the spacings.
+        forward, at the (geometric) middle of the spacings.
     fixed_spacing_s : float, optional
         Spacing of fixed tuples in seconds, whatever the settings say, so that runs with other settings compare.
         Clips that are too short for it have the largest spacing that fits.
@@ -275,8 +275,6 @@ class TupleDataset:
             self._order = epoch, np.random.default_rng([self.config.seed, epoch]).permutation(len(self))
         clip = int(self._order[1][index]) // self.anchors_per_clip
         random = self._random(ROWS_STREAM, epoch, index)
-        if self.config.layout == "pairs":
-            return clip, draw_pairs(self._clip(clip).times, self.config, random)
         return clip, draw_rows(self._clip(clip).times, self.config, random.random(3))
 
     def read(self, epoch: int, indices: Sequence[int], frames: Tensor | None = None) -> TupleBatch:
@@ -305,11 +303,7 @@ class TupleDataset:
         for place, index in enumerate(indices):
             number, rows = self.rows(epoch, index)
             clip = self._clip(number)
-            once, places = np.unique(rows, return_inverse=True)
-            if len(once) == len(rows):
-                self.store.read_rows(self.clips[number], rows, frames[place].numpy())
-            else:  # pairs of a very short clip
-                frames[place] = torch.from_numpy(self.store.read_rows(self.clips[number], once)[places])
+            self.store.read_rows(self.clips[number], rows, frames[place].numpy())
             timestamp = clip.times.timestamp
             seconds[place] = timestamp[rows] - timestamp[rows[0]]
             drawn_epoch = epoch if self.anchors_per_clip else 0

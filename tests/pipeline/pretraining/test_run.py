@@ -176,7 +176,7 @@ def test_resume_refuses_other_settings_and_another_size(tmp_path, store):
     with pytest.raises(SettingError, match="setting 'learning_rate' was 0.01 and is now 0.5"):
         pretrain(store, tmp_path, CONFIG.model_copy(update={"learning_rate": 0.5}))
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    content["training"]["fc1.weight"] = torch.zeros(9, 512)
+    content["model"]["fc1.weight"] = torch.zeros(9, 512)
     torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(ModelError, match="size mismatch for fc1.weight.*--no-resume"):
         pretrain(store, tmp_path, CONFIG)
@@ -205,7 +205,7 @@ def test_training_learns_to_rank_frames_of_subjects_it_has_not_seen(tmp_path, ma
     changes = {"anchors_per_clip": 16, "spacing": 4, "augment": "none", "val_share": 0.5, "margin": 0.1, "seed": 2}
     config = CONFIG.model_copy(update={**changes, "optimizer": "adamw", "learning_rate": 0.001})
     trainer = Trainer(store, config, None)
-    seen = trainer.look(trainer.released)
+    seen = trainer.look(trainer.model.encoder)
     accuracy = held_out_metrics(seen.embeddings, seen.seconds)["val_accuracy"]
     trained = pretrain(store, tmp_path / "run", config)
     # seeds 0 to 3: 0.67 to 0.73 untrained, 0.94 to 1.0 trained

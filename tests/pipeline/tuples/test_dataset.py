@@ -1,7 +1,6 @@
 import pickle
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -129,16 +128,6 @@ def test_a_process_forgets_the_clips_that_it_used_long_ago(store, monkeypatch):
     tuples = dataset(store)
     expected = dataset(store).read(0, range(10))
     assert torch.equal(tuples.read(0, range(10)).frames, expected.frames) and len(tuples._kept) == 1
-
-
-def test_pose_is_matched_from_the_store(tmp_path, store):
-    shutil.copytree(store, tmp_path / "store")
-    for path in (tmp_path / "store" / "subjects").glob("*.h5"):
-        with h5py.File(path, "r+") as file:
-            file["clips/T1/pose"][:] = np.random.default_rng(0).normal(0, 0.3, (40, 3))
-    tuples, plain = (dataset(tmp_path / "store", spacing=3, match=match) for match in ("pose", "none"))
-    assert all_rows(tuples, 0) != all_rows(plain, 0)
-    assert [rows[:2] for _, rows in all_rows(tuples, 0)] == [rows[:2] for _, rows in all_rows(plain, 0)]
 
 
 def test_clips_that_are_too_short_say_how_long_they_are(store):
