@@ -24,13 +24,13 @@ from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untr
 from tclr.pipeline.pretraining import pretrain, ranked_pairs
 from tclr.pipeline.store import Store, hash_data
 from tclr.pipeline.system import markdown_table, replacing
-from tclr.pipeline.tuples import TupleDataset
+from tclr.pipeline.tuples import Spacing, TupleDataset
 from tclr.schemas.config import FitAuConfig, PretrainConfig
 from tclr.schemas.errors import SettingError
 
-WATCHED_SPACING_S = 0.08
-"""Spacing of the tuples that ranking accuracy is measured on, so that recipes compare; chosen by us: two frames at 25
-frames/s."""
+WATCHED_SPACING = Spacing(0, 0.08, in_seconds=True)
+"""Of the tuples that ranking accuracy is measured on, so that recipes compare; a clip too short for it has the largest
+that fits. Chosen by us: two frames at 25 frames/s."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "tclr": {},
     "paper": {"recipe": "paper"},
@@ -102,7 +102,7 @@ def ranking_accuracy(store: Path, encoder: LoadedEncoder, config: PretrainConfig
     """
     with Store(store) as opened:
         subjects = opened.subjects
-    tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing_s=WATCHED_SPACING_S)
+    tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing=WATCHED_SPACING)
     ranked = []
     for index in range(len(tuples)):
         frames = tuples.read(0, [index]).frames[0].numpy()

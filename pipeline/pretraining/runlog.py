@@ -47,6 +47,11 @@ def add_states(states: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def means_of(state: dict[str, Any]) -> dict[str, float]:
+    """Return the means of sums by name."""
+    return {name: value / state["n_tuples"] for name, value in state["sums"].items()}
+
+
 class RunLog:
     """RUN/log.jsonl and RUN/tensorboard; a context that closes the event file.
 

@@ -26,13 +26,7 @@ TOLERANCE = 1e-3
 
 
 def tuple_offsets(spacing: float, n_following: int, sibling: float = 1) -> np.ndarray:
-    """Return the places of a tuple's frames from its anchor, on the clip's clock.
-
-    Returns
-    -------
-    ndarray
-        (n_following + 2,): 0, c, c + s, ..., c + n_following s; int64 if both are whole numbers of frames.
-    """
+    """Return the places of a tuple's frames from its anchor on the clock, (N + 2,): 0, c, c + s, ..., c + N s."""
     return np.concatenate([[0], sibling + spacing * np.arange(n_following + 1)])
 
 
@@ -81,20 +75,11 @@ class Spacing:
 
 
 def follows_on(timestamp: np.ndarray, track: np.ndarray) -> np.ndarray:
-    """Tell for each frame whether it follows the one before without a gap in time or a cut.
+    """Return (T,) bool: whether a frame follows the one before without a gap in time or a cut; the first follows none.
 
-    Parameters
-    ----------
-    timestamp : ndarray
-        (T,) seconds, rising.
-    track : ndarray
-        (T,) number of the face's track: a cut begins a new one.
-
-    Returns
-    -------
-    ndarray
-        (T,) bool: the step is at most ``GAP_STEPS`` of the clip's usual (median) one; the first frame follows none.
-        So clips that were resampled count as whole, and missing images of a sequence as gaps.
+    A step of ``timestamp`` (T,), rising seconds, is a gap if it is longer than ``GAP_STEPS`` of the clip's usual
+    (median) one. So clips that were resampled count as whole, and missing images of a sequence as gaps. A cut begins a
+    new number in ``track`` (T,).
     """
     steps = np.diff(timestamp)
     if not len(steps):
@@ -103,19 +88,9 @@ def follows_on(timestamp: np.ndarray, track: np.ndarray) -> np.ndarray:
 
 
 def find_runs(follows: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """Return the runs of frames with a face that follow each other.
+    """Return the runs (R, 2) of frames with a ``face`` (T,) that follow each other: first row, row after the last.
 
-    Parameters
-    ----------
-    follows : ndarray
-        (T,) bool, see ``follows_on``.
-    face : ndarray
-        (T,) bool.
-
-    Returns
-    -------
-    ndarray
-        (R, 2) int64: first row, and the row after the last one.
+    ``follows`` (T,) is that of ``follows_on``.
     """
     goes_on = follows & face & np.concatenate([[False], face[:-1]])
     starts = np.flatnonzero(face & ~goes_on)
@@ -124,13 +99,7 @@ def find_runs(follows: np.ndarray, face: np.ndarray) -> np.ndarray:
 
 
 def find_anchors(clock: np.ndarray, runs: np.ndarray, span: float, n_rows: int) -> np.ndarray:
-    """Return the rows from which a run goes on for ``span`` of the clock, and for ``n_rows`` rows with themselves.
-
-    Returns
-    -------
-    ndarray
-        (A,) int64, rising.
-    """
+    """Return the rows (A,) from which a run lasts ``span`` on the clock, and ``n_rows`` rows with themselves."""
     anchors = [np.zeros(0, np.int64)]
     for start, stop in runs.tolist():
         in_time = np.searchsorted(clock[start:stop], clock[stop - 1] - span + TOLERANCE, side="right")
@@ -139,21 +108,10 @@ def find_anchors(clock: np.ndarray, runs: np.ndarray, span: float, n_rows: int) 
 
 
 def nearest_rows(clock: np.ndarray, anchor: int, stop: int, offsets: np.ndarray) -> np.ndarray:
-    """Return the rows nearest to an anchor's tuple, each after the one before and below ``stop``.
+    """Return the rows (F,) nearest to an anchor's tuple, each after the one before and below ``stop``.
 
-    Parameters
-    ----------
-    clock : ndarray
-        (T,) float64, rising.
-    anchor, stop : int
-        Row of the anchor; end of its run, at least as many rows later as the tuple has.
-    offsets : ndarray
-        (F,) see ``tuple_offsets``.
-
-    Returns
-    -------
-    ndarray
-        (F,) int64.
+    ``stop`` is the end of the anchor's run, at least as many rows later as the tuple has; ``offsets`` (F,) are those of
+    ``tuple_offsets``.
     """
     places, order = clock[anchor] + offsets, np.arange(len(offsets))
     after = np.searchsorted(clock[:stop], places).clip(anchor + 1, stop - 1)
@@ -164,10 +122,7 @@ def nearest_rows(clock: np.ndarray, anchor: int, stop: int, offsets: np.ndarray)
 
 @dataclass(frozen=True)
 class ClipTimes:
-    """What the choice of rows needs to know of a clip.
-
-    ``timestamp`` (T,) float64 seconds, ``runs`` (R, 2) see ``find_runs``.
-    """
+    """What the choice of rows needs to know: ``timestamp`` (T,) in seconds, ``runs`` (R, 2) of ``find_runs``."""
 
     timestamp: np.ndarray
     runs: np.ndarray
@@ -178,23 +133,10 @@ class ClipTimes:
 
 
 def draw_rows(times: ClipTimes, config: PretrainConfig, draws: np.ndarray) -> np.ndarray:
-    """Choose the rows of one tuple of a clip that it fits in, as the settings say.
+    """Choose the rows (F,) of one tuple of a clip that it fits in; they fall where the tuple runs back in time.
 
-    Where the clip is too short for the spacing that was drawn, the largest that fits is taken.
-
-    Parameters
-    ----------
-    times : ClipTimes
-        The clip.
-    config : PretrainConfig
-        Settings: spacing, ``n_following`` and ``direction``.
-    draws : ndarray
-        (3,) in [0, 1): for spacing, direction and anchor.
-
-    Returns
-    -------
-    ndarray
-        (F,) int64, rising, or falling where the tuple runs back in time.
+    Where the clip is too short for the spacing that was drawn, the largest that fits is taken. ``draws`` (3,) in [0, 1)
+    are for spacing, direction and anchor.
     """
     back = config.direction == "both" and draws[1] < 0.5
     used, spacing = times.backwards() if back else times, Spacing.of(config)
@@ -208,13 +150,7 @@ def draw_rows(times: ClipTimes, config: PretrainConfig, draws: np.ndarray) -> np
 
 
 def fixed_rows(times: ClipTimes, spacing: Spacing, n_following: int, n_tuples: int) -> np.ndarray:
-    """Choose the rows of tuples spread evenly over a clip: forward, at the middle of the spacings.
-
-    Returns
-    -------
-    ndarray
-        (n, F) int64, n at most ``n_tuples``.
-    """
+    """Choose the rows (n, F) of up to ``n_tuples`` spread evenly over a clip: forward, the middle of the spacings."""
     clock = spacing.clock(times.timestamp)
     step = min(spacing.at(0.5), spacing.longest_fitting(clock, times.runs, n_following))
     offsets = tuple_offsets(step, n_following, spacing.sibling)

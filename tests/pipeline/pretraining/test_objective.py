@@ -3,9 +3,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from tclr.pipeline.pretraining.data import choose_targets
 from tclr.pipeline.pretraining.geometry import clip_targets, mirror_index, n_targets
 from tclr.pipeline.pretraining.losses import aggregate_ranking_loss
-from tclr.pipeline.pretraining.objective import Objective, targets_for
+from tclr.pipeline.pretraining.objective import Objective
 from tclr.pipeline.store import Store
 from tclr.pipeline.tuples import TupleBatch
 from tclr.schemas.config import PretrainConfig, parse_settings
@@ -121,9 +122,9 @@ def test_supervision_is_the_cross_entropy_of_known_labels():
 
 
 def test_targets_are_what_the_recipe_needs(tmp_path, make_store):
-    assert targets_for(PretrainConfig(recipe="paper"), ["AU01"]) is None
-    assert targets_for(PretrainConfig(), ["AU01"]) is clip_targets
-    labels = targets_for(PretrainConfig(geometry_weight=0, supervision_weight=1), ["AU01", "AU07", "AU12"])
+    assert choose_targets(PretrainConfig(recipe="paper"), ["AU01"]) is None
+    assert choose_targets(PretrainConfig(), ["AU01"]) is clip_targets
+    labels = choose_targets(PretrainConfig(geometry_weight=0, supervision_weight=1), ["AU01", "AU07", "AU12"])
     with Store(make_store(tmp_path / "store", n_subjects=1, n_frames=12)) as store:
         info = store.clips[0]
         assert store.names(info, "au") == ["AU01", "AU12"]
