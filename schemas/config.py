@@ -116,12 +116,7 @@ class AlignConfig(Settings):
 
 
 PAPER = {
-    "epochs": 50,
-    "batch_size": 48,
-    "anchors_per_clip": 1,
     "n_following": 10,
-    "crop_ratio": 0.875,
-    "augment": "frame",
     "shift": 0.0625,
     "flip": 0.0,
     "rotation_deg": 0.0,
@@ -131,14 +126,12 @@ PAPER = {
     "light_jitter": 0.0,
     "blur": 0.0,
     "ranking_weight": 1.0,
-    "margin": 0.03,
     "spacing_min_s": 0.0,
     "spacing_max_s": 0.0,
     "direction": "forward",
     "geometry_weight": 0.0,
     "optimizer": "sgd",
     "learning_rate": 0.001,
-    "momentum": 0.9,
     "weight_decay": 0.0,
     "schedule": "constant",
     "warmup_epochs": 0.0,
@@ -146,8 +139,6 @@ PAPER = {
     "precision": "fp32",
 }
 """The paper's settings, where tclr's are others: as its authors' repository trains."""
-IN_FRAMES = {"spacing_min_s": 0.0, "spacing_max_s": 0.0}
-"""Where only a spacing in frames is given, none in seconds is meant."""
 
 
 class PretrainConfig(Settings):
@@ -162,24 +153,18 @@ class PretrainConfig(Settings):
     accumulate: int = Field(1, ge=1, description="Micro-batches that a step is done in, to save memory.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
     spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k), if given; else by seconds.")
-    spacing_min_s: float = Field(
-        0.04, ge=0, description="Smallest spacing in seconds, drawn anew for each tuple; 0 goes by --spacing."
-    )
+    spacing_min_s: float = Field(0.04, ge=0, description="Smallest spacing in seconds, drawn per tuple; 0: --spacing.")
     spacing_max_s: float = Field(
-        0.24, ge=0, validate_default=True, description="Largest spacing in seconds; 0 goes by --spacing."
+        0.24, ge=0, validate_default=True, description="Largest spacing in seconds; 0: --spacing."
     )
-    direction: Literal["forward", "both"] = Field(
-        "both", description="Whether tuples run forward in time, or half of them backwards."
-    )
+    direction: Literal["forward", "both"] = Field("both", description="Tuples run forward, or half of them backwards.")
     n_following: int = Field(4, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
     image_size: int = Field(224, ge=32, le=1024, description="Encoder input in pixels, a part of the resized crop.")
     crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
     augment: Literal["tuple", "frame", "none"] = Field(
         "frame", description="Change pictures at random: frame by frame, a tuple alike, or not."
     )
-    shift: float = Field(
-        0.03, ge=0, le=1, description="Largest displacement as a share of the stored crop, but never beyond its edge."
-    )
+    shift: float = Field(0.03, ge=0, le=1, description="Largest shift within the stored crop, as a share of its side.")
     flip: float = Field(0.5, ge=0, le=1, description="Share of tuples that are mirrored.")
     rotation_deg: float = Field(5.0, ge=0, le=45, description="Largest rotation in the picture's plane, degrees.")
     zoom: float = Field(0.06, ge=0, lt=0.5, description="Largest relative change of size; half as much of shape.")
@@ -191,15 +176,9 @@ class PretrainConfig(Settings):
     blur: float = Field(0.2, ge=0, le=1, description="Share of pictures that are blurred.")
     ranking_weight: float = Field(0.3, ge=0, description="Weight of the ranking loss.")
     margin: float = Field(0.03, ge=0, description="Margin of each triplet loss.")
-    geometry_weight: float = Field(
-        5.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
-    )
-    geometry_components: int = Field(
-        48, ge=1, description="Directions of movement that are predicted: the largest ones, whitened."
-    )
-    supervision_weight: float = Field(
-        0.0, ge=0, description="Weight of the store's AU labels, instead of geometry: for a ceiling to compare with."
-    )
+    geometry_weight: float = Field(5.0, ge=0, description="Weight of predicting how landmarks and blendshapes moved.")
+    geometry_components: int = Field(48, ge=1, description="Largest directions of movement to predict, whitened.")
+    supervision_weight: float = Field(0.0, ge=0, description="Weight of AU labels instead of geometry: for a ceiling.")
     embedding_dim: int = Field(256, ge=2, le=4096, description="Length of the embedding.")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="Optimizer.")
     learning_rate: float = Field(0.002, gt=0, description="Learning rate.")
@@ -226,9 +205,10 @@ class PretrainConfig(Settings):
     def _fill_in_recipe(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        by_frames = "spacing" in values and not {"spacing_min_s", "spacing_max_s"} & values.keys()
-        if values.get("recipe") == "paper" or by_frames:
-            values = {**(PAPER if values.get("recipe") == "paper" else IN_FRAMES), **values}
+        if values.get("recipe") == "paper":
+            return {**PAPER, **values}
+        if "spacing" in values and not {"spacing_min_s", "spacing_max_s"} & values.keys():
+            return {"spacing_min_s": 0.0, "spacing_max_s": 0.0, **values}  # in frames alone
         return values
 
     @field_validator("supervision_weight")

@@ -143,40 +143,36 @@ def _require_same_settings(content: dict[str, Any], trainer: Trainer, path: Path
             )
 
 
-class StopSignals:
-    """A context in which SIGTERM and SIGINT ask to stop after the step that is being done; a second one does not wait.
+class Checkpoints:
+    """Writes checkpoints by time, and when SIGTERM or SIGINT asks to stop; a second signal does not wait.
 
-    Schedulers of clusters send SIGTERM before they take a machine away.
+    A context, in which signals are caught. Schedulers of clusters send SIGTERM before they take a machine away. Time
+    and signals are those of the first process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path, trainer: Trainer) -> None:
+        self.path, self.trainer = path, trainer
+        self.written_s = time.monotonic()
         self.asked: signal.Signals | None = None
-        self.before: dict[signal.Signals, Any] = {}
+        self.handlers_before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> StopSignals:
+    def __enter__(self) -> Checkpoints:
         if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
-            self.before = {kind: signal.signal(kind, self._ask) for kind in (signal.SIGTERM, signal.SIGINT)}
+            kinds = (signal.SIGTERM, signal.SIGINT)
+            self.handlers_before = {kind: signal.signal(kind, self._note_signal) for kind in kinds}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for kind, handler in self.before.items():
+        for kind, handler in self.handlers_before.items():
             signal.signal(kind, handler)
-        self.before = {}
+        self.handlers_before = {}
 
-    def _ask(self, number: int, frame: object) -> None:
+    def _note_signal(self, number: int, frame: object) -> None:
         self.asked = signal.Signals(number)
         self.__exit__()
 
-
-class Checkpoints:
-    """Writes checkpoints by time, and when asked to stop; time and signals are those of the first process."""
-
-    def __init__(self, path: Path, trainer: Trainer, stop: StopSignals) -> None:
-        self.path, self.trainer, self.stop = path, trainer, stop
-        self.written_s = time.monotonic()
-
     def write_if_due(self, now: bool = False) -> None:
-        """Write one if the time has come, or ``now``.
+        """Write one if the time has come, or ``now``, between two steps.
 
         Raises
         ------
@@ -185,7 +181,7 @@ class Checkpoints:
         """
         trainer = self.trainer
         elapsed_s = time.monotonic() - self.written_s
-        due = elapsed_s >= trainer.config.checkpoint_every_s or self.stop.asked is not None
+        due = elapsed_s >= trainer.config.checkpoint_every_s or self.asked is not None
         if not (now or trainer.processes.agree(due)):
             return
         trainer.check_finite()
@@ -193,8 +189,8 @@ class Checkpoints:
         if trainer.processes.is_main:
             save_checkpoint(self.path, trainer, sums)
         self.written_s = time.monotonic()
-        if trainer.processes.agree(self.stop.asked is not None):
-            signal_name = self.stop.asked.name if self.stop.asked else "a signal to another process"
+        if trainer.processes.agree(self.asked is not None):
+            signal_name = self.asked.name if self.asked else "a signal to another process"
             raise TclrError(
                 f"Stopped by {signal_name} after {trainer.steps_done} steps, which {self.path} holds. Run the same "
                 "command again to go on."

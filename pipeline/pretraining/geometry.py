@@ -96,16 +96,8 @@ def fit_rigid(points: np.ndarray, reference: np.ndarray, rigid: np.ndarray) -> n
 def movement(landmarks: np.ndarray) -> np.ndarray:
     """Return how the chosen points of one clip have moved against its median face.
 
-    Parameters
-    ----------
-    landmarks : ndarray
-        (T, K, 3) source pixels, NaN where there is no face; K is 478 (mediapipe) or 68 (face-alignment).
-
-    Returns
-    -------
-    ndarray
-        (T, ``n_targets(K)``) float32 in ``UNIT``, in -LIMIT..LIMIT: x, y, z of each point, right and left points in
-        turn, then the middle ones; NaN where there is no face, and everywhere if landmarks have no depth (z is 0).
+    Landmarks (T, K, 3) in source pixels, NaN where there is no face, give (T, ``n_targets(K)``) float32 in ``UNIT``, in
+    -LIMIT..LIMIT: x, y, z of each point. NaN where there is no face, and everywhere if landmarks have no depth (z 0).
     """
     topology = TOPOLOGIES[landmarks.shape[1]]
     out = np.full((len(landmarks), n_targets(landmarks.shape[1])), np.nan, np.float32)
@@ -134,17 +126,9 @@ def upright(face: np.ndarray, eyes: tuple[int, int], middle: tuple[int, int]) ->
 
 
 def mirror_index(n_numbers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return how the targets of a mirrored picture follow from the picture's: ``targets[..., index] * sign``.
+    """Return index and sign (G,) that mirror the G targets of ``clip_targets``: ``targets[..., index] * sign``.
 
-    Parameters
-    ----------
-    n_numbers : int
-        G of ``clip_targets``, which tells what they are of.
-
-    Returns
-    -------
-    (ndarray, ndarray)
-        (G,) int64 and (G,) float32: right and left change places, and x its sign.
+    Right and left change places, and x its sign. ``n_numbers`` is G, which tells what the targets are of.
     """
     kinds = {n_targets(count) + extra: count for count in TOPOLOGIES for extra in (0, len(BLENDSHAPE_NAMES))}
     topology = TOPOLOGIES[kinds[n_numbers]]
@@ -162,13 +146,10 @@ def mirror_index(n_numbers: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def clip_targets(store: Store, info: ClipInfo) -> np.ndarray:
-    """Return movement and blendshapes of a clip against its median face.
+    """Return movement and blendshapes of a clip against its median face, (T, G) float32, NaN where there is no face.
 
-    Returns
-    -------
-    ndarray
-        (T, G) float32: ``movement``, then, where the store has them, the 52 blendshapes less their median in
-        ``BLENDSHAPE_UNIT``. NaN where there is no face. G is 0 where its landmarks are of no known kind.
+    First ``movement``, then, where the store has them, the 52 blendshapes less their median in ``BLENDSHAPE_UNIT``.
+    G is 0 where its landmarks are of no known kind.
     """
     landmarks = store.read(info, "landmarks")
     if landmarks.shape[1] not in TOPOLOGIES:

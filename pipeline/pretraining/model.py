@@ -35,15 +35,10 @@ class PretrainModel(nn.Module):
         return embeddings.view(n_tuples, -1, embeddings.shape[-1]) if n_tuples else embeddings
 
     def forward(self, x: Tensor, batch: TupleBatch | None) -> dict[str, Tensor]:
-        """Return the losses, means over the tuples.
+        """Return the losses, means over the tuples, of the augmented pictures (B * F, 3, H, W) of a batch, in 0..1.
 
-        Parameters
-        ----------
-        x : Tensor
-            (B * F, 3, H, W) float32 in 0..1, augmented.
-        batch : TupleBatch or None
-            Where they come from; None if this process has none. Its loss is then 0, and uses every parameter, as the
-            gradients' average over processes needs.
+        ``batch`` is None if this process has none: its loss is 0, and uses every parameter, as the gradients' average
+        over processes needs.
         """
         embeddings = self.embed(self.encoder, x, 0 if batch is None else len(batch))
         if batch is not None:

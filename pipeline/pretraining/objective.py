@@ -26,19 +26,10 @@ READOUT_SCALE = 4.0
 
 
 def whiten(sample: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Find the directions in which targets vary, each scaled to a variance near 1.
+    """Return the mean (G,) of targets and the directions (G, G) in which they vary, scaled to a variance near 1.
 
-    Large movements, as of the jaw, would otherwise drown those of lids and cheeks.
-
-    Parameters
-    ----------
-    sample : Tensor
-        (N, G); rows with NaN are passed over.
-
-    Returns
-    -------
-    (Tensor, Tensor) or None
-        Mean (G,) and scaled directions (G, G) by falling variance, float64; None if nothing varies.
+    Large movements, as of the jaw, would otherwise drown those of lids and cheeks. Directions are columns by falling
+    variance, float64. Rows of the sample (N, G) with NaN are passed over; None if nothing varies.
     """
     known = sample[sample.isfinite().all(dim=1)].double()
     if len(known) < 2 or not (known - known.mean(dim=0)).any():

@@ -28,18 +28,10 @@ def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Opti
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: PretrainConfig) -> float:
-    """Return the learning rate of a step, a function of its number alone, so that resuming is exact.
+    """Return the learning rate of a step, counted from 0 over the run: by its number alone, so that resuming is exact.
 
-    Parameters
-    ----------
-    step : int
-        Steps done in the run, from 0.
-    steps_per_epoch : int
-        Steps an epoch.
-    config : PretrainConfig
-        ``warmup_epochs`` of linear rise, then constant, or half a cosine down to 0 after the last epoch.
-
-    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
+    It rises linearly in the warm-up, then is constant, or half a cosine down to 0 after the last epoch. Source of the
+    cosine: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
     """
     warmup = config.warmup_epochs * steps_per_epoch
     if step + 1 < warmup:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from tclr.pipeline.encoder import save_encoder
-from tclr.pipeline.pretraining.checkpoint import Checkpoints, StopSignals, load_checkpoint
+from tclr.pipeline.pretraining.checkpoint import Checkpoints, load_checkpoint
 from tclr.pipeline.pretraining.model import start_encoder
 from tclr.pipeline.pretraining.processes import open_processes
 from tclr.pipeline.pretraining.runlog import RunLog, means_of
@@ -60,11 +60,6 @@ class PretrainResult:
     val_subjects: list[str]
     n_frames: int
     is_main: bool = True
-
-    @property
-    def collapsed(self) -> bool:
-        """Whether the embeddings of the last epoch lie nearly on one point."""
-        return self.history[-1]["embedding_std"] < COLLAPSE_STD
 
 
 def pretrain(
@@ -138,8 +133,10 @@ def _train(run: Path, trainer: Trainer, progress: Callable[[int, int], None], wa
     config, is_main = trainer.config, trainer.processes.is_main
     n_tuples = config.epochs * len(trainer.data.train_tuples)
     warned = False
-    with StopSignals() as stop, RunLog(run, trainer.steps_done) if is_main else nullcontext() as log:
-        checkpoints = Checkpoints(run / "checkpoint.pt", trainer, stop)
+    with (
+        Checkpoints(run / "checkpoint.pt", trainer) as checkpoints,
+        RunLog(run, trainer.steps_done) if is_main else nullcontext() as log,
+    ):
         if log:
             log.write_history(trainer.history)
             progress(trainer.tuples_done, n_tuples)

@@ -33,23 +33,13 @@ from tclr.schemas.errors import TclrError
 class Trainer:
     """A run: its data, model and optimizer, the steps of an epoch, and how many are done.
 
-    Parameters
-    ----------
-    store, config : Path, PretrainConfig
-        The store and the settings.
-    init : Path or None
-        Weights to start from.
-    processes : Processes, optional
-        The run's processes; default: this one, on the GPU if there is one.
+    ``init`` has weights to start from; ``processes`` are by default this one, on the GPU if there is one.
 
     Raises
     ------
-    StoreError, InputError
-        If the store has no crops or of several sizes, or no clip long enough for a tuple.
-    ModelError
-        If ``init`` cannot be read or does not fit.
-    SettingError
-        If processes and micro-batches do not divide a step, ``leave_out`` fits nobody or all, or there is no loss.
+    StoreError, InputError, ModelError, SettingError
+        If the store, ``init`` and the settings do not fit each other: see ``open_data``, ``plan_steps``,
+        ``load_weights``.
     """
 
     def __init__(
@@ -79,9 +69,8 @@ class Trainer:
     @property
     def tuples_done(self) -> int:
         """Tuples done in the run."""
-        return self.epoch * len(self.data.train_tuples) + sum(
-            len(micro) for step in self.plan[: self.step] for micro in step
-        )
+        in_epoch = sum(len(micro) for step in self.plan[: self.step] for micro in step)
+        return self.epoch * len(self.data.train_tuples) + in_epoch
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of one of the run's steps, from 0."""

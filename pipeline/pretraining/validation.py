@@ -68,14 +68,10 @@ def validate(trainer: Trainer, encoder: TemporalEncoder) -> Validation:
 
 
 def held_out_metrics(embeddings: Tensor, seconds: Tensor) -> dict[str, Any]:
-    """Measure ranking accuracy and the shape of the embeddings.
+    """Measure ranking accuracy, and the shape of the embeddings by ``spread`` and ``effective_rank``.
 
-    Returns
-    -------
-    dict
-        ``val_accuracy``, the share of adjacent pairs whose nearer frame in time is nearer to the anchor;
-        ``val_accuracy_by_pair``, the same a pair; ``val_accuracy_by_seconds``, by the farther frame's time, as
-        ``"0.2-0.5"``; ``embedding_std`` and ``effective_rank``, see below.
+    Accuracy is the share of adjacent pairs whose nearer frame in time is nearer to the anchor: of all, by place of the
+    pair, and by the farther frame's time, as ``"0.2-0.5"``.
     """
     ranked = ranked_pairs(embeddings).float()
     by_pair = ranked.mean(dim=0)
@@ -118,12 +114,9 @@ def effective_rank(embeddings: Tensor) -> float:
 def distance_curve(embeddings: Tensor, seconds: Tensor) -> dict[str, list[float]]:
     """Return the squared distance to the anchor as a function of time.
 
-    Returns
-    -------
-    dict
-        Lists of one length, by rising time: ``seconds``, mean of a bin; ``mean``, ``q25``, ``q75`` of the squared
-        Euclidean distances in it; ``n``, how many. Bins are single times where there are at most ``MAX_POINTS`` of
-        them, to the millisecond, else quantiles.
+    Lists of one length, by rising time: ``seconds``, mean of a bin; ``mean``, ``q25``, ``q75`` of the squared Euclidean
+    distances in it; ``n``, how many. Bins are single times where there are at most ``MAX_POINTS`` of them, to the
+    millisecond, else quantiles.
     """
     times, distances = seconds[:, 1:].abs().flatten(), anchor_distances(embeddings).flatten()
     unique = (times * 1000).round().unique() / 1000
@@ -153,11 +146,10 @@ def write_distances(run: Path, curves: dict[str, dict[str, list[float]]]) -> Non
     for (name, curve), colour in zip(curves.items(), ("#2a7f9e", "#8a8f94"), strict=True):
         axes.fill_between(curve["seconds"], curve["q25"], curve["q75"], color=colour, alpha=0.2, linewidth=0)
         axes.plot(curve["seconds"], curve["mean"], color=colour, marker="o", markersize=3, label=name)
-    axes.set_xlabel("time from the anchor in s")
-    axes.set_ylabel("squared distance of embeddings")
+    axes.set(
+        xlabel="time from the anchor in s", ylabel="squared distance of embeddings", xlim=(0, None), ylim=(0, None)
+    )
     axes.set_title("Held-out subjects: mean, and the middle half of the pairs", fontsize="medium")
-    axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="best")
     write_json(run / "distance.json", dict(curves))
