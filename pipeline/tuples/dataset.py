@@ -87,12 +87,12 @@ class TupleBatch:
 class TupleDataset:
     """The tuples of an epoch, read by their index in it. Cheap to pickle and to copy: open files stay behind.
 
+    ``clips`` are those that a tuple fits in, ``n_frames`` is F, ``n_targets`` G, 0 without targets, ``crop_size`` S.
+
     Parameters
     ----------
-    store, subjects : Path, sequence of str
-        The store, and whose clips to use.
-    config : PretrainConfig
-        Settings: which frames (see ``rows``), and the seed.
+    store, subjects, config : Path, sequence of str, PretrainConfig
+        The store, whose clips to use, and the settings: which frames (see ``rows``), and the seed.
     anchors_per_clip : int
         Tuples per clip and epoch, redrawn every epoch. 0 takes fixed ones, for validation: spread evenly, forward, at
         the (geometric) middle of the spacings.
@@ -100,15 +100,6 @@ class TupleDataset:
         Spacing of fixed tuples, whatever the settings say, so that runs with other settings compare.
     read_targets : callable, optional
         Called once per clip and process as long as what it gives is kept.
-
-    Attributes
-    ----------
-    clips : list of ClipInfo
-        Those that a tuple fits in.
-    epoch : int
-        See ``set_epoch``.
-    n_frames, n_targets, crop_size : int
-        F, the frames of a tuple; G, 0 without targets; S, in pixels.
 
     Raises
     ------

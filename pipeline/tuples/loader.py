@@ -33,16 +33,10 @@ Request = tuple[int, Sequence[int]]
 def load_batches(
     dataset: TupleDataset, batches: Sequence[Sequence[int]], *, num_workers: int, device: torch.device
 ) -> Iterator[TupleBatch]:
-    """Read batches of the dataset's present epoch, in order, while the caller works on those before.
+    """Read batches of the dataset's present epoch to a device, in order, while the caller works on those before.
 
-    Parameters
-    ----------
-    dataset, batches : TupleDataset, sequence of sequence of int
-        The tuples, and the indices of each batch's.
-    num_workers : int
-        Loader processes; 0 reads in a thread. They change nothing but the time.
-    device : torch.device
-        Where the batches go.
+    ``batches`` has the indices of each batch's tuples. ``num_workers`` loader processes read them, or a thread if it is
+    0; that changes nothing but the time.
 
     Raises
     ------
