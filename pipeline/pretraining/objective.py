@@ -32,9 +32,9 @@ def whiten(sample: Tensor) -> tuple[Tensor, Tensor] | None:
     variance, float64. Rows of the sample (N, G) with NaN are passed over; None if nothing varies.
     """
     known = sample[sample.isfinite().all(dim=1)].double()
-    if len(known) < 2 or not (known - known.mean(dim=0)).any():
-        return None
     mean = known.mean(dim=0)
+    if len(known) < 2 or not (known - mean).any():
+        return None
     variance, directions = torch.linalg.eigh((known - mean).T @ (known - mean) / len(known))
     variance, directions = variance.flip(0), directions.flip(1)
     # the sign of an eigenvector is arbitrary: make its largest entry positive
