@@ -116,12 +116,7 @@ class AlignConfig(Settings):
 
 
 PAPER = {
-    "epochs": 50,
-    "batch_size": 48,
-    "anchors_per_clip": 1,
     "n_following": 10,
-    "crop_ratio": 0.875,
-    "augment": "frame",
     "shift": 0.0625,
     "flip": 0.0,
     "rotation_deg": 0.0,
@@ -131,29 +126,19 @@ PAPER = {
     "light_jitter": 0.0,
     "blur": 0.0,
     "ranking_weight": 1.0,
-    "margin": 0.03,
-    "margin_per_s": 0.0,
-    "layout": "following",
     "spacing_min_s": 0.0,
     "spacing_max_s": 0.0,
     "direction": "forward",
-    "match": "none",
-    "contrast_weight": 0.0,
-    "cross_subject_weight": 0.0,
     "geometry_weight": 0.0,
     "optimizer": "sgd",
     "learning_rate": 0.001,
-    "momentum": 0.9,
     "weight_decay": 0.0,
     "schedule": "constant",
     "warmup_epochs": 0.0,
     "grad_clip": 0.0,
-    "ema": 0.0,
     "precision": "fp32",
 }
 """The paper's settings, where tclr's are others: as its authors' repository trains."""
-IN_FRAMES = {"spacing_min_s": 0.0, "spacing_max_s": 0.0}
-"""Where only a spacing in frames is given, none in seconds is meant."""
 
 
 class PretrainConfig(Settings):
@@ -167,35 +152,19 @@ class PretrainConfig(Settings):
     batch_size: int = Field(48, ge=1, description="Tuples a step, over all processes and micro-batches.")
     accumulate: int = Field(1, ge=1, description="Micro-batches that a step is done in, to save memory.")
     anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
-    layout: Literal["following", "pairs"] = Field(
-        "following", description="Tuples of frames that follow an anchor, or of neighbours from all over the clip."
-    )
     spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k), if given; else by seconds.")
-    spacing_min_s: float = Field(
-        0.04, ge=0, description="Smallest spacing in seconds, drawn anew for each tuple; 0 goes by --spacing."
-    )
+    spacing_min_s: float = Field(0.04, ge=0, description="Smallest spacing in seconds, drawn per tuple; 0: --spacing.")
     spacing_max_s: float = Field(
-        0.24, ge=0, validate_default=True, description="Largest spacing in seconds; 0 goes by --spacing."
+        0.24, ge=0, validate_default=True, description="Largest spacing in seconds; 0: --spacing."
     )
-    direction: Literal["forward", "both"] = Field(
-        "both", description="Whether tuples run forward in time, or half of them backwards."
-    )
-    match: Literal["none", "pose"] = Field(
-        "none",
-        description="Take following frames as they come, or near there with the head as in the anchor.",
-    )
-    match_window: float = Field(
-        0.5, gt=0, le=0.5, description="How far from its place a matched frame may lie, as a share of the spacing."
-    )
+    direction: Literal["forward", "both"] = Field("both", description="Tuples run forward, or half of them backwards.")
     n_following: int = Field(4, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
     image_size: int = Field(224, ge=32, le=1024, description="Encoder input in pixels, a part of the resized crop.")
     crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
     augment: Literal["tuple", "frame", "none"] = Field(
         "frame", description="Change pictures at random: frame by frame, a tuple alike, or not."
     )
-    shift: float = Field(
-        0.03, ge=0, le=1, description="Largest displacement as a share of the stored crop, but never beyond its edge."
-    )
+    shift: float = Field(0.03, ge=0, le=1, description="Largest shift within the stored crop, as a share of its side.")
     flip: float = Field(0.5, ge=0, le=1, description="Share of tuples that are mirrored.")
     rotation_deg: float = Field(5.0, ge=0, le=45, description="Largest rotation in the picture's plane, degrees.")
     zoom: float = Field(0.06, ge=0, lt=0.5, description="Largest relative change of size; half as much of shape.")
@@ -207,22 +176,9 @@ class PretrainConfig(Settings):
     blur: float = Field(0.2, ge=0, le=1, description="Share of pictures that are blurred.")
     ranking_weight: float = Field(0.3, ge=0, description="Weight of the ranking loss.")
     margin: float = Field(0.03, ge=0, description="Margin of each triplet loss.")
-    margin_per_s: float = Field(0.0, ge=0, description="What a second between the two frames adds to the margin.")
-    contrast_weight: float = Field(0.0, ge=0, description="Weight of telling near from far frames of a clip (InfoNCE).")
-    contrast_temperature: float = Field(0.1, gt=0, description="Temperature of that term.")
-    contrast_min_s: float = Field(0.4, ge=0, description="Seconds from which on frames count as far in it.")
-    cross_subject_weight: float = Field(
-        0.0, ge=0, description="Weight of the share of variance between tuples, which tells people apart."
-    )
-    geometry_weight: float = Field(
-        5.0, ge=0, description="Weight of predicting how landmarks moved against the clip's median face."
-    )
-    geometry_components: int = Field(
-        48, ge=1, description="Directions of movement that are predicted: the largest ones, whitened."
-    )
-    supervision_weight: float = Field(
-        0.0, ge=0, description="Weight of the store's AU labels, instead of geometry: for a ceiling to compare with."
-    )
+    geometry_weight: float = Field(5.0, ge=0, description="Weight of predicting how landmarks and blendshapes moved.")
+    geometry_components: int = Field(48, ge=1, description="Largest directions of movement to predict, whitened.")
+    supervision_weight: float = Field(0.0, ge=0, description="Weight of AU labels instead of geometry: for a ceiling.")
     embedding_dim: int = Field(256, ge=2, le=4096, description="Length of the embedding.")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="Optimizer.")
     learning_rate: float = Field(0.002, gt=0, description="Learning rate.")
@@ -231,9 +187,6 @@ class PretrainConfig(Settings):
     schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate after the warm-up.")
     warmup_epochs: float = Field(0.3, ge=0, description="Epochs in which the learning rate rises from 0.")
     grad_clip: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 does not clip.")
-    ema: float = Field(
-        0.0, ge=0, lt=1, description="Decay a step of the averaged weights that are validated and released; 0 for none."
-    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the encoder; auto is bf16 on a GPU, fp32 on a CPU."
     )
@@ -252,17 +205,11 @@ class PretrainConfig(Settings):
     def _fill_in_recipe(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        by_frames = "spacing" in values and not {"spacing_min_s", "spacing_max_s"} & values.keys()
-        if values.get("recipe") == "paper" or by_frames:
-            values = {**(PAPER if values.get("recipe") == "paper" else IN_FRAMES), **values}
+        if values.get("recipe") == "paper":
+            return {**PAPER, **values}
+        if "spacing" in values and not {"spacing_min_s", "spacing_max_s"} & values.keys():
+            return {"spacing_min_s": 0.0, "spacing_max_s": 0.0, **values}  # in frames alone
         return values
-
-    @field_validator("n_following")
-    @classmethod
-    def _makes_pairs(cls, count: int, info: ValidationInfo) -> int:
-        if count % 2 and info.data.get("layout") == "pairs":
-            raise ValueError("expected an even number where 'layout' is pairs")
-        return count
 
     @field_validator("supervision_weight")
     @classmethod

@@ -15,7 +15,7 @@ from tclr.pipeline.encoder.inference import (
     load_encoder,
     untrained_encoder,
 )
-from tclr.pipeline.encoder.info import EncoderInfo, info_to_json, parse_info
+from tclr.pipeline.encoder.info import EncoderInfo, info_to_json
 from tclr.pipeline.encoder.input_transform import normalise, to_input
 from tclr.pipeline.encoder.network import TemporalEncoder, build_encoder
 from tclr.pipeline.encoder.weights import (
@@ -23,7 +23,6 @@ from tclr.pipeline.encoder.weights import (
     INSIDE_PREFIX,
     check_unpacked,
     load_weights,
-    read_weights,
     save_encoder,
 )
 
@@ -47,8 +46,6 @@ __all__ = [
     "load_encoder",
     "load_weights",
     "normalise",
-    "parse_info",
-    "read_weights",
     "save_encoder",
     "to_input",
     "untrained_encoder",

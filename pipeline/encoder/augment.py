@@ -20,25 +20,12 @@ from tclr.pipeline.encoder.input_transform import resize
 from tclr.schemas.config import PretrainConfig
 
 N_DRAWS = 24
-"""Uniform random numbers a frame; which does what is said where it is used."""
+"""Uniform random numbers per frame; which does what is said where it is used."""
 BLUR_TAPS = 5
 
 
 def flipped(draws: Tensor, config: PretrainConfig) -> Tensor:
-    """Tell which tuples are mirrored.
-
-    Parameters
-    ----------
-    draws : Tensor
-        (B, F, N_DRAWS) in [0, 1).
-    config : PretrainConfig
-        ``flip`` is the share of tuples to mirror.
-
-    Returns
-    -------
-    Tensor
-        (B,) bool.
-    """
+    """Return (B,) bool: which tuples are mirrored, by their draws (B, F, N_DRAWS)."""
     share = 0.0 if config.augment == "none" else config.flip
     return draws[:, 0, 0] < share
 
@@ -46,20 +33,8 @@ def flipped(draws: Tensor, config: PretrainConfig) -> Tensor:
 def augment(frames: Tensor, draws: Tensor, config: PretrainConfig) -> Tensor:
     """Cut the encoder's input out of crops, changed at random.
 
-    Parameters
-    ----------
-    frames : Tensor
-        (B, F, S, S, 3) uint8 RGB.
-    draws : Tensor
-        (B, F, N_DRAWS) float32 in [0, 1), on the same device.
-    config : PretrainConfig
-        Settings ``augment``, ``image_size``, ``crop_ratio``, ``shift``, ``flip``, ``rotation_deg``, ``zoom``, ``tilt``,
-        ``colour_jitter``, ``light_jitter`` and ``blur``.
-
-    Returns
-    -------
-    Tensor
-        (B * F, 3, image_size, image_size) float32 in 0..1, channels last in memory.
+    (B, F, S, S, 3) uint8 RGB to (B * F, 3, image_size, image_size) float32 in 0..1, channels last in memory; ``draws``
+    (B, F, N_DRAWS) are float32 in [0, 1), on the same device.
     """
     n_tuples, n_frames = frames.shape[:2]
     mirrored = flipped(draws, config).repeat_interleave(n_frames)
@@ -78,23 +53,25 @@ def augment(frames: Tensor, draws: Tensor, config: PretrainConfig) -> Tensor:
 
 
 def cut(x: Tensor, u: Tensor, mirrored: Tensor, config: PretrainConfig) -> Tensor:
-    """Cut the input out of each crop by one projective map.
+    """Cut the input (N, 3, image_size, image_size) out of crops (N, 3, S, S), each by the map that its draws give.
 
-    Parameters
-    ----------
-    x : Tensor
-        (N, 3, S, S) in 0..1; of the side that ``image_size`` is a part of, or smaller.
-    u : Tensor
-        (N, N_DRAWS): 1 and 2 place the part, 3 zooms, 4 stretches, 5 turns, 6 and 7 tilt.
-    mirrored : Tensor
-        (N,) bool.
-    config : PretrainConfig
-        Sizes and strengths.
+    Beyond the crop's edge the picture is mirrored.
+    """
+    size = config.image_size
+    steps = (torch.arange(size, device=x.device, dtype=x.dtype) + 0.5) * 2 / size - 1
+    # a row of the map: what changes along a line, and what changes from line to line
+    seen_x, seen_y, depth = (
+        (a[:, None] * steps)[:, None] + (b[:, None] * steps + c[:, None])[..., None]
+        for a, b, c in place_input(u, mirrored, config)
+    )
+    grid = torch.stack([seen_x / depth, seen_y / depth], dim=-1)
+    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
-    Returns
-    -------
-    Tensor
-        (N, 3, image_size, image_size). Beyond the crop's edge the picture is mirrored.
+
+def place_input(u: Tensor, mirrored: Tensor, config: PretrainConfig) -> list[list[Tensor]]:
+    """Return the 3 x 3 entries, each (N,), of the projective maps from the input to the crop, both in -1..1.
+
+    ``u`` (N, N_DRAWS): 1 and 2 place the part, 3 zooms, 4 stretches, 5 turns, 6 and 7 tilt; ``mirrored`` (N,) bool.
     """
     size = config.image_size
     whole = round(size / config.crop_ratio)
@@ -112,18 +89,11 @@ def cut(x: Tensor, u: Tensor, mirrored: Tensor, config: PretrainConfig) -> Tenso
     angle = math.radians(config.rotation_deg) * signed[:, 5]
     cos, sin = torch.cos(angle), torch.sin(angle)
     side = torch.where(mirrored, -1.0, 1.0).to(u.dtype)
-    rows = [
+    return [
         [scale * stretch * cos * side, -scale * sin, shift[:, 0]],
         [scale * stretch * sin * side, scale * cos, shift[:, 1]],
         [config.tilt * signed[:, 6], config.tilt * signed[:, 7], torch.ones_like(scale)],
     ]
-    steps = (torch.arange(size, device=x.device, dtype=x.dtype) + 0.5) * 2 / size - 1
-    # a row of the map: what changes along a line, and what changes from line to line
-    seen_x, seen_y, depth = (
-        (a[:, None] * steps)[:, None] + (b[:, None] * steps + c[:, None])[..., None] for a, b, c in rows
-    )
-    grid = torch.stack([seen_x / depth, seen_y / depth], dim=-1)
-    return functional.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
 
 
 def relight(x: Tensor, u: Tensor, config: PretrainConfig) -> Tensor:

@@ -1,8 +1,4 @@
-"""An encoder ready to embed crops: weights from a file, digest, arithmetic.
-
-The network stands in ``network.py``, the files in ``weights.py``; what others need of them is named here. What happens
-to crops before stands in ``input_transform.py``.
-"""
+"""An encoder ready to embed crops: weights from a file, digest, arithmetic."""
 
 from __future__ import annotations
 
@@ -25,33 +21,9 @@ from tclr.pipeline.encoder.backbones import BACKBONES
 from tclr.pipeline.encoder.info import EncoderInfo
 from tclr.pipeline.encoder.input_transform import normalise, to_input
 from tclr.pipeline.encoder.network import TemporalEncoder, build_encoder
-from tclr.pipeline.encoder.weights import (
-    find_arch,
-    fit_weights,
-    has_embedding_layer,
-    load_weights,
-    read_weights,
-    save_encoder,
-    unknown_arch,
-)
+from tclr.pipeline.encoder.weights import fit_weights, has_embedding_layer, read_weights, require_arch
 from tclr.pipeline.system import run_ahead
 from tclr.schemas.errors import InputError, ModelError
-
-__all__ = [
-    "EncoderInfo",
-    "LoadedEncoder",
-    "TemporalEncoder",
-    "build_encoder",
-    "default_device",
-    "encoder_digest",
-    "load_backbone",
-    "load_encoder",
-    "load_weights",
-    "read_weights",
-    "save_encoder",
-    "untrained_encoder",
-]
-
 
 SMALLEST_STEP, LARGEST_STEP = 8, 32
 """Crops that go through the network at once on a CPU, at 224 px and at small sizes (docs/performance.md).
@@ -110,17 +82,9 @@ class LoadedEncoder:
         self.embedding_dim = info.embedding_dim
 
     def embed(self, frames: np.ndarray) -> np.ndarray:
-        """Embed crops; on a CPU the same to the last bit, whatever stands beside a crop and however many threads.
+        """Embed crops (n, S, S, 3) uint8 RGB, n may be 0: (n, embedding_dim) float32 of unit length.
 
-        Parameters
-        ----------
-        frames : ndarray
-            (n, S, S, 3) uint8 RGB; n may be 0.
-
-        Returns
-        -------
-        ndarray
-            (n, embedding_dim) float32 of unit length.
+        On a CPU the same to the last bit, whatever is beside a crop and however many threads.
 
         Raises
         ------
@@ -130,18 +94,10 @@ class LoadedEncoder:
         return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *self.embed_all([frames])])
 
     def embed_all(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Embed crops that come batch by batch; the next ones are read while the network computes.
+        """Embed crops that come batch by batch, all of one size; the next are read while the network computes.
 
-        Parameters
-        ----------
-        batches : iterable of ndarray
-            Each as ``embed`` takes them, all of one size.
-
-        Yields
-        ------
-        ndarray
-            (m, embedding_dim) float32 of unit length, in order: a batch on a GPU, on a CPU what goes through the
-            network at once, from one batch or two.
+        What is yielded, in order, are the embeddings of a batch on a GPU, on a CPU of what goes through the network at
+        once, from one batch or two.
         """
         checked = map(_require_crops, batches)
         if self.device.type != "cpu":
@@ -149,10 +105,11 @@ class LoadedEncoder:
                 yield from map(self._run, ready)
             return
         steps = _regroup(checked, cpu_step(self.info.image_size))
+        yield from map(self._run_padded, steps) if torch.get_num_threads() == 1 else self._run_in_threads(steps)
+
+    def _run_in_threads(self, steps: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Run steps side by side, each in one thread."""
         n_threads = torch.get_num_threads()
-        if n_threads == 1:
-            yield from map(self._run_padded, steps)
-            return
         try:
             with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 waiting: deque[Future[np.ndarray]] = deque()
@@ -197,14 +154,7 @@ class PrecisionChoice:
 def choose_precision(encoder: LoadedEncoder, frames: np.ndarray, runs: int = 3) -> PrecisionChoice:
     """Measure an encoder in float32 and in bfloat16 on some crops, and take bfloat16 if it is clearly faster.
 
-    Parameters
-    ----------
-    encoder : LoadedEncoder
-        The encoder.
-    frames : ndarray
-        (n, S, S, 3) uint8 RGB, n >= 1.
-    runs : int
-        How often each is timed; the quickest run counts.
+    ``frames`` are (n, S, S, 3) uint8 RGB, n >= 1. Each arithmetic is timed ``runs`` times; the quickest run counts.
     """
     ways = [encoder.with_precision(name) for name in ("fp32", "bf16")]
     first, second = (way.embed(frames) for way in ways)
@@ -242,15 +192,13 @@ def load_encoder(
     image_size: int = 224,
     embedding_dim: int = 256,
 ) -> LoadedEncoder:
-    """Load an encoder, of whatever architecture the file holds.
+    """Load an encoder, of whatever architecture the file holds; by default on the GPU if there is one.
 
     Parameters
     ----------
     source : str or Path
         A ``.safetensors`` file, a run folder of ``tclr pretrain`` or its checkpoint.pt, a ``.pt`` checkpoint with
         the paper's names, or ``random`` for an untrained ResNet-18, ``random:ARCH`` for another one.
-    device : torch.device, optional
-        Default: the GPU if there is one.
     seed : int
         Seed of ``random``.
     image_size, embedding_dim : int
@@ -264,40 +212,24 @@ def load_encoder(
     info = EncoderInfo(embedding_dim=embedding_dim, image_size=image_size, seed=seed)
     kind, _, arch = str(source).partition(":")
     if kind == "random":
-        info = replace(info, arch=arch or info.arch)
-        return untrained_encoder(info, device=device)
+        return untrained_encoder(replace(info, arch=arch or info.arch), device=device)
     weights, stored = read_weights(source)
     if not has_embedding_layer(weights):
         raise ModelError(
             f"Expected an encoder with the layer 'fc1', but found none in {source}: its embeddings were never trained. "
             "Give such weights to 'tclr pretrain --init'."
         )
-    if stored is None:
-        found = find_arch(weights)
-        if found is None:
-            raise unknown_arch(str(source))
-        stored = replace(info, arch=found, recipe=Path(source).name)
-    model = build_encoder(stored.embedding_dim, seed, stored.arch)
+    info = stored or replace(info, arch=require_arch(weights, str(source)), recipe=Path(source).name)
+    model = build_encoder(info.embedding_dim, seed, info.arch)
     fit_weights(model, weights, str(source))
-    return LoadedEncoder(model, stored, device)
+    return LoadedEncoder(model, info, device)
 
 
 def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device | None = None) -> LoadedEncoder:
     """Load weights without an embedding layer, such as ImageNet's: the embedding is the backbone's pooled features.
 
-    Parameters
-    ----------
-    source : str or Path
-        Weights in torchvision's names, or an encoder, whose embedding layer is then left aside.
-    like : EncoderInfo
-        Whose sizes of the input are taken; colours are normalised as for ImageNet.
-    device : torch.device, optional
-        Default: the GPU if there is one.
-
-    Returns
-    -------
-    LoadedEncoder
-        Embeddings are the features scaled to unit length, as all encoders' embeddings are.
+    Embeddings are scaled to unit length, as all encoders' are. ``source`` has weights in torchvision's names, or is an
+    encoder, whose embedding layer is then left aside. The input has the sizes of ``like`` and ImageNet's colours.
 
     Raises
     ------
@@ -305,19 +237,16 @@ def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device
         If the file cannot be read or is of no architecture of ours.
     """
     weights, stored = read_weights(source)
-    arch = find_arch(weights)
-    if arch is None:
-        raise unknown_arch(str(source))
+    arch, origin = require_arch(weights, str(source)), stored or EncoderInfo()
     model = build_encoder(BACKBONES[arch].n_features, 0, arch)
     fit_weights(model, {name: value for name, value in weights.items() if not name.startswith("fc1.")}, str(source))
     with torch.no_grad():
         model.fc1.weight.copy_(torch.eye(model.n_features))
         model.fc1.bias.zero_()
-    origin = stored or EncoderInfo()
     info = EncoderInfo(
-        model.n_features,
-        like.image_size,
-        like.crop_ratio,
+        embedding_dim=model.n_features,
+        image_size=like.image_size,
+        crop_ratio=like.crop_ratio,
         arch=arch,
         recipe=Path(source).name,
         data_hash=origin.data_hash,

@@ -80,10 +80,8 @@ def parse_info(text: str, where: str) -> EncoderInfo:
     known = {field.name for field in fields(EncoderInfo)}
     try:
         values = {name: value for name, value in json.loads(text).items() if name in known}
-        lists = {name: tuple(values[name]) for name in ("mean", "std")} | {
-            "subjects": tuple(values.get("subjects", ()))
-        }
-        info = EncoderInfo(**{**values, **lists})
+        lists = {name: tuple(values[name]) for name in ("mean", "std")}
+        info = EncoderInfo(**{**values, **lists, "subjects": tuple(values.get("subjects", ()))})
         _check_info(info)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(

@@ -19,20 +19,7 @@ def resized_side(info: EncoderInfo) -> int:
 
 
 def resize(frames: Tensor, side: int) -> Tensor:
-    """Resize crops, antialiased where they shrink.
-
-    Parameters
-    ----------
-    frames : Tensor
-        (N, S, S, 3) uint8 RGB on any device.
-    side : int
-        R, in pixels.
-
-    Returns
-    -------
-    Tensor
-        (N, 3, R, R) uint8, channels last in memory.
-    """
+    """Resize crops (N, S, S, 3) uint8 RGB to (N, 3, side, side) uint8, channels last; antialiased where they shrink."""
     x = frames.permute(0, 3, 1, 2)
     if x.shape[-1] == side:
         return x
@@ -45,17 +32,7 @@ def resize(frames: Tensor, side: int) -> Tensor:
 def to_input(frames: Tensor, info: EncoderInfo) -> Tensor:
     """Resize crops and take the middle.
 
-    Parameters
-    ----------
-    frames : Tensor
-        (N, S, S, 3) uint8 RGB on any device.
-    info : EncoderInfo
-        Sizes.
-
-    Returns
-    -------
-    Tensor
-        (N, 3, image_size, image_size) float32 in 0..1, channels last in memory.
+    (N, S, S, 3) uint8 RGB on any device to (N, 3, image_size, image_size) float32 in 0..1, channels last in memory.
     """
     return centre_crop(resize(frames, resized_side(info)), info.image_size).float().div_(255)
 

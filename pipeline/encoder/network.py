@@ -17,12 +17,7 @@ from tclr.schemas.errors import ModelError
 class TemporalEncoder(nn.Module):
     """The paper's encoder: (N, 3, H, W) normalised float32 to (N, embedding_dim) of unit length.
 
-    Parameters
-    ----------
-    embedding_dim : int
-        Length of the embedding.
-    arch : str
-        A name of ``BACKBONES``, under which the backbone is also the attribute: ``model.resnet18``.
+    ``arch`` is a name of ``BACKBONES``, under which the backbone is also the attribute: ``model.resnet18``.
 
     Raises
     ------

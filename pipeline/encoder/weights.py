@@ -56,9 +56,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None
     if "format" not in metadata:
         return weights, None
     if ENCODER_INSIDE in metadata:
-        inside = {name: value for name, value in weights.items() if name.startswith(INSIDE_PREFIX)}
-        inside = {name.removeprefix(INSIDE_PREFIX): value for name, value in inside.items()}
-        return inside, parse_info(metadata[ENCODER_INSIDE], str(path))
+        inside = [name for name in weights if name.startswith(INSIDE_PREFIX)]
+        encoder = {name.removeprefix(INSIDE_PREFIX): weights[name] for name in inside}
+        return encoder, parse_info(metadata[ENCODER_INSIDE], str(path))
     check_format(metadata, FORMAT, FORMAT_VERSION, path, "Give an encoder, as 'tclr pretrain' writes it.")
     return weights, parse_info(metadata.get("info", ""), str(path))
 
@@ -149,17 +149,9 @@ def _rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
-    """Read the tensors of a file, under our names.
+    """Read the tensors of a file, under our names and on the CPU, and what it says of itself, if it is ours.
 
-    Parameters
-    ----------
-    source : str or Path
-        A ``.safetensors`` file, a run folder (its encoder.safetensors), or a checkpoint of torch.
-
-    Returns
-    -------
-    (dict, EncoderInfo or None)
-        Tensors, on the CPU; and what the file says of itself, if it is ours.
+    ``source`` is a ``.safetensors`` file, a run folder (its encoder.safetensors), or a checkpoint of torch.
 
     Raises
     ------
@@ -185,18 +177,25 @@ def has_embedding_layer(weights: dict[str, Tensor]) -> bool:
     return any(name.startswith("fc1.") for name in weights)
 
 
-def unknown_arch(where: str) -> ModelError:
-    """Return the error for a file that is of no architecture of ours."""
-    return ModelError(
-        f"Expected weights of {', '.join(sorted(BACKBONES))}, but those in {where} fit none of them. "
-        "Give an encoder, or ImageNet weights in torchvision's names."
-    )
+def require_arch(weights: dict[str, Tensor], where: str) -> str:
+    """Return the architecture that tensors under our names belong to.
+
+    Raises
+    ------
+    ModelError
+        If it is none of ours.
+    """
+    arch = find_arch(weights)
+    if arch is None:
+        raise ModelError(
+            f"Expected weights of {', '.join(sorted(BACKBONES))}, but those in {where} fit none of them. "
+            "Give an encoder, or ImageNet weights in torchvision's names."
+        )
+    return arch
 
 
 def _check_arch(model: TemporalEncoder, weights: dict[str, Tensor], where: str) -> None:
-    arch = find_arch(weights)
-    if arch is None:
-        raise unknown_arch(where)
+    arch = require_arch(weights, where)
     if arch != model.arch:
         raise ModelError(
             f"Expected weights of {model.arch}, but {where} seems to hold {arch}. "
@@ -224,17 +223,16 @@ def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) 
     own = model.state_dict()
     imagenet = not has_embedding_layer(weights)
     for name, value in own.items():
-        if name.startswith("fc1.") and imagenet:
-            continue
-        if name not in weights:
-            if name.endswith("num_batches_tracked"):
+        given = weights.get(name)
+        if given is None:
+            if name.endswith("num_batches_tracked") or (imagenet and name.startswith("fc1.")):
                 continue
             raise ModelError(f"Expected tensor {name!r}, but it is missing in {where}. Is it a {model.arch} encoder?")
-        if weights[name].layout != torch.strided or weights[name].is_complex():
-            raise ModelError(f"Expected {name!r} as plain numbers, but got {weights[name].type()} in {where}.")
-        if weights[name].shape != value.shape:
+        if given.layout != torch.strided or given.is_complex():
+            raise ModelError(f"Expected {name!r} as plain numbers, but got {given.type()} in {where}.")
+        if given.shape != value.shape:
             raise ModelError(
-                f"Expected {name!r} of size {tuple(value.shape)}, but got {tuple(weights[name].shape)} in {where}. "
+                f"Expected {name!r} of size {tuple(value.shape)}, but got {tuple(given.shape)} in {where}. "
                 "It is a checkpoint of another size: give one of this architecture and --embedding-dim."
             )
     model.load_state_dict({name: weights.get(name, value) for name, value in own.items()})
@@ -243,10 +241,7 @@ def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) 
 def load_weights(model: TemporalEncoder, source: str | Path) -> EncoderInfo | None:
     """Start a model from a file: ours, the paper's, or torchvision's ImageNet weights (then without fc1).
 
-    Returns
-    -------
-    EncoderInfo or None
-        What the file says of itself, if it is ours.
+    Returns what the file says of itself, if it is ours.
 
     Raises
     ------

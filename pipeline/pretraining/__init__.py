@@ -7,14 +7,13 @@ Imports ``tuples``, ``encoder``, ``store``, ``system`` and ``schemas``, and torc
 from tclr.pipeline.pretraining.losses import aggregate_ranking_loss, anchor_distances, ranked_pairs
 from tclr.pipeline.pretraining.processes import Processes
 from tclr.pipeline.pretraining.run import pretrain
-from tclr.pipeline.pretraining.trainer import WATCHED_SPACING_S, Trainer
+from tclr.pipeline.pretraining.trainer import Trainer
 
 __all__ = [
     "aggregate_ranking_loss",
     "anchor_distances",
     "Processes",
     "Trainer",
-    "WATCHED_SPACING_S",
     "pretrain",
     "ranked_pairs",
 ]

@@ -11,26 +11,58 @@ IEEE TPAMI 1991.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 
-MESH_PAIRS = (
-    *((33, 263), (133, 362), (159, 386), (145, 374), (70, 300), (63, 293), (105, 334), (66, 296), (107, 336)),
-    *((55, 285), (61, 291), (57, 287), (78, 308), (40, 270), (91, 321), (37, 267), (84, 314), (82, 312), (87, 317)),
-    *((83, 313), (48, 278), (98, 327), (50, 280), (205, 425), (118, 347), (214, 434)),
+
+@dataclass(frozen=True)
+class Topology:
+    """Landmarks of one detector: the points whose movement is taken, in order, and those that give the head pose.
+
+    ``pairs`` lie on the right and left half of the face: first the outer eye corners, then eyes, brows, mouth, nose and
+    cheeks. ``middle`` lie between. ``rigid`` are points that no muscle moves much, ``upright`` a high and a low one in
+    the middle.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    middle: tuple[int, ...]
+    rigid: tuple[int, ...]
+    upright: tuple[int, int]
+
+    @property
+    def chosen(self) -> list[int]:
+        """The points whose movement is taken: right and left in turn, then the middle."""
+        return [*(point for pair in self.pairs for point in pair), *self.middle]
+
+
+MESH = Topology(
+    pairs=(
+        *((33, 263), (133, 362), (159, 386), (145, 374), (70, 300), (63, 293), (105, 334), (66, 296), (107, 336)),
+        *((55, 285), (61, 291), (57, 287), (78, 308), (40, 270), (91, 321), (37, 267), (84, 314), (82, 312)),
+        *((87, 317), (83, 313), (48, 278), (98, 327), (50, 280), (205, 425), (118, 347), (214, 434)),
+    ),
+    middle=(0, 17, 13, 14, 2, 164, 9, 8, 18, 200, 199, 152),
+    rigid=(10, 109, 338, 67, 297, 103, 332, 54, 284, 21, 251, 127, 356, 168, 6, 197, 195, 5, 4, 33, 263, 133, 362),
+    upright=(10, 4),
 )
-"""Points of mediapipe's mesh on the right and left half of the face: eyes, brows, mouth, nose, cheeks."""
-MESH_MIDDLE = (0, 17, 13, 14, 2, 164, 9, 8, 18, 200, 199, 152)
-MESH_RIGID = (10, 109, 338, 67, 297, 103, 332, 54, 284, 21, 251, 127, 356, 168, 6, 197, 195, 5, 4, 33, 263, 133, 362)
-IBUG_PAIRS = (
-    *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46), (17, 26), (18, 25), (19, 24), (20, 23), (21, 22)),
-    *((31, 35), (32, 34), (48, 54), (49, 53), (50, 52), (60, 64), (61, 63), (59, 55), (58, 56), (67, 65), (5, 11)),
+"""mediapipe's mesh."""
+IBUG = Topology(
+    pairs=(
+        *((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46), (17, 26), (18, 25), (19, 24), (20, 23)),
+        *((21, 22), (31, 35), (32, 34), (48, 54), (49, 53), (50, 52), (60, 64), (61, 63), (59, 55), (58, 56)),
+        *((67, 65), (5, 11)),
+    ),
+    middle=(33, 51, 62, 66, 57, 8),
+    rigid=(0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45),
+    upright=(27, 30),
 )
-IBUG_MIDDLE = (33, 51, 62, 66, 57, 8)
-IBUG_RIGID = (0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45)
-"""The same of iBUG's 68 points, as face-alignment gives them."""
+"""iBUG's 68 points, as face-alignment gives them."""
+TOPOLOGIES = {478: MESH, 68: IBUG}
+"""By the number of landmarks."""
 UNIT = 0.03
 """One unit of movement as a share of the distance between the outer eye corners; chosen by us: about the spread of
 all coordinates on rendered people, so that targets are near 1."""
@@ -42,38 +74,14 @@ nothing by more than a thousandth."""
 LIMIT = 4.0
 """Movements are cut here: beyond lie landmarks that jumped."""
 
-MESH_UPRIGHT, IBUG_UPRIGHT = (10, 4), (27, 30)
-"""A high and a low point of the face's middle: forehead and tip of the nose; bridge and tip of the nose."""
-
-_UPRIGHT = {478: MESH_UPRIGHT, 68: IBUG_UPRIGHT}
-_TOPOLOGY = {478: (MESH_PAIRS, MESH_MIDDLE, MESH_RIGID), 68: (IBUG_PAIRS, IBUG_MIDDLE, IBUG_RIGID)}
-
 
 def n_targets(n_landmarks: int) -> int:
-    """Return how many numbers a frame the movement has: x, y and z of each chosen point; 0 for unknown landmarks."""
-    if n_landmarks not in _TOPOLOGY:
-        return 0
-    pairs, middle, _ = _TOPOLOGY[n_landmarks]
-    return 3 * (2 * len(pairs) + len(middle))
+    """Return how many numbers per frame the movement has: x, y and z of each chosen point; 0 for unknown landmarks."""
+    return 3 * len(TOPOLOGIES[n_landmarks].chosen) if n_landmarks in TOPOLOGIES else 0
 
 
 def fit_rigid(points: np.ndarray, reference: np.ndarray, rigid: np.ndarray) -> np.ndarray:
-    """Rotate, scale and shift every frame's points so that some of them lie best on those of a reference.
-
-    Parameters
-    ----------
-    points : ndarray
-        (T, K, 3) float64.
-    reference : ndarray
-        (K, 3) float64.
-    rigid : ndarray
-        (R,) int, the points that the fit uses.
-
-    Returns
-    -------
-    ndarray
-        (T, K, 3) float64 in the reference's frame.
-    """
+    """Rotate, scale and shift each frame's points (T, K, 3) so that the ``rigid`` ones lie best on ``reference``."""
     centre = points[:, rigid].mean(axis=1, keepdims=True)
     target = reference[rigid] - reference[rigid].mean(axis=0)
     source = points[:, rigid] - centre
@@ -88,31 +96,22 @@ def fit_rigid(points: np.ndarray, reference: np.ndarray, rigid: np.ndarray) -> n
 def movement(landmarks: np.ndarray) -> np.ndarray:
     """Return how the chosen points of one clip have moved against its median face.
 
-    Parameters
-    ----------
-    landmarks : ndarray
-        (T, K, 3) source pixels, NaN where there is no face; K is 478 (mediapipe) or 68 (face-alignment).
-
-    Returns
-    -------
-    ndarray
-        (T, ``n_targets(K)``) float32 in ``UNIT``, in -LIMIT..LIMIT: x, y, z of each point, right and left points in
-        turn, then the middle ones; NaN where there is no face, and everywhere if landmarks have no depth (z is 0).
+    Landmarks (T, K, 3) in source pixels, NaN where there is no face, give (T, ``n_targets(K)``) float32 in ``UNIT``, in
+    -LIMIT..LIMIT: x, y, z of each point. NaN where there is no face, and everywhere if landmarks have no depth (z 0).
     """
-    pairs, middle, rigid = _TOPOLOGY[landmarks.shape[1]]
-    chosen = np.array([*(point for pair in pairs for point in pair), *middle])
-    out = np.full((len(landmarks), 3 * len(chosen)), np.nan, np.float32)
+    topology = TOPOLOGIES[landmarks.shape[1]]
+    out = np.full((len(landmarks), n_targets(landmarks.shape[1])), np.nan, np.float32)
     known = np.isfinite(landmarks).all(axis=(1, 2))
     if not landmarks[known, :, 2].any():  # without depth, a head that turns cannot be told from a face that moves
         return out
     points = landmarks[known].astype(np.float64)
     reference = points[len(points) // 2]
     for _ in range(ROUNDS):
-        reference = upright(reference, pairs[0], _UPRIGHT[landmarks.shape[1]])
-        fitted = fit_rigid(points, reference, np.array(rigid))
+        reference = upright(reference, topology.pairs[0], topology.upright)
+        fitted = fit_rigid(points, reference, np.array(topology.rigid))
         reference = np.median(fitted, axis=0)
-    eyes = np.linalg.norm(reference[pairs[0][0]] - reference[pairs[0][1]])
-    moved = (fitted - reference)[:, chosen] / (eyes * UNIT)
+    right_eye, left_eye = reference[list(topology.pairs[0])]
+    moved = (fitted - reference)[:, topology.chosen] / (np.linalg.norm(right_eye - left_eye) * UNIT)
     out[known] = moved.clip(-LIMIT, LIMIT).reshape(len(points), -1)
     return out
 
@@ -127,46 +126,33 @@ def upright(face: np.ndarray, eyes: tuple[int, int], middle: tuple[int, int]) ->
 
 
 def mirror_index(n_numbers: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tell what a mirrored picture's targets are: ``targets[..., index] * sign``.
+    """Return index and sign (G,) that mirror the G targets of ``clip_targets``: ``targets[..., index] * sign``.
 
-    Parameters
-    ----------
-    n_numbers : int
-        G of ``clip_targets``, which says what they are of.
-
-    Returns
-    -------
-    (ndarray, ndarray)
-        (G,) int64 and (G,) float32: right and left change places, and x its sign.
+    Right and left change places, and x its sign. ``n_numbers`` is G, which tells what the targets are of.
     """
-    n_blendshapes = len(BLENDSHAPE_NAMES)
-    kinds = {n_targets(count) + extra: (count, extra) for count in _TOPOLOGY for extra in (0, n_blendshapes)}
-    n_landmarks, extra = kinds[n_numbers]
-    pairs, middle, _ = _TOPOLOGY[n_landmarks]
-    sides = [2 * i + side for i in range(len(pairs)) for side in (1, 0)]
-    points = np.array([*sides, *range(2 * len(pairs), 2 * len(pairs) + len(middle))], np.int64)
+    kinds = {n_targets(count) + extra: count for count in TOPOLOGIES for extra in (0, len(BLENDSHAPE_NAMES))}
+    topology = TOPOLOGIES[kinds[n_numbers]]
+    n_paired, n_points = 2 * len(topology.pairs), len(topology.chosen)
+    points = np.array([*np.arange(n_paired).reshape(-1, 2)[:, ::-1].flat, *range(n_paired, n_points)])
     index = (3 * points[:, None] + np.arange(3)).ravel()
-    sign = np.tile(np.array([-1, 1, 1], np.float32), len(points))
-    if extra:
+    sign = np.tile(np.array([-1, 1, 1], np.float32), n_points)
+    if n_numbers > len(index):
         swapped = [
             name.replace("Left", "\0").replace("Right", "Left").replace("\0", "Right") for name in BLENDSHAPE_NAMES
         ]
-        index = np.append(index, len(index) + np.array([BLENDSHAPE_NAMES.index(name) for name in swapped]))
-        sign = np.append(sign, np.ones(extra, np.float32))
+        index = np.append(index, [len(index) + BLENDSHAPE_NAMES.index(name) for name in swapped])
+        sign = np.append(sign, np.ones(len(swapped), np.float32))
     return index, sign
 
 
 def clip_targets(store: Store, info: ClipInfo) -> np.ndarray:
-    """Return movement and blendshapes of a clip against its median face.
+    """Return movement and blendshapes of a clip against its median face, (T, G) float32, NaN where there is no face.
 
-    Returns
-    -------
-    ndarray
-        (T, G) float32: ``movement``, then, where the store has them, the 52 blendshapes less their median in
-        ``BLENDSHAPE_UNIT``. NaN where there is no face. G is 0 where its landmarks are of no known kind.
+    First ``movement``, then, where the store has them, the 52 blendshapes less their median in ``BLENDSHAPE_UNIT``.
+    G is 0 where its landmarks are of no known kind.
     """
     landmarks = store.read(info, "landmarks")
-    if landmarks.shape[1] not in _TOPOLOGY:
+    if landmarks.shape[1] not in TOPOLOGIES:
         return np.zeros((len(landmarks), 0), np.float32)
     moved = movement(landmarks)
     if "blendshapes" not in store.fields(info):

@@ -1,70 +1,52 @@
 """What pretraining minimises: the ranking loss of the paper, and companions that each can be left out.
 
 Ranking alone can be won by telling head pose or light; a companion asks for what only the face's movement tells.
-Weights are settings; a companion of weight 0 is not computed.
+Weights are settings; a companion of weight 0 is not computed. Shapes: embeddings (B, F, D) of unit length, targets
+(B, F, G), NaN where unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tclr.pipeline.encoder import flipped
-from tclr.pipeline.pretraining.geometry import clip_targets, mirror_index
-from tclr.pipeline.pretraining.losses import aggregate_ranking_loss, subject_spread, within_clip_contrast
-from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.tuples import ClipTargets, TupleBatch
-from tclr.schemas.action_units import UNKNOWN
+from tclr.pipeline.pretraining.geometry import mirror_index
+from tclr.pipeline.pretraining.losses import aggregate_ranking_loss
+from tclr.pipeline.tuples import TupleBatch
 from tclr.schemas.config import PretrainConfig
 
 WHITENED_LIMIT = 4.0
 """Standard deviations at which whitened movements are cut; beyond lie landmarks that jumped."""
 FLOOR = 1e-3
 """Share of the largest variance below which a direction of movement is noise, and not blown up."""
-MIN_STEP_S = 0.2
-"""Pairs lie on both sides of the anchor: those that are about as far from it are not ranked. Chosen by us."""
 READOUT_SCALE = 4.0
 """Embeddings of unit length are scaled by this for the linear heads; chosen by us: 16 was learnt more slowly."""
 
 
-def label_targets(au_names: Sequence[str], store: Store, info: ClipInfo) -> np.ndarray:
-    """Return the labels of some AUs in a clip, (T, A) float32 0 or 1; NaN where unknown or not labelled."""
-    labels = store.read_columns(info, "au", au_names)
-    return np.where(labels == UNKNOWN, np.nan, labels).astype(np.float32)
+def whiten(sample: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return the mean (G,) of targets and the directions (G, G) in which they vary, scaled to a variance near 1.
 
-
-def targets_for(config: PretrainConfig, au_names: Sequence[str]) -> ClipTargets | None:
-    """Return what reads the targets that a recipe needs beside the frames; None if it needs none.
-
-    ``au_names`` are the AUs that are labelled anywhere in the store: clips may have different ones, or none.
+    Large movements, as of the jaw, would otherwise drown those of lids and cheeks. Directions are columns by falling
+    variance, float64. Rows of the sample (N, G) with NaN are passed over; None if nothing varies.
     """
-    if config.supervision_weight:
-        return partial(label_targets, tuple(au_names))
-    return clip_targets if config.geometry_weight else None
-
-
-def ranked_frames(n_frames: int, layout: str) -> list[int]:
-    """Return which frames of a tuple are ranked: all, or of pairs the anchor, its sibling and the first of each other.
-
-    Which of two neighbours is nearer to a far anchor is a matter of chance.
-    """
-    return list(range(n_frames)) if layout == "following" else [0, 1, *range(2, n_frames, 2)]
+    known = sample[sample.isfinite().all(dim=1)].double()
+    mean = known.mean(dim=0)
+    if len(known) < 2 or not (known - mean).any():
+        return None
+    variance, directions = torch.linalg.eigh((known - mean).T @ (known - mean) / len(known))
+    variance, directions = variance.flip(0), directions.flip(1)
+    # the sign of an eigenvector is arbitrary: make its largest entry positive
+    directions = directions * directions.gather(0, directions.abs().argmax(dim=0, keepdim=True)).sign()
+    scale = 1 / (variance + FLOOR * variance[0]).sqrt()
+    return mean, directions * scale
 
 
 class Objective(nn.Module):
     """All losses of a batch.
 
-    Parameters
-    ----------
-    config : PretrainConfig
-        Weights and margins.
-    n_targets : int
-        Numbers a frame that a companion predicts, see ``targets_for``; 0 where the store has none.
+    ``n_targets`` is G, what a companion predicts per frame; 0 where the store has none.
     """
 
     target_mean: Tensor
@@ -77,86 +59,40 @@ class Objective(nn.Module):
         self.config = config
         self.label_head = self.geometry_head = None
         if n_targets and config.supervision_weight:
-            self.label_head = self._linear(n_targets)
+            self.label_head = self._start_head(n_targets)
         elif n_targets and config.geometry_weight:
             n_components = min(config.geometry_components, n_targets)
-            self.geometry_head = self._linear(n_components)
+            self.geometry_head = self._start_head(n_components)
             self.register_buffer("target_mean", torch.zeros(n_targets))
             self.register_buffer("target_basis", torch.eye(n_targets)[:, :n_components].contiguous())
             index, sign = mirror_index(n_targets)
             self.register_buffer("mirror_index", torch.from_numpy(index), persistent=False)
             self.register_buffer("mirror_sign", torch.from_numpy(sign), persistent=False)
 
-    def _linear(self, n_targets: int) -> nn.Linear:
+    def _start_head(self, n_outputs: int) -> nn.Linear:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
-            return nn.Linear(self.config.embedding_dim, n_targets)
+            return nn.Linear(self.config.embedding_dim, n_outputs)
 
     def fit_targets(self, sample: Tensor) -> None:
-        """Whiten the geometry targets: large movements, as of the jaw, would else drown those of lids and cheeks.
-
-        Parameters
-        ----------
-        sample : Tensor
-            (N, G) targets of the data; rows with NaN are passed over. Called once, before training.
-        """
-        if self.geometry_head is None:
-            return
-        known = sample[sample.isfinite().all(dim=1)].double()
-        if len(known) < 2:
-            return
-        mean = known.mean(dim=0)
-        if not (known - mean).any():
-            return
-        variance, directions = torch.linalg.eigh((known - mean).T @ (known - mean) / len(known))
-        variance, directions = variance.flip(0), directions.flip(1)
-        # the sign of an eigenvector is arbitrary: make its largest entry positive
-        directions = directions * directions.gather(0, directions.abs().argmax(dim=0, keepdim=True)).sign()
-        scale = 1 / (variance + FLOOR * variance[0]).sqrt()
-        self.target_mean.copy_(mean)
-        self.target_basis.copy_((directions * scale)[:, : self.target_basis.shape[1]])
+        """Whiten the geometry targets by a sample (N, G) of the data. Called once, before training."""
+        found = whiten(sample)
+        if self.geometry_head is not None and found is not None:
+            mean, basis = found
+            self.target_mean.copy_(mean)
+            self.target_basis.copy_(basis[:, : self.target_basis.shape[1]])
 
     def forward(self, embeddings: Tensor, batch: TupleBatch) -> dict[str, Tensor]:
-        """Return the losses.
-
-        Parameters
-        ----------
-        embeddings : Tensor
-            (B, F, D) float32 of unit length.
-        batch : TupleBatch
-            The tuples that they are embeddings of.
-
-        Returns
-        -------
-        dict of str to Tensor
-            Scalars: ``loss``, the weighted sum, and each part by name, unweighted.
-        """
-        config, parts, total = self.config, {}, embeddings.sum() * 0
-        if config.ranking_weight:
-            ranked = ranked_frames(embeddings.shape[1], config.layout if self.training else "following")
-            apart = batch.seconds[:, ranked].abs()
-            steps = apart[:, 2:] - apart[:, 1:-1]
-            margin = config.margin + config.margin_per_s * steps
-            used = steps >= MIN_STEP_S if self.training and config.layout == "pairs" else None
-            parts["ranking"] = aggregate_ranking_loss(embeddings[:, ranked], margin, used)
-            total = total + config.ranking_weight * parts["ranking"]
-        if config.contrast_weight:
-            parts["contrast"] = within_clip_contrast(
-                embeddings, batch.seconds, config.contrast_temperature, config.contrast_min_s
-            )
-            total = total + config.contrast_weight * parts["contrast"]
-        if config.cross_subject_weight and len(embeddings) > 1:
-            parts["cross_subject"] = subject_spread(embeddings)
-            total = total + config.cross_subject_weight * parts["cross_subject"]
+        """Return scalars: ``loss``, the weighted sum, and each part by name, unweighted."""
+        parts = {}
+        if self.config.ranking_weight:
+            parts["ranking"] = aggregate_ranking_loss(embeddings, self.config.margin)
         if self.geometry_head is not None:
             parts["geometry"] = self._geometry_loss(self.geometry_head(READOUT_SCALE * embeddings), batch)
-            total = total + config.geometry_weight * parts["geometry"]
         if self.label_head is not None:
-            logits = self.label_head(READOUT_SCALE * embeddings)
-            error = functional.binary_cross_entropy_with_logits(logits, batch.targets.nan_to_num(), reduction="none")
-            parts["supervision"] = _mean_where_known(error, batch.targets)
-            total = total + config.supervision_weight * parts["supervision"]
-        return {"loss": total, **parts}
+            parts["supervision"] = _label_loss(self.label_head(READOUT_SCALE * embeddings), batch.targets)
+        weighted = [getattr(self.config, f"{name}_weight") * part for name, part in parts.items()]
+        return {"loss": sum(weighted, embeddings.new_zeros(())), **parts}
 
     def _geometry_loss(self, predicted: Tensor, batch: TupleBatch) -> Tensor:
         """Return the smooth L1 error of the predicted movement; what is learnt from is mirrored as its pictures are."""
@@ -166,6 +102,11 @@ class Objective(nn.Module):
             targets = torch.where(flipped(batch.draws, self.config)[:, None, None], mirrored, targets)
         wanted = ((targets - self.target_mean) @ self.target_basis).clamp(-WHITENED_LIMIT, WHITENED_LIMIT)
         return _mean_where_known(functional.smooth_l1_loss(predicted, wanted.nan_to_num(), reduction="none"), wanted)
+
+
+def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    error = functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(), reduction="none")
+    return _mean_where_known(error, labels)
 
 
 def _mean_where_known(error: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""How weights move: optimizer, learning rate, average of weights."""
+"""How weights move: optimizer and learning rate."""
 
 from __future__ import annotations
 
@@ -28,18 +28,10 @@ def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Opti
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: PretrainConfig) -> float:
-    """Return the learning rate of a step, a function of its number alone, so that resuming is exact.
+    """Return the learning rate of a step, counted from 0 over the run: by its number alone, so that resuming is exact.
 
-    Parameters
-    ----------
-    step : int
-        Steps done in the run, from 0.
-    steps_per_epoch : int
-        Steps an epoch.
-    config : PretrainConfig
-        ``warmup_epochs`` of linear rise, then constant, or half a cosine down to 0 after the last epoch.
-
-    Source: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
+    It rises linearly in the warm-up, then is constant, or half a cosine down to 0 after the last epoch. Source of the
+    cosine: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
     """
     warmup = config.warmup_epochs * steps_per_epoch
     if step + 1 < warmup:
@@ -48,29 +40,3 @@ def learning_rate(step: int, steps_per_epoch: int, config: PretrainConfig) -> fl
         return config.learning_rate
     share = (step - warmup) / max(config.epochs * steps_per_epoch - warmup, 1)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, current: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights and statistics towards the current ones.
-
-    The decay starts low and rises to its value, ``min(decay, (1 + step) / (10 + step))``, so that the first weights
-    are soon forgotten.
-
-    Parameters
-    ----------
-    average, current : Module
-        Of one architecture.
-    decay : float
-        Share that the average keeps.
-    step : int
-        Steps done before this one.
-    """
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    now = current.state_dict()
-    for name, value in average.state_dict().items():
-        new = now[name]
-        if value.is_floating_point():
-            value.lerp_(new, weight)
-        else:
-            value.copy_(new)

@@ -26,10 +26,7 @@ from tclr.schemas.errors import SettingError
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run, seen from one of them; by default it is alone.
-
-    ``rank`` counts from 0; rank 0 writes files and speaks.
-    """
+    """The processes of a run, seen from one of them, by default alone; ``rank`` counts from 0."""
 
     device: torch.device
     rank: int = 0
@@ -163,21 +160,15 @@ class GlobalBatchNorm(_BatchNorm):
         self.running_var.lerp_(variance, momentum)
 
 
-def share_batch_statistics(model: nn.Module, device: torch.device) -> nn.Module:
-    """Have every batch normalisation of a model, in place, use the samples of all processes.
-
-    Returns
-    -------
-    Module
-        The model, with the same parameters, buffers and names.
-    """
+def share_batch_statistics(model: nn.Module, device: torch.device) -> None:
+    """Have every batch normalisation of a model, in place, use the samples of all processes; names stay."""
     if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    for module in model.modules():
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return
+    for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, _BatchNorm):
                 shared = GlobalBatchNorm(child.num_features, child.eps, child.momentum, device=device)
                 shared.load_state_dict(child.state_dict())
                 shared.weight, shared.bias = child.weight, child.bias
                 setattr(module, name, shared)
-    return model

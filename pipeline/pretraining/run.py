@@ -2,18 +2,15 @@
 
 Each step takes a batch of tuples, sends all frames of all tuples through the encoder at once, and asks that every
 frame lie nearer to the anchor than the next one, and for what the recipe adds (``objective.py``). ``trainer.py`` does
-the steps; here is what surrounds them: going on after an interruption, checkpoints, logs, warnings, and the encoder at
-the end.
+the steps; here is what surrounds them: resuming, checkpoints, logs, warnings, and the encoder at the end.
 
-Source: Lu, Tavabi and Soleymani, BMVC 2020. Known flaws of the paper's own trainer are avoided: anchors are drawn
-anew every epoch, and a last partial batch counts by its size.
+Source: Lu, Tavabi and Soleymani, BMVC 2020. Known flaws of the paper's own trainer are avoided: anchors are redrawn
+every epoch, and a last partial batch counts by its size.
 """
 
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -24,15 +21,21 @@ from typing import Any
 import torch
 
 from tclr.pipeline.encoder import save_encoder
-from tclr.pipeline.pretraining.checkpoint import load_checkpoint, save_checkpoint
-from tclr.pipeline.pretraining.monitor import COLLAPSE_STD, distance_curve, held_out_metrics, write_distances
+from tclr.pipeline.pretraining.checkpoint import Checkpoints, load_checkpoint
+from tclr.pipeline.pretraining.model import start_encoder
 from tclr.pipeline.pretraining.processes import open_processes
-from tclr.pipeline.pretraining.runlog import RunLog
+from tclr.pipeline.pretraining.runlog import RunLog, means_of
 from tclr.pipeline.pretraining.trainer import Trainer
+from tclr.pipeline.pretraining.validation import (
+    COLLAPSE_STD,
+    distance_curve,
+    held_out_metrics,
+    validate,
+    write_distances,
+)
 from tclr.pipeline.system import remove_abandoned, remove_quietly, write_json
 from tclr.pipeline.tuples import stop_workers
 from tclr.schemas.config import PretrainConfig
-from tclr.schemas.errors import TclrError
 
 LOG_EVERY_STEPS = 10
 """Steps between points in TensorBoard and checks that the loss is finite; chosen by us."""
@@ -42,7 +45,7 @@ logger = logging.getLogger("tclr.pretrain")
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What a run came to; ``history`` has one dictionary an epoch, as in ``log.jsonl``.
+    """What a run came to; ``history`` has one dictionary per epoch, as in ``log.jsonl``.
 
     ``resumed_at`` and ``resumed_step`` count the epochs, and the steps in the next one, done before this call.
     ``n_frames`` went through the encoder in training. ``is_main`` is False in all but one process of several.
@@ -58,11 +61,6 @@ class PretrainResult:
     n_frames: int
     is_main: bool = True
 
-    @property
-    def collapsed(self) -> bool:
-        """Whether the embeddings of the last epoch lie nearly on one point."""
-        return self.history[-1]["embedding_std"] < COLLAPSE_STD
-
 
 def pretrain(
     store: Path,
@@ -74,18 +72,16 @@ def pretrain(
     progress: Callable[[int, int], None] = lambda done, total: None,
     warn: Callable[[str], None] = logger.warning,
 ) -> PretrainResult:
-    """Train an encoder on a store, in as many processes as ``torchrun`` started.
+    """Train an encoder on a store, in as many processes as ``torchrun`` started; all must see ``store`` and ``run``.
 
     Parameters
     ----------
-    store, run : Path
-        Store to read; folder for what docs/training.md lists. With several processes, all must see both.
-    config : PretrainConfig
-        Settings.
+    store, run, config : Path, Path, PretrainConfig
+        Store to read; folder for what docs/training.md lists; settings.
     init : Path, optional
         Weights to start from: ImageNet's in torchvision's names, the paper's, or an encoder or run of tclr.
     resume : bool
-        Go on from RUN/checkpoint.pt if it is there. A finished run is not trained again: ``resumed_at`` then
+        Resume from RUN/checkpoint.pt if it is there. A finished run is not trained again: ``resumed_at`` then
         equals ``config.epochs``.
     progress : callable
         Called with tuples done and tuples in all; in the first process only.
@@ -104,30 +100,19 @@ def pretrain(
     with torch.random.fork_rng(devices=[]), open_processes() as processes:
         torch.manual_seed(config.seed)
         trainer = Trainer(store, config, init, processes)
-        checkpoint = run / "checkpoint.pt"
-        if resume and checkpoint.is_file():
-            load_checkpoint(checkpoint, trainer)
+        if resume and (run / "checkpoint.pt").is_file():
+            load_checkpoint(run / "checkpoint.pt", trainer)
         resumed = trainer.epoch, trainer.step
         if processes.is_main:
             _prepare(run, trainer)
         if trainer.epoch < config.epochs:
-            try:
-                _train(run, trainer, progress, warn)
-            finally:
-                stop_workers(trainer.train_tuples)
+            _train(run, trainer, progress, warn)
         encoder = run / "encoder.safetensors"
         if processes.agree(resumed[0] < config.epochs or not encoder.is_file()):
             _finish(run, trainer)
-        return PretrainResult(
-            run,
-            encoder,
-            trainer.history,
-            *resumed,
-            trainer.train_subjects,
-            trainer.val_subjects,
-            trainer.tuples_done * trainer.train_tuples.n_frames,
-            processes.is_main,
-        )
+        n_frames = trainer.tuples_done * trainer.data.train_tuples.n_frames
+        subjects = trainer.data.train_subjects, trainer.data.val_subjects
+        return PretrainResult(run, encoder, trainer.history, *resumed, *subjects, n_frames, processes.is_main)
 
 
 def _prepare(run: Path, trainer: Trainer) -> None:
@@ -143,111 +128,43 @@ def _prepare(run: Path, trainer: Trainer) -> None:
     write_json(run / "config.json", {"store": str(trainer.store), "init": str(trainer.init or ""), **settings})
 
 
-class _Stop:
-    """A context in which SIGTERM and SIGINT ask to stop after the step that is being done; a second one does not wait.
-
-    Schedulers of clusters send SIGTERM before they take a machine away.
-    """
-
-    def __init__(self) -> None:
-        self.asked: signal.Signals | None = None
-        self.before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> _Stop:
-        if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
-            self.before = {kind: signal.signal(kind, self._ask) for kind in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for kind, handler in self.before.items():
-            signal.signal(kind, handler)
-        self.before = {}
-
-    def _ask(self, number: int, frame: object) -> None:
-        self.asked = signal.Signals(number)
-        self.__exit__()
-
-
-class _Checkpoints:
-    """Writes checkpoints by time, and when asked to stop; time and signals are those of the first process."""
-
-    def __init__(self, path: Path, trainer: Trainer, stop: _Stop) -> None:
-        self.path, self.trainer, self.stop = path, trainer, stop
-        self.written_s = time.monotonic()
-
-    def write_if_due(self, now: bool = False) -> None:
-        """Write one if the time has come, or ``now``.
-
-        Raises
-        ------
-        TclrError
-            After it is written, if the run was asked to stop.
-        """
-        trainer = self.trainer
-        elapsed_s = time.monotonic() - self.written_s
-        due = elapsed_s >= trainer.config.checkpoint_every_s or self.stop.asked is not None
-        if not (now or trainer.processes.agree(due)):
-            return
-        trainer.check_finite()
-        sums = trainer.sums_of_all()
-        if trainer.processes.is_main:
-            save_checkpoint(self.path, trainer, sums)
-        self.written_s = time.monotonic()
-        if trainer.processes.agree(self.stop.asked is not None):
-            signal_name = self.stop.asked.name if self.stop.asked else "a signal to another process"
-            raise TclrError(
-                f"Stopped by {signal_name} after {trainer.steps_done} steps, which {self.path} holds. Run the same "
-                "command again to go on."
-            )
-
-
-class _Window:
-    """Means over the steps since the last look, of all processes."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.before = trainer.sums_of_all()
-        self.started_s = time.perf_counter()
-
-    def close(self) -> dict[str, float]:
-        """Return means of the losses, and tuples a second; the next window begins."""
-        before, started_s = self.before, self.started_s
-        self.before, self.started_s = self.trainer.sums_of_all(), time.perf_counter()
-        n_tuples = self.before["n_tuples"] - before["n_tuples"]
-        means = {
-            name: (value - before["sums"].get(name, 0.0)) / n_tuples for name, value in self.before["sums"].items()
-        }
-        return {**means, "tuples_per_s": n_tuples / (self.started_s - started_s)}
-
-
 def _train(run: Path, trainer: Trainer, progress: Callable[[int, int], None], warn: Callable[[str], None]) -> None:
     """Do all epochs that are left."""
     config, is_main = trainer.config, trainer.processes.is_main
-    n_tuples = config.epochs * len(trainer.train_tuples)
+    n_tuples = config.epochs * len(trainer.data.train_tuples)
     warned = False
-    with _Stop() as stop, RunLog(run, trainer.steps_done) if is_main else nullcontext() as log:
-        checkpoints = _Checkpoints(run / "checkpoint.pt", trainer, stop)
+    with (
+        Checkpoints(run / "checkpoint.pt", trainer) as checkpoints,
+        RunLog(run, trainer.steps_done) if is_main else nullcontext() as log,
+    ):
         if log:
             log.write_history(trainer.history)
             progress(trainer.tuples_done, n_tuples)
-        while trainer.epoch < config.epochs:
-            line = _train_epoch(trainer, checkpoints, log, lambda: progress(trainer.tuples_done, n_tuples))
-            if log:
-                log.write_history(trainer.history)
-                log.add_scalars("epoch", line, trainer.steps_done)
-            checkpoints.write_if_due(trainer.epoch % config.checkpoint_every == 0 or trainer.epoch == config.epochs)
-            if is_main and line["embedding_std"] < COLLAPSE_STD and not warned:
-                warned = True
-                warn(
-                    f"the embeddings have nearly collapsed to one point after epoch {trainer.epoch}: their spread is "
-                    f"{line['embedding_std']:.3f}, that of random directions is 1. Lower --learning-rate."
-                )
+        try:
+            while trainer.epoch < config.epochs:
+                line = _train_epoch(trainer, checkpoints, log, lambda: progress(trainer.tuples_done, n_tuples))
+                if log:
+                    log.write_history(trainer.history)
+                    log.add_scalars("epoch", line, trainer.steps_done)
+                checkpoints.write_if_due(trainer.epoch % config.checkpoint_every == 0 or trainer.epoch == config.epochs)
+                if is_main and line["embedding_std"] < COLLAPSE_STD and not warned:
+                    warned = True
+                    warn(_describe_collapse(line))
+        finally:
+            stop_workers(trainer.data.train_tuples)
+
+
+def _describe_collapse(line: dict[str, Any]) -> str:
+    return (
+        f"the embeddings have nearly collapsed to one point after epoch {line['epoch']}: their spread is "
+        f"{line['embedding_std']:.3f}, that of random directions is 1. Lower --learning-rate."
+    )
 
 
 def _train_epoch(
-    trainer: Trainer, checkpoints: _Checkpoints, log: RunLog | None, tick: Callable[[], None]
+    trainer: Trainer, checkpoints: Checkpoints, log: RunLog | None, tick: Callable[[], None]
 ) -> dict[str, Any]:
-    """Do the rest of an epoch's steps, look at the held-out subjects, and return the epoch's line of the log."""
+    """Do the rest of an epoch's steps, validate, and return the epoch's line of the log."""
     started_s, done_before = time.perf_counter(), trainer.tuples_done
     window = _Window(trainer)
     for _ in trainer.steps():
@@ -267,29 +184,47 @@ def _train_epoch(
     return line
 
 
+class _Window:
+    """Means over the steps since the last point of the log, of all processes."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.before, self.started_s = trainer.sums_of_all(), time.perf_counter()
+
+    def close(self) -> dict[str, float]:
+        """Return means of the losses, and tuples per second; the next window begins."""
+        before, started_s = self.before, self.started_s
+        self.before, self.started_s = self.trainer.sums_of_all(), time.perf_counter()
+        n_tuples = self.before["n_tuples"] - before["n_tuples"]
+        since = {name: value - before["sums"].get(name, 0.0) for name, value in self.before["sums"].items()}
+        means = means_of({"n_tuples": n_tuples, "sums": since})
+        return {**means, "tuples_per_s": n_tuples / (self.started_s - started_s)}
+
+
 def _epoch_line(trainer: Trainer) -> dict[str, Any]:
     """Return the log's line of the epoch whose steps are done."""
-    total = trainer.sums_of_all()
-    held = trainer.look(trainer.released)
-    seen: dict[str, Any] = {f"val_{name}": value for name, value in held.losses.items()}
-    seen |= held_out_metrics(held.embeddings, held.seconds)
-    if not trainer.val_subjects:  # what was looked at then is training data
-        seen |= dict.fromkeys(name for name in seen if name.startswith("val_"))
+    trained = means_of(trainer.sums_of_all())
+    seen = validate(trainer, trainer.model.encoder)
+    measured: dict[str, Any] = {f"val_{name}": value for name, value in seen.losses.items()}
+    measured |= held_out_metrics(seen.embeddings, seen.seconds)
+    if not trainer.data.val_subjects:  # what was validated on then is training data
+        measured |= dict.fromkeys(name for name in measured if name.startswith("val_"))
     return {
         "epoch": trainer.epoch + 1,
         "step": trainer.steps_done,
         "learning_rate": trainer.learning_rate(trainer.steps_done - 1),
-        **{f"train_{name}": value / total["n_tuples"] for name, value in total["sums"].items()},
-        **seen,
+        **{f"train_{name}": value for name, value in trained.items()},
+        **measured,
     }
 
 
 def _finish(run: Path, trainer: Trainer) -> None:
     """Write the encoder, and how its distances grow with time beside those before training."""
-    if trainer.val_subjects:
-        untrained = trainer.start_encoder().to(trainer.device)
-        looks = {"trained": trainer.look(trainer.released), "before training": trainer.look(untrained)}
+    encoder = trainer.model.encoder
+    if trainer.data.val_subjects:
+        untrained = start_encoder(trainer.config, trainer.init)[0].to(trainer.device)
+        seen = {"trained": validate(trainer, encoder), "before training": validate(trainer, untrained)}
         if trainer.processes.is_main:
-            write_distances(run, {name: distance_curve(seen.embeddings, seen.seconds) for name, seen in looks.items()})
+            write_distances(run, {name: distance_curve(one.embeddings, one.seconds) for name, one in seen.items()})
     if trainer.processes.is_main:
-        save_encoder(run / "encoder.safetensors", trainer.released, trainer.info_now())
+        save_encoder(run / "encoder.safetensors", encoder, trainer.info_now())

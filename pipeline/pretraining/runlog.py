@@ -31,31 +31,27 @@ class RunningMeans:
         return {"n_tuples": self.n_tuples, "sums": {name: value.item() for name, value in self.sums.items()}}
 
     def load(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from ``state``."""
-        self.n_tuples = state["n_tuples"]
-        self.sums = {
-            name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in state["sums"].items()
-        }
+        """Resume from ``state``."""
+        self.n_tuples, sums = state["n_tuples"], state["sums"]
+        self.sums = {name: torch.tensor(value, dtype=torch.float64, device=device) for name, value in sums.items()}
 
 
 def add_states(states: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the sums of several processes as one; a process that had no tuples yet has none."""
     names = dict.fromkeys(name for state in states for name in state["sums"])
-    return {
-        "n_tuples": sum(state["n_tuples"] for state in states),
-        "sums": {name: sum(state["sums"].get(name, 0.0) for state in states) for name in names},
-    }
+    sums = {name: sum(state["sums"].get(name, 0.0) for state in states) for name in names}
+    return {"n_tuples": sum(state["n_tuples"] for state in states), "sums": sums}
+
+
+def means_of(state: dict[str, Any]) -> dict[str, float]:
+    """Return the means of sums by name."""
+    return {name: value / state["n_tuples"] for name, value in state["sums"].items()}
 
 
 class RunLog:
     """RUN/log.jsonl and RUN/tensorboard; a context that closes the event file.
 
-    Parameters
-    ----------
-    run : Path
-        The run's folder.
-    step : int
-        Steps done when the run begins or goes on; what TensorBoard shows of later ones is dropped.
+    ``step`` counts the steps done when the run begins or resumes; what TensorBoard shows of later ones is dropped.
     """
 
     def __init__(self, run: Path, step: int) -> None:

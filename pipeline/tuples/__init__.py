@@ -4,13 +4,14 @@
 Imports ``encoder``, ``store``, ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.
 """
 
-from tclr.pipeline.tuples.dataset import ClipTargets, TupleBatch, TupleDataset, index_clips, split_subjects
+from tclr.pipeline.tuples.clips import TargetReader, index_clips
+from tclr.pipeline.tuples.dataset import TupleBatch, TupleDataset, split_subjects
 from tclr.pipeline.tuples.loader import load_batches, stop_workers
 from tclr.pipeline.tuples.rows import Spacing
 
 __all__ = [
-    "ClipTargets",
     "Spacing",
+    "TargetReader",
     "TupleBatch",
     "TupleDataset",
     "index_clips",

@@ -1,8 +1,8 @@
 """Reads batches of tuples ahead of the step that needs them.
 
-Without loader processes a thread reads ahead; decoding leaves the interpreter's lock alone (``codecs``), so that it and
-the step run side by side. With loader processes, frames are decoded into shared memory, and the processes stay for
-the next epoch. For a GPU, batches go into page-locked memory and are copied on a stream of their own, one ahead.
+Without loader processes a thread reads ahead; decoding leaves the interpreter's lock alone, so that it and the step run
+side by side. With loader processes, frames are decoded into shared memory, and the processes stay for the next epoch.
+For a GPU, batches go into page-locked memory and are copied on a stream of their own, one ahead.
 """
 
 from __future__ import annotations
@@ -26,36 +26,28 @@ from tclr.schemas.errors import TclrError
 BATCHES_AHEAD = 2
 """Batches that are read before they are asked for, by the thread or by each loader process; chosen by us."""
 
+Request = tuple[int, Sequence[int]]
+"""A batch to read: epoch, and indices of its tuples."""
+
 
 def load_batches(
     dataset: TupleDataset, batches: Sequence[Sequence[int]], *, num_workers: int, device: torch.device
 ) -> Iterator[TupleBatch]:
-    """Read batches of the dataset's present epoch, in order, while the caller works on those before.
+    """Read batches of the dataset's present epoch to a device, in order, while the caller works on those before.
 
-    Parameters
-    ----------
-    dataset : TupleDataset
-        The tuples.
-    batches : sequence of sequence of int
-        Indices of each batch's tuples.
-    num_workers : int
-        Loader processes; 0 reads in a thread. They change nothing but the time.
-    device : torch.device
-        Where the batches go.
-
-    Yields
-    ------
-    TupleBatch
-        On the device.
+    ``batches`` has the indices of each batch's tuples. ``num_workers`` loader processes read them, or a thread if it is
+    0; that changes nothing but the time.
 
     Raises
     ------
     TclrError
         Of the kind that reading met, in whichever process; or if a loader process ended.
     """
-    requests = [_Request(dataset.epoch, tuple(indices)) for indices in batches]
-    reading = _from_processes if num_workers else _from_thread
-    return _on_device(reading(dataset, requests, num_workers, device.type == "cuda"), device)
+    requests = [(dataset.epoch, tuple(indices)) for indices in batches]
+    pin = device.type == "cuda"
+    if num_workers:
+        return _move(_read_in_processes(dataset, requests, num_workers, pin), device)
+    return _move(_read_in_thread(dataset, requests, pin), device)
 
 
 def stop_workers(dataset: TupleDataset) -> None:
@@ -63,35 +55,9 @@ def stop_workers(dataset: TupleDataset) -> None:
     dataset.workers = None
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A batch to read."""
-
-    epoch: int
-    indices: tuple[int, ...]
-
-
-def _from_thread(
-    dataset: TupleDataset, requests: Sequence[_Request], num_workers: int, pin: bool
-) -> Iterator[TupleBatch]:
-    def read(request: _Request) -> TupleBatch:
-        batch = dataset.read(request.epoch, request.indices)
-        return batch.pin_memory() if pin else batch
-
-    return run_ahead(map(read, requests), BATCHES_AHEAD)
-
-
-class _Requests:
-    """What the loader processes are asked for: changes from epoch to epoch, unlike the processes."""
-
-    def __init__(self) -> None:
-        self.requests: Sequence[_Request] = ()
-
-    def __iter__(self) -> Iterator[_Request]:
-        return iter(self.requests)
-
-    def __len__(self) -> int:
-        return len(self.requests)
+def _read_in_thread(dataset: TupleDataset, requests: Sequence[Request], pin: bool) -> Iterator[TupleBatch]:
+    batches = (dataset.read(*request) for request in requests)
+    return run_ahead((batch.pin_memory() if pin else batch for batch in batches), BATCHES_AHEAD)
 
 
 class _Reader(Dataset[Any]):
@@ -100,12 +66,12 @@ class _Reader(Dataset[Any]):
     def __init__(self, dataset: TupleDataset) -> None:
         self.dataset = dataset
 
-    def __getitem__(self, request: _Request) -> TupleBatch | TclrError:
+    def __getitem__(self, request: Request) -> TupleBatch | TclrError:
+        epoch, indices = request
         size = self.dataset.crop_size
-        shape = (len(request.indices), self.dataset.n_frames, size, size, 3)
-        frames = _shared_bytes(shape) if get_worker_info() else None
+        shape = (len(indices), self.dataset.n_frames, size, size, 3)
         try:
-            return self.dataset.read(request.epoch, request.indices, frames)
+            return self.dataset.read(epoch, indices, _shared_bytes(shape) if get_worker_info() else None)
         except TclrError as error:
             return error
 
@@ -116,31 +82,27 @@ def _shared_bytes(shape: tuple[int, ...]) -> Tensor:
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
-def _as_it_is(item: Any) -> Any:
-    return item
-
-
 @dataclass
 class _Workers:
-    """The loader processes of a dataset."""
+    """The loader processes of a dataset, and the list of what they are asked for, which changes with the epoch."""
 
     num_workers: int
     pin: bool
-    requests: _Requests
+    requests: list[Request]
     loader: DataLoader[Any]
 
 
-def _workers(dataset: TupleDataset, num_workers: int, pin: bool) -> _Workers:
+def _start_workers(dataset: TupleDataset, num_workers: int, pin: bool) -> _Workers:
+    """Start loader processes, or return those of the epoch before."""
     known = dataset.workers
     if isinstance(known, _Workers) and (known.num_workers, known.pin) == (num_workers, pin):
         return known
-    requests = _Requests()
+    requests: list[Request] = []
     loader = DataLoader(
         _Reader(copy(dataset)),  # not itself: in a cycle of references, processes would be slow to end
         batch_size=None,  # a request is a batch
         sampler=requests,
         num_workers=num_workers,
-        collate_fn=_as_it_is,
         pin_memory=pin,
         prefetch_factor=BATCHES_AHEAD,
         persistent_workers=True,
@@ -149,13 +111,13 @@ def _workers(dataset: TupleDataset, num_workers: int, pin: bool) -> _Workers:
     return workers
 
 
-def _from_processes(
-    dataset: TupleDataset, requests: Sequence[_Request], num_workers: int, pin: bool
+def _read_in_processes(
+    dataset: TupleDataset, requests: Sequence[Request], num_workers: int, pin: bool
 ) -> Iterator[TupleBatch]:
     if not requests:
         return
-    workers = _workers(dataset, num_workers, pin)
-    workers.requests.requests = requests
+    workers = _start_workers(dataset, num_workers, pin)
+    workers.requests[:] = requests
     batches = iter(workers.loader)
     for _ in requests:
         try:
@@ -174,7 +136,7 @@ def _from_processes(
         yield batch
 
 
-def _on_device(batches: Iterator[TupleBatch], device: torch.device) -> Iterator[TupleBatch]:
+def _move(batches: Iterator[TupleBatch], device: torch.device) -> Iterator[TupleBatch]:
     """Move batches to the device; to a GPU on a stream of its own, one ahead of the caller."""
     with closing(batches):  # type: ignore[type-var]
         if device.type != "cuda":

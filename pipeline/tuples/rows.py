@@ -5,9 +5,7 @@ the spacing. The clock counts frames and c is one frame (the paper's way: t, t +
 and c is 1/25 s, a frame of the paper's videos, so that clips of any rate agree. The frame nearest to each place is
 taken. A tuple never bridges a frame that is missing or has no face, nor a cut: it stays within one run of rows.
 
-Or a tuple has pairs of neighbouring frames from places all over the clip (``draw_pairs``), for contrast within a clip.
-
-Source: Lu, Tavabi and Soleymani, BMVC 2020; spacing in seconds, both directions, matched pose and pairs are ours.
+Source: Lu, Tavabi and Soleymani, BMVC 2020; spacing in seconds and both directions are ours.
 """
 
 from __future__ import annotations
@@ -23,22 +21,12 @@ GAP_STEPS = 1.5
 """A longer step than this many usual ones is a gap; chosen by us: one missing frame makes it 2."""
 SIBLING_S = 0.04
 """From anchor to sibling where the clock shows seconds: one frame of VoxCeleb2, which the paper trains on."""
-PAIR_GAP_S = 0.4
-"""Least time between the pairs of a tuple, where the clip is long enough; chosen by us: most of an action's onset."""
-MATCHED_SHARE = 0.2
-"""Share of a clip's places, those with the head turned most like in the anchor, that matched pairs are drawn from."""
 TOLERANCE = 1e-3
 """Of a clock; chosen by us: containers round timestamps to a millisecond."""
 
 
 def tuple_offsets(spacing: float, n_following: int, sibling: float = 1) -> np.ndarray:
-    """Return the places of a tuple's frames from its anchor, on the clip's clock.
-
-    Returns
-    -------
-    ndarray
-        (n_following + 2,): 0, c, c + s, ..., c + n_following s; int64 if both are whole numbers of frames.
-    """
+    """Return the places of a tuple's frames from its anchor on the clock, (N + 2,): 0, c, c + s, ..., c + N s."""
     return np.concatenate([[0], sibling + spacing * np.arange(n_following + 1)])
 
 
@@ -87,20 +75,11 @@ class Spacing:
 
 
 def follows_on(timestamp: np.ndarray, track: np.ndarray) -> np.ndarray:
-    """Tell for each frame whether it follows the one before without a gap in time or a cut.
+    """Return (T,) bool: whether a frame follows the one before without a gap in time or a cut; the first follows none.
 
-    Parameters
-    ----------
-    timestamp : ndarray
-        (T,) seconds, rising.
-    track : ndarray
-        (T,) number of the face's track: a cut begins a new one.
-
-    Returns
-    -------
-    ndarray
-        (T,) bool: the step is at most ``GAP_STEPS`` of the clip's usual (median) one; the first frame follows none.
-        So clips that were resampled count as whole, and missing images of a sequence as gaps.
+    A step of ``timestamp`` (T,), rising seconds, is a gap if it is longer than ``GAP_STEPS`` of the clip's usual
+    (median) one. So clips that were resampled count as whole, and missing images of a sequence as gaps. A cut begins a
+    new number in ``track`` (T,).
     """
     steps = np.diff(timestamp)
     if not len(steps):
@@ -109,19 +88,9 @@ def follows_on(timestamp: np.ndarray, track: np.ndarray) -> np.ndarray:
 
 
 def find_runs(follows: np.ndarray, face: np.ndarray) -> np.ndarray:
-    """Return the runs of frames with a face that follow each other.
+    """Return the runs (R, 2) of frames with a ``face`` (T,) that follow each other: first row, row after the last.
 
-    Parameters
-    ----------
-    follows : ndarray
-        (T,) bool, see ``follows_on``.
-    face : ndarray
-        (T,) bool.
-
-    Returns
-    -------
-    ndarray
-        (R, 2) int64: first row, and the row after the last one.
+    ``follows`` (T,) is that of ``follows_on``.
     """
     goes_on = follows & face & np.concatenate([[False], face[:-1]])
     starts = np.flatnonzero(face & ~goes_on)
@@ -130,13 +99,7 @@ def find_runs(follows: np.ndarray, face: np.ndarray) -> np.ndarray:
 
 
 def find_anchors(clock: np.ndarray, runs: np.ndarray, span: float, n_rows: int) -> np.ndarray:
-    """Return the rows from which a run goes on for ``span`` of the clock, and for ``n_rows`` rows with themselves.
-
-    Returns
-    -------
-    ndarray
-        (A,) int64, rising.
-    """
+    """Return the rows (A,) from which a run lasts ``span`` on the clock, and ``n_rows`` rows with themselves."""
     anchors = [np.zeros(0, np.int64)]
     for start, stop in runs.tolist():
         in_time = np.searchsorted(clock[start:stop], clock[stop - 1] - span + TOLERANCE, side="right")
@@ -145,21 +108,10 @@ def find_anchors(clock: np.ndarray, runs: np.ndarray, span: float, n_rows: int) 
 
 
 def nearest_rows(clock: np.ndarray, anchor: int, stop: int, offsets: np.ndarray) -> np.ndarray:
-    """Return the rows nearest to an anchor's tuple, each after the one before and below ``stop``.
+    """Return the rows (F,) nearest to an anchor's tuple, each after the one before and below ``stop``.
 
-    Parameters
-    ----------
-    clock : ndarray
-        (T,) float64, rising.
-    anchor, stop : int
-        Row of the anchor; end of its run, at least as many rows later as the tuple has.
-    offsets : ndarray
-        (F,) see ``tuple_offsets``.
-
-    Returns
-    -------
-    ndarray
-        (F,) int64.
+    ``stop`` is the end of the anchor's run, at least as many rows later as the tuple has; ``offsets`` (F,) are those of
+    ``tuple_offsets``.
     """
     places, order = clock[anchor] + offsets, np.arange(len(offsets))
     after = np.searchsorted(clock[:stop], places).clip(anchor + 1, stop - 1)
@@ -168,111 +120,23 @@ def nearest_rows(clock: np.ndarray, anchor: int, stop: int, offsets: np.ndarray)
     return np.minimum(rows, stop - len(offsets) + order)
 
 
-def match_pose(rows: np.ndarray, clock: np.ndarray, pose: np.ndarray, stop: int, window: float) -> np.ndarray:
-    """Move a tuple's following frames to where the head is turned as in the anchor.
-
-    So frames that differ from the anchor do not differ by the head's motion alone. Of the rows within ``window`` of a
-    frame's own, that with the nearest pose is taken; their order stays. Anchor and sibling stay.
-
-    Parameters
-    ----------
-    rows : ndarray
-        (F,) int64, rising.
-    clock : ndarray
-        (T,) float64.
-    pose : ndarray
-        (T, 3) pitch, yaw and roll in radians; NaN = unknown. Where none is known, a frame stays where it is.
-    stop : int
-        End of the run.
-    window : float
-        On the clock.
-
-    Returns
-    -------
-    ndarray
-        (F,) int64, rising.
-    """
-    matched = rows.copy()
-    limits = np.append(rows[1:], stop)
-    for i in range(2, len(rows)):
-        near = np.arange(matched[i - 1] + 1, limits[i])
-        near = near[np.abs(clock[near] - clock[rows[i]]) <= window + TOLERANCE]
-        turned = np.nan_to_num(np.linalg.norm(pose[near] - pose[rows[0]], axis=1), nan=np.inf)
-        matched[i] = near[np.lexsort((np.abs(near - rows[i]), turned))[0]]
-    return matched
-
-
 @dataclass(frozen=True)
 class ClipTimes:
-    """What the choice of rows needs to know of a clip.
-
-    ``timestamp`` (T,) float64 seconds, ``runs`` (R, 2) see ``find_runs``, ``pose`` (T, 3) float32 radians.
-    """
+    """What the choice of rows needs to know: ``timestamp`` (T,) in seconds, ``runs`` (R, 2) of ``find_runs``."""
 
     timestamp: np.ndarray
     runs: np.ndarray
-    pose: np.ndarray
 
     def backwards(self) -> ClipTimes:
         """Return the clip as it runs back in time: row r becomes row T - 1 - r."""
-        return ClipTimes(-self.timestamp[::-1], len(self.timestamp) - self.runs[::-1, ::-1], self.pose[::-1])
-
-
-def draw_pairs(times: ClipTimes, config: PretrainConfig, rng: np.random.Generator) -> np.ndarray:
-    """Choose pairs of neighbouring frames of a clip, the anchor's first, the others by rising time from it.
-
-    Parameters
-    ----------
-    times : ClipTimes
-        The clip; a pair lies within one run.
-    config : PretrainConfig
-        ``n_following`` + 2 frames make half as many pairs; with ``match = "pose"`` they come from the places where the
-        head is turned most like in the anchor.
-    rng : numpy.random.Generator
-        Draws.
-
-    Returns
-    -------
-    ndarray
-        (F,) int64. Places are ``PAIR_GAP_S`` apart as long as there are such, then two rows; in a very short clip
-        rows may repeat.
-    """
-    starts = np.concatenate([np.arange(start, stop - 1) for start, stop in times.runs.tolist()])
-    first = int(rng.choice(starts))
-    chosen = [first]
-    clock = times.timestamp
-    for _ in range((config.n_following + 2) // 2 - 1):
-        apart = np.abs(clock[starts][:, None] - clock[chosen]).min(axis=1)
-        rows_apart = np.abs(starts[:, None] - chosen).min(axis=1)
-        disjoint = rows_apart > 1
-        wanted = (disjoint & (apart >= PAIR_GAP_S - TOLERANCE), disjoint, np.ones(len(starts), bool))
-        free = starts[next(mask for mask in wanted if mask.any())]
-        if config.match == "pose":
-            turned = np.nan_to_num(np.linalg.norm(times.pose[free] - times.pose[first], axis=1), nan=np.inf)
-            free = free[np.lexsort((rng.permutation(len(free)), turned))[: max(1, round(MATCHED_SHARE * len(free)))]]
-        chosen.append(int(rng.choice(free)))
-    order = np.argsort(np.abs(clock[chosen] - clock[first]), kind="stable")
-    return (np.array(chosen)[order][:, None] + np.arange(2)).ravel()
+        return ClipTimes(-self.timestamp[::-1], len(self.timestamp) - self.runs[::-1, ::-1])
 
 
 def draw_rows(times: ClipTimes, config: PretrainConfig, draws: np.ndarray) -> np.ndarray:
-    """Choose the rows of one tuple of a clip that it fits in, as the settings say.
+    """Choose the rows (F,) of one tuple of a clip that it fits in; they fall where the tuple runs back in time.
 
-    Where the clip is too short for the spacing that was drawn, the largest that fits is taken.
-
-    Parameters
-    ----------
-    times : ClipTimes
-        The clip.
-    config : PretrainConfig
-        Settings: spacing, ``n_following``, ``direction`` and ``match``.
-    draws : ndarray
-        (3,) in [0, 1): for spacing, direction and anchor.
-
-    Returns
-    -------
-    ndarray
-        (F,) int64, rising, or falling where the tuple runs back in time.
+    Where the clip is too short for the spacing that was drawn, the largest that fits is taken. ``draws`` (3,) in [0, 1)
+    are for spacing, direction and anchor.
     """
     back = config.direction == "both" and draws[1] < 0.5
     used, spacing = times.backwards() if back else times, Spacing.of(config)
@@ -281,21 +145,12 @@ def draw_rows(times: ClipTimes, config: PretrainConfig, draws: np.ndarray) -> np
     offsets = tuple_offsets(step, config.n_following, spacing.sibling)
     anchors = find_anchors(clock, used.runs, offsets[-1], len(offsets))
     anchor = int(anchors[int(draws[2] * len(anchors))])
-    stop = _end_of_run(used.runs, anchor)
-    rows = nearest_rows(clock, anchor, stop, offsets)
-    if config.match == "pose":
-        rows = match_pose(rows, clock, used.pose, stop, config.match_window * step)
+    rows = nearest_rows(clock, anchor, _end_of_run(used.runs, anchor), offsets)
     return len(clock) - 1 - rows if back else rows
 
 
 def fixed_rows(times: ClipTimes, spacing: Spacing, n_following: int, n_tuples: int) -> np.ndarray:
-    """Choose the rows of tuples spread evenly over a clip: forward, at the middle of the spacings, pose not matched.
-
-    Returns
-    -------
-    ndarray
-        (n, F) int64, n at most ``n_tuples``.
-    """
+    """Choose the rows (n, F) of up to ``n_tuples`` spread evenly over a clip: forward, the middle of the spacings."""
     clock = spacing.clock(times.timestamp)
     step = min(spacing.at(0.5), spacing.longest_fitting(clock, times.runs, n_following))
     offsets = tuple_offsets(step, n_following, spacing.sibling)

@@ -116,12 +116,12 @@ def test_architectures_are_listed_and_others_refused(store, tmp_path):
 
 
 def test_settings_of_a_long_run_are_options(store, tmp_path):
-    flags = ["--optimizer", "adamw", "--schedule", "cosine", "--warmup-epochs", "0.5", "--ema", "0.9"]
+    flags = ["--optimizer", "adamw", "--schedule", "cosine", "--warmup-epochs", "0.5"]
     flags += ["--grad-clip", "1", "--precision", "bf16", "--batch-size", "4", "--accumulate", "2", "--no-compile"]
     result = run_tclr("pretrain", store, tmp_path, *SMALL, *flags, "--checkpoint-every-s", "0")
     assert result.exit_code == 0 and f"Distance over time: {tmp_path}/distance.png" in result.stdout
     kept = json.loads((tmp_path / "config.json").read_text())
-    assert (kept["schedule"], kept["ema"], kept["accumulate"], kept["precision"]) == ("cosine", 0.9, 2, "bf16")
+    assert (kept["schedule"], kept["accumulate"], kept["precision"]) == ("cosine", 2, "bf16")
 
 
 def test_micro_batches_that_do_not_divide_a_step_are_one_error(store, tmp_path):
@@ -144,4 +144,4 @@ def test_help_shows_the_defaults_of_both_recipes_and_a_run_follows_its_own(store
     with safe_open(tmp_path / "encoder.safetensors", framework="np") as file:
         assert json.loads(file.metadata()["info"])["recipe"] == "paper"
     kept = json.loads((tmp_path / "config.json").read_text())
-    assert (kept["optimizer"], kept["layout"], kept["geometry_weight"]) == ("sgd", "following", 0)
+    assert (kept["optimizer"], kept["direction"], kept["geometry_weight"]) == ("sgd", "forward", 0)

@@ -182,7 +182,7 @@ def models(tmp_path_factory):
 def test_models(models, suffix, data):
     """In this process: torch takes seconds to import."""
     from tclr.pipeline.au import load_head
-    from tclr.pipeline.encoder import read_weights
+    from tclr.pipeline.encoder.weights import read_weights
 
     folder, valid = models
     path = folder / f"b{suffix}"

@@ -171,7 +171,7 @@ def test_every_setting_is_in_the_reference(site):
 def test_ranges_of_settings_are_in_the_reference(rows):
     settings = rows("settings")
     assert settings["size"][3] == "≥ 16, ≤ 2048"
-    assert settings["margin_per_s"][3] == "≥ 0"
+    assert settings["geometry_weight"][3] == "≥ 0"
     assert settings["dropout"][3] == "≥ 0, < 1"
     assert settings["l2"][3] == "> 0"
 

@@ -36,18 +36,16 @@ def test_a_range_of_spacings_has_two_ends_in_order(smallest, largest):
 
 def test_paper_recipe_is_what_the_papers_repository_trains():
     paper = PretrainConfig(recipe="paper")
-    assert (paper.arch, paper.embedding_dim, paper.n_following, paper.spacing, paper.layout) == (
-        "resnet18", 256, 10, 1, "following",
-    )  # fmt: skip
-    assert (paper.margin, paper.margin_per_s, paper.ranking_weight) == (0.03, 0, 1)
+    assert (paper.arch, paper.embedding_dim, paper.n_following, paper.spacing) == ("resnet18", 256, 10, 1)
+    assert (paper.margin, paper.ranking_weight) == (0.03, 1)
     assert (paper.optimizer, paper.learning_rate, paper.momentum, paper.weight_decay) == ("sgd", 0.001, 0.9, 0)
-    assert (paper.schedule, paper.warmup_epochs, paper.grad_clip, paper.ema) == ("constant", 0, 0, 0)
+    assert (paper.schedule, paper.warmup_epochs, paper.grad_clip) == ("constant", 0, 0)
     assert (paper.batch_size, paper.epochs, paper.anchors_per_clip) == (48, 50, 1)
     assert round(paper.image_size / paper.crop_ratio) == 256 and (paper.augment, paper.shift) == ("frame", 16 / 256)
     changed = ("flip", "rotation_deg", "zoom", "tilt", "colour_jitter", "light_jitter", "blur")
-    companions = ("contrast_weight", "cross_subject_weight", "geometry_weight", "supervision_weight")
+    companions = ("geometry_weight", "supervision_weight")
     assert all(getattr(paper, name) == 0 for name in (*changed, *companions))
-    assert (paper.match, paper.direction, paper.spacing_max_s) == ("none", "forward", 0)
+    assert (paper.direction, paper.spacing_max_s) == ("forward", 0)
 
 
 def test_recipe_gives_defaults_and_every_setting_can_still_be_given():
@@ -56,12 +54,6 @@ def test_recipe_gives_defaults_and_every_setting_can_still_be_given():
     assert paper.learning_rate == 0.5 and paper.optimizer == "sgd"
     assert PretrainConfig(**paper.model_dump()) == paper
     assert PretrainConfig().recipe == "tclr" and PretrainConfig().optimizer == "adamw"
-
-
-def test_pairs_need_an_even_number_of_frames():
-    with pytest.raises(SettingError, match="'n_following'.*even number"):
-        parse_settings(PretrainConfig, {"n_following": 5, "layout": "pairs"}, "the command line")
-    assert PretrainConfig(n_following=5).n_following == 5
 
 
 def test_spacing_in_frames_wins_over_the_defaults_in_seconds():

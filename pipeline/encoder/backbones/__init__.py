@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from tclr.pipeline.encoder.backbones.densenet import densenet121
-from tclr.pipeline.encoder.backbones.mobilenet import mobilenet_v2
+from tclr.pipeline.encoder.backbones.densenet import DenseNet121
+from tclr.pipeline.encoder.backbones.mobilenet import MobileNetV2
 from tclr.pipeline.encoder.backbones.resnet import resnet18, resnet50
 
 __all__ = ["BACKBONES", "Backbone"]
@@ -29,6 +29,6 @@ class Backbone(NamedTuple):
 BACKBONES = {
     "resnet18": Backbone(resnet18, 512),
     "resnet50": Backbone(resnet50, 2048),
-    "densenet121": Backbone(densenet121, 1024),
-    "mobilenet_v2": Backbone(mobilenet_v2, 1280),
+    "densenet121": Backbone(DenseNet121, 1024),
+    "mobilenet_v2": Backbone(MobileNetV2, 1280),
 }

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 GROWTH_RATE = 32  # feature maps that each layer adds (k)
 BOTTLENECK = 4  # feature maps of a layer's 1 x 1 convolution, in growth rates
+N_LAYERS = (6, 12, 24, 16)  # layers of each dense block
 
 
 class DenseLayer(nn.Sequential):
@@ -53,10 +54,10 @@ def _transition(n_in: int) -> nn.Sequential:
     )
 
 
-class DenseNet(nn.Module):
-    """A stem and four dense blocks; ``n_layers`` says how many layers each block has."""
+class DenseNet121(nn.Module):
+    """A stem and four dense blocks: 1024 features."""
 
-    def __init__(self, n_layers: tuple[int, int, int, int]) -> None:
+    def __init__(self) -> None:
         super().__init__()
         n_maps = 2 * GROWTH_RATE
         modules: OrderedDict[str, nn.Module] = OrderedDict(
@@ -65,10 +66,10 @@ class DenseNet(nn.Module):
             relu0=nn.ReLU(inplace=True),
             pool0=nn.MaxPool2d(3, 2, 1),
         )
-        for number, count in enumerate(n_layers, start=1):
+        for number, count in enumerate(N_LAYERS, start=1):
             modules[f"denseblock{number}"] = _dense_block(n_maps, count)
             n_maps += count * GROWTH_RATE
-            if number < len(n_layers):
+            if number < len(N_LAYERS):
                 modules[f"transition{number}"] = _transition(n_maps)
                 n_maps //= 2
         modules["norm5"] = nn.BatchNorm2d(n_maps)
@@ -80,8 +81,3 @@ class DenseNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, n_features) pooled features."""
         return functional.relu(self.features(x), inplace=True).mean(dim=(2, 3))
-
-
-def densenet121() -> DenseNet:
-    """Return DenseNet-121: 1024 features."""
-    return DenseNet((6, 12, 24, 16))

@@ -37,7 +37,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """MobileNetV2 of width 1."""
+    """MobileNetV2 of width 1: 1280 features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,8 +55,3 @@ class MobileNetV2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, n_features) pooled features."""
         return self.features(x).mean(dim=(2, 3))
-
-
-def mobilenet_v2() -> MobileNetV2:
-    """Return MobileNetV2: 1280 features."""
-    return MobileNetV2()

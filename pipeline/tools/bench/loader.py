@@ -119,7 +119,7 @@ def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
     """
     trainer = Trainer(store, config, None, Processes(torch.device("cpu")))
     trainer.model.train()
-    shape = (config.batch_size * trainer.train_tuples.n_frames, 3, config.image_size, config.image_size)
+    shape = (config.batch_size * trainer.data.train_tuples.n_frames, 3, config.image_size, config.image_size)
     x = torch.rand(shape).to(memory_format=torch.channels_last)
     weights = torch.rand(shape[0], config.embedding_dim) / shape[0]
 

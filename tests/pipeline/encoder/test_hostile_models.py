@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from tclr.pipeline.au import load_head
-from tclr.pipeline.encoder import EncoderInfo, build_encoder, load_encoder, read_weights, save_encoder
+from tclr.pipeline.encoder import EncoderInfo, build_encoder, load_encoder, save_encoder
 from tclr.pipeline.encoder.info import parse_info
+from tclr.pipeline.encoder.weights import read_weights
 from tclr.pipeline.system import read_tensors
 from tclr.schemas.errors import ModelError
 

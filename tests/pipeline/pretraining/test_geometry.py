@@ -13,7 +13,7 @@ MESH_SPREAD = 60.0
 def face(n_landmarks, seed=0):
     """A random face of the right kind of symmetry: no two points in one place, right and left at other sides of x=0."""
     rng = np.random.default_rng(seed)
-    pairs, middle, _ = geometry._TOPOLOGY[n_landmarks]
+    pairs, middle = geometry.TOPOLOGIES[n_landmarks].pairs, geometry.TOPOLOGIES[n_landmarks].middle
     points = rng.normal(0, MESH_SPREAD, (n_landmarks, 3))
     for right, left in pairs:
         points[left] = points[right] * (-1, 1, 1)
@@ -25,9 +25,8 @@ def face(n_landmarks, seed=0):
 
 def expression(n_landmarks, n_frames, seed=1):
     """Movement of points that the fit does not use; none in most frames, so that the median face does not move."""
-    pairs, middle, rigid = geometry._TOPOLOGY[n_landmarks]
-    chosen = [*(point for pair in pairs for point in pair), *middle]
-    free = [point for point in chosen if point not in rigid]
+    chosen = geometry.TOPOLOGIES[n_landmarks].chosen
+    free = [point for point in chosen if point not in geometry.TOPOLOGIES[n_landmarks].rigid]
     moved = np.zeros((n_frames, n_landmarks, 3))
     frames = np.arange(0, n_frames, 3)
     moved[np.ix_(frames, free)] = np.random.default_rng(seed).uniform(-4, 4, (len(frames), len(free), 3))
@@ -42,7 +41,7 @@ def posed(points, seed=2):
 
 
 def eyes_and_middle(n_landmarks):
-    return geometry._TOPOLOGY[n_landmarks][0][0], geometry._UPRIGHT[n_landmarks]
+    return geometry.TOPOLOGIES[n_landmarks].pairs[0], geometry.TOPOLOGIES[n_landmarks].upright
 
 
 @pytest.mark.parametrize("n_landmarks", [478, 68])
@@ -80,7 +79,7 @@ def test_movement_is_cut_where_landmarks_jump_and_unknown_without_a_face():
 def test_fit_agrees_with_scipys_rotation():
     reference = face(68)
     points = posed(reference[None] + np.random.default_rng(0).normal(0, 2, (5, 68, 3)))
-    rigid = np.array(geometry.IBUG_RIGID)
+    rigid = np.array(geometry.IBUG.rigid)
     fitted = fit_rigid(points, reference, rigid)
     for frame, result in zip(points, fitted, strict=True):
         a, b = frame[rigid] - frame[rigid].mean(axis=0), reference[rigid] - reference[rigid].mean(axis=0)
@@ -93,9 +92,8 @@ def test_fit_agrees_with_scipys_rotation():
 @pytest.mark.parametrize("n_landmarks", [478, 68])
 def test_mirrored_picture_has_the_mirrored_movement(n_landmarks):
     clip = posed(face(n_landmarks) + expression(n_landmarks, 15)[0])
-    pairs, middle, rigid = geometry._TOPOLOGY[n_landmarks]
     partner = np.arange(n_landmarks)
-    for right, left in pairs:
+    for right, left in geometry.TOPOLOGIES[n_landmarks].pairs:
         partner[[right, left]] = left, right
     # points outside the pairs that the fit uses keep their place: a mirrored random face is as good as any other
     mirrored = (clip * (-1, 1, 1) + (640, 0, 0))[:, partner]

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG = PretrainConfig(
     recipe="paper",
     epochs=2, batch_size=2, anchors_per_clip=5, n_following=3, image_size=32, crop_ratio=0.8, embedding_dim=8,
-    learning_rate=0.003, val_share=0.3, optimizer="adamw", ema=0.9, schedule="cosine", warmup_epochs=0.5,
+    learning_rate=0.003, val_share=0.3, optimizer="adamw", schedule="cosine", warmup_epochs=0.5,
     grad_clip=1, augment="frame", checkpoint_every_s=0,
 )  # fmt: skip
 

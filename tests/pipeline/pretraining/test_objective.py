@@ -3,21 +3,16 @@ import pytest
 import torch
 from torch.nn import functional
 
+from tclr.pipeline.pretraining.data import choose_targets
 from tclr.pipeline.pretraining.geometry import clip_targets, mirror_index, n_targets
-from tclr.pipeline.pretraining.losses import aggregate_ranking_loss, subject_spread, within_clip_contrast
-from tclr.pipeline.pretraining.objective import Objective, targets_for
+from tclr.pipeline.pretraining.losses import aggregate_ranking_loss
+from tclr.pipeline.pretraining.objective import Objective
 from tclr.pipeline.store import Store
 from tclr.pipeline.tuples import TupleBatch
 from tclr.schemas.config import PretrainConfig, parse_settings
 from tclr.schemas.errors import SettingError
 
-OFF = {
-    "layout": "following",
-    "ranking_weight": 0,
-    "contrast_weight": 0,
-    "cross_subject_weight": 0,
-    "geometry_weight": 0,
-}
+OFF = {"ranking_weight": 0, "geometry_weight": 0}
 N_POINTS = n_targets(68)
 
 
@@ -34,19 +29,20 @@ def batch(n_tuples=3, n_frames=6, n_numbers=0, seed=0, step_s=0.2):
 
 
 def test_loss_is_the_weighted_sum_of_its_parts():
-    weights = {"ranking_weight": 0.5, "contrast_weight": 2.0, "cross_subject_weight": 3.0, "geometry_weight": 0.25}
+    weights = {"ranking_weight": 0.5, "geometry_weight": 0.25}
     objective = Objective(PretrainConfig(embedding_dim=8, **weights), N_POINTS)
     losses = objective(unit(3, 6, 8), batch(n_numbers=N_POINTS))
-    assert set(losses) == {"loss", "ranking", "contrast", "cross_subject", "geometry"}
+    assert set(losses) == {"loss", "ranking", "geometry"}
     expected = sum(weights[f"{name}_weight"] * value for name, value in losses.items() if name != "loss")
     torch.testing.assert_close(losses["loss"], expected)
 
 
 def test_part_of_weight_zero_is_not_computed():
-    for name in ("ranking", "contrast", "cross_subject"):
-        objective = Objective(PretrainConfig(embedding_dim=8, **{**OFF, f"{name}_weight": 1.0}), 0)
-        assert set(objective(unit(3, 6, 8), batch())) == {"loss", name}
-        assert not list(objective.parameters())
+    ranking = Objective(PretrainConfig(embedding_dim=8, **{**OFF, "ranking_weight": 1.0}), N_POINTS)
+    assert set(ranking(unit(3, 6, 8), batch(n_numbers=N_POINTS))) == {"loss", "ranking"}
+    assert not list(ranking.parameters())
+    geometry = Objective(PretrainConfig(embedding_dim=8, **{**OFF, "geometry_weight": 1.0}), N_POINTS)
+    assert set(geometry(unit(3, 6, 8), batch(n_numbers=N_POINTS))) == {"loss", "geometry"}
 
 
 def test_paper_recipe_is_the_aggregate_ranking_loss_and_nothing_else():
@@ -56,65 +52,8 @@ def test_paper_recipe_is_the_aggregate_ranking_loss_and_nothing_else():
     assert losses["loss"].item() == pytest.approx(aggregate_ranking_loss(embeddings, 0.03).item(), rel=1e-6)
 
 
-def test_margin_grows_with_the_seconds_between_two_frames_also_back_in_time():
-    config = PretrainConfig(embedding_dim=8, **{**OFF, "ranking_weight": 1.0}, margin=0.1, margin_per_s=0.5)
-    still = torch.ones(2, 5, 8)
-    forth = batch(2, 5, step_s=0.4)
-    back = TupleBatch(forth.frames, -forth.seconds, forth.draws, forth.targets)
-    for one in (forth, back):
-        assert Objective(config, 0)(still, one)["ranking"].item() == pytest.approx(3 * (0.1 + 0.5 * 0.4))
-
-
-def test_of_pairs_the_anchor_its_sibling_and_the_first_of_each_other_are_ranked():
-    objective = Objective(PretrainConfig(embedding_dim=8, **{**OFF, "ranking_weight": 1.0, "layout": "pairs"}), 0)
-    embeddings = unit(3, 8, 8)
-    expected = aggregate_ranking_loss(embeddings[:, [0, 1, 2, 4, 6]], 0.03)
-    torch.testing.assert_close(objective(embeddings, batch(n_frames=8))["ranking"], expected)
-    sides = batch(n_frames=8)
-    sides.seconds = torch.tensor([[0, 0.04, 1.0, 1.04, -1.1, -1.06, 2.0, 2.04]]).expand(3, -1)
-    used = torch.tensor([[True, False, True]])  # 1.0 s after and 1.1 s before the anchor are as far
-    expected = aggregate_ranking_loss(embeddings[:, [0, 1, 2, 4, 6]], 0.03, used)
-    torch.testing.assert_close(objective(embeddings, sides)["ranking"], expected)
-    held_out = objective.eval()(embeddings, batch(n_frames=8))["ranking"]  # whose tuples are of following frames
-    torch.testing.assert_close(held_out, aggregate_ranking_loss(embeddings, 0.03))
-
-
-def slow_contrast(embeddings, seconds, temperature, min_s):
-    tuples = []
-    for z, t in zip(embeddings.tolist(), seconds.tolist(), strict=True):
-        losses = []
-        for i in range(len(z)):
-            others = [j for j in range(len(z)) if j != i]
-            nearest = min(others, key=lambda j: abs(t[j] - t[i]))
-            gap = abs(t[nearest] - t[i])
-            far = [j for j in others if abs(t[j] - t[i]) >= max(min_s, 3 * gap)]
-            if far:
-                score = {j: np.exp(np.dot(z[i], z[j]) / temperature) for j in (nearest, *far)}
-                losses.append(-np.log(score[nearest] / sum(score.values())))
-        tuples.append(np.mean(losses) if losses else 0.0)
-    return np.mean(tuples)
-
-
-@pytest.mark.parametrize("min_s", [0.1, 0.5, 2.0])
-def test_contrast_equals_a_slow_loop(min_s):
-    embeddings = unit(4, 7, 8, seed=1)
-    seconds = torch.tensor([[0, 0.04, 0.5, 0.55, 0.9, 1.3, 1.34]]).repeat(4, 1) * torch.tensor([[1], [2], [-1], [0.5]])
-    value = within_clip_contrast(embeddings, seconds, 0.2, min_s)
-    assert value.item() == pytest.approx(slow_contrast(embeddings, seconds, 0.2, min_s), rel=1e-4)
-
-
-def test_contrast_without_negatives_is_zero_and_has_a_gradient():
-    embeddings = unit(2, 4, 8).requires_grad_()
-    value = within_clip_contrast(embeddings, batch(2, 4, step_s=0.01).seconds, 0.1, 1.0)
-    value.backward()
-    assert value.item() == 0 and embeddings.grad.abs().sum() == 0
-    seconds = torch.tensor([[0, 0.04, 2, 2.04]]).repeat(2, 1)
-    within_clip_contrast(embeddings, seconds, 0.1, 1.0).backward()
-    assert embeddings.grad.isfinite().all() and embeddings.grad.abs().sum() > 0
-
-
 def test_losses_of_tuples_do_not_depend_on_the_rest_of_the_batch():
-    weights = {"ranking_weight": 0.5, "contrast_weight": 2.0, "geometry_weight": 0.25}
+    weights = {"ranking_weight": 0.5, "geometry_weight": 0.25}
     objective, embeddings = Objective(PretrainConfig(embedding_dim=8, **weights), N_POINTS), unit(4, 6, 8)
     whole = batch(4, 6, N_POINTS, step_s=0.3)
     whole.seconds = whole.seconds * torch.tensor([[1.0], [0.01], [2.0], [0.5]])
@@ -124,16 +63,6 @@ def test_losses_of_tuples_do_not_depend_on_the_rest_of_the_batch():
         for i in (0, 2)
     ]
     torch.testing.assert_close(objective(embeddings, whole)["loss"], sum(parts) / 2)
-
-
-def test_subject_spread_is_the_share_of_variance_between_tuples():
-    x = torch.randn(5, 6, 3, generator=torch.Generator().manual_seed(0)) + torch.arange(5.0)[:, None, None]
-    flat = x.flatten(0, 1).double().numpy()
-    between = x.double().mean(dim=1).numpy().var(axis=0).sum()
-    assert subject_spread(x).item() == pytest.approx(between / flat.var(axis=0).sum(), rel=1e-5)
-    assert subject_spread(torch.ones(3, 4, 8)).item() == 0
-    alike = unit(1, 4, 8).expand(3, -1, -1)
-    assert subject_spread(alike).item() == pytest.approx(0, abs=1e-6)
 
 
 def whitened(n_frames=400, seed=0):
@@ -193,9 +122,9 @@ def test_supervision_is_the_cross_entropy_of_known_labels():
 
 
 def test_targets_are_what_the_recipe_needs(tmp_path, make_store):
-    assert targets_for(PretrainConfig(recipe="paper"), ["AU01"]) is None
-    assert targets_for(PretrainConfig(), ["AU01"]) is clip_targets
-    labels = targets_for(PretrainConfig(geometry_weight=0, supervision_weight=1), ["AU01", "AU07", "AU12"])
+    assert choose_targets(PretrainConfig(recipe="paper"), ["AU01"]) is None
+    assert choose_targets(PretrainConfig(), ["AU01"]) is clip_targets
+    labels = choose_targets(PretrainConfig(geometry_weight=0, supervision_weight=1), ["AU01", "AU07", "AU12"])
     with Store(make_store(tmp_path / "store", n_subjects=1, n_frames=12)) as store:
         info = store.clips[0]
         assert store.names(info, "au") == ["AU01", "AU12"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tclr.pipeline.pretraining.optimisation import learning_rate, make_optimizer, update_average
+from tclr.pipeline.pretraining.optimisation import learning_rate, make_optimizer
 from tclr.schemas.config import PretrainConfig
 
 
@@ -44,22 +44,3 @@ def test_adamw_decays_weights_but_neither_norms_nor_biases():
 def test_sgd_decays_everything_as_torch_does():
     groups = make_optimizer(nn.BatchNorm2d(4), PretrainConfig(recipe="paper", weight_decay=0.5)).param_groups
     assert len(groups) == 1 and groups[0]["weight_decay"] == 0.5 and groups[0]["momentum"] == 0.9
-
-
-def test_average_forgets_where_it_began_and_then_decays_as_told():
-    average, current = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
-    values = torch.randn(200, generator=torch.Generator().manual_seed(0)).tolist()
-    expected = 1.0  # the weight before any step
-    for step, value in enumerate(values):
-        nn.init.constant_(current.weight, value)
-        current.running_mean.fill_(value)
-        current.num_batches_tracked.fill_(step + 1)
-        update_average(average, current, 0.9, step)
-        decay = min(0.9, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * value
-        if step == 9:
-            start_left = math.prod(min(0.9, (1 + s) / (10 + s)) for s in range(10))
-            assert start_left < 1e-3  # a plain average would keep 0.35 of it
-    assert average.weight.item() == pytest.approx(expected, rel=1e-5)
-    assert average.running_mean.item() == pytest.approx(expected, abs=1e-2)
-    assert average.num_batches_tracked == 200

@@ -19,10 +19,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 CONFIG = PretrainConfig(
     recipe="paper",
     epochs=1, batch_size=4, anchors_per_clip=3, n_following=4, image_size=32, crop_ratio=0.8, embedding_dim=8,
-    learning_rate=0.003, val_share=0.3, optimizer="adamw", schedule="cosine", grad_clip=5, ema=0.9,
+    learning_rate=0.003, val_share=0.3, optimizer="adamw", schedule="cosine", grad_clip=5,
 )  # fmt: skip
 # 6 tuples an epoch, in steps of 4 and 2; then 9 in micro-batches of 2, of whose last the second process has none.
-CHANGES = [{}, {"val_share": 0, "accumulate": 2, "optimizer": "sgd", "ema": 0, "grad_clip": 0}]
+CHANGES = [{}, {"val_share": 0, "accumulate": 2, "optimizer": "sgd", "grad_clip": 0}]
 OURS = PretrainConfig(
     epochs=1, batch_size=4, anchors_per_clip=3, image_size=32, crop_ratio=0.8, embedding_dim=8, val_share=0.3,
     geometry_components=8,

@@ -9,7 +9,7 @@ import torch
 from tclr.pipeline.encoder import EncoderInfo, augment, build_encoder, load_encoder, save_encoder
 from tclr.pipeline.pretraining import Trainer, pretrain
 from tclr.pipeline.pretraining.losses import aggregate_ranking_loss
-from tclr.pipeline.pretraining.monitor import held_out_metrics
+from tclr.pipeline.pretraining.validation import held_out_metrics, validate
 from tclr.pipeline.tuples import load_batches
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import ModelError, SettingError, StoreError, TclrError
@@ -176,7 +176,7 @@ def test_resume_refuses_other_settings_and_another_size(tmp_path, store):
     with pytest.raises(SettingError, match="setting 'learning_rate' was 0.01 and is now 0.5"):
         pretrain(store, tmp_path, CONFIG.model_copy(update={"learning_rate": 0.5}))
     content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    content["training"]["fc1.weight"] = torch.zeros(9, 512)
+    content["model"]["fc1.weight"] = torch.zeros(9, 512)
     torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(ModelError, match="size mismatch for fc1.weight.*--no-resume"):
         pretrain(store, tmp_path, CONFIG)
@@ -205,7 +205,7 @@ def test_training_learns_to_rank_frames_of_subjects_it_has_not_seen(tmp_path, ma
     changes = {"anchors_per_clip": 16, "spacing": 4, "augment": "none", "val_share": 0.5, "margin": 0.1, "seed": 2}
     config = CONFIG.model_copy(update={**changes, "optimizer": "adamw", "learning_rate": 0.001})
     trainer = Trainer(store, config, None)
-    seen = trainer.look(trainer.released)
+    seen = validate(trainer, trainer.model.encoder)
     accuracy = held_out_metrics(seen.embeddings, seen.seconds)["val_accuracy"]
     trained = pretrain(store, tmp_path / "run", config)
     # seeds 0 to 3: 0.67 to 0.73 untrained, 0.94 to 1.0 trained
@@ -229,9 +229,9 @@ def test_a_partial_last_step_counts_by_its_size_and_micro_batches_add_up(tmp_pat
     config = CONFIG.model_copy(update=still)
     trainer = Trainer(store, config, None)
     trainer.model.train()
-    trainer.train_tuples.set_epoch(0)
+    trainer.data.train_tuples.set_epoch(0)
     sizes, losses = [], []
-    for batch in load_batches(trainer.train_tuples, [range(4), range(4, 6)], num_workers=0, device=trainer.device):
+    for batch in load_batches(trainer.data.train_tuples, [range(4), range(4, 6)], num_workers=0, device=trainer.device):
         embeddings = trainer.model.embed(trainer.model.encoder, augment(batch.frames, batch.draws, config), len(batch))
         sizes.append(len(batch))
         losses.append(aggregate_ranking_loss(embeddings, CONFIG.margin).item())
@@ -243,8 +243,8 @@ def test_a_partial_last_step_counts_by_its_size_and_micro_batches_add_up(tmp_pat
     assert [n for n in whole.steps()] == [6]
     trainer.model.train()
     trainer.model.zero_grad()
-    for batch in load_batches(trainer.train_tuples, [range(4), range(4, 6)], num_workers=0, device=trainer.device):
-        losses, _ = trainer.model(augment(batch.frames, batch.draws, config), batch)
+    for batch in load_batches(trainer.data.train_tuples, [range(4), range(4, 6)], num_workers=0, device=trainer.device):
+        losses = trainer.model(augment(batch.frames, batch.draws, config), batch)
         (losses["loss"] * len(batch) / 6).backward()
     torch.testing.assert_close(whole.model.encoder.fc1.weight.grad, trainer.model.encoder.fc1.weight.grad)
 

@@ -1,15 +1,13 @@
 import pickle
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 import torch
 
 from tclr.pipeline.encoder import N_DRAWS
 from tclr.pipeline.store import Store
-from tclr.pipeline.tuples import TupleDataset, index_clips, split_subjects
-from tclr.pipeline.tuples import dataset as tuples_module
+from tclr.pipeline.tuples import Spacing, TupleDataset, clips, index_clips, split_subjects
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import InputError, StoreError
 
@@ -32,9 +30,9 @@ def store(tmp_path_factory, make_store):
     return make_store(tmp_path_factory.mktemp("tuples") / "store", no_face=(20,))
 
 
-def dataset(store, *, anchors_per_clip=5, targets=None, fixed_spacing_s=None, **changes):
+def dataset(store, *, anchors_per_clip=5, targets=None, fixed_spacing=None, **changes):
     config = CONFIG.model_copy(update=changes)
-    options = {"anchors_per_clip": anchors_per_clip, "targets": targets, "fixed_spacing_s": fixed_spacing_s}
+    options = {"anchors_per_clip": anchors_per_clip, "read_targets": targets, "fixed_spacing": fixed_spacing}
     return TupleDataset(store, ["F001", "F002"], config, **options)
 
 
@@ -93,10 +91,11 @@ def test_fixed_tuples_are_the_same_in_every_epoch_and_under_settings_of_training
 
 
 def test_fixed_spacing_holds_whatever_the_settings(store):
-    wanted = [dataset(store, anchors_per_clip=0, fixed_spacing_s=0.12, **changes) for changes in ({}, IN_SECONDS)]
+    spacing = Spacing(0, 0.12, in_seconds=True)
+    wanted = [dataset(store, anchors_per_clip=0, fixed_spacing=spacing, **changes) for changes in ({}, IN_SECONDS)]
     assert all_rows(wanted[0], 0) == all_rows(wanted[1], 0)
     np.testing.assert_array_equal(np.diff(wanted[0].rows(0, 0)[1]), [1, 3, 3, 3, 3])
-    too_long = dataset(store, anchors_per_clip=0, fixed_spacing_s=9.0)
+    too_long = dataset(store, anchors_per_clip=0, fixed_spacing=Spacing(0, 9.0, in_seconds=True))
     assert all(rows[-1] - rows[0] in (18, 19) for _, rows in all_rows(too_long, 0))
 
 
@@ -125,20 +124,10 @@ def test_targets_of_another_shape_are_an_error_that_names_the_clip(store):
 
 
 def test_a_process_forgets_the_clips_that_it_used_long_ago(store, monkeypatch):
-    monkeypatch.setattr(tuples_module, "CACHED_CLIPS", 1)
+    monkeypatch.setattr(clips, "CACHED_CLIPS", 1)
     tuples = dataset(store)
     expected = dataset(store).read(0, range(10))
-    assert torch.equal(tuples.read(0, range(10)).frames, expected.frames) and len(tuples._kept) == 1
-
-
-def test_pose_is_matched_from_the_store(tmp_path, store):
-    shutil.copytree(store, tmp_path / "store")
-    for path in (tmp_path / "store" / "subjects").glob("*.h5"):
-        with h5py.File(path, "r+") as file:
-            file["clips/T1/pose"][:] = np.random.default_rng(0).normal(0, 0.3, (40, 3))
-    tuples, plain = (dataset(tmp_path / "store", spacing=3, match=match) for match in ("pose", "none"))
-    assert all_rows(tuples, 0) != all_rows(plain, 0)
-    assert [rows[:2] for _, rows in all_rows(tuples, 0)] == [rows[:2] for _, rows in all_rows(plain, 0)]
+    assert torch.equal(tuples.read(0, range(10)).frames, expected.frames) and len(tuples._reader._kept) == 1
 
 
 def test_clips_that_are_too_short_say_how_long_they_are(store):

@@ -26,7 +26,7 @@ def store(tmp_path_factory, make_store):
 
 
 def dataset(store, targets=None):
-    return TupleDataset(store, ["F001", "F002", "F003"], CONFIG, anchors_per_clip=4, targets=targets)
+    return TupleDataset(store, ["F001", "F002", "F003"], CONFIG, anchors_per_clip=4, read_targets=targets)
 
 
 def frame_numbers(opened, info):

@@ -4,13 +4,11 @@ import pytest
 from tclr.pipeline.tuples.rows import (
     ClipTimes,
     Spacing,
-    draw_pairs,
     draw_rows,
     find_anchors,
     find_runs,
     fixed_rows,
     follows_on,
-    match_pose,
     nearest_rows,
     tuple_offsets,
 )
@@ -19,11 +17,10 @@ from tclr.schemas.config import PretrainConfig
 IN_SECONDS = {"spacing_min_s": 0.04, "spacing_max_s": 0.5}
 
 
-def clip(timestamp, breaks=(), pose=None):
+def clip(timestamp, breaks=()):
     """A clip whose runs end before the rows ``breaks``."""
     edges = [0, *breaks, len(timestamp)]
-    pose = np.zeros((len(timestamp), 3), np.float32) if pose is None else pose
-    return ClipTimes(np.asarray(timestamp, float), np.stack([edges[:-1], edges[1:]], axis=1), pose)
+    return ClipTimes(np.asarray(timestamp, float), np.stack([edges[:-1], edges[1:]], axis=1))
 
 
 def settings(**changes):
@@ -164,51 +161,6 @@ def test_every_anchor_can_be_drawn_in_both_directions():
     assert seen == {(row, 1) for row in range(5)} | {(row, -1) for row in range(9, 14)}
 
 
-def slow_match(rows, pose, stop, window):
-    matched = list(rows)
-    for i in range(2, len(rows)):
-        best = rows[i]
-        for row in sorted(range(matched[i - 1] + 1, stop), key=lambda row: abs(row - rows[i])):
-            allowed = abs(row - rows[i]) <= window and (i + 1 == len(rows) or row < rows[i + 1])
-            if allowed and np.linalg.norm(pose[row] - pose[rows[0]]) < np.linalg.norm(pose[best] - pose[rows[0]]):
-                best = row
-        matched[i] = best
-    return matched
-
-
-def test_match_pose_equals_a_slow_search():
-    rng = np.random.default_rng(0)
-    for step in (1, 2, 3, 6, 7):
-        pose = rng.normal(0, 0.2, (60, 3))
-        rows = nearest_rows(np.arange(60.0), 5, 50, tuple_offsets(step, 4))
-        matched = match_pose(rows, np.arange(60.0), pose, 50, step / 2)
-        assert matched.tolist() == slow_match(rows, pose, 50, step / 2)
-        assert (np.diff(matched) > 0).all() and matched[:2].tolist() == [5, 6]
-
-
-def test_match_pose_keeps_frames_where_poses_tie_or_are_unknown():
-    rows, clock = np.array([0, 1, 5, 9, 13]), np.arange(20.0)
-    np.testing.assert_array_equal(match_pose(rows, clock, np.zeros((20, 3)), 20, 2), rows)
-    np.testing.assert_array_equal(match_pose(rows, clock, np.full((20, 3), np.nan), 20, 2), rows)
-    pose = np.ones((20, 3))
-    pose[0], pose[7], pose[8] = 0, 0, np.nan
-    assert match_pose(rows, clock, pose, 20, 2).tolist() == [0, 1, 7, 9, 13]
-
-
-def test_match_pose_brings_heads_nearer_to_the_anchors_in_both_directions():
-    rng = np.random.default_rng(1)
-    pose = np.cumsum(rng.normal(0, 0.02, (200, 3)), axis=0).astype(np.float32)
-    times = clip(np.arange(200) / 25, pose=pose)
-
-    def turn(**changes):
-        config = settings(spacing_min_s=0.2, spacing_max_s=0.6, direction="both", **changes)
-        rows = np.array([draw_rows(times, config, draw) for draw in draws(60)])
-        assert (np.abs(np.diff(np.sign(np.diff(rows)))) == 0).all()
-        return np.linalg.norm(pose[rows[:, 2:]] - pose[rows[:, :1]], axis=2).mean()
-
-    assert turn(match="pose") < turn(match="pose", match_window=0.1) < turn()
-
-
 def test_fixed_rows_spread_over_the_clip_at_the_middle_of_the_spacings():
     spacing, times = Spacing(0.04, 0.36, in_seconds=True), clip(np.arange(100) / 25, breaks=(90,))
     rows = fixed_rows(times, spacing, 4, 8)
@@ -218,43 +170,3 @@ def test_fixed_rows_spread_over_the_clip_at_the_middle_of_the_spacings():
     assert len(fixed_rows(clip(np.arange(15) / 25), spacing, 4, 8)) == 2
     short = fixed_rows(clip(np.arange(8) / 25), spacing, 4, 8)  # has the largest spacing that fits
     np.testing.assert_array_equal(short[:, -1], [7])
-
-
-def pairs_of(times, n_following=6, seed=0, **changes):
-    config = PretrainConfig(layout="pairs", n_following=n_following, **changes)
-    return draw_pairs(times, config, np.random.default_rng(seed))
-
-
-def test_pairs_are_neighbours_of_one_run_from_places_far_apart():
-    times = clip(np.arange(200) / 25, breaks=(60, 131))
-    for seed in range(50):
-        rows = pairs_of(times, seed=seed, match="none")
-        pairs = rows.reshape(4, 2)
-        assert (np.diff(pairs, axis=1) == 1).all() and not set(pairs[:, 1]) & {60, 131}
-        gaps = np.abs(pairs[:, None, 0] - pairs[None, :, 0])[~np.eye(4, dtype=bool)]
-        assert gaps.min() >= 10  # 0.4 s
-        away = np.abs(pairs[:, 0] - pairs[0, 0])
-        assert (np.diff(away) >= 0).all()
-    anywhere = np.concatenate([pairs_of(times, seed=seed, match="none") for seed in range(50)])
-    assert anywhere.min() < 20 and anywhere.max() > 180
-
-
-def test_matched_pairs_have_the_head_turned_as_the_anchor():
-    pose = np.zeros((200, 3), np.float32)
-    pose[:, 1] = np.sin(np.arange(200) / 9)
-    times = clip(np.arange(200) / 25, pose=pose)
-    spread = {
-        match: np.mean(
-            [np.abs(np.diff(pose[pairs_of(times, seed=s, match=match)[[0, 2, 4, 6]], 1])).mean() for s in range(40)]
-        )
-        for match in ("none", "pose")
-    }
-    assert spread["pose"] < 0.5 * spread["none"]
-    unknown = clip(np.arange(200) / 25, pose=np.full((200, 3), np.nan, np.float32))
-    assert len(np.unique(pairs_of(unknown, match="pose"))) == 8
-
-
-def test_pairs_of_a_short_clip_come_closer_and_at_last_repeat():
-    rows = pairs_of(clip(np.arange(20) / 25), match="none")
-    assert len(np.unique(rows)) == 8
-    assert pairs_of(clip(np.arange(8) / 25), match="none", seed=1).max() <= 7

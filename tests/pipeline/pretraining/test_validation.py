@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from tclr.pipeline.pretraining.monitor import distance_curve, effective_rank, held_out_metrics, spread, write_distances
+from tclr.pipeline.pretraining.validation import (
+    distance_curve,
+    effective_rank,
+    held_out_metrics,
+    spread,
+    write_distances,
+)
 
 
 def unit(n_tuples, n_frames, dim, seed=0):

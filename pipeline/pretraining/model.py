@@ -1,0 +1,86 @@
+"""What is trained: encoder and objective as one module, and where the encoder starts."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tclr.pipeline.encoder import EncoderInfo, TemporalEncoder, build_encoder, load_weights, normalise
+from tclr.pipeline.pretraining.data import TrainingData
+from tclr.pipeline.pretraining.objective import Objective
+from tclr.pipeline.tuples import TupleBatch
+from tclr.schemas.config import PretrainConfig
+
+
+class PretrainModel(nn.Module):
+    """Encoder and objective as one module, so that their gradients travel together.
+
+    The encoder is what is released; ``info`` says how its input is normalised. With ``bf16`` the encoder calculates in
+    bfloat16; the objective never does.
+    """
+
+    def __init__(self, encoder: TemporalEncoder, objective: Objective, info: EncoderInfo, bf16: bool) -> None:
+        super().__init__()
+        self.encoder, self.objective, self.info, self.bf16 = encoder, objective, info, bf16
+
+    def embed(self, encoder: nn.Module, x: Tensor, n_tuples: int) -> Tensor:
+        """Embed (B * F, 3, H, W) pictures in 0..1 at once: (B, F, D) float32."""
+        # a process without tuples takes part in batch statistics, which must have one dtype everywhere
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16 and n_tuples > 0):
+            embeddings = encoder(normalise(x, self.info))
+        embeddings = embeddings.to(torch.get_default_dtype())
+        return embeddings.view(n_tuples, -1, embeddings.shape[-1]) if n_tuples else embeddings
+
+    def forward(self, x: Tensor, batch: TupleBatch | None) -> dict[str, Tensor]:
+        """Return the losses, means over the tuples, of the augmented pictures (B * F, 3, H, W) of a batch, in 0..1.
+
+        ``batch`` is None if this process has none: its loss is 0, and uses every parameter, as the gradients' average
+        over processes needs.
+        """
+        embeddings = self.embed(self.encoder, x, 0 if batch is None else len(batch))
+        if batch is not None:
+            return self.objective(embeddings, batch)
+        return {"loss": sum((p.sum() for p in self.objective.parameters()), embeddings.sum()) * 0}
+
+
+def start_encoder(config: PretrainConfig, init: Path | None) -> tuple[TemporalEncoder, EncoderInfo]:
+    """Return the encoder that training starts from, on the CPU, and what its file says of itself."""
+    encoder = build_encoder(config.embedding_dim, config.seed, config.arch)
+    before = load_weights(encoder, init) if init is not None else None
+    return encoder, before or EncoderInfo()
+
+
+def describe_encoder(config: PretrainConfig, data: TrainingData, before: EncoderInfo) -> EncoderInfo:
+    """Return what the trained encoder will say of itself; it also learnt from whom its start ``before`` learnt from."""
+    subjects = {f"{data.dataset}/{subject}" for subject in data.train_subjects} | set(before.subjects)
+    return EncoderInfo(
+        embedding_dim=config.embedding_dim,
+        image_size=config.image_size,
+        crop_ratio=config.crop_ratio,
+        arch=config.arch,
+        recipe=config.recipe,
+        seed=config.seed,
+        detect_hash=data.detect_hash,
+        align_hash=data.align_hash,
+        data_hash=data.data_hash,
+        crop_size=data.train_tuples.crop_size,
+        n_subjects=len(data.train_subjects),
+        subjects=tuple(sorted(subjects)),
+        supervised=before.supervised or config.supervision_weight > 0,
+        tclr_version=version("tclr-face"),
+    )
+
+
+def build_model(
+    encoder: TemporalEncoder, info: EncoderInfo, config: PretrainConfig, data: TrainingData, device: torch.device
+) -> PretrainModel:
+    """Return the encoder with its objective on a device; geometry's targets are whitened by a sample of the data."""
+    objective = Objective(config, data.train_tuples.n_targets)
+    if config.geometry_weight and data.train_tuples.n_targets:
+        objective.fit_targets(data.train_tuples.sample_targets())
+    encoder.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
+    return PretrainModel(encoder, objective.to(device), info, bf16)
