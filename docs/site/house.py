@@ -140,8 +140,9 @@ def _order(floors: dict[str, int], lines: Sequence[tuple[str, str]]) -> list[lis
     for _ in range(SWEEPS):
         place = {room: (i + 1) / (len(rooms) + 1) for rooms in order for i, room in enumerate(rooms)}
         for rooms in order:
-            neighbours = {room: [place[b if a == room else a] for a, b in lines if room in (a, b)] for room in rooms}
-            rooms.sort(key=lambda room, near=neighbours: sum(near[room]) / max(len(near[room]), 1))
+            near = {room: [place[b if a == room else a] for a, b in lines if room in (a, b)] for room in rooms}
+            means = {room: sum(places) / max(len(places), 1) for room, places in near.items()}
+            rooms.sort(key=means.__getitem__)
     return order
 
 
