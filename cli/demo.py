@@ -34,7 +34,7 @@ def demo_steps(out: Path) -> list[list[str]]:
 def command(out: Path) -> dict[str, Any]:
     """Run every stage on demo clips made in the folder OUT, and show the first rows of the features.
 
-    The clips are two animated portraits: enough to see how everything works, far too little to learn from.
+    The clips are animated portraits: enough to see how everything works, far too little to learn from.
 
     \b
     Example:

@@ -21,7 +21,7 @@ STAGES = {
     "To begin with": {
         "demo": "Run every stage on demo clips and show the features.",
         "doctor": "Check this machine and installation, and say what to fix.",
-        "synth": "Write labelled demo clips: two animated portraits in BP4D's layout.",
+        "synth": "Write labelled demo clips: animated portraits in BP4D's layout.",
     },
     "From videos to a store": {
         "datasets": "List the datasets that preprocess knows, with their layout.",

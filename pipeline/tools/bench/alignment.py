@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from tclr.pipeline.faces import open_detector
+from tclr.pipeline.tools.synth import load_portraits
 from tclr.pipeline.tracking import PeopleTracker, TrackedFrame, cut_crops, without_face
 from tclr.pipeline.video import Frame, number_shots
 from tclr.schemas.config import AlignConfig, DetectConfig
@@ -53,10 +54,8 @@ def true_motion(n_frames: int, *, moving: bool) -> np.ndarray:
 
 
 def _portrait() -> np.ndarray:
-    import skimage.data
-
-    head = np.asarray(skimage.data.astronaut())[:260, 90:350]
-    return cv2.resize(head, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_CUBIC)
+    portrait = load_portraits()[0]
+    return cv2.resize(portrait.picture[portrait.head], (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_CUBIC)
 
 
 def _frames(transforms: np.ndarray) -> Iterator[Frame]:

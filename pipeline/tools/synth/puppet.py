@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tclr.pipeline.tools.synth import action_warp
-from tclr.schemas.errors import InputError, ModelError
+from tclr.pipeline.tools.synth.portraits import load_portraits
+from tclr.schemas.errors import ModelError
 
 FACE_HEIGHT = 0.46
 """Height of the face (forehead to chin) as a share of the frame; chosen by us, about as in BP4D."""
@@ -48,43 +48,13 @@ class Puppet:
     size_px: int
 
 
-@dataclass(frozen=True)
-class Portrait:
-    """A picture (H, W, 3) uint8 RGB, the smile in it (in units of AU12), and whether it wears glasses."""
-
-    picture: np.ndarray
-    smile: float
-    glasses: bool
-
-
-def load_portrait(subject: int) -> Portrait:
-    """Return the portrait that the subject of that index is made of."""
-    import matplotlib
-    import skimage
-
-    if subject % 2 == 0:
-        return Portrait(_read(Path(skimage.__file__).parent / "data/astronaut.png"), smile=1.15, glasses=False)
-    sample_data = Path(matplotlib.get_data_path()) / "sample_data"
-    return Portrait(_read(sample_data / "grace_hopper.jpg"), smile=0.0, glasses=True)
-
-
-def _read(path: Path) -> np.ndarray:
-    """Read a picture (H, W, 3) uint8 RGB."""
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise InputError(
-            f"Expected a portrait that comes with scikit-image and matplotlib, but cannot read {path}. "
-            "Install that package again."
-        )
-    return np.ascontiguousarray(picture[..., ::-1])
-
-
 def build_puppet(subject: int, *, size_px: int, rng: np.random.Generator) -> Puppet:
     """Make the subject of that index: a portrait, or a mirrored, recoloured and reshaped variant of one."""
     from tclr.pipeline.faces import detect_image
 
-    variant = subject // 2
-    portrait = load_portrait(subject)
+    portraits = load_portraits()
+    variant, which = divmod(subject, len(portraits))
+    portrait = portraits[which]
     picture = np.ascontiguousarray(portrait.picture[:, ::-1]) if variant % 2 else portrait.picture
     faces = detect_image(picture)
     if not faces:

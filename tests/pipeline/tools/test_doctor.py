@@ -5,6 +5,7 @@ import fcntl
 import resource
 import zlib
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,6 +60,16 @@ def test_versions_that_do_not_fit_are_problems(monkeypatch):
     assert found[1].found == np.__version__ and "pip install 'numpy>=999'" in found[1].advice
     assert found[2].found == "not installed" and found[-1] == Check("packages", "ok", found[-1].found)
     assert found[-1].found.startswith("1 as required")
+
+
+def test_an_extra_that_is_not_installed_is_no_problem(monkeypatch):
+    def version_without_skimage(name):
+        if name == "scikit-image":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor, "version", version_without_skimage)
+    assert [check.state for check in CHECKS["packages"]()] == ["ok", "ok"]
 
 
 def test_model_file_that_is_missing_or_damaged(monkeypatch, tmp_path):
