@@ -114,9 +114,9 @@ def _measure_scaling(
     source: Path | None, scratch: Path, runs: int, price: float, tell: Callable[[str], None]
 ) -> _Measured:
     from tclr.pipeline.tools.bench import (
-        CHECK_HEADERS,
         COST_HEADERS,
         PREDICTION_HEADERS,
+        REAL_RUN_HEADERS,
         bench_scaling,
         describe_machine,
         make_source,
@@ -125,7 +125,7 @@ def _measure_scaling(
     scaled = bench_scaling(source or make_source(scratch, tell), scratch / "scaling", runs, tell)
     tables = [
         ("measured", COST_HEADERS, [costs.cells(name) for name, costs in scaled.costs.items()]),
-        ("real runs", CHECK_HEADERS, [check.cells() for check in scaled.checks]),
+        ("real runs", REAL_RUN_HEADERS, [check.cells() for check in scaled.checks]),
         ("predicted", PREDICTION_HEADERS, [prediction.cells(price) for prediction in scaled.predictions]),
     ]
     return _Measured(tables, {"machine": describe_machine(), "runs": runs, "price": price, **asdict(scaled)})

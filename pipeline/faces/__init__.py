@@ -9,8 +9,8 @@ its kind, torch only with face-alignment.
 from tclr.pipeline.faces.detector import (
     Detector,
     DetectorFactory,
-    check_models,
     detect_image,
+    ensure_models,
     face_triangles,
     known_detectors,
     open_detector,
@@ -23,7 +23,7 @@ __all__ = [
     "DetectorFactory",
     "FACE_LANDMARKER",
     "Face",
-    "check_models",
+    "ensure_models",
     "detect_image",
     "face_triangles",
     "find_installed",

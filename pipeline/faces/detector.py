@@ -18,7 +18,7 @@ from tclr.pipeline.faces.face import Face
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.errors import SettingError
 
-__all__ = ["Detector", "DetectorFactory", "Face", "check_models", "detect_image", "known_detectors", "open_detector"]
+__all__ = ["Detector", "DetectorFactory", "Face", "ensure_models", "detect_image", "known_detectors", "open_detector"]
 
 GROUP = "tclr.detectors"
 
@@ -75,7 +75,7 @@ class DetectorFactory(Protocol):
     """What an entry point names, a class as a rule: called as ``factory(config, video=..., n_faces=...)``.
 
     It may have a function ``prepare(config)`` that finds or fetches its model files and raises ``ModelError`` if it
-    cannot; ``check_models`` calls it, and without it opens a detector to see.
+    cannot; ``ensure_models`` calls it, and without it opens a detector to see.
     """
 
     def __call__(self, config: DetectConfig, *, video: bool, n_faces: int) -> Detector:
@@ -104,7 +104,7 @@ def _load_factory(name: str) -> DetectorFactory:
     return factory
 
 
-def check_models(config: DetectConfig) -> None:
+def ensure_models(config: DetectConfig) -> None:
     """Find the model files of the detector that the settings name, or fetch them, before any worker needs them.
 
     Raises

@@ -31,7 +31,7 @@ def check_size(width: int, height: int, limits: LimitsConfig, path: Path) -> Non
         )
 
 
-def read_header(data: np.ndarray) -> tuple[int, int] | None:
+def read_image_size(data: np.ndarray) -> tuple[int, int] | None:
     """Return width and height of an image file by its header alone; ``None`` if it has none that is known."""
     Image.init()
     head = data[:16].tobytes()

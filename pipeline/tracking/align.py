@@ -58,9 +58,9 @@ TEMPLATES = {
     ),
 }
 
-SAME_TIME = 0.01
+SAME_TIME_SIGMAS = 0.01
 """Times that are less than this share of the smoothing's width apart are one to the fit of a parabola."""
-COARSE = 0.5
+COARSE_SCALE = 0.5
 """Downscaling beyond this factor is done in two steps, averaging first, so that the crop does not alias."""
 
 
@@ -170,7 +170,7 @@ def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s:
         (n, 2).
     """
     offset = (times_s - at_s) / sigma_s
-    n_times = 1 + int(np.count_nonzero(np.diff(offset) > SAME_TIME))  # a parabola needs three
+    n_times = 1 + int(np.count_nonzero(np.diff(offset) > SAME_TIME_SIGMAS))  # a parabola needs three
     powers = offset ** np.arange(min(3, n_times))[:, None]
     weighted = powers * np.exp(-0.5 * offset**2)
     kernel = np.linalg.solve(weighted @ powers.T, weighted)[0]  # the fit's value at offset 0
@@ -200,7 +200,7 @@ def warp_crop(image: np.ndarray, transform: np.ndarray, size: int, reduction: in
         shift = transform[:, :2] @ np.full(2, 0.5 * reduction - 0.5) + transform[:, 2]
         transform = np.column_stack([transform[:, :2] * reduction, shift])
     scale = math.sqrt(abs(transform[0, 0] * transform[1, 1] - transform[0, 1] * transform[1, 0]))
-    part, transform = _cut_part(image, transform, size, int(1 / scale) if scale < COARSE else 1)
+    part, transform = _cut_part(image, transform, size, int(1 / scale) if scale < COARSE_SCALE else 1)
     # OpenCV warps four channels in half the time that it takes for three
     warped = cv2.warpAffine(cv2.cvtColor(part, cv2.COLOR_RGB2RGBA), transform, (size, size), flags=cv2.INTER_LINEAR)
     return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)

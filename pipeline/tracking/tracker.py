@@ -57,7 +57,7 @@ def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
     return shared / (areas - shared) if areas > shared else 0.0
 
 
-class _Person:
+class _Followed:
     """One person on the way through a clip: looks, last place, and what was last measured of the face."""
 
     def __init__(self, look: np.ndarray) -> None:
@@ -115,7 +115,7 @@ class PeopleTracker:
         self._detect = detect
         self._everyone = everyone
         known = scouted.people[:MAX_PEOPLE] if scouted is not None else ()
-        self._people = [_Person(person.look) for person in known]
+        self._people = [_Followed(person.look) for person in known]
         self._n_known = max(len(known), 1)
         self._shot = 0
 
@@ -159,7 +159,7 @@ class PeopleTracker:
             if owner is not None
         }
 
-    def _is_due(self, frame: Frame, person: _Person) -> bool:
+    def _is_due(self, frame: Frame, person: _Followed) -> bool:
         """Tell whether score and looks are to be checked: by the frame's number, so that every start agrees."""
         return frame.index // self._detect.score_every != person.checked
 
@@ -177,7 +177,7 @@ class PeopleTracker:
             return owners
         if not self._people:
             first = max(range(len(faces)), key=lambda i: faces[i].size_px)
-            self._people.append(_Person(looks[first]))
+            self._people.append(_Followed(looks[first]))
         overlap = np.array([[person.overlap(face) for face in faces] for person in self._people])
         apart = np.array([[person.compare(look) for look in looks] for person in self._people])
         goes_on = overlap >= MIN_OVERLAP
@@ -191,7 +191,7 @@ class PeopleTracker:
         self._assign_unlike(owners, goes_on)
         for j, look in enumerate(looks):
             if owners[j] is None and len(self._people) < MAX_PEOPLE and not _hides(faces, owners, j):
-                self._people.append(_Person(look))
+                self._people.append(_Followed(look))
                 owners[j] = len(self._people) - 1
         return owners
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
-from tclr.pipeline.system import caught_stderr, check_size, read_header
+from tclr.pipeline.system import caught_stderr, check_size, read_image_size
 from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
 
@@ -73,7 +73,7 @@ def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LI
         data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)  # a pipe would keep us waiting
     except OSError:
         return None, 1
-    size = read_header(data)
+    size = read_image_size(data)
     if size is None:
         return None, 1
     check_size(*size, limits, path)

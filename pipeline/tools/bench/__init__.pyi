@@ -7,5 +7,5 @@ from .rows import describe_machine as describe_machine
 from .rows import to_record as to_record
 from .scaling import COST_HEADERS as COST_HEADERS
 from .scaling import PREDICTION_HEADERS as PREDICTION_HEADERS
-from .task_costs import CHECK_HEADERS as CHECK_HEADERS
+from .task_costs import REAL_RUN_HEADERS as REAL_RUN_HEADERS
 from .task_costs import bench_scaling as bench_scaling

@@ -53,7 +53,7 @@ FPS = 25.0
 
 
 @dataclass(frozen=True)
-class Check:
+class RealRun:
     """A real run beside what the simulation says of it."""
 
     dataset: str
@@ -62,12 +62,12 @@ class Check:
     predicted_s: float
 
     def cells(self) -> list[str]:
-        """Return the row as the table shows it; see ``CHECK_HEADERS``."""
+        """Return the row as the table shows it; see ``REAL_RUN_HEADERS``."""
         error = f"{self.predicted_s / self.seconds - 1:+.0%}"
         return [self.dataset, str(self.workers), f"{self.seconds:.1f}", f"{self.predicted_s:.1f}", error]
 
 
-CHECK_HEADERS = ("clips as of", "workers", "real run, s", "predicted, s", "error")
+REAL_RUN_HEADERS = ("clips as of", "workers", "real run, s", "predicted, s", "error")
 
 
 def _timed(work: Callable[[], Outcome]) -> float:
@@ -219,9 +219,9 @@ def _measure_plan_s(scratch: Path) -> float:
     return max(0.0, (seconds[1] - seconds[0]) / (N_CLIPS[1] - N_CLIPS[0]))
 
 
-def check_runs(
+def measure_real_runs(
     shape: DatasetShape, source: Path, costs: TaskCosts, overheads: Overheads, scratch: Path, workers: Sequence[int]
-) -> list[Check]:
+) -> list[RealRun]:
     """Preprocess a sample for real, workers and all, and say what the simulation says."""
     config = PreprocessConfig(align=AlignConfig(codec=shape.codec))
     checks = []
@@ -229,7 +229,7 @@ def check_runs(
         work = partial(preprocess, source, scratch / f"{n}-workers", config, workers=n)
         predicted_s, _ = simulate([SAMPLE_LENGTHS] * SAMPLE_SUBJECTS, costs, overheads, n)
         with one_core() if n == 1 else nullcontext():  # a worker a core, as on a node that is full of them
-            checks.append(Check(shape.name, n, measure_s(work), predicted_s))
+            checks.append(RealRun(shape.name, n, measure_s(work), predicted_s))
     return checks
 
 
@@ -239,7 +239,7 @@ class Scaling:
 
     overheads: Overheads
     costs: dict[str, TaskCosts]
-    checks: list[Check]
+    checks: list[RealRun]
     predictions: list[Prediction]
 
 
@@ -265,14 +265,14 @@ def bench_scaling(source: Path, scratch: Path, runs: int, tell: Callable[[str], 
     tell("Measuring what surrounds tasks")
     overheads = measure_overheads(samples[DATASET_SHAPES[-1].name], scratch / "overheads", runs)
     costs: dict[str, TaskCosts] = {}
-    checks: list[Check] = []
+    checks: list[RealRun] = []
     for shape in DATASET_SHAPES:
         sample, folder = samples[shape.name], scratch / f"{shape.name}-stores"
         tell(f"Measuring tasks of {shape.name}")
         with connect(1, None) as client:
             costs[shape.name] = measure_costs(client, sample, shape.codec, folder, runs)
         tell(f"Real runs as of {shape.name}")
-        checks += check_runs(shape, sample, costs[shape.name], overheads, folder, (1, 2))
+        checks += measure_real_runs(shape, sample, costs[shape.name], overheads, folder, (1, 2))
     tell("Simulating")
     predictions = [predict(shape, costs[shape.name], overheads, n) for shape in DATASET_SHAPES for n in WORKERS]
     return Scaling(overheads, costs, checks, predictions)

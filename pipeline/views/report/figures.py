@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from tclr.pipeline.system import read_json
 from tclr.pipeline.views.report.samples import share_ok
-from tclr.pipeline.views.report.statistics import CoOccurrence, EmbeddingMap, Timeline
+from tclr.pipeline.views.report.statistics import AuTimeline, CoOccurrence, EmbeddingMap
 from tclr.schemas.action_units import AU_NAMES
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import Status
@@ -211,7 +211,7 @@ def _heatmap(z: np.ndarray, x: Any, y: list[str], **more: Any) -> go.Heatmap:
     return go.Heatmap(z=rounded, x=x, y=y, zmin=0, zmax=1, colorscale=SHADES, **more)
 
 
-def timeline_figure(timeline: Timeline, clip: str) -> Figure:
+def au_timeline_figure(timeline: AuTimeline, clip: str) -> Figure:
     """Return AU probabilities of a clip over time as a heat map, with intensities and labels in the rows below each."""
     names = list(timeline.rows)
     heat = _heatmap(

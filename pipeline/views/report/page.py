@@ -17,15 +17,22 @@ from tclr.pipeline.system import read_json, replacing
 from tclr.pipeline.views.pages import read_asset
 from tclr.pipeline.views.report.figures import (
     Figure,
+    au_timeline_figure,
     co_occurrence_figure,
     detection_figure,
     distance_figures,
     map_figure,
-    timeline_figure,
     training_figures,
 )
-from tclr.pipeline.views.report.samples import MAX_CLIPS, Face, choose_clips, clip_faces, share_ok, worst_faces
-from tclr.pipeline.views.report.statistics import read_statistics, read_timeline, subject_rows
+from tclr.pipeline.views.report.samples import (
+    MAX_CLIPS,
+    SheetPicture,
+    choose_clips,
+    clip_pictures,
+    share_ok,
+    worst_pictures,
+)
+from tclr.pipeline.views.report.statistics import read_au_timeline, read_statistics, subject_rows
 from tclr.schemas.errors import StoreError
 
 Progress = Callable[[int, int], None]
@@ -36,7 +43,7 @@ class ClipView:
     """What the page shows of one clip."""
 
     row: dict[str, Any]
-    faces: list[Face]
+    pictures: list[SheetPicture]
     timeline: Figure | None
 
 
@@ -51,18 +58,18 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 def _clip_views(
     root: Path, rows: list[dict[str, Any]], features: FeatureClips | None, progress: Progress
-) -> tuple[list[Face], list[ClipView]]:
+) -> tuple[list[SheetPicture], list[ClipView]]:
     chosen = choose_clips(rows)
     views = []
     with Store(root) as store:
         total = len(store.clips) + len(chosen)
         pictured = store.has_frames
-        worst = worst_faces(store, progress=lambda done, _: progress(done, total)) if pictured else []
+        worst = worst_pictures(store, progress=lambda done, _: progress(done, total)) if pictured else []
         for done, index in enumerate(chosen):
             info, figure = store.clips[index], None
-            if features is not None and (timeline := read_timeline(features, info.subject, info.clip)) is not None:
-                figure = timeline_figure(timeline, info.name)
-            views.append(ClipView(rows[index], clip_faces(store, info) if pictured else [], figure))
+            if features is not None and (timeline := read_au_timeline(features, info.subject, info.clip)) is not None:
+                figure = au_timeline_figure(timeline, info.name)
+            views.append(ClipView(rows[index], clip_pictures(store, info) if pictured else [], figure))
             progress(len(store.clips) + done + 1, total)
     return worst, views
 

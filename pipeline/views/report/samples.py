@@ -25,7 +25,7 @@ THUMBNAIL_PX = 112
 
 
 @dataclass(frozen=True)
-class Face:
+class SheetPicture:
     """A picture of a contact sheet: ``picture`` is a data URL, ``worst`` tells doubtful frames from typical ones."""
 
     caption: str
@@ -93,24 +93,24 @@ def _thumbnail(crop: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
 
 
-def _face(store: Store, info: ClipInfo, row: int, worst: bool, where: str = "") -> Face:
+def _face(store: Store, info: ClipInfo, row: int, worst: bool, where: str = "") -> SheetPicture:
     one = slice(row, row + 1)
     number, status, score, sharpness = (
         store.read(info, name, one.start, one.stop)[0] for name in ("source_frame", "status", "score", "sharpness")
     )
     caption = f"{where}frame {number}, {Status(int(status)).name}, score {score:.2f}, sharpness {sharpness:.0f}"
-    return Face(caption, _thumbnail(store.read_frames(info, one.start, one.stop)[0]), worst)
+    return SheetPicture(caption, _thumbnail(store.read_frames(info, one.start, one.stop)[0]), worst)
 
 
-def clip_faces(store: Store, info: ClipInfo, count: int = FACES_PER_CLIP) -> list[Face]:
+def clip_pictures(store: Store, info: ClipInfo, count: int = FACES_PER_CLIP) -> list[SheetPicture]:
     """Return the contact sheet of a clip: worst frames first, by score, then typical ones by time."""
     worst, typical = choose_rows(store.read(info, "status"), store.read(info, "score"), count)
     return [_face(store, info, row, True) for row in worst] + [_face(store, info, row, False) for row in typical]
 
 
-def worst_faces(
+def worst_pictures(
     store: Store, count: int = WORST_FRAMES, progress: Callable[[int, int], None] = lambda done, total: None
-) -> list[Face]:
+) -> list[SheetPicture]:
     """Return the frames with the lowest scores of the whole store, at most ``WORST_PER_CLIP`` of a clip."""
     lowest: list[tuple[float, int, int]] = []
     for index, info in enumerate(store.clips):

@@ -200,7 +200,7 @@ def bin_means(values: np.ndarray, n_bins: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class AuTimeline:
     """AUs of a clip over time.
 
     Attributes
@@ -218,7 +218,7 @@ class Timeline:
     table: list[tuple[str, float | None, float | None, float | None]]
 
 
-def read_timeline(features: FeatureClips, subject: str, clip: str) -> Timeline | None:
+def read_au_timeline(features: FeatureClips, subject: str, clip: str) -> AuTimeline | None:
     """Return the timeline of a clip; ``None`` if the folder lacks it or has no AUs."""
     if (subject, clip) not in features.paths or not features.au_names:
         return None
@@ -233,7 +233,7 @@ def read_timeline(features: FeatureClips, subject: str, clip: str) -> Timeline |
         known = np.isfinite(predicted) & np.isfinite(labelled)
         f1 = float(f1_score(labelled[known], predicted[known], zero_division=0)) if known.any() else None
         table.append((name, _mean(predicted), _mean(labelled), f1))
-    return Timeline(bin_means(frames["timestamp"].to_numpy(float), TIMELINE_BINS), rows, table)
+    return AuTimeline(bin_means(frames["timestamp"].to_numpy(float), TIMELINE_BINS), rows, table)
 
 
 def _mean(values: np.ndarray) -> float | None:

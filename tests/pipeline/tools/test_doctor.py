@@ -18,7 +18,7 @@ from tclr.pipeline.store import chunks as trial
 from tclr.pipeline.store import try_codec
 from tclr.pipeline.tools.doctor import CHECKS, run_checks, trial_clips
 from tclr.pipeline.tools.doctor import checks as doctor
-from tclr.pipeline.tools.doctor.checks import Check
+from tclr.pipeline.tools.doctor.checks import Finding
 from tclr.pipeline.video import writing as video_writer
 from tclr.schemas.errors import ClusterError, StoreError
 
@@ -58,7 +58,7 @@ def test_versions_that_do_not_fit_are_problems(monkeypatch):
         "package no-such-package-of-ours",
     ]
     assert found[1].found == np.__version__ and "pip install 'numpy>=999'" in found[1].advice
-    assert found[2].found == "not installed" and found[-1] == Check("packages", "ok", found[-1].found)
+    assert found[2].found == "not installed" and found[-1] == Finding("packages", "ok", found[-1].found)
     assert found[-1].found.startswith("1 as required")
 
 
@@ -117,7 +117,7 @@ def test_gpu_is_used_and_what_it_says_is_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: about)
     ones = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *shape, device: ones(*shape))
-    assert list(CHECKS["PyTorch"]()) == [Check("PyTorch's device", "ok", "GPU X, 8 GB")]
+    assert list(CHECKS["PyTorch"]()) == [Finding("PyTorch's device", "ok", "GPU X, 8 GB")]
 
     def fail(*shape, device):
         raise RuntimeError("CUDA error: no kernel image is available\nmore")
