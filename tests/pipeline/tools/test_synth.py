@@ -12,7 +12,7 @@ import pytest
 
 from tclr.pipeline.faces import detect_image
 from tclr.pipeline.tools.synth import load_portraits, portraits, write_demo
-from tclr.pipeline.tools.synth.action_warp import ACTIONS, AUS, build_moves, intensity_vector
+from tclr.pipeline.tools.synth.action_warp import ACTIONS, AUS, build_moves
 from tclr.pipeline.tools.synth.clips import PRESENT_FROM, plan_actions, plan_scene
 from tclr.pipeline.tools.synth.puppet import Puppet, build_puppet, map_triangles, render_face
 from tclr.schemas.action_units import BP4D_AUS
@@ -41,6 +41,11 @@ def read_codes(path: Path) -> tuple[list[int], dict[int, list[int]]]:
     with path.open(newline="") as file:
         header, *rows = [[int(cell) for cell in row] for row in csv.reader(file)]
     return header, {row[0]: row[1:] for row in rows}
+
+
+def intensity_vector(active: dict[int, float]) -> np.ndarray:
+    """Return intensities (len(AUS),) float32 from a mapping of AU number to intensity 0..1."""
+    return np.array([active.get(au, 0.0) for au in AUS], np.float32)
 
 
 def see(puppet: Puppet, **active: float) -> np.ndarray:
