@@ -115,21 +115,7 @@ def _size(folder: Path) -> int:
 
 
 def measure_costs(client: Client, source: Path, codec: str, scratch: Path, runs: int) -> TaskCosts:
-    """Measure the tasks on one worker that is warm.
-
-    Parameters
-    ----------
-    client : Client
-        A cluster of one worker.
-    source : Path
-        What ``write_sample`` wrote.
-    codec : str
-        That of the store.
-    scratch : Path
-        An empty folder.
-    runs : int
-        How often; the median counts.
-    """
+    """Measure the tasks on one worker, with the clips of ``write_sample``; the median of the runs counts."""
     config, made_by = PreprocessConfig(align=AlignConfig(codec=codec)), version("tclr-face")
     clips = find_clips(source)
     own = [clip for clip in clips if clip.subject == clips[0].subject]
@@ -244,18 +230,9 @@ class Scaling:
 
 
 def bench_scaling(source: Path, scratch: Path, runs: int, tell: Callable[[str], None]) -> Scaling:
-    """Measure, check and predict for all datasets.
+    """Measure, check and predict for all datasets, with samples made of the clips of a source folder.
 
-    Parameters
-    ----------
-    source : Path
-        Folder of clips that samples are made of.
-    scratch : Path
-        An empty folder.
-    runs : int
-        How often costs are measured; real runs are made once.
-    tell : callable
-        Called with what is done next.
+    Costs are measured ``runs`` times, real runs are made once. ``tell`` is called with what is done next.
     """
     clips = find_clips(source)
     samples = {shape.name: scratch / shape.name for shape in DATASET_SHAPES}
