@@ -115,6 +115,19 @@ def _provenance(summary: Mapping[str, Any], features: FeatureClips | None, run: 
     return {name: list(flatten(table)) for name, table in tables.items()}
 
 
+def _feature_context(clips: FeatureClips) -> dict[str, Any]:
+    """Return what the page shows of a features folder as a whole."""
+    statistics = read_statistics(clips)
+    counted = (("Predictions", statistics.predicted), ("Labels", statistics.labelled))
+    return {
+        "co_occurrence": [figure for what, count in counted if (figure := co_occurrence_figure(count, what))],
+        "map": map_figure(statistics.embedding) if statistics.embedding else None,
+        "n_feature_clips": statistics.n_clips,
+        "n_feature_files": len(clips.paths),
+        "au_source": clips.metadata().get("au_source", "none").split(":")[0],
+    }
+
+
 def write_report(
     root: Path,
     out: Path,
@@ -123,23 +136,9 @@ def write_report(
     run: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """Write the page.
+    """Write the page about a store and, if they are given, features and a pretraining run; return ``out``.
 
-    Parameters
-    ----------
-    root : Path
-        The store.
-    out : Path
-        The HTML file.
-    features, run : Path, optional
-        Features folder and pretraining run to show, too.
-    progress : callable
-        Called with clips done and clips in all.
-
-    Returns
-    -------
-    Path
-        ``out``.
+    ``progress`` is called with clips done and clips in all.
 
     Raises
     ------
@@ -151,32 +150,21 @@ def write_report(
     summary = summarise_store(root)
     clips = FeatureClips(features) if features is not None else None
     worst, views = _clip_views(root, summary["clips"], clips, progress)
-    statistics = read_statistics(clips) if clips is not None else None
-    co_occurrence = []
-    if statistics is not None:
-        counted = (("Predictions", statistics.predicted), ("Labels", statistics.labelled))
-        co_occurrence = [figure for what, count in counted if (figure := co_occurrence_figure(count, what))]
+    by_subject = detection_figure(subject_rows(summary["clips"]), "subject")
     context = {
         "summary": summary,
         "share_ok": share_ok,
         "failures": read_failures(root),
-        "detection": [
-            detection_figure(subject_rows(summary["clips"]), "subject"),
-            detection_figure(summary["clips"], "clip"),
-        ],
+        "detection": [by_subject, detection_figure(summary["clips"], "clip")],
         "worst": worst,
         "clips": views,
         "max_clips": MAX_CLIPS,
-        "co_occurrence": co_occurrence,
-        "map": map_figure(statistics.embedding) if statistics is not None and statistics.embedding else None,
-        "n_feature_clips": statistics.n_clips if statistics is not None else 0,
-        "n_feature_files": len(clips.paths) if clips is not None else 0,
-        "au_source": clips.metadata().get("au_source", "none").split(":")[0] if clips is not None else None,
         "training": [*training_figures(read_log(run)), *distance_figures(run)] if run else [],
         "provenance": _provenance(summary, clips, run),
         "places": {"store": root, "features": features, "run": run},
         "plotly": get_plotlyjs(),
         "asset": read_asset,
+        **(_feature_context(clips) if clips is not None else {}),
     }
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     with replacing(out) as temporary:

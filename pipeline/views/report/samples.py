@@ -26,7 +26,7 @@ THUMBNAIL_PX = 112
 
 @dataclass(frozen=True)
 class SheetPicture:
-    """A picture of a contact sheet: ``picture`` is a data URL, ``worst`` tells doubtful frames from typical ones."""
+    """A picture of a contact sheet, as a data URL; ``worst`` tells doubtful frames from typical ones."""
 
     caption: str
     picture: str
@@ -39,14 +39,9 @@ def share_ok(row: dict[str, Any]) -> float:
 
 
 def choose_clips(rows: Sequence[dict[str, Any]], count: int = MAX_CLIPS) -> list[int]:
-    """Return indices of the clips to show: the lowest shares of ok frames first, then evenly through the others.
+    """Return indices of ``count`` clips of ``summarise_store`` to show, or of all if there are fewer.
 
-    Parameters
-    ----------
-    rows : sequence of dict
-        As ``summarise_store`` gives them.
-    count : int
-        Most clips; half of them are the worst.
+    Half of them have the lowest shares of ok frames and come first; the others lie evenly through the rest.
     """
     by_share = sorted(range(len(rows)), key=lambda i: share_ok(rows[i]))
     if len(rows) <= count:
@@ -57,21 +52,10 @@ def choose_clips(rows: Sequence[dict[str, Any]], count: int = MAX_CLIPS) -> list
 
 
 def choose_rows(status: np.ndarray, score: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames that a contact sheet shows: the lowest scores, then evenly through the clip.
+    """Return the rows, all with a face, that a contact sheet of ``count`` frames shows, by (T,) status and (T,) score.
 
-    Parameters
-    ----------
-    status : ndarray
-        (T,) uint8.
-    score : ndarray
-        (T,) float32.
-    count : int
-        Most frames to show; a third of them are the worst, at least T / ``count`` frames apart: neighbours look alike.
-
-    Returns
-    -------
-    worst, typical : ndarray
-        Frame rows that have a face: by rising score, and by time.
+    The first third has the lowest scores, rising, at least T / ``count`` frames apart: neighbours look alike. The
+    others lie evenly through the clip.
     """
     rows = np.flatnonzero(np.isfinite(score) & (status != Status.no_face))
     by_score = rows[np.argsort(score[rows], kind="stable")]
@@ -94,12 +78,10 @@ def _thumbnail(crop: np.ndarray) -> str:
 
 
 def _face(store: Store, info: ClipInfo, row: int, worst: bool, where: str = "") -> SheetPicture:
-    one = slice(row, row + 1)
-    number, status, score, sharpness = (
-        store.read(info, name, one.start, one.stop)[0] for name in ("source_frame", "status", "score", "sharpness")
-    )
+    names = ("source_frame", "status", "score", "sharpness")
+    number, status, score, sharpness = (store.read(info, name, row, row + 1)[0] for name in names)
     caption = f"{where}frame {number}, {Status(int(status)).name}, score {score:.2f}, sharpness {sharpness:.0f}"
-    return SheetPicture(caption, _thumbnail(store.read_frames(info, one.start, one.stop)[0]), worst)
+    return SheetPicture(caption, _thumbnail(store.read_frames(info, row, row + 1)[0]), worst)
 
 
 def clip_pictures(store: Store, info: ClipInfo, count: int = FACES_PER_CLIP) -> list[SheetPicture]:
