@@ -151,17 +151,7 @@ def _read_table(path: Path) -> tuple[list[Column], np.ndarray, np.ndarray, np.nd
 
 
 def read_label_table(paths: tuple[Path, ...]) -> Labels:
-    """Read the table of one clip.
-
-    Parameters
-    ----------
-    paths : tuple of Path
-        Its file, alone.
-
-    Returns
-    -------
-    Labels
-        Every AU of the table, by number; ``intensity`` is ``None`` if no AU has one.
+    """Read the one table of a clip: every AU of it, by number; ``intensity`` is ``None`` if no AU has one.
 
     Raises
     ------
