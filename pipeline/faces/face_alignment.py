@@ -96,20 +96,10 @@ def _load(network: torch.nn.Module, path: Path) -> None:
 
 
 def decode_sfd(outputs: Sequence[torch.Tensor], threshold: float) -> list[np.ndarray]:
-    """Turn what SFD's network says into boxes.
+    """Turn what SFD's network says into boxes with scores above a threshold.
 
-    Parameters
-    ----------
-    outputs : sequence of Tensor
-        For each of 6 levels (B, 2, h, w) class scores and (B, 4, h, w) offsets.
-    threshold : float
-        Scores must lie above it.
-
-    Returns
-    -------
-    list of ndarray
-        For each of the B images (n, 5) float64: x0 y0 x1 y1 in the network's pixels and score, best first, overlapping
-        boxes removed.
+    ``outputs`` are, for each of 6 levels, (B, 2, h, w) class scores and (B, 4, h, w) offsets. Boxes are, for each of
+    the B images, (n, 5) float64: x0 y0 x1 y1 in the network's pixels and score, best first, overlapping ones removed.
     """
     where: list[np.ndarray] = []
     boxes: list[np.ndarray] = []
@@ -206,19 +196,10 @@ FINDERS: dict[str, tuple[TorchWeights, Callable[[Path, float], _Finder]]] = {
 
 
 def fit_pose(landmarks: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return the pose of a face from where corners of the eyes and nose lie in the picture.
+    """Return the pose of a face from where corners of the eyes and nose lie in a picture of that size.
 
-    Parameters
-    ----------
-    landmarks : ndarray
-        (68, 2 or 3) source pixels.
-    width, height : int
-        Size of the picture.
-
-    Returns
-    -------
-    ndarray
-        (3,) float32 pitch, yaw, roll in radians, see ``pose_from_rotation``; NaN if no camera sees a face like that.
+    ``landmarks`` are (68, 2 or 3) in its pixels; the pose is (3,) float32, see ``pose_from_rotation``, and NaN if no
+    camera sees a face like that.
     """
     focal = height / 2 / np.tan(VERTICAL_FOV / 2)
     camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])

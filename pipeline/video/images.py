@@ -44,28 +44,14 @@ UPRIGHT: Orientation = (1, 0, 0, 1)
 
 
 def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LIMITS) -> tuple[np.ndarray | None, int]:
-    """Decode an image file.
+    """Decode an image file to (H, W, 3) uint8 RGB, ``None`` if that fails, and say at which reduction.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    reduction : int
-        1, 2, 4 or 8: a JPEG is decoded at that fraction of its width and height, rounded up.
-    limits : LimitsConfig
-        Largest picture, in full size.
-
-    Returns
-    -------
-    image : ndarray or None
-        (H, W, 3) uint8 RGB; ``None`` if it cannot be decoded.
-    reduction : int
-        The one that was applied: 1 for all but JPEG.
+    A JPEG is decoded at 1/1, 1/2, 1/4 or 1/8 of its width and height, rounded up, others in full size.
 
     Raises
     ------
     InputError
-        If it is larger than the limit by its header; nothing of it is decoded then.
+        If its full size is larger than the limit by its header; nothing of it is decoded then.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Expected 'reduction' to be one of {sorted(REDUCTIONS)}, but got {reduction}.")
