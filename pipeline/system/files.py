@@ -28,7 +28,7 @@ ABANDONED_S = 3600
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system and HDF5 say when a disk is full or read-only into one clear error."""
+    """Turn what the operating system and HDF5 say when a disk is full or read-only into one ``OutputError``."""
     try:
         yield
     except OSError as error:
@@ -40,13 +40,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and rename it on success, so nobody sees a half-written file.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written or is full.
-    """
+    """Give a temporary path beside ``path`` and rename it on success, so nobody sees a half-written file."""
     temporary = path.with_name(f".{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex[:12]}.tmp")
     try:
         with writing(path):
@@ -93,17 +87,9 @@ def require_space(path: Path, n_bytes: int) -> None:
 
 
 def set_aside(path: Path, folder: Path) -> Path:
-    """Keep a file that is about to go under its name, numbered if that is taken, in another folder of its disk.
+    """Keep a file that is about to go in another folder of its disk, under its name, numbered if that is taken.
 
-    Returns
-    -------
-    Path
-        Where it is kept.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written or is full.
+    Returns where it is kept.
     """
     with writing(folder):
         folder.mkdir(exist_ok=True)
