@@ -12,6 +12,7 @@ from .files import replacing as replacing
 from .files import require_space as require_space
 from .files import set_aside as set_aside
 from .files import write_json as write_json
+from .files import write_text as write_text
 from .files import writing as writing
 from .image_header import check_size as check_size
 from .image_header import read_image_size as read_image_size

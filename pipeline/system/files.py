@@ -155,7 +155,12 @@ def read_json(path: Path) -> dict[str, Any]:
         raise StoreError(f"Expected a JSON object as tclr writes it, but got {error} for {path}. Remove it.") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, in one step."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a dictionary as readable JSON, in one step."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")

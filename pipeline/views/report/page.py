@@ -13,7 +13,7 @@ from plotly.offline import get_plotlyjs
 
 from tclr.pipeline.features import FeatureClips
 from tclr.pipeline.store import Store, read_failures, summarise_store
-from tclr.pipeline.system import read_json, replacing
+from tclr.pipeline.system import read_json, write_text
 from tclr.pipeline.views.pages import read_asset
 from tclr.pipeline.views.report.figures import (
     Figure,
@@ -167,6 +167,5 @@ def write_report(
         **(_feature_context(clips) if clips is not None else {}),
     }
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    with replacing(out) as temporary:
-        temporary.write_text(environment.from_string(read_asset("report.html")).render(context), encoding="utf-8")
+    write_text(out, environment.from_string(read_asset("report.html")).render(context))
     return out
