@@ -42,27 +42,14 @@ def run_groups(
     runs: int,
     tell: Callable[[str], None] = lambda what: None,
 ) -> Iterator[list[BenchRow]]:
-    """Measure groups of rows, one after another.
+    """Measure some of ``GROUPS``, one after another, on the clips of a source, or on two demo clips.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Some of ``GROUPS``.
-    source : Path or None
-        Folder of clips; None makes two demo clips.
-    scratch : Path
-        An empty folder.
-    runs : int
-        Runs of each row.
-    tell : callable
-        Called with what is measured next.
+    ``scratch`` is an empty folder; ``tell`` is called with what is measured next.
 
     Raises
     ------
     SettingError
         If a group is unknown.
-    InputError
-        If there is no clip in the source.
     """
     for name in names:
         if name not in GROUPS:
