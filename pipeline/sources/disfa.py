@@ -54,13 +54,7 @@ def _read_column(path: Path) -> dict[int, float]:
 
 
 def read_intensity(paths: tuple[Path, ...]) -> Labels:
-    """Read intensity, and occurrence from it, of one subject's files; unknown where a file has no line for a frame.
-
-    Raises
-    ------
-    InputError
-        If a line is not as the format says.
-    """
+    """Read intensity, and occurrence from it, of one subject's files; unknown where a file has no line for a frame."""
     named = [(LABEL_FILE.fullmatch(path.name), path) for path in paths]
     columns = {int(found[1]): _read_column(path) for found, path in named if found}
     numbers = sorted(columns)

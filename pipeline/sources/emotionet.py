@@ -58,13 +58,7 @@ def find_table(source: Path) -> Path | None:
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, list[Row]]]:
-    """Return AU names, and for each file name the rows that name it: the parts of its path and (A,) int8 occurrence.
-
-    Raises
-    ------
-    InputError
-        If a cell is not 0, 1 or 999, or a row is too short.
-    """
+    """Return AU names, and for each file name the rows that name it."""
     header = _header(path)
     if header is None:
         raise InputError(f"Expected a table with columns 'AU 1', 'AU 2', ..., but found none in {path}.")
@@ -94,10 +88,7 @@ def _shared_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:
 def _codes_of(image: Path, rows: list[Row], unique: bool, n_aus: int) -> np.ndarray:
     """Return an image's codes: those of the row whose path agrees with its own the furthest.
 
-    Raises
-    ------
-    InputError
-        If rows that agree equally far differ, or a bare file name fits several images.
+    Refuses rows that agree equally far and differ, and a bare file name that fits several images.
     """
     if not rows:
         return np.full(n_aus, UNKNOWN, np.int8)
@@ -126,13 +117,7 @@ def looks_like_emotionet(source: Path) -> bool:
 
 
 def find_emotionet(source: Path) -> list[Clip]:
-    """List EmotioNet's clips: shards of each folder's images.
-
-    Raises
-    ------
-    InputError
-        If there is no table of AUs or no image, or an image's labels are ambiguous.
-    """
+    """List EmotioNet's clips: shards of each folder's images."""
     table = find_table(source)
     folders = {folder: [path for path in files if is_image(path)] for folder, files in walk_folders(source)}
     folders = {folder: images for folder, images in folders.items() if images}

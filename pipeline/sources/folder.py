@@ -99,13 +99,7 @@ def _parse_row(row: dict[str, str], source: Path, where: str, subjects: SubjectN
 
 
 def read_clips_table(source: Path) -> list[Clip]:
-    """List the clips that ``clips.csv`` names.
-
-    Raises
-    ------
-    InputError
-        If a column is missing or unknown, or a row names no file or no span of time.
-    """
+    """List the clips that ``clips.csv`` names."""
     table = source / CLIPS_TABLE
     needed, known = {"path", "subject", "clip"}, {"path", "subject", "clip", "start_s", "end_s"}
     with reading_table(table), table.open(newline="", encoding="utf-8-sig") as file:

@@ -151,14 +151,7 @@ def _read_table(path: Path) -> tuple[list[Column], np.ndarray, np.ndarray, np.nd
 
 
 def read_label_table(paths: tuple[Path, ...]) -> Labels:
-    """Read the one table of a clip: every AU of it, by number; ``intensity`` is ``None`` if no AU has one.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read; if the header is missing, or names something else; if a cell is no number or out
-        of range; if a frame stands twice.
-    """
+    """Read the one table of a clip: every AU of it, by number; ``intensity`` is ``None`` if no AU has one."""
     (path,) = paths
     with reading_table(path):
         columns, frames, values, lines = _read_table(path)
@@ -198,13 +191,7 @@ def _tables(source: Path) -> dict[str, Path]:
 
 
 def attach_labels(source: Path, clips: Iterable[Clip]) -> list[Clip]:
-    """Return the clips with the labels that the folder has for them.
-
-    Raises
-    ------
-    InputError
-        If a table fits two clips.
-    """
+    """Return the clips with the labels that the folder has for them; a table must not fit two of them."""
     tables = _tables(source)
     owners: dict[str, Clip] = {}
     attached: list[Clip] = []

@@ -62,11 +62,6 @@ def anchor_points(landmarks: np.ndarray, template: Template) -> np.ndarray:
     """Return the alignment points (n, 2) float64 of one face, in source pixels and the template's order.
 
     Landmarks are (K, 2 or 3), K = 478 (mediapipe), 68 (face-alignment) or 5 (eyes, nose, corners of the mouth).
-
-    Raises
-    ------
-    InputError
-        If K is none of them.
     """
     if len(landmarks) not in template.groups:
         known = " or ".join(str(number) for number in sorted(template.groups))

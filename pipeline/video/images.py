@@ -104,13 +104,7 @@ class FrameConverter:
         return round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
 
     def _orientation(self, frame: av.VideoFrame) -> Orientation:
-        """Return the turn and mirroring of a frame's display matrix: x' = a x + c y, y' = b x + d y, each 0, 1 or -1.
-
-        Raises
-        ------
-        InputError
-            If it turns by something else than a multiple of 90 degrees.
-        """
+        """Return how a frame is turned and mirrored for display: x' = a x + c y, y' = b x + d y, each 0, 1 or -1."""
         side: Any = frame.side_data.get("DISPLAYMATRIX")
         if side is None:
             return UPRIGHT
@@ -130,13 +124,7 @@ class FrameConverter:
         return (width, height) if self._orientation(frame)[0] else (height, width)
 
     def convert(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return the image of a frame, (H, W, 3) uint8 RGB.
-
-        Raises
-        ------
-        InputError
-            If its colours are of a kind that cannot be converted.
-        """
+        """Return the image of a frame, (H, W, 3) uint8 RGB."""
         width, height = self._square_size(frame)
         stretched = (width, height) != (frame.width, frame.height)
         how: dict[str, Any] = {"interpolation": Interpolation.BICUBIC} if stretched else {}

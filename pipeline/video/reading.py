@@ -90,10 +90,7 @@ def _probe_video(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMedi
 def check_whole(container: av.container.InputContainer, media: ClipMedia, n_frames: int, end_s: float) -> None:
     """Compare what a video gave with what it promised: a count of frames, or of some formats only a duration.
 
-    Raises
-    ------
-    TruncatedError
-        If it gave less.
+    It is a ``TruncatedError`` if it gave less.
     """
     stream = container.streams.video[0]
     slack_s = TRUNCATION_SLACK_S
@@ -125,10 +122,7 @@ def _tagged_duration_s(stream: av.VideoStream) -> float:
 def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None) -> float:
     """Return the time of a frame that follows one at ``last_s``: never before it.
 
-    Raises
-    ------
-    InputError
-        If the video goes back in time by more than its clock may tremble.
+    Refuses a video that goes back in time by more than its clock may tremble.
     """
     if last_s is None:
         return 0.0

@@ -26,13 +26,7 @@ class Portrait:
 
 
 def load_portraits() -> list[Portrait]:
-    """Return Eileen Collins (``astronaut.png`` of scikit-image, if it is installed) and Grace Hopper (of matplotlib).
-
-    Raises
-    ------
-    InputError
-        If a package lacks its portrait.
-    """
+    """Return Eileen Collins, if scikit-image is installed, which ships her, and Grace Hopper, of matplotlib."""
     import matplotlib
 
     portraits = []

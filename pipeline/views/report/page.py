@@ -75,13 +75,7 @@ def _clip_views(
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of ``RUN/log.jsonl``.
-
-    Raises
-    ------
-    StoreError
-        If the folder has none, or a line is no JSON object with an ``epoch``.
-    """
+    """Return the lines of ``RUN/log.jsonl``, all JSON objects with an ``epoch``; others are a ``StoreError``."""
     path = run / "log.jsonl"
     if not path.is_file():
         raise StoreError(f"Expected a run of 'tclr pretrain' with log.jsonl, but found none in {run}.")

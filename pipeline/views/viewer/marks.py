@@ -31,13 +31,7 @@ _EVENTS = TypeAdapter(list[Event])
 
 
 def parse_events(text: bytes, clips: ViewerClips) -> list[Event]:
-    """Return the events of a JSON list, in its order.
-
-    Raises
-    ------
-    InputError
-        If it is no such list, or one names a clip, AU or row that is not there.
-    """
+    """Return the events of a JSON list, in its order; what it names must be there, or there is an ``InputError``."""
     try:
         events = _EVENTS.validate_json(text)
     except ValidationError as error:
