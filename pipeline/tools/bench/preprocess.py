@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -79,7 +79,7 @@ def _measure_run(
 ) -> dict[str, float]:
     """Return the seconds of the bare work, of each cluster, of decoding, and of cutting crops again."""
     detect, other = DetectConfig(), AlignConfig(size=OTHER_SIZES[run % 2])
-    works = {
+    works: dict[str, Callable[[], object]] = {
         "bare": partial(decode_and_landmark, clips, detect),
         **{name: partial(_run, source, scratch / f"{run} {name}", clients[name], AlignConfig()) for name in clients},
         "decode": partial(decode, clips, detect),

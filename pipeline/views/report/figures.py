@@ -202,7 +202,7 @@ def _heatmap(z: np.ndarray, x: Any, y: list[str], hover: str) -> go.Heatmap:
 
 def _rounded(values: np.ndarray) -> list[Any]:
     """Return numbers as JSON has them, with two decimals, ``None`` for NaN."""
-    return np.where(np.isnan(values), None, np.round(values, 2)).tolist()
+    return np.where(np.isnan(values), np.array(None), np.round(values, 2)).tolist()
 
 
 def au_timeline_figure(timeline: AuTimeline, clip: str) -> Figure:
