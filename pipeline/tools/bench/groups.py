@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from tclr.pipeline.tools import bench
+import tclr.pipeline.tools.bench as bench
 from tclr.pipeline.tools.bench.rows import BenchRow, measure_s
 from tclr.pipeline.tools.synth import write_demo
 from tclr.schemas.errors import SettingError
