@@ -38,6 +38,11 @@ def share_ok(row: dict[str, Any]) -> float:
     return row["n_ok"] / max(row["n_frames"], 1)
 
 
+def spread_evenly(n_items: int, count: int) -> np.ndarray:
+    """Return up to ``count`` indices that lie evenly through ``n_items``, both ends included."""
+    return np.linspace(0, n_items - 1, min(count, n_items)).round().astype(int)
+
+
 def choose_clips(rows: Sequence[dict[str, Any]], count: int = MAX_CLIPS) -> list[int]:
     """Return indices of ``count`` clips of ``summarise_store`` to show, or of all if there are fewer.
 
@@ -47,8 +52,7 @@ def choose_clips(rows: Sequence[dict[str, Any]], count: int = MAX_CLIPS) -> list
     if len(rows) <= count:
         return by_share
     worst, others = by_share[: count // 2], sorted(by_share[count // 2 :])
-    even = np.linspace(0, len(others) - 1, count - len(worst)).round().astype(int)
-    return worst + [others[i] for i in even]
+    return worst + [others[i] for i in spread_evenly(len(others), count - len(worst))]
 
 
 def choose_rows(status: np.ndarray, score: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,8 +71,7 @@ def choose_rows(status: np.ndarray, score: np.ndarray, count: int) -> tuple[np.n
         if all(abs(row - other) >= gap for other in worst):
             worst.append(int(row))
     others = np.setdiff1d(rows, worst)
-    even = np.linspace(0, len(others) - 1, min(count - len(worst), len(others))).round().astype(int)
-    return np.array(worst, int), others[even]
+    return np.array(worst, int), others[spread_evenly(len(others), count - len(worst))]
 
 
 def _thumbnail(crop: np.ndarray) -> str:

@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
 
 from tclr.pipeline.features import MEASURES, FeatureClips, count_pairs, embeddings_of, measure_pairs, values_of
+from tclr.pipeline.views.report.samples import spread_evenly
 from tclr.schemas.action_units import MAX_INTENSITY
 from tclr.schemas.store import Status
 
@@ -119,9 +120,8 @@ class FeatureStatistics:
 
 def read_statistics(features: FeatureClips) -> FeatureStatistics:
     """Read a features folder once, or ``MAX_FEATURE_CLIPS`` of its clips, evenly through it."""
-    keys = list(features.paths)
-    if len(keys) > MAX_FEATURE_CLIPS:
-        keys = [keys[i] for i in np.linspace(0, len(keys) - 1, MAX_FEATURE_CLIPS).round().astype(int)]
+    every = list(features.paths)
+    keys = [every[i] for i in spread_evenly(len(every), MAX_FEATURE_CLIPS)]
     names = features.au_names
     with_prediction = [name for name in names if f"{name}_c" in features.columns]
     with_label = [name for name in names if f"{name}_true" in features.columns]
@@ -135,7 +135,7 @@ def read_statistics(features: FeatureClips) -> FeatureStatistics:
         labelled.add(_flags(table, [f"{name}_true" for name in with_label]))
         points = embeddings_of(table)
         rows = np.flatnonzero(np.isfinite(points).all(axis=1)) if points.shape[1] else np.zeros(0, int)
-        rows = rows[np.linspace(0, len(rows) - 1, min(points_a_clip, len(rows))).round().astype(int)]
+        rows = rows[spread_evenly(len(rows), points_a_clip)]
         if len(rows):
             embeddings.append(points[rows])
             frames.append(table.iloc[rows][["clip", "frame", *features.au_columns]].assign(subject=subject))
