@@ -228,6 +228,38 @@ def _usable(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return boxes[inside & (boxes[:, 2:4] - boxes[:, :2] >= 1).all(axis=1)]
 
 
+class _Fan:
+    """FAN: 68 landmarks, and from them the pose, of each face in a box."""
+
+    def __init__(self, weights: Path) -> None:
+        self.network = FAN(4)
+        _load(self.network, weights)
+
+    def find(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], device: torch.device) -> list[list[Face]]:
+        """Return the faces in the boxes of each image."""
+        faces: list[list[Face]] = [[] for _ in images]
+        jobs = [(row, box, *_crop_window(box)) for row, its_boxes in enumerate(boxes) for box in its_boxes]
+        if not jobs:
+            return faces
+        crops = np.stack([crop(images[row], centre, scale) for row, _, centre, scale in jobs])
+        for heatmap, (row, box, centre, scale) in zip(self._heatmaps(crops, device), jobs, strict=True):
+            _, (points,), _ = get_preds_fromhm(heatmap[None], centre, scale)
+            landmarks = np.column_stack([points, np.zeros(len(points))]).astype(np.float32)
+            height, width = images[row].shape[:2]
+            faces[row].append(Face(landmarks, fit_pose(landmarks, width, height), None, float(box[4])))
+        return faces
+
+    def _heatmaps(self, crops: np.ndarray, device: torch.device) -> np.ndarray:
+        """Return (n, 68, 64, 64) float32 heat maps of (n, 256, 256, 3) uint8 crops: the sum of crop and mirror."""
+        parts = []
+        for start in range(0, len(crops), MAX_CROPS):
+            pixels = torch.from_numpy(crops[start : start + MAX_CROPS]).to(device)
+            pixels = pixels.permute(0, 3, 1, 2).float() / 255
+            heatmaps = self.network(pixels)[-1] + flip(self.network(flip(pixels))[-1], is_label=True)
+            parts.append(heatmaps.cpu().numpy())
+        return np.concatenate(parts)
+
+
 def required_weights(config: DetectConfig) -> tuple[TorchWeights, TorchWeights]:
     """Return the weights of face detector and FAN that the settings need."""
     return FINDERS[config.face_detector][0], FAN_2D
@@ -246,16 +278,15 @@ class FaceAlignmentDetector:
         package = f"face-alignment {version('face-alignment')}"
         self.name = f"{package}, {config.face_detector} {finder_digest[:8]}, 2DFAN-4 {fan_digest[:8]}"
         self._finder: _Finder = FINDERS[config.face_detector][1](finder_path, config.min_detection_confidence)
-        self._fan = FAN(4)
-        _load(self._fan, fan_path)
+        self._fan = _Fan(fan_path)
         self._device = self._move(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self.batch_size = BATCH_SIZE[self._device.type]
 
     def _move(self, device: torch.device) -> torch.device:
         """Move the networks to a device, or to the CPU if it has no memory left; return where they are."""
         try:
-            for network in (self._finder.network, self._fan):
-                network.to(device)
+            for model in (self._finder, self._fan):
+                model.network.to(device)
         except RuntimeError as error:
             if device.type == "cpu" or "out of memory" not in str(error):
                 raise
@@ -273,13 +304,12 @@ class FaceAlignmentDetector:
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the ``n_faces`` best faces of each frame, best first."""
         with _inference():
-            boxes = [found[: self.n_faces] for found in self._find(images)]
-            return self._landmark(images, boxes)
+            return self._fan.find(images, [found[: self.n_faces] for found in self._find(images)], self._device)
 
     def look(self, image: np.ndarray) -> list[Face]:
         """Return the ``max_faces`` best faces of one image: SFD has no keypoints that would be cheaper."""
         with _inference():
-            return self._landmark([image], [self._find([image])[0][: self._max_faces]])[0]
+            return self._fan.find([image], [self._find([image])[0][: self._max_faces]], self._device)[0]
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return the face detector's best score on a crop, 0 where it finds nothing."""
@@ -301,27 +331,3 @@ class FaceAlignmentDetector:
             boxes = self._finder.find([images[row] for row in rows], self._device)
             found |= {row: _usable(its, shape[1], shape[0]) for row, its in zip(rows, boxes, strict=True)}
         return [found[row] for row in range(len(images))]
-
-    def _landmark(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[list[Face]]:
-        """Return the faces in the boxes of each image."""
-        faces: list[list[Face]] = [[] for _ in images]
-        jobs = [(row, box, *_crop_window(box)) for row, its_boxes in enumerate(boxes) for box in its_boxes]
-        if not jobs:
-            return faces
-        heatmaps = self._heatmaps(np.stack([crop(images[row], centre, scale) for row, _, centre, scale in jobs]))
-        for heatmap, (row, box, centre, scale) in zip(heatmaps, jobs, strict=True):
-            _, (points,), _ = get_preds_fromhm(heatmap[None], centre, scale)
-            landmarks = np.column_stack([points, np.zeros(len(points))]).astype(np.float32)
-            height, width = images[row].shape[:2]
-            faces[row].append(Face(landmarks, fit_pose(landmarks, width, height), None, float(box[4])))
-        return faces
-
-    def _heatmaps(self, crops: np.ndarray) -> np.ndarray:
-        """Return (n, 68, 64, 64) float32 heat maps of (n, 256, 256, 3) uint8 crops: the sum of crop and mirror."""
-        parts = []
-        for start in range(0, len(crops), MAX_CROPS):
-            pixels = torch.from_numpy(crops[start : start + MAX_CROPS]).to(self._device)
-            pixels = pixels.permute(0, 3, 1, 2).float() / 255
-            heatmaps = self._fan(pixels)[-1] + flip(self._fan(flip(pixels))[-1], is_label=True)
-            parts.append(heatmaps.cpu().numpy())
-        return np.concatenate(parts)
