@@ -196,13 +196,20 @@ def distance_figures(run: Path) -> list[Figure]:
 
 
 def _heatmap(z: np.ndarray, x: Any, y: list[str], hover: str) -> go.Heatmap:
-    cells = {"z": _rounded(z), "zmin": 0, "zmax": 1, "colorscale": SHADES, "colorbar": {"thickness": 10}}
-    return go.Heatmap(x=x, y=y, hovertemplate=f"{hover}<extra></extra>", **cells)
+    cells = {
+        "z": [_rounded(row) for row in z],
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": SHADES,
+        "colorbar": {"thickness": 10},
+    }
+    rows = [_rounded(row) for row in z]
+    return go.Heatmap(z=rows, x=x, y=y, hovertemplate=f"{hover}<extra></extra>", **look)
 
 
-def _rounded(values: np.ndarray) -> list[Any]:
-    """Return numbers as JSON has them, with two decimals, ``None`` for NaN."""
-    return np.where(np.isnan(values), np.array(None), np.round(values, 2)).tolist()
+def _rounded(values: np.ndarray) -> list[float | None]:
+    """Return (N,) numbers as JSON has them, with two decimals, ``None`` for NaN."""
+    return [None if np.isnan(value) else round(value, 2) for value in values.tolist()]
 
 
 def au_timeline_figure(timeline: AuTimeline, clip: str) -> Figure:
