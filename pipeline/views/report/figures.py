@@ -196,13 +196,7 @@ def distance_figures(run: Path) -> list[Figure]:
 
 
 def _heatmap(z: np.ndarray, x: Any, y: list[str], hover: str) -> go.Heatmap:
-    cells = {
-        "z": [_rounded(row) for row in z],
-        "zmin": 0,
-        "zmax": 1,
-        "colorscale": SHADES,
-        "colorbar": {"thickness": 10},
-    }
+    look = {"zmin": 0, "zmax": 1, "colorscale": SHADES, "colorbar": {"thickness": 10}}
     rows = [_rounded(row) for row in z]
     return go.Heatmap(z=rows, x=x, y=y, hovertemplate=f"{hover}<extra></extra>", **look)
 
