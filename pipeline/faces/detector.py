@@ -91,12 +91,7 @@ def _load_factory(name: str) -> DetectorFactory:
 def ensure_models(config: DetectConfig) -> None:
     """Find the model files of the detector that the settings name, or fetch them, before any worker needs them.
 
-    Raises
-    ------
-    SettingError
-        If no installed backend has that name.
-    ModelError
-        If a model file is missing and cannot be fetched, or is damaged.
+    Raises what ``open_detector`` does.
     """
     prepare = getattr(_load_factory(config.detector), "prepare", None)
     if prepare is not None:

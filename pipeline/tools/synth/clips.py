@@ -98,16 +98,8 @@ def write_demo(
 ) -> SynthResult:
     """Write demo clips and their labels to a folder that holds neither ``2D+3D`` nor ``AUCoding`` yet.
 
-    Parameters
-    ----------
-    subjects, tasks, frames
-        Subjects, clips per subject, and frames per clip, at 25 frames/s; see `RANGES`.
-    size_px : int
-        Width and height of a frame.
-    seed : int
-        Other seeds give other events, motion and light.
-    progress : callable
-        Called with (frames written, frames in all).
+    Each subject has ``tasks`` clips of ``frames`` square frames, at 25 frames/s. Other seeds give other events, motion
+    and light. ``progress`` is called with (frames written, frames in all).
 
     Raises
     ------

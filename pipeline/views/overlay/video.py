@@ -50,22 +50,10 @@ def overlay(
     clip: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> OverlayResult:
-    """Draw what a store, features or both say about a video on its frames.
+    """Draw what a store, features or both say about a video, or a folder of numbered images, on its frames.
 
-    Parameters
-    ----------
-    video : Path
-        A video or a folder of numbered images that the store was made from.
-    out : Path
-        The MP4 to write.
-    config : OverlayConfig
-        Settings.
-    store, features : Path, optional
-        Boxes, landmarks and head axes come from the store, AU bars from the features.
-    clip : str, optional
-        ``subject/clip`` to draw; default all clips of the video.
-    progress : callable
-        Called with frames written and frames in all.
+    Boxes, landmarks and head axes come from the store, AU bars from the features. ``clip`` is the ``subject/clip`` to
+    draw; by default all clips of the video are. ``progress`` is called with frames written and frames in all.
 
     Raises
     ------
