@@ -1,7 +1,7 @@
 """Comparison of two groups of people: the subject is the unit, never the frame.
 
 Frames of one person resemble each other, so thousands of frames are not thousands of observations (Hurlbert, 1984,
-"pseudoreplication"). Every subject therefore enters once, with one value a measure.
+"pseudoreplication"). Every subject therefore enters once, with one value per measure.
 
 Sources: Hedges, "Distribution theory for Glass's estimator of effect size", 1981; Holm, "A simple sequentially
 rejective multiple test procedure", 1979; permutation test and bootstrap are scipy.stats's.
@@ -95,7 +95,7 @@ def _check_subjects(values: pd.DataFrame, group: pd.Series) -> None:
     for what, index in (("values", values.index), ("groups", group.index)):
         if index.has_duplicates:
             raise InputError(
-                f"Expected one row a subject in the {what}, but {index[index.duplicated()][0]} has several. "
+                f"Expected one row per subject in the {what}, but {index[index.duplicated()][0]} has several. "
                 "Average a subject's frames first: the subject is the unit."
             )
     if strangers := sorted(map(str, set(values.index) - set(group.dropna().index))):

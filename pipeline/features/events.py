@@ -32,7 +32,7 @@ LONGEST_BREAK_STEPS = 1.5
 """Steps between frames that are never a gap, however slow the clip; chosen by us: one frame is missing from 2 on."""
 
 Thresholds = float | Mapping[str, float]
-"""One for all columns, or one a column."""
+"""One for all columns, or one per column."""
 
 
 def detect_events(

@@ -1,8 +1,8 @@
-"""AU labels for a folder of one's own: one table a clip, by frame number.
+"""AU labels for a folder of one's own: one table per clip, by frame number.
 
 ::
 
-    SOURCE/labels/<subject>_<clip>.csv    header frame,AU01_c,AU01_r,AU02,...; then a row a frame
+    SOURCE/labels/<subject>_<clip>.csv    header frame,AU01_c,AU01_r,AU02,...; then one row per frame
 
 ``frame`` is the store's ``source_frame``: the position in the video from 0, the number in the file name of image
 sequences. Each AU has one or two columns, named as the field's tools name them:
@@ -75,7 +75,7 @@ def _parse_header(cells: list[str], where: str) -> list[Column]:
                 f"Expected one intensity an AU, but got both {name} (0..1) and {name}_r (0..5) in {where}. Remove one."
             )
     if not columns:
-        raise InputError(f"Expected a column an AU, as AU01, but got 'frame' alone in {where}. Add the labels.")
+        raise InputError(f"Expected one column per AU, as AU01, but got 'frame' alone in {where}. Add the labels.")
     return columns
 
 
@@ -144,7 +144,7 @@ def _read_table(path: Path) -> tuple[list[Column], np.ndarray, np.ndarray, np.nd
                 lines.append(reader.line_num)
     if not rows:
         raise InputError(
-            f"Expected a row a frame, but got a header alone in {path}. Add the labels, or delete the file."
+            f"Expected one row per frame, but got a header alone in {path}. Add the labels, or delete the file."
         )
     table = np.array(rows, np.float64)
     return columns, table[:, 0].astype(np.int64), table[:, 1:], np.array(lines)

@@ -84,7 +84,7 @@ def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:
 class FrameConverter:
     """Turns the decoded frames of one video into images.
 
-    Its scaler is set up once a video: one a frame costs more than the conversion itself.
+    Its scaler is set up once per video: one per frame costs more than the conversion itself.
     """
 
     def __init__(self, stream: av.VideoStream, path: Path) -> None:

@@ -207,7 +207,7 @@ def resample(frames: Iterator[Moments], fps: float) -> Iterator[Moments]:
 
 
 def select(frames: Iterator[Moments], clip: Clip, fps: float) -> Iterator[Moments]:
-    """Yield the frames of a source that a clip takes: its part by time, then ``fps`` frames a second of it."""
+    """Yield the frames of a source that a clip takes: its part by time, then ``fps`` frames per second of it."""
     if clip.start_s > 0 or clip.end_s < math.inf:
         frames = trim(frames, clip.start_s, clip.end_s)
     return resample(frames, fps) if fps and not clip.stills else frames

@@ -16,7 +16,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from tclr.schemas.errors import InputError
 
 CLOCK = 90_000
-"""Ticks a second of the timestamps: what MPEG uses, and a whole number of them for all usual rates."""
+"""Ticks of the timestamps per second: what MPEG uses, and a whole number of them for all usual rates."""
 BT709, LIMITED_RANGE = 1, 1
 """Numbers of ITU-T H.273 and of FFmpeg: what players take a video of any size for."""
 
@@ -72,7 +72,7 @@ class VideoWriter:
 
 
 def _audio_rate(path: Path) -> int:
-    """Return samples a second of a file's first audio stream, 0 without one."""
+    """Return samples per second of a file's first audio stream, 0 without one."""
     with av.open(str(path)) as container:
         return container.streams.audio[0].rate if container.streams.audio else 0
 

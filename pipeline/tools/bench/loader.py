@@ -80,7 +80,7 @@ def _read_tuples(tuples: TupleDataset) -> None:
 
 
 def bench_codec(store: Path, jpegs: Sequence[Path], codec: str, runs: int) -> BenchRow:
-    """Measure the loader's frames a second and core against single JPEG files of the same crops; higher is better."""
+    """Measure the loader's frames per second and core against single JPEG files of the same crops; higher is better."""
     config = PretrainConfig(recipe="paper")
     with Store(store) as opened:
         subjects = opened.subjects

@@ -47,7 +47,7 @@ def extract_clips(clips: Sequence[Clip], store: Path, align: AlignConfig) -> Non
 
 
 def extract_all(source: Path, store: Path) -> None:
-    """Extract each clip of a source, one a subject."""
+    """Extract each clip of a source, one per subject."""
     extract_clips(find_clips(source), store, SMALL_CROPS)
 
 

@@ -214,7 +214,7 @@ def measure_real_runs(
     for n in workers:
         work = partial(preprocess, source, scratch / f"{n}-workers", config, workers=n)
         predicted_s, _ = simulate([SAMPLE_LENGTHS] * SAMPLE_SUBJECTS, costs, overheads, n)
-        with one_core() if n == 1 else nullcontext():  # a worker a core, as on a node that is full of them
+        with one_core() if n == 1 else nullcontext():  # one worker per core, as on a node that is full of them
             checks.append(RealRun(shape.name, n, measure_s(work), predicted_s))
     return checks
 

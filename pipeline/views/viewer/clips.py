@@ -59,7 +59,7 @@ class ViewerClips:
         Returns
         -------
         dict
-            ``clips``: one dict a clip, with ``subject``, ``clip``, ``n_frames``, ``duration_s``, ``share_ok`` (0..1),
+            ``clips``: one dict per clip, with ``subject``, ``clip``, ``n_frames``, ``duration_s``, ``share_ok`` (0..1),
             ``face_px``, ``sharpness``, ``score`` (medians, ``None`` without a face), ``warning``; ``aus``: their
             names; ``sprite``: ``frames``, ``columns``, ``tile_px``, or ``None`` for a store without crops;
             ``n_without_crops``: clips that the store lacks.
