@@ -140,8 +140,8 @@ class _Sfd:
 def _blazeface_anchors() -> np.ndarray:
     """Return (896, 4) float32 x, y, width, height of BlazeFace's anchors in shares of its input.
 
-    Two per cell of a grid of 16 x 16 and six per cell of 8 x 8, all of one size, as mediapipe's graph of the short-range
-    model generates them.
+    Two per cell of a grid of 16 x 16 and six per cell of 8 x 8, all of one size, as mediapipe's graph of the
+    short-range model generates them.
     """
     grids = []
     for cells, number in ((16, 2), (8, 6)):

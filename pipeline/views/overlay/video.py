@@ -1,7 +1,8 @@
 """Writes a video with what was found in it drawn on top: faces from a store, Action Units (AUs) from features.
 
 A frame is written if a clip has a row of its number, and its time must be that row's; nothing is drawn on a neighbour.
-So a store made at fewer frames per second, or of a part of a video, gives a video of just those frames, each at its time.
+So a store made at fewer frames per second, or of a part of a video, gives a video of just those frames, each at its
+time.
 """
 
 from __future__ import annotations
