@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tclr.cli.options import PATH
 from tclr.cli.output import Command, Output, current, say
 
 
@@ -30,11 +31,11 @@ def demo_steps(out: Path) -> list[list[str]]:
 
 
 @click.command("demo", cls=Command)
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 def command(out: Path) -> dict[str, Any]:
     """Run every stage on demo clips made in the folder OUT, and show the first rows of the features.
 
-    The clips are two animated portraits: enough to see how everything works, far too little to learn from.
+    The clips are animated portraits: enough to see how everything works, far too little to learn from.
 
     \b
     Example:

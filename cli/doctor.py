@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from tclr.cli.options import PATH
 from tclr.cli.output import Command, fail, say, show, warn
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 @click.command("doctor", cls=Command)
-@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@click.argument("folder", type=PATH, default=Path())
 def command(folder: Path) -> dict[str, Any]:
     """Check packages, models, PyTorch's device, codecs, Dask, memory and the disk of FOLDER, and say what to fix.
 

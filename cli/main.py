@@ -21,7 +21,7 @@ STAGES = {
     "To begin with": {
         "demo": "Run every stage on demo clips and show the features.",
         "doctor": "Check this machine and installation, and say what to fix.",
-        "synth": "Write labelled demo clips: two animated portraits in BP4D's layout.",
+        "synth": "Write labelled demo clips: animated portraits in BP4D's layout.",
     },
     "From videos to a store": {
         "datasets": "List the datasets that preprocess knows, with their layout.",
@@ -135,36 +135,27 @@ def run(args: list[str]) -> int:
         output.json = output.json or "--json" in args  # it was not read that far
         if not output.json:
             error.show()
-        return _told(output, "UsageError", error.format_message(), error.exit_code)
+            return error.exit_code
+        return _tell_error(output, "UsageError", error.format_message(), error.exit_code)
     except click.Abort:
-        text = "Interrupted."
-        if not output.json:
-            click.echo(f"tclr: {text}", err=True)
-        return _told(output, "Interrupted", text, INTERRUPTED)
+        return _tell_error(output, "Interrupted", "Interrupted.", INTERRUPTED)
     except TclrError as error:
-        text = printable(error)
-        if not output.json:
-            click.echo(f"tclr: {text}", err=True)
-        return _told(output, type(error).__name__, text, 1)
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            return _unexpected(output, error)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read our output has gone: nothing is left to flush
-        return 1
+        return _tell_error(output, type(error).__name__, printable(error), 1)
     except Exception as error:
-        return _unexpected(output, error)
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # who read our output has gone: nothing is left to flush
+            return 1
+        traceback.print_exception(error)  # a defect of ours
+        return _tell_error(output, type(error).__name__, str(error), 1) if output.json else 1
 
 
-def _told(output: Output, kind: str, text: str, status: int) -> int:
+def _tell_error(output: Output, kind: str, text: str, status: int) -> int:
+    """Print one line, or the JSON document of a command that did not come to a result; return the exit status."""
     if output.json:
-        click.echo(output.error_document(kind, text))
+        click.echo(output.document({"error": {"type": kind, "message": text}}))
+    else:
+        click.echo(f"tclr: {text}", err=True)
     return status
-
-
-def _unexpected(output: Output, error: Exception) -> int:
-    """Show the traceback of a defect of ours."""
-    traceback.print_exception(error)
-    return _told(output, type(error).__name__, str(error), 1)
 
 
 def main() -> None:

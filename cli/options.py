@@ -16,8 +16,28 @@ from pydantic.fields import FieldInfo
 from tclr.schemas.config import PAPER, PretrainConfig, Settings, parse_settings
 from tclr.schemas.errors import SettingError
 
+PATH = click.Path(path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
 
-class PathOrName(click.ParamType):
+dataset_option = click.option(
+    "--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'."
+)
+scheduler_option = click.option(
+    "--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786."
+)
+
+
+class _Names(click.ParamType):
+    """Names with commas between."""
+
+    name = "name,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        """Return the names."""
+        return value if isinstance(value, list) else [name.strip() for name in value.split(",")]
+
+
+class _PathOrName(click.ParamType):
     """A name that is known, or a file: the shell completes files."""
 
     name = "text"
@@ -27,6 +47,7 @@ class PathOrName(click.ParamType):
         return [CompletionItem(incomplete, type="file")]
 
 
+NAMES, PATH_OR_NAME = _Names(), _PathOrName()
 TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "box", "embed", "evaluate", "overlay")
 
 
@@ -120,9 +141,7 @@ def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., Any]], 
 
         for kind in reversed(list(kinds.values())):
             wrapper = _add_options(wrapper, kind, kind.model_fields)
-        config_option = click.option(
-            "--config", type=click.Path(path_type=Path), help="TOML file with settings, one table a stage."
-        )
+        config_option = click.option("--config", type=PATH, help="TOML file with settings, one table a stage.")
         return config_option(wrapper)
 
     return decorate

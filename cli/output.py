@@ -72,20 +72,10 @@ class Output:
         if self.prose:
             _tell(f"warning: {name}: {reason}" if name else f"warning: {reason}")
 
-    def fail(self, reason: str, name: str, what: str) -> None:
-        """See the function ``fail``."""
-        self.failures.append({"name": name, "reason": reason})
-        if not self.json:
-            _tell(f"{what}: {name}: {reason}")
-
     def document(self, content: Mapping[str, Any]) -> str:
-        """Return the JSON document of a command.
+        """Return the JSON document of a command's result, or of its ``error``.
 
-        Parameters
-        ----------
-        content : mapping
-            Result, or ``error``; dataclasses, paths, and NumPy's scalars and arrays are allowed, what is not finite
-            becomes null.
+        Dataclasses, paths, and NumPy's scalars and arrays are allowed; what is not finite becomes null.
         """
         from pydantic_core import to_json
 
@@ -93,10 +83,6 @@ class Output:
         told = {"warnings": self.warnings, "failures": self.failures}
         whole = about | {name: value for name, value in content.items() if name not in told} | told
         return to_json(whole, indent=2, inf_nan_mode="null", fallback=_to_plain).decode()
-
-    def error_document(self, kind: str, message: str) -> str:
-        """Return the JSON document of a command that did not come to a result."""
-        return self.document({"error": {"type": kind, "message": message}})
 
 
 def _tell(text: str) -> None:
@@ -138,7 +124,10 @@ def warn(reason: str, name: str = "") -> None:
 
 def fail(reason: str, name: str, *, what: str = "failed") -> None:
     """Tell of a part that failed while others went on: the exit status becomes 1. ``what`` is the line's first word."""
-    current().fail(reason, name, what)
+    output = current()
+    output.failures.append({"name": name, "reason": reason})
+    if not output.json:
+        _tell(f"{what}: {name}: {reason}")
 
 
 class _LogHandler(logging.Handler):

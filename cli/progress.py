@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from rich.console import Console
 from rich.progress import (
@@ -46,33 +45,30 @@ class _BarColumn(BarColumn):
         return super().render(task) if task.fields["unit"] else Text("")
 
 
-class _CountColumn(ProgressColumn):
-    """Shows ``12/600``, or ``12`` where nobody knows how many there are."""
+class _LineColumn(ProgressColumn):
+    """Shows what a function makes of a task, in one line."""
+
+    def __init__(self, describe: Callable[[Task], str], style: str) -> None:
+        super().__init__(Column(no_wrap=True))
+        self._describe, self._style = describe, style
 
     def render(self, task: Task) -> Text:
         """Return the text of the column."""
-        if not task.fields["unit"]:
-            return Text("")
-        total = "" if task.total is None else f"/{task.total:,.0f}"
-        return Text(f"{task.completed:,.0f}{total}", style="progress.download")
+        return Text(self._describe(task), style=self._style)
 
 
-class _RateColumn(ProgressColumn):
-    """Shows units a second."""
-
-    def render(self, task: Task) -> Text:
-        """Return the text of the column."""
-        rate = task.fields["rate"] or task.finished_speed or task.speed
-        return Text(format_rate(rate, task.fields["rate_unit"]), style="progress.data.speed")
+def _count(task: Task) -> str:
+    """Return ``12/600``, or ``12`` where nobody knows how many there are."""
+    total = "" if task.total is None else f"/{task.total:,.0f}"
+    return f"{task.completed:,.0f}{total}" if task.fields["unit"] else ""
 
 
-class _FailedColumn(ProgressColumn):
-    """Shows how many failed so far."""
+def _rate(task: Task) -> str:
+    return format_rate(task.fields["rate"] or task.finished_speed or task.speed, task.fields["rate_unit"])
 
-    def render(self, task: Task) -> Text:
-        """Return the text of the column."""
-        failed = task.fields["failed"]
-        return Text(f"{failed} failed" if failed else "", style="red")
+
+def _failed(task: Task) -> str:
+    return f"{task.fields['failed']} failed" if task.fields["failed"] else ""
 
 
 class _TimeColumn(TimeRemainingColumn):
@@ -186,25 +182,19 @@ def _is_wanted() -> bool:
 def show_progress() -> Iterator[Display]:
     """Show a display on standard error, if somebody watches, until the block ends."""
     console = Console(stderr=True)
-    wide = console.width >= WIDE_COLUMNS
-    fixed = partial(Column, no_wrap=True)
     columns: list[ProgressColumn] = [
-        SpinnerColumn(finished_text=" ", table_column=fixed()),
+        SpinnerColumn(finished_text=" ", table_column=Column(no_wrap=True)),
         TextColumn("{task.description}", style="progress.description", markup=False),
-        _BarColumn(bar_width=30 if wide else 8),
-        _CountColumn(table_column=fixed()),
-        _RateColumn(table_column=fixed()),
-        _TimeColumn(compact=True, table_column=fixed()),
-        _FailedColumn(table_column=fixed()),
+        _BarColumn(bar_width=30 if console.width >= WIDE_COLUMNS else 8),
+        _LineColumn(_count, "progress.download"),
+        _LineColumn(_rate, "progress.data.speed"),
+        _TimeColumn(compact=True, table_column=Column(no_wrap=True)),
+        _LineColumn(_failed, "red"),
     ]
-    progress = Progress(
-        *columns,
-        console=console,
-        disable=not _is_wanted(),
-        redirect_stdout=False,
-        refresh_per_second=REFRESH_PER_S,
-    )
-    with progress:
+    disabled = not _is_wanted()
+    with Progress(
+        *columns, console=console, disable=disabled, redirect_stdout=False, refresh_per_second=REFRESH_PER_S
+    ) as progress:
         display = Display(progress)
         try:
             with _showing_downloads(display):
@@ -215,15 +205,7 @@ def show_progress() -> Iterator[Display]:
 
 @contextmanager
 def progress_bar(text: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show one bar; yields ``update(done, total)``.
-
-    Parameters
-    ----------
-    text : str
-        What is being done.
-    unit : str
-        What is counted, in the plural.
-    """
+    """Show one bar that counts ``unit``, in the plural; yields ``update(done, total)``."""
     with show_progress() as display:
         display.stage("Starting")
         bars: list[Bar] = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tclr.cli.options import PATH
 from tclr.cli.output import Command, say
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("synth", cls=Command)
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 @click.option("--subjects", default=4, show_default=True, help="Subjects, 1 to 41.")
 @click.option("--tasks", default=2, show_default=True, help="Clips a subject, 1 to 8.")
 @click.option("--frames", default=75, show_default=True, help="Frames a clip, at 25 frames/s.")

@@ -7,21 +7,21 @@ from typing import Any
 
 import click
 
-from tclr.cli.options import given_options
+from tclr.cli.options import NAMES, PATH, given_options
 from tclr.cli.output import Command, say, show
 from tclr.schemas.config import PretrainConfig
 
 
 @click.command("ablate", cls=Command)
-@click.argument("store", type=click.Path(path_type=Path))
-@click.argument("probe", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--variants", default="paper,tclr", show_default=True, help="Names, with commas between; all of them: all."
-)
+@click.argument("store", type=PATH)
+@click.argument("probe", type=PATH)
+@click.argument("out", type=PATH)
+@click.option("--variants", type=NAMES, default="paper,tclr", show_default=True, help="Names, or all.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds of each: 0, 1, ...")
 @given_options(PretrainConfig, without=("seed", "recipe"))
-def command(store: Path, probe: Path, out: Path, variants: str, seeds: int, common: dict[str, Any]) -> dict[str, Any]:
+def command(
+    store: Path, probe: Path, out: Path, variants: list[str], seeds: int, common: dict[str, Any]
+) -> dict[str, Any]:
     """Train variants of the recipe on STORE, and judge each on PROBE, a store with AU labels of other people.
 
     A linear probe of every AU is fitted on the frozen embeddings, on subject-exclusive folds that are the same for all
@@ -40,9 +40,9 @@ def command(store: Path, probe: Path, out: Path, variants: str, seeds: int, comm
     with show_progress() as display:
         display.stage("Starting")
         from tclr.pipeline.evaluation import VARIANTS, AblationResult, ablation_markdown, run_ablation, summarise
-        from tclr.pipeline.system import replacing
+        from tclr.pipeline.system import write_text
 
-        names = list(VARIANTS) if variants == "all" else [name.strip() for name in variants.split(",")]
+        names = list(VARIANTS) if variants == ["all"] else variants
         results: list[AblationResult] = []
         display.stage("Judging landmarks, blendshapes and untrained encoders")
         tell = display.turns("tuples")
@@ -51,8 +51,7 @@ def command(store: Path, probe: Path, out: Path, variants: str, seeds: int, comm
             line = f"{result.variant}, seed {result.seed}: F1 {result.f1:.3f}, ROC-AUC {result.roc_auc:.3f}"
             ranking = "" if result.ranking is None else f", ranking accuracy {result.ranking:.3f}"
             display.line(line + ranking)
-            with replacing(out / "table.md") as temporary:
-                temporary.write_text(ablation_markdown(summarise(results)))
+            write_text(out / "table.md", ablation_markdown(summarise(results)))
     rows = summarise(results)
     show(Markdown(ablation_markdown(rows)))
     say(f"Table: {out / 'table.md'}")

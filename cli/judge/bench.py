@@ -11,17 +11,18 @@ from typing import Any, NamedTuple
 
 import click
 
+from tclr.cli.options import NAMES, PATH
 from tclr.cli.output import Command, say, show
 
 SMOOTHINGS_S = (0.0, 0.03, 0.06, 0.12, 0.24)
 
 
 @click.command("bench", cls=Command)
-@click.option("--source", type=click.Path(path_type=Path), help="Folder of two clips  [default: demo clips made here]")
-@click.option("--rows", help="What to measure, with commas between  [default: startup,preprocess,loader,export,memory]")
+@click.option("--source", type=PATH, help="Folder of two clips  [default: demo clips made here]")
+@click.option("--rows", type=NAMES, help="What to measure  [default: startup,preprocess,loader,export,memory]")
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write rows and machine to this JSON file.")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write the table to this Markdown file.")
+@click.option("-o", "--out", type=PATH, help="Write rows and machine to this JSON file.")
+@click.option("--markdown", type=PATH, help="Write the table to this Markdown file.")
 @click.option("--alignment", is_flag=True, help="Measure how well crops stay in place instead.")
 @click.option("--scaling", is_flag=True, help="Predict what datasets take on 1, 16 and 256 workers instead.")
 @click.option(
@@ -33,7 +34,7 @@ SMOOTHINGS_S = (0.0, 0.03, 0.06, 0.12, 0.24)
 )
 def command(
     source: Path | None,
-    rows: str | None,
+    rows: list[str] | None,
     runs: int,
     out: Path | None,
     markdown: Path | None,
@@ -61,7 +62,7 @@ def command(
 
     with show_progress() as display, tempfile.TemporaryDirectory() as scratch:
         display.stage("Starting")
-        from tclr.pipeline.system import markdown_table, replacing
+        from tclr.pipeline.system import markdown_table, write_text
 
         if alignment:
             measured = _measure_alignment(display.stage)
@@ -77,8 +78,7 @@ def command(
     in_markdown = "\n".join(markdown_table(headers, cells) for _, headers, cells in measured.tables)
     for path, text in ((out, json.dumps(measured.record, indent=1) + "\n"), (markdown, in_markdown)):
         if path:
-            with replacing(path) as temporary:
-                temporary.write_text(text)
+            write_text(path, text)
             say(f"Written: {path}")
     return measured.record
 
@@ -91,12 +91,11 @@ class _Measured(NamedTuple):
 
 
 def _measure_rows(
-    source: Path | None, scratch: Path, runs: int, rows: str | None, tell: Callable[[str], None]
+    source: Path | None, scratch: Path, runs: int, rows: list[str] | None, tell: Callable[[str], None]
 ) -> _Measured:
     from tclr.pipeline.tools.bench import GROUPS, HEADERS, run_groups, to_record
 
-    names = list(GROUPS) if rows is None else [name.strip() for name in rows.split(",")]
-    measured = [row for group in run_groups(names, source, scratch, runs, tell=tell) for row in group]
+    measured = [row for group in run_groups(rows or GROUPS, source, scratch, runs, tell=tell) for row in group]
     return _Measured([(f"{runs} runs", HEADERS, [row.cells() for row in measured])], to_record(measured, runs))
 
 
@@ -114,9 +113,9 @@ def _measure_scaling(
     source: Path | None, scratch: Path, runs: int, price: float, tell: Callable[[str], None]
 ) -> _Measured:
     from tclr.pipeline.tools.bench import (
-        CHECK_HEADERS,
         COST_HEADERS,
         PREDICTION_HEADERS,
+        REAL_RUN_HEADERS,
         bench_scaling,
         describe_machine,
         make_source,
@@ -125,7 +124,7 @@ def _measure_scaling(
     scaled = bench_scaling(source or make_source(scratch, tell), scratch / "scaling", runs, tell)
     tables = [
         ("measured", COST_HEADERS, [costs.cells(name) for name, costs in scaled.costs.items()]),
-        ("real runs", CHECK_HEADERS, [check.cells() for check in scaled.checks]),
+        ("real runs", REAL_RUN_HEADERS, [check.cells() for check in scaled.checks]),
         ("predicted", PREDICTION_HEADERS, [prediction.cells(price) for prediction in scaled.predictions]),
     ]
     return _Measured(tables, {"machine": describe_machine(), "runs": runs, "price": price, **asdict(scaled)})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import PATH, settings_options
 from tclr.cli.output import Command, say, show
 from tclr.schemas.config import BoxConfig
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @click.command("box", cls=Command)
-@click.argument("people", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("people", type=PATH)
+@click.argument("out", type=PATH)
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of preprocessing  [default: one a core]")
 @settings_options(box=BoxConfig)
 def command(people: Path, out: Path, workers: int | None, box: BoxConfig) -> BoxResult:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tclr.cli.options import PathOrName, settings_options
+from tclr.cli.options import FILE, NAMES, PATH, PATH_OR_NAME, settings_options
 from tclr.cli.output import Command, say, show
 from tclr.schemas.config import EvaluateConfig, FitAuConfig
 
@@ -66,27 +66,27 @@ def _show(tables: Sequence[Table]) -> None:
 
 
 @click.command("evaluate", cls=Command)
-@click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("stores", metavar="STORE...", nargs=-1, required=True, type=PATH)
 @click.option(
     "--protocol",
-    type=PathOrName(),
+    type=PATH_OR_NAME,
     required=True,
     help="bp4d-3fold, disfa-3fold, emotionet, cross:TRAIN:TEST, or a .csv (subject,fold).",
 )
 @click.option(
-    "--encoder", type=PathOrName(), required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'."
+    "--encoder", type=PATH_OR_NAME, required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'."
 )
-@click.option("--scores", "json_file", type=click.Path(path_type=Path), help="Write every figure to this JSON file.")
-@click.option("--predictions", type=click.Path(path_type=Path), help="Write out-of-fold predictions as Parquet.")
-@click.option("--latex", type=click.Path(path_type=Path), help="Write the tables in LaTeX (booktabs).")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write the tables in Markdown.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw the label-efficiency curve as PNG.")
-@click.option("--imagenet", type=click.Path(path_type=Path), help="ImageNet weights in torchvision's names, as a row.")
-@click.option("--methods", help="Rows, with commas between, as encoder,random  [default: all that can be done]")
+@click.option("--scores", "json_file", type=PATH, help="Write every figure to this JSON file.")
+@click.option("--predictions", type=PATH, help="Write out-of-fold predictions as Parquet.")
+@click.option("--latex", type=PATH, help="Write the tables in LaTeX (booktabs).")
+@click.option("--markdown", type=PATH, help="Write the tables in Markdown.")
+@click.option("--plot", type=PATH, help="Draw the label-efficiency curve as PNG.")
+@click.option("--imagenet", type=PATH, help="ImageNet weights in torchvision's names, as a row.")
+@click.option("--methods", type=NAMES, help="Rows, as encoder,random  [default: all that can be done]")
 @click.option(
     "--pseudonyms",
     metavar="KEYFILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="Key of a store made with --pseudonymise, for bp4d-3fold and disfa-3fold, which list people by name.",
 )
 @settings_options(evaluate=EvaluateConfig, fit_au=FitAuConfig)
@@ -100,7 +100,7 @@ def command(
     markdown: Path | None,
     plot: Path | None,
     imagenet: Path | None,
-    methods: str | None,
+    methods: list[str] | None,
     pseudonyms: Path | None,
     evaluate: EvaluateConfig,
     fit_au: FitAuConfig,
@@ -124,23 +124,15 @@ def command(
         raise SettingError(
             "Expected --label-shares for --plot, but got none. Add, for instance, --label-shares 10,50,100."
         )
-    chosen = None if methods is None else [name.strip() for name in methods.split(",")]
+    files = {"Scores": json_file, "Predictions": predictions, "Markdown": markdown, "LaTeX": latex, "Curve": plot}
+    wanted = {kind: path for kind, path in files.items() if path}
     results: list[MethodResult] = []
     with show_progress() as display:
         display.stage("Starting")
-        from tclr.pipeline.evaluation import (
-            Evaluation,
-            evaluation_content,
-            plot_curves,
-            to_latex,
-            to_markdown,
-            write_evaluation,
-            write_predictions,
-        )
-        from tclr.pipeline.system import replacing
+        from tclr.pipeline.evaluation import Evaluation, evaluation_content
 
         prepared = Evaluation(
-            stores, protocol, encoder, evaluate, fit_au, methods=chosen, imagenet=imagenet, key_file=pseudonyms
+            stores, protocol, encoder, evaluate, fit_au, methods=methods, imagenet=imagenet, key_file=pseudonyms
         )
         rows = display.bar("Evaluating", "rows")
         rows(0, len(prepared.methods))
@@ -148,22 +140,29 @@ def command(
             results.append(result)
             rows(len(results), len(prepared.methods))
             tables = _tables(prepared, results)
-            if json_file:
-                write_evaluation(json_file, prepared, results)
-            if predictions:
-                write_predictions(predictions, prepared.data, results)
-            for path, render in ((markdown, to_markdown), (latex, to_latex)):
-                if path:
-                    with replacing(path) as temporary:
-                        temporary.write_text("\n".join(map(render, tables)))
-            if plot:
-                level = {r.label: r.scores["f1"][evaluate.average].mean.value for r in results if not r.curve}
-                curves = {r.label: r.curve for r in results if r.curve}
-                plot_curves(plot, curves, level, f"{prepared.plan.protocol}: labels of few people")
+            for kind, path in wanted.items():
+                _write(kind, path, prepared, results, tables)
     _show(tables)
-    for name, path in (("Scores", json_file), ("Predictions", predictions), ("Markdown", markdown), ("LaTeX", latex)):
-        if path:
-            say(f"{name}: {path}")
-    if plot:
-        say(f"Curve: {plot}")
+    for kind, path in wanted.items():
+        say(f"{kind}: {path}")
     return evaluation_content(prepared, results)
+
+
+def _write(
+    kind: str, path: Path, prepared: Evaluation, results: Sequence[MethodResult], tables: Sequence[Table]
+) -> None:
+    """Write one of the files that were asked for."""
+    from tclr.pipeline.evaluation import plot_curves, to_latex, to_markdown, write_evaluation, write_predictions
+    from tclr.pipeline.system import write_text
+
+    if kind == "Scores":
+        write_evaluation(path, prepared, results)
+    elif kind == "Predictions":
+        write_predictions(path, prepared.data, results)
+    elif kind == "Curve":
+        average = prepared.config.average
+        level = {r.label: r.scores["f1"][average].mean.value for r in results if not r.curve}
+        curves = {r.label: r.curve for r in results if r.curve}
+        plot_curves(path, curves, level, f"{prepared.plan.protocol}: labels of few people")
+    else:
+        write_text(path, "\n".join(map(to_markdown if kind == "Markdown" else to_latex, tables)))

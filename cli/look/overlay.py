@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import PATH, settings_options
 from tclr.cli.output import Command, say, warn
 from tclr.schemas.config import OverlayConfig
 
 
 @click.command("overlay", cls=Command)
-@click.argument("video", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The MP4 file to write.")
-@click.option("--store", type=click.Path(path_type=Path), help="Draw box, landmarks and head axes of this store.")
-@click.option("--features", type=click.Path(path_type=Path), help="Draw the AUs of this folder of 'tclr embed'.")
+@click.argument("video", type=PATH)
+@click.option("-o", "--out", type=PATH, required=True, help="The MP4 file to write.")
+@click.option("--store", type=PATH, help="Draw box, landmarks and head axes of this store.")
+@click.option("--features", type=PATH, help="Draw the AUs of this folder of 'tclr embed'.")
 @click.option("--clip", help="Draw this clip, as SUBJECT/CLIP.  [default: all clips of VIDEO]")
 @settings_options(overlay=OverlayConfig)
 def command(

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
+from tclr.cli.options import PATH
 from tclr.cli.output import Command, say
 
 
 @click.command("report", cls=Command)
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The HTML file to write.")
-@click.option("--features", type=click.Path(path_type=Path), help="Folder that 'tclr embed' wrote: adds AU timelines.")
-@click.option("--run", type=click.Path(path_type=Path), help="Folder that 'tclr pretrain' wrote: adds training curves.")
+@click.argument("store", type=PATH)
+@click.option("-o", "--out", type=PATH, required=True, help="The HTML file to write.")
+@click.option("--features", type=PATH, help="Folder that 'tclr embed' wrote: adds AU timelines.")
+@click.option("--run", type=PATH, help="Folder that 'tclr pretrain' wrote: adds training curves.")
 def command(store: Path, out: Path, features: Path | None, run: Path | None) -> dict[str, Path]:
     """Write one HTML page that shows what STORE holds and what was made of it; it opens without a network.
 

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from tclr.cli.options import PATH
 from tclr.cli.output import Command, current, say
 
 
 @click.command("view", cls=Command)
-@click.argument("features", type=click.Path(path_type=Path))
-@click.option("--store", type=click.Path(path_type=Path), required=True, help="The store that FEATURES was made from.")
+@click.argument("features", type=PATH)
+@click.option("--store", type=PATH, required=True, help="The store that FEATURES was made from.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 takes a free one.  [default: 0]")
 @click.option("--no-browser", is_flag=True, help="Print the address, do not open it.")
 def command(features: Path, store: Path, port: int, no_browser: bool) -> dict[str, str]:

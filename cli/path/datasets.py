@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from tclr.cli.options import PATH
 from tclr.cli.output import Command, say, show, warn
 
 
 @click.command("datasets", cls=Command)
-@click.argument("source", type=click.Path(path_type=Path), required=False)
+@click.argument("source", type=PATH, required=False)
 def command(source: Path | None) -> dict[str, Any]:
     """List the datasets that preprocess knows, with the layout that it expects.
 

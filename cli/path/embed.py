@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import PathOrName, settings_options
+from tclr.cli.options import PATH, PATH_OR_NAME, scheduler_option, settings_options
 from tclr.cli.output import Command, fail, say
 from tclr.schemas.config import EmbedConfig
 
@@ -25,17 +25,17 @@ AU_SOURCES = {
 
 
 @click.command("embed", cls=Command)
-@click.argument("store", type=click.Path(path_type=Path))
-@click.argument("features", type=click.Path(path_type=Path))
+@click.argument("store", type=PATH)
+@click.argument("features", type=PATH)
 @click.option(
     "--encoder",
-    type=PathOrName(),
+    type=PATH_OR_NAME,
     help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; a fine-tuned head's file is one, "
     "too  [default: that of the model in the box]",
 )
 @click.option(
     "--au-model",
-    type=PathOrName(),
+    type=PATH_OR_NAME,
     default="auto",
     help="'box' or 'fusion', which come with tclr, 'blendshapes', or a head of 'tclr fit-au'  [default: box; with "
     "--encoder: blendshapes]",
@@ -47,7 +47,7 @@ AU_SOURCES = {
     show_default=True,
     help="Processes of a local Dask cluster; 0: in this process, which is best with a GPU or few clips.",
 )
-@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
+@scheduler_option
 @settings_options(embed=EmbedConfig)
 def command(
     store: Path,
@@ -89,6 +89,11 @@ def command(
         result = export(
             store, features, loaded, embed, au_model=au_model, workers=workers, scheduler=scheduler, notify=notify
         )
+    _tell(result, features)
+    return result
+
+
+def _tell(result: EmbedResult, features: Path) -> None:
     for failure in result.failures:
         fail(failure.reason, failure.name)
     failed = f", {len(result.failures)} failed" if result.failures else ""
@@ -97,11 +102,9 @@ def command(
         f"{result.n_columns} columns{failed}"
     )
     say(f"AUs come from {AU_SOURCES[result.au_source.split(':')[0]]}.")
-    if result.precision is not None:
-        choice = result.precision
+    if (choice := result.precision) is not None:
         say(
             f"Encoder in {choice.precision}: bf16 was {choice.speedup:.1f} times as fast as fp32, and changed no "
             f"number of an embedding by more than {choice.largest_difference:.1g}."
         )
     say(f"Load: pandas.read_parquet({str(features)!r})")
-    return result

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import PathOrName, settings_options
+from tclr.cli.options import PATH, PATH_OR_NAME, settings_options
 from tclr.cli.output import Command, say, show, warn
 from tclr.schemas.config import FitAuConfig
 
@@ -45,13 +45,13 @@ def _show(result: FitResult) -> None:
 
 
 @click.command("fit-au", cls=Command)
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store", type=PATH)
 @click.option(
     "--encoder",
-    type=PathOrName(),
+    type=PATH_OR_NAME,
     help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; not for --inputs blendshapes.",
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The .safetensors file to write.")
+@click.option("-o", "--out", type=PATH, required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)
 def command(store: Path, encoder: str | None, out: Path, fit_au: FitAuConfig) -> FitResult:
     """Fit an AU head on the labelled frames of STORE and print how well it does on subjects it has not seen.

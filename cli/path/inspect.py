@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tclr.cli.options import PATH
 from tclr.cli.output import Command, fail, say, show, warn
 
 
@@ -72,7 +73,7 @@ def _verify(store: Path) -> dict[str, Any]:
 
 
 @click.command("inspect", cls=Command)
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store", type=PATH)
 @click.option(
     "--verify",
     is_flag=True,

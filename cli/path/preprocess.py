@@ -8,26 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import FILE, PATH, dataset_option, scheduler_option, settings_options
 from tclr.cli.output import Command, fail, say, warn
 from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
 
 if TYPE_CHECKING:
+    from tclr.cli.progress import Bar, Display
     from tclr.pipeline.preprocessing import PreprocessResult, Progress
 
 
 @click.command("preprocess", cls=Command)
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("store", type=click.Path(path_type=Path))
-@click.option("--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'.")
+@click.argument("source", type=PATH)
+@click.argument("store", type=PATH)
+@dataset_option
 @click.option(
     "--pseudonymise",
     metavar="KEYFILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     help="Replace names of people, clips and files by keyed hashes; KEYFILE is made if it is not there.",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of a local Dask cluster  [default: one a core]")
-@click.option("--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786.")
+@scheduler_option
 @click.option("--allow-truncated", is_flag=True, help="Keep what decodes of truncated videos, with a warning.")
 @settings_options(detect=DetectConfig, align=AlignConfig, limits=LimitsConfig)
 def command(
@@ -56,7 +57,7 @@ def command(
       tclr preprocess interviews/ store/ --faces all --fps 10
       tclr preprocess patients/ store/ --pseudonymise ~/keys/study.key --no-frames
     """
-    from tclr.cli.progress import Bar, show_progress
+    from tclr.cli.progress import show_progress
 
     started_s = time.monotonic()
     with show_progress() as display:
@@ -64,27 +65,15 @@ def command(
         from tclr.pipeline.preprocessing import preprocess
         from tclr.schemas.config import PreprocessConfig
 
-        bars: dict[str, Bar] = {}
-
-        def notify(progress: Progress) -> None:
-            if not bars:
-                bars["clips"] = display.bar("Detecting", "clips", rate_unit="frames")
-                bars["subjects"] = display.bar("Assembling", "subjects")
-            bars["clips"](progress.clips_done, progress.n_clips)
-            rate = progress.n_frames / max(time.monotonic() - progress.started_s, 1e-9)
-            bars["clips"].note(failed=len(progress.failures), per_s=rate)
-            bars["subjects"](progress.subjects_done, progress.n_subjects)
-
-        config = PreprocessConfig(detect, align, allow_truncated, limits)
         result = preprocess(
             source,
             store,
-            config,
+            PreprocessConfig(detect, align, allow_truncated, limits),
             dataset=dataset,
             key_file=pseudonymise,
             workers=workers,
             scheduler=scheduler,
-            notify=notify,
+            notify=_Notifier(display),
             tell=display.stage,
         )
     if result.new_key:
@@ -106,3 +95,21 @@ def command(
     if not result.failures:
         say(f"Next: tclr inspect {store}")
     return result
+
+
+class _Notifier:
+    """Shows clips and subjects as two bars, from the first message on."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._bars: tuple[Bar, Bar] | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        if self._bars is None:
+            clips = self._display.bar("Detecting", "clips", rate_unit="frames")
+            self._bars = clips, self._display.bar("Assembling", "subjects")
+        clips, subjects = self._bars
+        clips(progress.clips_done, progress.n_clips)
+        rate = progress.n_frames / max(time.monotonic() - progress.started_s, 1e-9)
+        clips.note(failed=len(progress.failures), per_s=rate)
+        subjects(progress.subjects_done, progress.n_subjects)

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
-from tclr.cli.options import settings_options
+from tclr.cli.options import PATH, settings_options
 from tclr.cli.output import Command, say, warn
 from tclr.schemas.config import PretrainConfig
 
 
 @click.command("pretrain", cls=Command)
-@click.argument("store", type=click.Path(path_type=Path))
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--init", type=click.Path(path_type=Path), help="Weights to start from (ImageNet, the paper's, or ours).")
+@click.argument("store", type=PATH)
+@click.argument("run", type=PATH)
+@click.option("--init", type=PATH, help="Weights to start from (ImageNet, the paper's, or ours).")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on from RUN/checkpoint.pt.")
 @settings_options(pretrain=PretrainConfig)
 def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: PretrainConfig) -> dict[str, Any] | None:

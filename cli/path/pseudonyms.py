@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from tclr.cli.options import FILE, PATH, dataset_option
 from tclr.cli.output import Command, say
 
 
 @click.command("pseudonyms", cls=Command)
-@click.argument("source", type=click.Path(path_type=Path))
-@click.argument("keyfile", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'.")
+@click.argument("source", type=PATH)
+@click.argument("keyfile", type=FILE)
+@dataset_option
 def command(source: Path, keyfile: Path, dataset: str) -> dict[str, Any]:
     """Print, as CSV, the names of the subjects and clips of SOURCE and their pseudonyms under the key of KEYFILE.
 

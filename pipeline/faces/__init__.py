@@ -8,11 +8,9 @@ its kind, torch only with face-alignment.
 
 from tclr.pipeline.faces.detector import (
     Detector,
-    DetectorFactory,
-    check_models,
     detect_image,
+    ensure_models,
     face_triangles,
-    known_detectors,
     open_detector,
 )
 from tclr.pipeline.faces.face import Face, pose_from_rotation
@@ -20,14 +18,12 @@ from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed
 
 __all__ = [
     "Detector",
-    "DetectorFactory",
     "FACE_LANDMARKER",
     "Face",
-    "check_models",
+    "ensure_models",
     "detect_image",
     "face_triangles",
     "find_installed",
-    "known_detectors",
     "open_detector",
     "pose_from_rotation",
 ]

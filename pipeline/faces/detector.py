@@ -1,9 +1,4 @@
-"""Detector backends behind one small protocol.
-
-A backend takes RGB frames in order and returns the faces of each; ``open_detector`` makes one from settings. Backends
-register in the entry-point group ``tclr.detectors``; ours are ``mediapipe`` and ``face-alignment`` (``setup.cfg``),
-anyone's may stand beside them.
-"""
+"""The protocol of a detector backend, and how the backend that the settings name is found and opened."""
 
 from __future__ import annotations
 
@@ -18,33 +13,22 @@ from tclr.pipeline.faces.face import Face
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.errors import SettingError
 
-__all__ = ["Detector", "DetectorFactory", "Face", "check_models", "detect_image", "known_detectors", "open_detector"]
-
 GROUP = "tclr.detectors"
 
 
 class Detector(Protocol):
-    """Finds faces in the frames of one clip; may hold the state of tracking, so each clip opens its own.
-
-    Attributes
-    ----------
-    name : str
-        As the store records it, with what made the model tell apart.
-    n_landmarks : int
-        478, 68 or 5, in the order of mediapipe, iBUG or eyes, nose, corners of the mouth (``align.TEMPLATES``).
-    blendshape_names : tuple of str
-        Names of ``Face.blendshapes``; empty if there are none.
-    batch_size : int
-        Frames that ``detect`` likes to get at once.
-    n_faces : int
-        Most faces that ``detect`` looks for in a frame; may be set before its first call.
-    """
+    """Finds faces in the frames of one clip; may hold the state of tracking, so each clip opens its own."""
 
     name: str
+    """As the store records it, with the models' versions."""
     n_landmarks: int
+    """478, 68 or 5, in the order of mediapipe, iBUG or eyes, nose, corners of the mouth (``align.TEMPLATES``)."""
     blendshape_names: tuple[str, ...]
+    """Names of ``Face.blendshapes``; empty if there are none."""
     batch_size: int
+    """Frames that ``detect`` is best given at once."""
     n_faces: int
+    """Most faces that ``detect`` looks for in a frame; may be set before its first call."""
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of each of the next frames, (H, W, 3) uint8 RGB; timestamps must not fall."""
@@ -75,7 +59,7 @@ class DetectorFactory(Protocol):
     """What an entry point names, a class as a rule: called as ``factory(config, video=..., n_faces=...)``.
 
     It may have a function ``prepare(config)`` that finds or fetches its model files and raises ``ModelError`` if it
-    cannot; ``check_models`` calls it, and without it opens a detector to see.
+    cannot; ``ensure_models`` calls it, and without it opens a detector to see.
     """
 
     def __call__(self, config: DetectConfig, *, video: bool, n_faces: int) -> Detector:
@@ -104,15 +88,10 @@ def _load_factory(name: str) -> DetectorFactory:
     return factory
 
 
-def check_models(config: DetectConfig) -> None:
+def ensure_models(config: DetectConfig) -> None:
     """Find the model files of the detector that the settings name, or fetch them, before any worker needs them.
 
-    Raises
-    ------
-    SettingError
-        If no installed backend has that name.
-    ModelError
-        If a model file is missing and cannot be fetched, or is damaged.
+    Raises what ``open_detector`` does.
     """
     prepare = getattr(_load_factory(config.detector), "prepare", None)
     if prepare is not None:
@@ -122,14 +101,7 @@ def check_models(config: DetectConfig) -> None:
 
 
 def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
-    """Open the detector that the settings name.
-
-    Parameters
-    ----------
-    config : DetectConfig
-        Detection settings.
-    video : bool
-        Track from frame to frame; ``False`` treats each image on its own.
+    """Open the detector that the settings name; without ``video`` it treats each image on its own.
 
     Raises
     ------

@@ -96,20 +96,10 @@ def _load(network: torch.nn.Module, path: Path) -> None:
 
 
 def decode_sfd(outputs: Sequence[torch.Tensor], threshold: float) -> list[np.ndarray]:
-    """Turn what SFD's network says into boxes.
+    """Turn what SFD's network says into boxes with scores above a threshold.
 
-    Parameters
-    ----------
-    outputs : sequence of Tensor
-        For each of 6 levels (B, 2, h, w) class scores and (B, 4, h, w) offsets.
-    threshold : float
-        Scores must lie above it.
-
-    Returns
-    -------
-    list of ndarray
-        For each of the B images (n, 5) float64: x0 y0 x1 y1 in the network's pixels and score, best first, overlapping
-        boxes removed.
+    ``outputs`` are, for each of 6 levels, (B, 2, h, w) class scores and (B, 4, h, w) offsets. Boxes are, for each of
+    the B images, (n, 5) float64: x0 y0 x1 y1 in the network's pixels and score, best first, overlapping ones removed.
     """
     where: list[np.ndarray] = []
     boxes: list[np.ndarray] = []
@@ -150,8 +140,8 @@ class _Sfd:
 def _blazeface_anchors() -> np.ndarray:
     """Return (896, 4) float32 x, y, width, height of BlazeFace's anchors in shares of its input.
 
-    Two a cell of a grid of 16 x 16 and six a cell of 8 x 8, all of one size, as mediapipe's graph of the short-range
-    model generates them.
+    Two per cell of a grid of 16 x 16 and six per cell of 8 x 8, all of one size, as mediapipe's graph of the
+    short-range model generates them.
     """
     grids = []
     for cells, number in ((16, 2), (8, 6)):
@@ -206,19 +196,10 @@ FINDERS: dict[str, tuple[TorchWeights, Callable[[Path, float], _Finder]]] = {
 
 
 def fit_pose(landmarks: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return the pose of a face from where corners of the eyes and nose lie in the picture.
+    """Return the pose of a face from where corners of the eyes and nose lie in a picture of that size.
 
-    Parameters
-    ----------
-    landmarks : ndarray
-        (68, 2 or 3) source pixels.
-    width, height : int
-        Size of the picture.
-
-    Returns
-    -------
-    ndarray
-        (3,) float32 pitch, yaw, roll in radians, see ``pose_from_rotation``; NaN if no camera sees a face like that.
+    ``landmarks`` are (68, 2 or 3) in its pixels; the pose is (3,) float32, see ``pose_from_rotation``, and NaN if no
+    camera sees a face like that.
     """
     focal = height / 2 / np.tan(VERTICAL_FOV / 2)
     camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
@@ -247,6 +228,38 @@ def _usable(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     return boxes[inside & (boxes[:, 2:4] - boxes[:, :2] >= 1).all(axis=1)]
 
 
+class _Fan:
+    """FAN: 68 landmarks, and from them the pose, of each face in a box."""
+
+    def __init__(self, weights: Path) -> None:
+        self.network = FAN(4)
+        _load(self.network, weights)
+
+    def find(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray], device: torch.device) -> list[list[Face]]:
+        """Return the faces in the boxes of each image."""
+        faces: list[list[Face]] = [[] for _ in images]
+        jobs = [(row, box, *_crop_window(box)) for row, its_boxes in enumerate(boxes) for box in its_boxes]
+        if not jobs:
+            return faces
+        crops = np.stack([crop(images[row], centre, scale) for row, _, centre, scale in jobs])
+        for heatmap, (row, box, centre, scale) in zip(self._heatmaps(crops, device), jobs, strict=True):
+            _, (points,), _ = get_preds_fromhm(heatmap[None], centre, scale)
+            landmarks = np.column_stack([points, np.zeros(len(points))]).astype(np.float32)
+            height, width = images[row].shape[:2]
+            faces[row].append(Face(landmarks, fit_pose(landmarks, width, height), None, float(box[4])))
+        return faces
+
+    def _heatmaps(self, crops: np.ndarray, device: torch.device) -> np.ndarray:
+        """Return (n, 68, 64, 64) float32 heat maps of (n, 256, 256, 3) uint8 crops: the sum of crop and mirror."""
+        parts = []
+        for start in range(0, len(crops), MAX_CROPS):
+            pixels = torch.from_numpy(crops[start : start + MAX_CROPS]).to(device)
+            pixels = pixels.permute(0, 3, 1, 2).float() / 255
+            heatmaps = self.network(pixels)[-1] + flip(self.network(flip(pixels))[-1], is_label=True)
+            parts.append(heatmaps.cpu().numpy())
+        return np.concatenate(parts)
+
+
 def required_weights(config: DetectConfig) -> tuple[TorchWeights, TorchWeights]:
     """Return the weights of face detector and FAN that the settings need."""
     return FINDERS[config.face_detector][0], FAN_2D
@@ -265,16 +278,15 @@ class FaceAlignmentDetector:
         package = f"face-alignment {version('face-alignment')}"
         self.name = f"{package}, {config.face_detector} {finder_digest[:8]}, 2DFAN-4 {fan_digest[:8]}"
         self._finder: _Finder = FINDERS[config.face_detector][1](finder_path, config.min_detection_confidence)
-        self._fan = FAN(4)
-        _load(self._fan, fan_path)
+        self._fan = _Fan(fan_path)
         self._device = self._move(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         self.batch_size = BATCH_SIZE[self._device.type]
 
     def _move(self, device: torch.device) -> torch.device:
         """Move the networks to a device, or to the CPU if it has no memory left; return where they are."""
         try:
-            for network in (self._finder.network, self._fan):
-                network.to(device)
+            for model in (self._finder, self._fan):
+                model.network.to(device)
         except RuntimeError as error:
             if device.type == "cpu" or "out of memory" not in str(error):
                 raise
@@ -292,13 +304,12 @@ class FaceAlignmentDetector:
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the ``n_faces`` best faces of each frame, best first."""
         with _inference():
-            boxes = [found[: self.n_faces] for found in self._find(images)]
-            return self._landmark(images, boxes)
+            return self._fan.find(images, [found[: self.n_faces] for found in self._find(images)], self._device)
 
     def look(self, image: np.ndarray) -> list[Face]:
         """Return the ``max_faces`` best faces of one image: SFD has no keypoints that would be cheaper."""
         with _inference():
-            return self._landmark([image], [self._find([image])[0][: self._max_faces]])[0]
+            return self._fan.find([image], [self._find([image])[0][: self._max_faces]], self._device)[0]
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return the face detector's best score on a crop, 0 where it finds nothing."""
@@ -320,27 +331,3 @@ class FaceAlignmentDetector:
             boxes = self._finder.find([images[row] for row in rows], self._device)
             found |= {row: _usable(its, shape[1], shape[0]) for row, its in zip(rows, boxes, strict=True)}
         return [found[row] for row in range(len(images))]
-
-    def _landmark(self, images: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> list[list[Face]]:
-        """Return the faces in the boxes of each image."""
-        faces: list[list[Face]] = [[] for _ in images]
-        jobs = [(row, box, *_crop_window(box)) for row, its_boxes in enumerate(boxes) for box in its_boxes]
-        if not jobs:
-            return faces
-        heatmaps = self._heatmaps(np.stack([crop(images[row], centre, scale) for row, _, centre, scale in jobs]))
-        for heatmap, (row, box, centre, scale) in zip(heatmaps, jobs, strict=True):
-            _, (points,), _ = get_preds_fromhm(heatmap[None], centre, scale)
-            landmarks = np.column_stack([points, np.zeros(len(points))]).astype(np.float32)
-            height, width = images[row].shape[:2]
-            faces[row].append(Face(landmarks, fit_pose(landmarks, width, height), None, float(box[4])))
-        return faces
-
-    def _heatmaps(self, crops: np.ndarray) -> np.ndarray:
-        """Return (n, 68, 64, 64) float32 heat maps of (n, 256, 256, 3) uint8 crops: the sum of crop and mirror."""
-        parts = []
-        for start in range(0, len(crops), MAX_CROPS):
-            pixels = torch.from_numpy(crops[start : start + MAX_CROPS]).to(self._device)
-            pixels = pixels.permute(0, 3, 1, 2).float() / 255
-            heatmaps = self._fan(pixels)[-1] + flip(self._fan(flip(pixels))[-1], is_label=True)
-            parts.append(heatmaps.cpu().numpy())
-        return np.concatenate(parts)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import mediapipe as mp
 import numpy as np
@@ -31,6 +32,8 @@ TIME_STRETCH = 100_000
 """How much slower mediapipe is told that time goes: its filter (One Euro; Casiez et al., CHI 2012), which works only
 where one face is looked for, then finds that everything has had time to move. Left on, it made crops follow a moving
 head 17 ms late (docs/alignment.md)."""
+
+Result = TypeVar("Result")
 
 NOWHERE = "http://127.0.0.1:9"
 """A proxy that is not there: the port "discard" of this machine."""
@@ -74,6 +77,30 @@ def face_triangles() -> np.ndarray:
     return np.array([edge.start for edge in edges]).reshape(-1, 3)
 
 
+class _Model:
+    """One of mediapipe's tasks, opened when it is first used; what it writes to standard error meanwhile is caught."""
+
+    def __init__(self, open_task: Callable[[], Any]) -> None:
+        self._open_task = open_task
+        self.task: Any = None
+
+    def use(self, call: Callable[..., Result], *args: Any) -> Result:
+        """Return what a call of the task gives."""
+        if self.task is not None:
+            return call(self.task, *args)
+        with _quiet():
+            self.task = self._open_task()
+            call_directly(self.task)
+            return call(self.task, *args)
+
+    def close(self) -> None:
+        """Free the task; the next use opens it anew."""
+        if self.task is not None:
+            with _quiet():
+                self.task.close()
+            self.task = None
+
+
 class MediapipeDetector:
     """Face landmarker in VIDEO mode (or IMAGE mode for stills) with BlazeFace as a check; see ``Detector``."""
 
@@ -85,12 +112,12 @@ class MediapipeDetector:
     def __init__(self, config: DetectConfig, *, video: bool, n_faces: int) -> None:
         self._config = config
         self.n_faces = n_faces
-        self._video = video
-        self._model = str(find_model())
-        self._started: set[str] = set()
-        self._checker: vision.FaceDetector | None = None  # each is opened when it is first needed
-        self._landmarker: vision.FaceLandmarker | None = None  # the number of faces is settled by then
-        self._looker: vision.FaceLandmarker | None = None
+        self._mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
+        self._last_ms = -TIME_STRETCH
+        self._bundle = str(find_model())
+        self._landmarker = _Model(lambda: self._open_landmarker(self._mode, self.n_faces))  # settled by its first use
+        self._looker = _Model(lambda: self._open_landmarker(vision.RunningMode.IMAGE, config.max_faces))
+        self._checker = _Model(self._open_checker)
 
     @staticmethod
     def prepare(config: DetectConfig) -> None:
@@ -99,9 +126,9 @@ class MediapipeDetector:
 
     def _open_landmarker(self, mode: vision.RunningMode, n_faces: int) -> vision.FaceLandmarker:
         config = self._config
-        landmarker = vision.FaceLandmarker.create_from_options(
+        return vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_path=self._model),
+                base_options=BaseOptions(model_asset_path=self._bundle),
                 running_mode=mode,
                 num_faces=n_faces,
                 min_face_detection_confidence=config.min_detection_confidence,
@@ -111,82 +138,43 @@ class MediapipeDetector:
                 output_facial_transformation_matrixes=True,
             )
         )
-        call_directly(landmarker)
-        return landmarker
 
     def _open_checker(self) -> vision.FaceDetector:
-        with zipfile.ZipFile(self._model) as bundle:
-            blazeface = bundle.read("face_detector.tflite")
-        checker = vision.FaceDetector.create_from_options(
-            vision.FaceDetectorOptions(
-                base_options=BaseOptions(model_asset_buffer=blazeface), min_detection_confidence=SCORE_FLOOR
-            )
-        )
-        call_directly(checker)
-        return checker
+        with zipfile.ZipFile(self._bundle) as bundle:
+            blazeface = BaseOptions(model_asset_buffer=bundle.read("face_detector.tflite"))
+        options = vision.FaceDetectorOptions(base_options=blazeface, min_detection_confidence=SCORE_FLOOR)
+        return vision.FaceDetector.create_from_options(options)
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of the next frames."""
         return [self._detect_frame(image, time_s) for image, time_s in zip(images, timestamps_s, strict=True)]
 
     def _detect_frame(self, image: np.ndarray, timestamp_s: float) -> list[Face]:
-        with self._quiet_at_first("landmarker"):
-            return _to_faces(self._landmark(_to_image(image), timestamp_s), image)
+        if self._mode == vision.RunningMode.IMAGE:
+            return _to_faces(self._landmarker.use(detect, _to_image(image)), image)
+        # mediapipe counts whole milliseconds and wants them to rise
+        self._last_ms = max(self._last_ms + TIME_STRETCH, round(timestamp_s * 1000) * TIME_STRETCH)
+        return _to_faces(self._landmarker.use(detect_for_video, _to_image(image), self._last_ms), image)
 
     def look(self, image: np.ndarray) -> list[Face]:
         """Return the faces of one image, found by a landmarker of its own.
 
         Landmarks, not BlazeFace's boxes alone: what it takes for a face and the landmark model does not is nobody.
         """
-        with self._quiet_at_first("looker"):
-            if self._looker is None:
-                self._looker = self._open_landmarker(vision.RunningMode.IMAGE, self._config.max_faces)
-            return _to_faces(detect(self._looker, _to_image(image)), image)
-
-    def _detections(self, image: np.ndarray) -> list[vision.FaceDetectorResult]:
-        with self._quiet_at_first("checker"):
-            if self._checker is None:
-                self._checker = self._open_checker()
-            return self._checker.detect(_to_image(image)).detections
-
-    def _quiet_at_first(self, model: str) -> AbstractContextManager[object]:
-        if model in self._started:
-            return nullcontext()
-        self._started.add(model)
-        return _quiet()
-
-    def _landmark(self, image: mp.Image, timestamp_s: float) -> ArrayResult:
-        if self._landmarker is None:
-            mode = vision.RunningMode.VIDEO if self._video else vision.RunningMode.IMAGE
-            self._landmarker = self._open_landmarker(mode, self.n_faces)
-            self._last_ms = -TIME_STRETCH
-        if not self._video:
-            return detect(self._landmarker, image)
-        # mediapipe counts whole milliseconds and wants them to rise
-        self._last_ms = max(self._last_ms + TIME_STRETCH, round(timestamp_s * 1000) * TIME_STRETCH)
-        return detect_for_video(self._landmarker, image, self._last_ms)
+        return _to_faces(self._looker.use(detect, _to_image(image)), image)
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return BlazeFace's best score on a crop, 0 where it finds nothing."""
-        scores = (float(detection.categories[0].score) for detection in self._detections(crop))
-        return max(scores, default=0.0)
+        found = self._checker.use(vision.FaceDetector.detect, _to_image(crop)).detections
+        return max((float(detection.categories[0].score) for detection in found), default=0.0)
 
     def reset(self) -> None:
         """Open the landmarker anew (some 20 ms): it has no other way to forget the last frame's faces."""
-        if self._video:
-            self._close_landmarker()
-
-    def _close_landmarker(self) -> None:
-        if self._landmarker is not None:
-            with _quiet():
-                self._landmarker.close()
-            self._landmarker = None
-            self._started.discard("landmarker")
+        if self._mode == vision.RunningMode.VIDEO:
+            self._landmarker.close()
+            self._last_ms = -TIME_STRETCH
 
     def close(self) -> None:
         """Free the models."""
-        self._close_landmarker()
-        with _quiet():
-            for task in (self._checker, self._looker):
-                if task is not None:
-                    task.close()
+        for model in (self._landmarker, self._looker, self._checker):
+            model.close()

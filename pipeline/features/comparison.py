@@ -1,7 +1,7 @@
 """Comparison of two groups of people: the subject is the unit, never the frame.
 
 Frames of one person resemble each other, so thousands of frames are not thousands of observations (Hurlbert, 1984,
-"pseudoreplication"). Every subject therefore enters once, with one value a measure.
+"pseudoreplication"). Every subject therefore enters once, with one value per measure.
 
 Sources: Hedges, "Distribution theory for Glass's estimator of effect size", 1981; Holm, "A simple sequentially
 rejective multiple test procedure", 1979; permutation test and bootstrap are scipy.stats's.
@@ -29,22 +29,19 @@ def compare_groups(
     Parameters
     ----------
     values : pandas.DataFrame
-        One row a subject, its index; one column a measure, such as an AU's share of time. Null: not measured.
+        One row per subject, its index; one column per measure, such as an AU's share of time. Null: not measured.
     group : pandas.Series
         Group of each subject, by the same index; two different ones. The difference is the second less the first in
         sorted order.
     n_resamples : int
-        Permutations and bootstrap samples; where there are fewer different permutations all are made, and the test
-        is exact.
+        Permutations and bootstrap samples. Where there are fewer permutations, all are made and the test is exact.
     confidence : float
         Of the interval, 0..1.
-    seed : int
-        Seed of both.
 
     Returns
     -------
     pandas.DataFrame
-        One row a measure, in the order of the columns: ``n_<group>`` and ``mean_<group>`` of both, ``difference`` of
+        One row per measure, in the order of the columns: ``n_<group>`` and ``mean_<group>`` of both, ``difference`` of
         means, ``hedges_g`` (difference in pooled standard deviations, corrected for small samples) with ``g_low`` and
         ``g_high``, a percentile bootstrap interval over subjects of each group, ``p`` of a two-sided permutation test
         of the difference, and ``p_holm``, corrected for the number of measures tested. Null where a group has fewer
@@ -98,7 +95,7 @@ def _check_subjects(values: pd.DataFrame, group: pd.Series) -> None:
     for what, index in (("values", values.index), ("groups", group.index)):
         if index.has_duplicates:
             raise InputError(
-                f"Expected one row a subject in the {what}, but {index[index.duplicated()][0]} has several. "
+                f"Expected one row per subject in the {what}, but {index[index.duplicated()][0]} has several. "
                 "Average a subject's frames first: the subject is the unit."
             )
     if strangers := sorted(map(str, set(values.index) - set(group.dropna().index))):

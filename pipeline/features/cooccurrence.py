@@ -1,6 +1,6 @@
 """Which Action Units come together: conditional probability, Jaccard index and phi of each pair.
 
-Occurrences are 0/1 columns of a table with one row a frame; null is unknown, and a pair counts the frames in which
+Occurrences are 0/1 columns of a table with one row per frame; null is unknown, and a pair counts the frames in which
 both are known.
 """
 
@@ -21,10 +21,8 @@ def measure_cooccurrence(table: pd.DataFrame, columns: Sequence[str], by: str | 
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        One row a frame.
     columns : sequence of str
-        Occurrences, 0 or 1, as ``["AU06_c", "AU12_c"]``.
+        Occurrences, 0 or 1, as ``["AU06_c", "AU12_c"]``, in a table with one row per frame.
     by : str, optional
         Measure each group of rows on its own and average, so that each counts the same, however long it is: by
         default each subject. ``None`` pools all frames.
@@ -32,7 +30,7 @@ def measure_cooccurrence(table: pd.DataFrame, columns: Sequence[str], by: str | 
     Returns
     -------
     pandas.DataFrame
-        One row an ordered pair, ``given`` and ``au``, also of an AU with itself: ``conditional``: share of the frames
+        One row per ordered pair, ``given`` and ``au``, also of an AU with itself: ``conditional``: share of the frames
         with ``given`` that also have ``au``; ``jaccard``: frames with both by frames with one at least; ``phi``:
         correlation of the two occurrences, -1..1; null where a group has no such frame, or an AU does not change;
         averages are over the groups that have a value, and ``n_groups`` counts those of phi. ``n_frames`` with both

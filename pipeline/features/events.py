@@ -2,7 +2,7 @@
 
 A curve is a column of the features (a probability, 0..1) or any other column that rises with the action, such as an
 intensity. Frames without a value are frames at which nobody looked: they neither begin nor end an action. Tables go
-in and out as pandas; a row in is a frame, a row out is an event.
+in and out as pandas: one row per frame in, one row per event out.
 
 Sources: onset, apex and offset are FACS's terms (Ekman, Friesen and Hager, 2002); two thresholds with hysteresis are
 Canny's (1986, section VI-D), in time instead of along a contour.
@@ -32,7 +32,7 @@ LONGEST_BREAK_STEPS = 1.5
 """Steps between frames that are never a gap, however slow the clip; chosen by us: one frame is missing from 2 on."""
 
 Thresholds = float | Mapping[str, float]
-"""One for all columns, or one a column."""
+"""One for all columns, or one per column."""
 
 
 def detect_events(
@@ -44,32 +44,30 @@ def detect_events(
     min_duration_s: float = 0.1,
     max_gap_s: float = 0.2,
 ) -> pd.DataFrame:
-    """Find the events of each column in each clip.
-
-    An event is a stretch of frames that all reach ``low``, and of which one at least reaches ``high``.
+    """Find the events of each column in each clip: stretches of frames that all reach ``low``, one at least ``high``.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        One row a frame, with ``subject``, ``clip``, ``frame``, ``timestamp`` (s) and the columns, as
-        ``tclr.pipeline.features.load`` gives it; where ``track`` is there, too, no event outlasts a track.
+        One row per frame, with ``subject``, ``clip``, ``frame``, ``timestamp`` (s) and the columns, as
+        ``tclr.pipeline.features.load`` gives it. With a column ``track``, no event outlasts a track.
     columns : sequence of str
         Curves, as ``["AU06", "AU12"]``; null where there is no face.
     high, low : float or mapping of str to float
         Thresholds, in the columns' unit.
     min_duration_s : float
-        Shorter events are left out, in seconds.
+        Shorter events are left out.
     max_gap_s : float
-        Where frames with a value are further apart, in seconds, the event ends: missing rows and null values are
-        the same. One and a half times the clip's median step is never a gap.
+        An event ends where frames with a value are further apart: missing rows and null values are the same. One and
+        a half times the clip's median step is never a gap.
 
     Returns
     -------
     pandas.DataFrame
-        One row an event, by subject, clip, AU and time. ``onset_s``, ``apex_s``, ``offset_s``: time of its first, its
+        One row per event, by subject, clip, AU and time. ``onset_s``, ``apex_s``, ``offset_s``: time of its first, its
         highest (the first of them) and its last frame; ``duration_s``: from onset to offset, and one frame's step;
         ``onset_frame``, ``apex_frame``, ``offset_frame``: as the table numbers them; ``peak`` and ``mean`` of the
-        curve; ``onset_cut``, ``offset_cut``: nobody saw it begin or end, as the clip does, or the face was missing.
+        curve; ``onset_cut``, ``offset_cut``: its beginning or end was not seen, since the clip or the face was cut off.
 
     Raises
     ------
@@ -80,9 +78,9 @@ def detect_events(
     """
     levels = {name: _parse_levels(name, high, low) for name in columns}
     rows = [
-        {**dict(zip(CLIP_KEYS, key, strict=True)), "au": name, **event}
-        for key, name, stretch, step_s in _stretches(table, columns, max_gap_s)
-        for event in _find(stretch, name, *levels[name], step_s)
+        {**key, **event}
+        for key, stretch, step_s in _stretches(table, columns, max_gap_s)
+        for event in _find(stretch, key["au"], *levels[key["au"]], step_s)
         if event["duration_s"] >= min_duration_s - 1e-9
     ]
     return pd.DataFrame(rows, columns=list(EVENT_DTYPES)).astype(EVENT_DTYPES)
@@ -98,19 +96,13 @@ def summarise_events(
 ) -> pd.DataFrame:
     """Count the events of each column against the time in which it could be seen.
 
-    Parameters
-    ----------
-    events : pandas.DataFrame
-        See ``detect_events``.
-    table, columns, max_gap_s
-        What the events were detected in, and with.
-    by : sequence of str
-        What a row stands for: ``("subject",)`` or ``("subject", "clip")``.
+    ``table``, ``columns`` and ``max_gap_s`` are what the events were detected in, and with; ``by`` is what a row
+    stands for: ``("subject",)`` or ``("subject", "clip")``.
 
     Returns
     -------
     pandas.DataFrame
-        One row a group and AU, also where there is no event: ``observed_s``: seconds with a value; ``n_events``;
+        One row per group and AU, also where there is no event: ``observed_s``: seconds with a value; ``n_events``;
         ``events_per_min``; ``share_active``: share of the observed time, 0..1; ``mean_duration_s`` and ``mean_peak``,
         null without an event.
 
@@ -120,13 +112,11 @@ def summarise_events(
         If the table lacks a column.
     """
     keys = [*by, "au"]
-    seen = pd.DataFrame(
-        [
-            {**dict(zip(CLIP_KEYS, key, strict=True)), "au": name, "observed_s": _length_s(stretch, step_s)}
-            for key, name, stretch, step_s in _stretches(table, columns, max_gap_s)
-        ],
-        columns=[*CLIP_KEYS, "au", "observed_s"],
-    )
+    stretches = [
+        {**key, "observed_s": _length_s(stretch, step_s)}
+        for key, stretch, step_s in _stretches(table, columns, max_gap_s)
+    ]
+    seen = pd.DataFrame(stretches, columns=[*CLIP_KEYS, "au", "observed_s"])
     everyone = table[list(by)].drop_duplicates().astype(str).merge(pd.DataFrame({"au": list(columns)}), how="cross")
     found = events.groupby(keys).agg(
         n_events=("peak", "size"),
@@ -157,8 +147,8 @@ def _parse_levels(name: str, high: Thresholds, low: Thresholds) -> tuple[float, 
 
 def _stretches(
     table: pd.DataFrame, columns: Sequence[str], max_gap_s: float
-) -> Iterator[tuple[tuple[str, ...], str, pd.DataFrame, float]]:
-    """Yield (subject and clip, column, its rows up to the next gap, the clip's median step in s)."""
+) -> Iterator[tuple[dict[str, str], pd.DataFrame, float]]:
+    """Yield (``subject``, ``clip`` and ``au``, rows of that column up to the next gap, the clip's median step in s)."""
     if missing := sorted({*CLIP_KEYS, "frame", "timestamp", *columns} - set(table.columns)):
         raise InputError(
             f"Expected a table with column {missing[0]!r}, but got {', '.join(map(str, table.columns[:12]))}. "
@@ -177,7 +167,8 @@ def _stretches(
                 cut |= track[1:] != track[:-1]
             for start, stop in pairwise([0, *(np.flatnonzero(cut) + 1), len(rows)]):
                 if stop > start:
-                    yield tuple(map(str, key)), name, rows.iloc[start:stop], step_s
+                    names = dict(zip(CLIP_KEYS, map(str, key), strict=True))
+                    yield {**names, "au": name}, rows.iloc[start:stop], step_s
 
 
 def _length_s(rows: pd.DataFrame, step_s: float) -> float:

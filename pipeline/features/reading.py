@@ -1,4 +1,4 @@
-"""Reads a features folder into pandas: one row a frame."""
+"""Reads a features folder into pandas: one row per frame."""
 
 from __future__ import annotations
 
@@ -80,21 +80,17 @@ def choose_columns(patterns: Iterable[str], known: Sequence[str]) -> list[str]:
 
 
 def load(path: str | Path, columns: Iterable[str] | None = None, subjects: Iterable[str] | None = None) -> pd.DataFrame:
-    """Load features.
+    """Load the features in a folder that ``tclr embed`` wrote: all, or those of some subjects.
 
     Parameters
     ----------
-    path : str or Path
-        A folder that ``tclr embed`` wrote.
     columns : iterable of str, optional
         Column names or patterns, as ``["frame", "AU??"]``; default all. ``subject`` is always there.
-    subjects : iterable of str, optional
-        Only these; default all.
 
     Returns
     -------
     pandas.DataFrame
-        One row a frame, sorted by subject, clip and frame; ``subject`` is a category.
+        One row per frame, sorted by subject, clip and frame; ``subject`` is a category.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tclr.pipeline.faces import check_models
+from tclr.pipeline.faces import ensure_models
 from tclr.pipeline.preprocessing.layout import scan_file, scan_store, subject_path
 from tclr.pipeline.preprocessing.plan import check_others, plan_subject
 from tclr.pipeline.preprocessing.scheduling import GraphRun, Progress
@@ -116,7 +116,7 @@ def preprocess(
     tell("Looking for clips")
     clips = find_clips(source, dataset)
     tell("Looking for the detector's models")
-    check_models(config.detect)
+    ensure_models(config.detect)
     pseudonyms, new_key = (None, False) if key_file is None else open_key(key_file, source, store)
     if pseudonyms is not None:
         clips = pseudonymise(clips, pseudonyms)

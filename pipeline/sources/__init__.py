@@ -1,6 +1,7 @@
 """One adapter per dataset: a folder in, its clips and labels out.
 
-``find_clips`` recognises the layout and lists the clips. Nothing of a clip is decoded here.
+``find_clips`` recognises the layout and lists the clips. Nothing of a clip is decoded here. What is not as a dataset's
+layout or label format says is an ``InputError`` that names the file.
 Imports ``system`` and ``schemas``. It is light: no torch, mediapipe, dask, HDF5 or video library.
 """
 

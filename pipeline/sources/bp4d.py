@@ -45,18 +45,7 @@ def looks_like_bp4d(source: Path) -> bool:
 
 
 def read_occurrence(paths: tuple[Path, ...]) -> Labels:
-    """Read the ``AU_OCC`` file of a task.
-
-    Returns
-    -------
-    Labels
-        The AUs that the file codes for at least one frame.
-
-    Raises
-    ------
-    InputError
-        If a row or cell is not as the format says.
-    """
+    """Read the ``AU_OCC`` file of a task: the AUs that it codes for at least one frame."""
     (path,) = paths
     with reading_table(path), path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
@@ -88,13 +77,7 @@ def _label_paths(source: Path, subject: str, task: str) -> tuple[Path, ...]:
 
 
 def find_bp4d(source: Path) -> list[Clip]:
-    """List BP4D's clips: a subject's tasks.
-
-    Raises
-    ------
-    InputError
-        If no subject folder with tasks of numbered frames is found.
-    """
+    """List BP4D's clips: the tasks of each subject."""
     root = _frame_root(source)
     clips = []
     for path in sorted(root.glob("*/*")) if root else []:
@@ -104,9 +87,4 @@ def find_bp4d(source: Path) -> list[Clip]:
             relative = path.relative_to(source).as_posix()
             labels = _label_paths(source, subject, task)
             clips.append(Clip("bp4d", subject, task, path, relative, FPS, labels, read_occurrence))
-    if not clips:
-        raise InputError(
-            f"Expected BP4D's layout (2D+3D/F001/T1/0001.jpg) in {source}, but found no such frames. "
-            "Give the folder above 2D+3D, or choose --dataset folder."
-        )
     return clips

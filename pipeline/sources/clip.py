@@ -19,24 +19,16 @@ from tclr.schemas.errors import InputError
 
 @dataclass(frozen=True)
 class Labels:
-    """AU occurrence by frame number.
-
-    Attributes
-    ----------
-    names : tuple of str
-        A column names, as ``AU01``.
-    frames : ndarray
-        (N,) int64, rising: the source's frame numbers.
-    occurrence : ndarray
-        (N, A) int8: 1 present, 0 absent, -1 unknown.
-    intensity : ndarray or None
-        (N, A) float32, 0..5, NaN unknown, where the dataset codes it.
-    """
+    """AU occurrence by frame number."""
 
     names: tuple[str, ...]
+    """A column names, as ``AU01``."""
     frames: np.ndarray
+    """(N,) int64, rising: the source's frame numbers."""
     occurrence: np.ndarray
+    """(N, A) int8: 1 present, 0 absent, -1 unknown."""
     intensity: np.ndarray | None = None
+    """(N, A) float32, 0..5, NaN unknown, where the dataset codes it."""
 
     def at(self, source_frames: np.ndarray) -> np.ndarray:
         """Return (T, A) int8 occurrence at the given frame numbers; -1 where the labels have no such frame."""
@@ -60,44 +52,31 @@ class Labels:
 class Clip:
     """One continuous recording of one subject.
 
-    Attributes
-    ----------
-    dataset, subject, clip : str
-        Names that are safe as file names.
-    path : Path
-        A video file, a still image, or a folder of numbered images.
-    source : str
-        ``path`` relative to the source folder, as the store records it, what is no UTF-8 escaped; of a clip under
-        pseudonyms its name.
-    image_fps : float or None
-        Frames a second of an image sequence, if the dataset fixes it; videos bring their own timestamps.
-    label_paths : tuple of Path
-        Files of AU labels; part of the clip's fingerprint.
-    read_labels : callable or None
-        Returns the ``Labels`` of ``label_paths``.
-    stills : tuple of Path
-        Images that have nothing to do with each other, instead of a recording; numbered from ``first``.
-    first : int
-        Number of the first still.
-    start_s, end_s : float
-        Part of a video to take, in seconds of the video; the end is not included.
-    pseudonyms : Pseudonyms or None
-        What made its names, where they are pseudonyms.
+    ``dataset``, ``subject`` and ``clip`` are names that are safe as file names.
     """
 
     dataset: str
     subject: str
     clip: str
     path: Path
+    """A video file, a still image, or a folder of numbered images."""
     source: str
+    """``path`` relative to the source folder, as the store records it, what is no UTF-8 escaped; of a clip under
+    pseudonyms its name."""
     image_fps: float | None = None
+    """Frames per second of an image sequence, if the dataset fixes it; videos bring their own timestamps."""
     label_paths: tuple[Path, ...] = ()
+    """Files of AU labels; part of the clip's fingerprint."""
     read_labels: Callable[[tuple[Path, ...]], Labels] | None = field(default=None, compare=False)
+    """Returns the labels of ``label_paths``."""
     stills: tuple[Path, ...] = ()
+    """Images that have nothing to do with each other, instead of a recording; numbered from ``first``."""
     first: int = 0
     start_s: float = 0.0
+    """Part of a video to take, in seconds of the video; the end is not included."""
     end_s: float = math.inf
     pseudonyms: Pseudonyms | None = field(default=None, compare=False)
+    """What made its names, where they are pseudonyms."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", encodable(self.source))

@@ -1,4 +1,4 @@
-"""One adapter a dataset: a folder in, a list of clips (and where their AU labels are) out."""
+"""One adapter per dataset: a folder in, a list of clips (and where their AU labels are) out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tclr.pipeline.sources.bp4d import find_bp4d, looks_like_bp4d
-from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.pipeline.sources.clip import Clip
 from tclr.pipeline.sources.disfa import find_disfa, looks_like_disfa
 from tclr.pipeline.sources.emotionet import find_emotionet, looks_like_emotionet
 from tclr.pipeline.sources.folder import find_folder
@@ -17,18 +17,13 @@ from tclr.pipeline.sources.pseudonyms import Pseudonyms
 from tclr.pipeline.sources.voxceleb2 import find_voxceleb2, looks_like_voxceleb2
 from tclr.schemas.errors import InputError, SettingError
 
-__all__ = ["DATASETS", "Clip", "Dataset", "Labels", "Pseudonyms", "find_clips", "pseudonymise", "recognise"]
-
 
 @dataclass(frozen=True)
 class Dataset:
-    """A kind of source.
-
-    ``find`` lists its clips, ``looks_like`` tells whether a folder has its layout, ``layout`` and ``labels`` say
-    what is expected, for people.
-    """
+    """A kind of source; ``title``, ``layout`` and ``labels`` say to people what is expected."""
 
     name: str
+    title: str
     layout: str
     labels: str
     find: Callable[[Path], list[Clip]]
@@ -40,6 +35,7 @@ DATASETS: dict[str, Dataset] = {
     for dataset in (
         Dataset(
             "bp4d",
+            "BP4D",
             "[2D+3D/]F001/T1/0286.jpg or F001/T1.mp4, AUCoding/AU_OCC/F001_T1.csv",
             "occurrence; 9 = unknown",
             find_bp4d,
@@ -47,6 +43,7 @@ DATASETS: dict[str, Dataset] = {
         ),
         Dataset(
             "disfa",
+            "DISFA",
             "Videos_LeftCamera/LeftVideoSN001_comp.avi (and Right), ActionUnit_Labels/SN001/SN001_au1.txt",
             "intensity 0..5; present from 2 on",
             find_disfa,
@@ -54,14 +51,23 @@ DATASETS: dict[str, Dataset] = {
         ),
         Dataset(
             "emotionet",
+            "EmotioNet",
             "<folder>/<image>.jpg, <table>.csv with columns 'AU 1', 'AU 2', ...",
             "occurrence; 999 = unknown",
             find_emotionet,
             looks_like_emotionet,
         ),
-        Dataset("voxceleb2", "[dev/mp4/]id00012/21Uxsk56VDQ/00001.mp4", "none", find_voxceleb2, looks_like_voxceleb2),
+        Dataset(
+            "voxceleb2",
+            "VoxCeleb2",
+            "[dev/mp4/]id00012/21Uxsk56VDQ/00001.mp4",
+            "none",
+            find_voxceleb2,
+            looks_like_voxceleb2,
+        ),
         Dataset(
             "folder",
+            "a folder",
             "<subject>/<clip>.mp4, <subject>/<clip>/0001.jpg, flat files, or clips.csv; labels/<subject>_<clip>.csv",
             "occurrence AU01_c, intensity AU01_r 0..5 or AU01 0..1; empty = unknown",
             find_folder,
@@ -80,14 +86,10 @@ def recognise(source: Path) -> str:
 
 
 def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
-    """List the clips of a source folder, sorted by subject and clip.
+    """List the clips of a source, sorted by subject and clip.
 
-    Parameters
-    ----------
-    source : Path
-        Folder of a dataset, or of videos and images, or a single one of them.
-    dataset : str
-        A key of ``DATASETS``, or ``auto`` to recognise it.
+    The source is the folder of a dataset, a folder of videos and images, or a single one of them. ``dataset`` is a key
+    of ``DATASETS``, or ``auto`` to recognise it.
 
     Raises
     ------
@@ -103,9 +105,16 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
         what = "another file" if source.exists() else "nothing"
         raise InputError(f"Expected a folder of videos, or a video, but found {what} at {source}. Check the path.")
     try:
-        clips = DATASETS[recognise(source) if dataset == "auto" else dataset].find(source)
+        kind = DATASETS[recognise(source) if dataset == "auto" else dataset]
+        clips = kind.find(source)
     except OSError as error:
         raise InputError(f"Cannot read {error.filename or source}: {error.strerror}. Check its permissions.") from error
+    if not clips:
+        other = "" if kind.name == "folder" else ", or choose --dataset folder"
+        raise InputError(
+            f"Expected {kind.title}'s layout ({kind.layout}) in {source}, but found none. "
+            f"Give the folder that holds it{other}."
+        )
     twice = [name for name, count in Counter(clip.key for clip in clips).items() if count > 1]
     if twice:
         raise InputError(

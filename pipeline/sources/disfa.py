@@ -54,23 +54,9 @@ def _read_column(path: Path) -> dict[int, float]:
 
 
 def read_intensity(paths: tuple[Path, ...]) -> Labels:
-    """Read the intensity files of one subject.
-
-    Returns
-    -------
-    Labels
-        Intensity 0..5, and occurrence from it; unknown where a file has no line for a frame.
-
-    Raises
-    ------
-    InputError
-        If a line is not as the format says.
-    """
-    columns = {}
-    for path in paths:
-        found = LABEL_FILE.fullmatch(path.name)
-        if found:
-            columns[int(found.group(1))] = _read_column(path)
+    """Read intensity, and occurrence from it, of one subject's files; unknown where a file has no line for a frame."""
+    named = [(LABEL_FILE.fullmatch(path.name), path) for path in paths]
+    columns = {int(found[1]): _read_column(path) for found, path in named if found}
     numbers = sorted(columns)
     frames = np.array(sorted({frame for column in columns.values() for frame in column}), np.int64)
     intensity = np.full((len(frames), len(numbers)), np.nan, np.float32)
@@ -82,13 +68,7 @@ def read_intensity(paths: tuple[Path, ...]) -> Labels:
 
 
 def find_disfa(source: Path) -> list[Clip]:
-    """List DISFA's clips: ``left`` and ``right`` of each subject.
-
-    Raises
-    ------
-    InputError
-        If no video is found where DISFA has them.
-    """
+    """List DISFA's clips: ``left`` and ``right`` of each subject."""
     clips = []
     for camera, name in CAMERAS.items():
         folder = source / name
@@ -99,9 +79,4 @@ def find_disfa(source: Path) -> list[Clip]:
                 labels = tuple(sorted((source / LABEL_FOLDER / subject).glob("*.txt")))
                 relative = path.relative_to(source).as_posix()
                 clips.append(Clip("disfa", subject, camera, path, relative, None, labels, read_intensity))
-    if not clips:
-        raise InputError(
-            f"Expected DISFA's layout (Videos_LeftCamera/LeftVideoSN001_comp.avi) in {source}, but found no such "
-            "video. Give the folder above Videos_LeftCamera, or choose --dataset folder."
-        )
     return clips

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import itertools
 import re
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,8 @@ MAX_HEADER = 2**16
 """Characters of a first row that are looked at; chosen by us."""
 TABLE_SUFFIXES = {".csv", ".tsv", ".txt"}
 CODES = {"1": 1, "0": 0, "999": UNKNOWN, "": UNKNOWN}
+Row = tuple[tuple[str, ...], np.ndarray]
+"""The parts of a path, and (A,) int8 occurrence."""
 
 
 def _header(path: Path) -> tuple[list[str], str] | None:
@@ -54,26 +57,15 @@ def find_table(source: Path) -> Path | None:
     return next((path for path in tables if _header(path)), None)
 
 
-def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, list[tuple[tuple[str, ...], np.ndarray]]]]:
-    """Read the table.
-
-    Returns
-    -------
-    (tuple of str, dict)
-        AU column names; for each file name the rows that name it: the parts of its path, and (A,) int8 occurrence.
-
-    Raises
-    ------
-    InputError
-        If a cell is not 0, 1 or 999, or a row is too short.
-    """
+def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, list[Row]]]:
+    """Return AU names, and for each file name the rows that name it."""
     header = _header(path)
     if header is None:
         raise InputError(f"Expected a table with columns 'AU 1', 'AU 2', ..., but found none in {path}.")
     cells, delimiter = header
     columns = [(place, int(found.group(1))) for place, cell in enumerate(cells) if (found := AU_HEADER.fullmatch(cell))]
     columns = sorted(((place, number) for place, number in columns if number in AU_NAMES), key=lambda item: item[1])
-    known: dict[str, list[tuple[tuple[str, ...], np.ndarray]]] = {}
+    known: dict[str, list[Row]] = {}
     with reading_table(path), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         for row in list(csv.reader(file, delimiter=delimiter))[1:]:
             try:
@@ -89,19 +81,14 @@ def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, list[tuple[tuple[
 
 def _shared_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:
     """Return how many parts two paths share at their end."""
-    return next(
-        (n for n, (a, b) in enumerate(zip(reversed(first), reversed(second), strict=False)) if a != b),
-        min(len(first), len(second)),
-    )
+    same = (a == b for a, b in zip(reversed(first), reversed(second), strict=False))
+    return sum(1 for _ in itertools.takewhile(bool, same))
 
 
-def _codes_of(image: Path, rows: list[tuple[tuple[str, ...], np.ndarray]], unique: bool, n_aus: int) -> np.ndarray:
+def _codes_of(image: Path, rows: list[Row], unique: bool, n_aus: int) -> np.ndarray:
     """Return an image's codes: those of the row whose path agrees with its own the furthest.
 
-    Raises
-    ------
-    InputError
-        If rows that agree equally far differ, or a bare file name fits several images.
+    Refuses rows that agree equally far and differ, and a bare file name that fits several images.
     """
     if not rows:
         return np.full(n_aus, UNKNOWN, np.int8)
@@ -115,8 +102,8 @@ def _codes_of(image: Path, rows: list[tuple[tuple[str, ...], np.ndarray]], uniqu
     return best[0]
 
 
-def look_up(paths: tuple[Path, ...], labels: Labels) -> Labels:
-    """Return labels that were looked up when the clips were listed; ``paths`` are theirs."""
+def give_labels(paths: tuple[Path, ...], labels: Labels) -> Labels:
+    """Return labels that were read when the clips were listed, whatever their paths."""
     return labels
 
 
@@ -130,13 +117,7 @@ def looks_like_emotionet(source: Path) -> bool:
 
 
 def find_emotionet(source: Path) -> list[Clip]:
-    """List EmotioNet's clips: shards of each folder's images.
-
-    Raises
-    ------
-    InputError
-        If there is no table of AUs or no image, or an image's labels are ambiguous.
-    """
+    """List EmotioNet's clips: shards of each folder's images."""
     table = find_table(source)
     folders = {folder: [path for path in files if is_image(path)] for folder, files in walk_folders(source)}
     folders = {folder: images for folder, images in folders.items() if images}
@@ -157,7 +138,7 @@ def find_emotionet(source: Path) -> list[Clip]:
                 _codes_of(image, known.get(image.name, []), counts[image.name] == 1, len(names)) for image in shard
             ]
             frames = np.arange(first, first + len(shard))
-            reader = functools.partial(look_up, labels=Labels(names, frames, np.array(codes, np.int8)))
+            reader = functools.partial(give_labels, labels=Labels(names, frames, np.array(codes, np.int8)))
             name = f"shard{first // SHARD_IMAGES:04d}"
             clips.append(
                 Clip("emotionet", subject, name, folder, relative, None, (table,), reader, stills=shard, first=first)

@@ -56,7 +56,7 @@ def _is_sequence(images: list[Path], folder: Path) -> bool:
     return True
 
 
-def _media(source: Path) -> list[Path]:
+def _list_media(source: Path) -> list[Path]:
     """List videos, stills and folders that are image sequences; the folder of labels has none."""
     media: list[Path] = []
     labels = source / LABEL_FOLDER
@@ -99,13 +99,7 @@ def _parse_row(row: dict[str, str], source: Path, where: str, subjects: SubjectN
 
 
 def read_clips_table(source: Path) -> list[Clip]:
-    """List the clips that ``clips.csv`` names.
-
-    Raises
-    ------
-    InputError
-        If a column is missing or unknown, or a row names no file or no span of time.
-    """
+    """List the clips that ``clips.csv`` names."""
     table = source / CLIPS_TABLE
     needed, known = {"path", "subject", "clip"}, {"path", "subject", "clip", "start_s", "end_s"}
     with reading_table(table), table.open(newline="", encoding="utf-8-sig") as file:
@@ -128,21 +122,11 @@ def read_clips_table(source: Path) -> list[Clip]:
 
 
 def find_folder(source: Path) -> list[Clip]:
-    """List the clips of a folder tree, or the one of a single file, with their labels.
-
-    Raises
-    ------
-    InputError
-        If there is no video or image in it, or labels fit two clips.
-    """
+    """List the clips of a folder tree, or the one of a single file, with their labels."""
     if (source / CLIPS_TABLE).is_file():
         return attach_labels(source, read_clips_table(source))
-    media = [source] if source.is_file() else _media(source)
+    media = [source] if source.is_file() else _list_media(source)
     source = source.parent if source.is_file() else source
-    if not media:
-        raise InputError(
-            f"Expected videos or images in {source} (as SOURCE/<subject>/<clip>.mp4 or flat files), but found none."
-        )
     names = {path: _parts(path, source) for path in media}
     shared = Counter(names.values())
     clips: list[Clip] = []

@@ -1,8 +1,8 @@
-"""AU labels for a folder of one's own: one table a clip, by frame number.
+"""AU labels for a folder of one's own: one table per clip, by frame number.
 
 ::
 
-    SOURCE/labels/<subject>_<clip>.csv    header frame,AU01_c,AU01_r,AU02,...; then a row a frame
+    SOURCE/labels/<subject>_<clip>.csv    header frame,AU01_c,AU01_r,AU02,...; then one row per frame
 
 ``frame`` is the store's ``source_frame``: the position in the video from 0, the number in the file name of image
 sequences. Each AU has one or two columns, named as the field's tools name them:
@@ -75,7 +75,7 @@ def _parse_header(cells: list[str], where: str) -> list[Column]:
                 f"Expected one intensity an AU, but got both {name} (0..1) and {name}_r (0..5) in {where}. Remove one."
             )
     if not columns:
-        raise InputError(f"Expected a column an AU, as AU01, but got 'frame' alone in {where}. Add the labels.")
+        raise InputError(f"Expected one column per AU, as AU01, but got 'frame' alone in {where}. Add the labels.")
     return columns
 
 
@@ -144,31 +144,14 @@ def _read_table(path: Path) -> tuple[list[Column], np.ndarray, np.ndarray, np.nd
                 lines.append(reader.line_num)
     if not rows:
         raise InputError(
-            f"Expected a row a frame, but got a header alone in {path}. Add the labels, or delete the file."
+            f"Expected one row per frame, but got a header alone in {path}. Add the labels, or delete the file."
         )
     table = np.array(rows, np.float64)
     return columns, table[:, 0].astype(np.int64), table[:, 1:], np.array(lines)
 
 
 def read_label_table(paths: tuple[Path, ...]) -> Labels:
-    """Read the table of one clip.
-
-    Parameters
-    ----------
-    paths : tuple of Path
-        Its file, alone.
-
-    Returns
-    -------
-    Labels
-        Every AU of the table, by number; ``intensity`` is ``None`` if no AU has one.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read; if the header is missing, or names something else; if a cell is no number or out
-        of range; if a frame stands twice.
-    """
+    """Read the one table of a clip: every AU of it, by number; ``intensity`` is ``None`` if no AU has one."""
     (path,) = paths
     with reading_table(path):
         columns, frames, values, lines = _read_table(path)
@@ -208,13 +191,7 @@ def _tables(source: Path) -> dict[str, Path]:
 
 
 def attach_labels(source: Path, clips: Iterable[Clip]) -> list[Clip]:
-    """Return the clips with the labels that the folder has for them.
-
-    Raises
-    ------
-    InputError
-        If a table fits two clips.
-    """
+    """Return the clips with the labels that the folder has for them; a table must not fit two of them."""
     tables = _tables(source)
     owners: dict[str, Clip] = {}
     attached: list[Clip] = []

@@ -25,13 +25,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".
 
 
 def require_file(path: Path) -> None:
-    """Refuse what is no regular file: a named pipe or a device would keep us waiting, or never end.
-
-    Raises
-    ------
-    InputError
-        If it is something else; what is missing is not for this to say.
-    """
+    """Refuse what is there and no regular file: a named pipe or a device would keep us waiting, or never end."""
     if path.exists() and not path.is_file():
         raise InputError(
             f"Expected a regular file, but {path} is a folder, a named pipe, a socket or a device. "
@@ -41,13 +35,7 @@ def require_file(path: Path) -> None:
 
 @contextmanager
 def reading_table(path: Path) -> Iterator[None]:
-    """Turn the errors of reading a text table into one clear one.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, is no regular file, no UTF-8, or not separated as CSV is.
-    """
+    """Turn the errors of reading a text table into one ``InputError``."""
     require_file(path)
     try:
         yield
@@ -117,13 +105,7 @@ class SubjectNames:
         self._owners: dict[str, str] = {}
 
     def name(self, raw: str, where: object) -> str:
-        """Return the safe name of a subject.
-
-        Raises
-        ------
-        InputError
-            If another subject already has it: their data would be mixed.
-        """
+        """Return the safe name of a subject, unless another subject has it: their data would be mixed."""
         safe = safe_name(raw)
         owner = self._owners.setdefault(safe, raw)
         if owner != raw:
@@ -136,12 +118,7 @@ class SubjectNames:
 def walk_folders(source: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Yield each folder below a source with its files, sorted; links are followed once, hidden ones passed over.
 
-    Only regular files and links to them are files.
-
-    Raises
-    ------
-    OSError
-        If a folder cannot be read.
+    Only regular files and links to them are files. A folder that cannot be read is an ``OSError``.
     """
 
     def fail(error: OSError) -> None:

@@ -89,19 +89,9 @@ def _make_key(path: Path) -> None:
 
 
 def open_key(path: Path, source: Path, store: Path) -> tuple[Pseudonyms, bool]:
-    """Read the key for a store, or make it if there is neither the file nor yet a store.
+    """Read the key for a store, or make it if there is neither the file nor yet a store; tell whether it is new.
 
-    Parameters
-    ----------
-    path : Path
-        The key file.
-    source, store : Path
-        Folders that it must not lie in: whoever gets them would get the key.
-
-    Returns
-    -------
-    (Pseudonyms, bool)
-        And whether the key is new.
+    The key file must not lie in the source or the store: whoever gets these folders would get the key.
 
     Raises
     ------
@@ -129,14 +119,7 @@ def open_key(path: Path, source: Path, store: Path) -> tuple[Pseudonyms, bool]:
 def check_key(store: Path, known: set[str], pseudonyms: Pseudonyms | None) -> None:
     """Refuse to mix names, pseudonyms, or those of two keys in one store.
 
-    Parameters
-    ----------
-    store : Path
-        The store, for the message.
-    known : set of str
-        ``Pseudonyms.check`` of what it holds, empty for names.
-    pseudonyms : Pseudonyms or None
-        Those of this run.
+    ``known`` are the ``Pseudonyms.check`` of what it holds, empty for names; ``pseudonyms`` are those of this run.
 
     Raises
     ------

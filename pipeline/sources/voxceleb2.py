@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tclr.pipeline.sources.clip import Clip
 from tclr.pipeline.sources.listing import is_video, safe_name
-from tclr.schemas.errors import InputError
 
 PERSON = re.compile(r"id\d{5}")
 ROOTS = (".", "mp4", "dev", "test", "dev/mp4", "test/mp4")
@@ -32,26 +31,11 @@ def looks_like_voxceleb2(source: Path) -> bool:
 
 
 def find_voxceleb2(source: Path) -> list[Clip]:
-    """List VoxCeleb2's clips: ``<video>_<utterance>`` of each person.
-
-    Raises
-    ------
-    InputError
-        If no utterance is found.
-    """
-    clips = [
-        Clip("voxceleb2", person.name, safe_name(f"{path.parent.name}_{path.stem}"), path, _relative(path, source))
-        for person in _people(source)
-        for path in sorted(person.glob("*/*"))
-        if is_video(path)
-    ]
-    if not clips:
-        raise InputError(
-            f"Expected VoxCeleb2's layout (dev/mp4/id00012/21Uxsk56VDQ/00001.mp4) in {source}, but found no such "
-            "video. Give the folder above the people's, or choose --dataset folder."
-        )
+    """List VoxCeleb2's clips: ``<video>_<utterance>`` of each person."""
+    clips = []
+    for person in _people(source):
+        for path in sorted(person.glob("*/*")):
+            if is_video(path):
+                name, relative = safe_name(f"{path.parent.name}_{path.stem}"), path.relative_to(source).as_posix()
+                clips.append(Clip("voxceleb2", person.name, name, path, relative))
     return clips
-
-
-def _relative(path: Path, source: Path) -> str:
-    return path.relative_to(source).as_posix()

@@ -16,7 +16,7 @@ import numpy as np
 from tclr.pipeline.store.chunks import FrameChunks
 from tclr.pipeline.store.guard import check_chunks, open_clip, open_dataset
 from tclr.pipeline.store.infos import ClipInfo, open_file, read_clip_infos, reading, scan_clips
-from tclr.pipeline.system import read_header
+from tclr.pipeline.system import read_image_size
 from tclr.schemas.errors import NewerFormatError, SettingError, StoreError
 from tclr.schemas.store import CLIP_FIELDS, FACE_STATUSES, check_clip, check_values
 
@@ -34,7 +34,7 @@ def _max_open_files() -> int:
 def _decode_jpeg(file: np.ndarray, crop: np.ndarray) -> None:
     if not len(file):
         crop[:] = 0
-    elif (size := read_header(file)) != (crop.shape[1], crop.shape[0]):
+    elif (size := read_image_size(file)) != (crop.shape[1], crop.shape[0]):
         raise ValueError(f"expected a JPEG of {crop.shape[1]} x {crop.shape[0]} pixels, but got {size}")
     else:
         crop[:] = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB))

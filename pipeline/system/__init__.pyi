@@ -12,9 +12,10 @@ from .files import replacing as replacing
 from .files import require_space as require_space
 from .files import set_aside as set_aside
 from .files import write_json as write_json
+from .files import write_text as write_text
 from .files import writing as writing
 from .image_header import check_size as check_size
-from .image_header import read_header as read_header
+from .image_header import read_image_size as read_image_size
 from .lock import check_run as check_run
 from .lock import lock_folder as lock_folder
 from .native_output import caught_stderr as caught_stderr

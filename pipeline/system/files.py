@@ -28,7 +28,7 @@ ABANDONED_S = 3600
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system and HDF5 say when a disk is full or read-only into one clear error."""
+    """Turn what the operating system and HDF5 say when a disk is full or read-only into one ``OutputError``."""
     try:
         yield
     except OSError as error:
@@ -40,13 +40,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and rename it on success, so nobody sees a half-written file.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written or is full.
-    """
+    """Give a temporary path beside ``path`` and rename it on success, so nobody sees a half-written file."""
     temporary = path.with_name(f".{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex[:12]}.tmp")
     try:
         with writing(path):
@@ -93,17 +87,9 @@ def require_space(path: Path, n_bytes: int) -> None:
 
 
 def set_aside(path: Path, folder: Path) -> Path:
-    """Keep a file that is about to go under its name, numbered if that is taken, in another folder of its disk.
+    """Keep a file that is about to go in another folder of its disk, under its name, numbered if that is taken.
 
-    Returns
-    -------
-    Path
-        Where it is kept.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written or is full.
+    Returns where it is kept.
     """
     with writing(folder):
         folder.mkdir(exist_ok=True)
@@ -169,7 +155,12 @@ def read_json(path: Path) -> dict[str, Any]:
         raise StoreError(f"Expected a JSON object as tclr writes it, but got {error} for {path}. Remove it.") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, in one step."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a dictionary as readable JSON, in one step."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")

@@ -17,13 +17,7 @@ IMAGE_FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM")
 
 
 def check_size(width: int, height: int, limits: LimitsConfig, path: Path) -> None:
-    """Refuse a picture with more pixels than the limit.
-
-    Raises
-    ------
-    InputError
-        If it is larger.
-    """
+    """Refuse a picture with more pixels than the limit by an ``InputError``."""
     if width * height > limits.max_pixels:
         raise InputError(
             f"Expected pictures of at most {limits.max_megapixels:g} megapixels, but got {width} x {height} pixels by "
@@ -31,7 +25,7 @@ def check_size(width: int, height: int, limits: LimitsConfig, path: Path) -> Non
         )
 
 
-def read_header(data: np.ndarray) -> tuple[int, int] | None:
+def read_image_size(data: np.ndarray) -> tuple[int, int] | None:
     """Return width and height of an image file by its header alone; ``None`` if it has none that is known."""
     Image.init()
     head = data[:16].tobytes()

@@ -20,39 +20,24 @@ class Failure:
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """What a task says when it ends.
-
-    Attributes
-    ----------
-    reason : str
-        Why it failed; empty if all went well.
-    fatal : bool
-        The output cannot be written, so that every other task would fail, too.
-    """
+    """What a task says when it ends."""
 
     reason: str = ""
+    """Why it failed; empty if all went well."""
     fatal: bool = False
+    """Whether the output cannot be written, so that every other task would fail, too."""
 
 
 def explain(error: Exception, spare_memory: str) -> str:
     """Return why a task failed: our own errors speak for themselves, others name their kind.
 
-    Parameters
-    ----------
-    error : Exception
-        What the task raised.
-    spare_memory : str
-        What to do if memory was out, as a sentence.
+    ``spare_memory`` is a sentence that says what to do if memory was out.
     """
     if isinstance(error, TclrError):
         return str(error)
-    if _is_out_of_memory(error):
+    # PyTorch has an error of its own for a GPU, and only a message for the CPU
+    of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    if isinstance(error, MemoryError) or of_torch:
         return f"out of memory. {spare_memory}"
     logger.exception("unexpected error", exc_info=error)
     return f"unexpected {type(error).__name__}: {error}"
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether it is Python's error or PyTorch's, of a GPU or of the CPU."""
-    torchs = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    return isinstance(error, MemoryError) or torchs

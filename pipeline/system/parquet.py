@@ -1,6 +1,7 @@
 """The only place that reads and writes Parquet.
 
-Files appear in one step; their metadata are one JSON text under the key ``tclr``.
+Files appear in one step; their metadata are one JSON text under the key ``tclr``. What cannot be read, or has more rows
+than a clip may have, is a ``StoreError``; what cannot be written is an ``OutputError``.
 """
 
 from __future__ import annotations
@@ -27,13 +28,7 @@ METADATA_KEY = b"tclr"
 def write_table(
     path: Path, table: pa.Table, metadata: dict[str, Any], *, confirm: Callable[[], None] = lambda: None
 ) -> None:
-    """Write a table, zstd-compressed, with metadata; ``confirm`` is called before the file takes its place.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written or is full.
-    """
+    """Write a table, zstd-compressed, with metadata; ``confirm`` is called before the file takes its place."""
     kept = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
     with replacing(path) as temporary:
         pq.write_table(table.replace_schema_metadata(kept), temporary, compression="zstd")
@@ -42,7 +37,7 @@ def write_table(
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what Arrow and pandas say of a file that is no Parquet, or damaged, into one clear error."""
+    """Turn what Arrow and pandas say of a file that is no Parquet, or damaged, into one ``StoreError``."""
     try:
         if not path.is_file():  # a named pipe would keep us waiting
             raise FileNotFoundError("no regular file" if path.exists() else "no such file")
@@ -61,38 +56,20 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file, or only some of its columns.
-
-    Raises
-    ------
-    StoreError
-        If it is missing, no Parquet, or has more rows than a clip may have.
-    """
+    """Read a file, or only some of its columns."""
     with _reading(path), _open(path) as file:
         return file.read(columns=columns)
 
 
 def read_pandas(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a file, or only some of its columns, into pandas.
-
-    Raises
-    ------
-    StoreError
-        As ``read_table``, or if pandas cannot hold it.
-    """
+    """Read a file, or only some of its columns, into pandas."""
     table = read_table(path, columns)
     with _reading(path):
         return table.to_pandas()
 
 
 def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Read some columns of a file, one dictionary a row.
-
-    Raises
-    ------
-    StoreError
-        As ``read_table``, or if a column is missing or of another type than the schema says.
-    """
+    """Read some columns of a file, one dictionary per row; they must be there and of the schema's types."""
     wanted = pa.schema([schema.field(name) for name in columns])
     table = read_table(path, columns)
     with _reading(path):
@@ -100,25 +77,13 @@ def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str]) -> list[dic
 
 
 def read_schema(path: Path) -> pa.Schema:
-    """Return the columns of a file.
-
-    Raises
-    ------
-    StoreError
-        If it is missing, no Parquet, or has more rows than a clip may have.
-    """
+    """Return the columns of a file."""
     with _reading(path), _open(path) as file:
         return file.schema_arrow
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata that ``write_table`` stored.
-
-    Raises
-    ------
-    StoreError
-        If it is missing, no Parquet, or was not written by tclr.
-    """
+    """Return the metadata that ``write_table`` stored."""
     try:
         return parse_json((read_schema(path).metadata or {})[METADATA_KEY])
     except (KeyError, ValueError) as error:

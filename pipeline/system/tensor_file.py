@@ -14,13 +14,7 @@ from tclr.schemas.errors import ModelError
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata in one step.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
+    """Write tensors and metadata in one step."""
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replacing(path) as temporary:
         temporary.write_bytes(save(plain, dict(metadata)))

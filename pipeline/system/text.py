@@ -12,12 +12,7 @@ def printable(text: object) -> str:
     name that are no UTF-8. White space of any kind becomes one space.
     """
     line = " ".join(str(text).split())
-    return "".join(char if char.isprintable() else _escape(char) for char in line)
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def encodable(text: str) -> str:

@@ -20,26 +20,11 @@ ITEMS_AHEAD = 8
 
 
 def run_ahead(items: Iterable[Item], n_ahead: int) -> Generator[Item]:
-    """Yield what an iterable gives, in order, while a thread goes on with the items behind.
+    """Yield what an iterable gives, in order, while a thread reads the next ``n_ahead`` items.
 
-    Close it (``contextlib.closing``) where it may not be read to its end: that stops and awaits the thread.
-
-    Parameters
-    ----------
-    items : iterable
-        Read in the thread alone; if it is a generator, it is closed at the end.
-    n_ahead : int
-        How many items may be ready and not taken yet; 0 reads each when it is asked for, without a thread.
-
-    Yields
-    ------
-    object
-        The items.
-
-    Raises
-    ------
-    Exception
-        What the iterable raised, after the items before.
+    With 0, each item is read when it is asked for, without a thread. The iterable is read in the thread alone, and
+    closed at the end if it is a generator; what it raises comes after the items before. Close this generator
+    (``contextlib.closing``) where it may not be read to its end: that stops and awaits the thread.
     """
     if not n_ahead:
         yield from items

@@ -5,7 +5,7 @@
 Imports ``faces``, ``video`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 
-from tclr.pipeline.tracking.align import TEMPLATES, Template, align_transform, compute_sharpness, warp_crop
+from tclr.pipeline.tracking.align import TEMPLATES
 from tclr.pipeline.tracking.crops import CropCutter, CroppedFrame, cut_crops
 from tclr.pipeline.tracking.gaps import GapFiller
 from tclr.pipeline.tracking.scoring import score_faces
@@ -19,15 +19,11 @@ __all__ = [
     "PeopleTracker",
     "Scouted",
     "TEMPLATES",
-    "Template",
     "TrackedFrame",
-    "align_transform",
-    "compute_sharpness",
     "count_samples",
     "cut_crops",
     "rank_faces",
     "score_faces",
     "scout_people",
-    "warp_crop",
     "without_face",
 ]

@@ -24,18 +24,12 @@ MOUTH = {478: (61, 291), 68: (48, 54), 5: (3, 4)}
 
 @dataclass(frozen=True)
 class Template:
-    """Where a crop's alignment points lie.
-
-    Attributes
-    ----------
-    points : ndarray
-        (n, 2) shares of the crop's side, x and y.
-    groups : dict
-        For each number of landmarks, the one or two indices whose mean is each point.
-    """
+    """Where a crop's alignment points lie."""
 
     points: np.ndarray
+    """(n, 2) shares of the crop's side, x and y."""
     groups: dict[int, tuple[tuple[int, ...], ...]]
+    """For each number of landmarks, the one or two indices whose mean is each point."""
 
     @cached_property
     def indices(self) -> dict[int, np.ndarray]:
@@ -58,31 +52,16 @@ TEMPLATES = {
     ),
 }
 
-SAME_TIME = 0.01
+SAME_TIME_SIGMAS = 0.01
 """Times that are less than this share of the smoothing's width apart are one to the fit of a parabola."""
-COARSE = 0.5
+COARSE_SCALE = 0.5
 """Downscaling beyond this factor is done in two steps, averaging first, so that the crop does not alias."""
 
 
 def anchor_points(landmarks: np.ndarray, template: Template) -> np.ndarray:
-    """Return the alignment points of one face.
+    """Return the alignment points (n, 2) float64 of one face, in source pixels and the template's order.
 
-    Parameters
-    ----------
-    landmarks : ndarray
-        (K, 2 or 3), K = 478 (mediapipe), 68 (face-alignment) or 5 (eyes, nose, corners of the mouth).
-    template : Template
-        Which points.
-
-    Returns
-    -------
-    ndarray
-        (n, 2) float64, source pixels, in the template's order.
-
-    Raises
-    ------
-    InputError
-        If K is none of them.
+    Landmarks are (K, 2 or 3), K = 478 (mediapipe), 68 (face-alignment) or 5 (eyes, nose, corners of the mouth).
     """
     if len(landmarks) not in template.groups:
         known = " or ".join(str(number) for number in sorted(template.groups))
@@ -91,18 +70,11 @@ def anchor_points(landmarks: np.ndarray, template: Template) -> np.ndarray:
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the similarity transform that takes source points nearest to target points.
+    """Return the similarity transform (2, 3) float64 that takes source points nearest to target points.
 
-    Parameters
-    ----------
-    source, target : ndarray
-        (n, 2) points, n >= 2, not all the same.
-
-    Returns
-    -------
-    ndarray
-        (2, 3) float64 ``[s R | t]``: rotation and positive scale, no reflection. In complex numbers it is z -> c z + t,
-        and the least-squares c is a quotient of two sums, which equals Umeyama's eq. 40 to 43.
+    Points are (n, 2), at least two and not all the same. The transform is ``[s R | t]``: rotation and positive scale,
+    no reflection. In complex numbers it is z -> c z + t, and the least-squares c is a quotient of two sums, which
+    equals Umeyama's eq. 40 to 43.
     """
     z, target_z = ([complex(x, y) for x, y in points.tolist()] for points in (source, target))
     mean, target_mean = sum(z) / len(z), sum(target_z) / len(z)
@@ -113,23 +85,10 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def points_transform(points: np.ndarray, template: Template, size: int, margin: float) -> np.ndarray:
-    """Return the transform from source pixels to crop pixels that takes alignment points nearest to the template.
+    """Return the transform (2, 3) float64 from source pixels to the pixels of a crop of side ``size``.
 
-    Parameters
-    ----------
-    points : ndarray
-        (n, 2) source pixels, see ``anchor_points``.
-    template : Template
-        Where they shall lie.
-    size : int
-        Crop side in pixels.
-    margin : float
-        Zoom out around the crop's centre; 1 is the template as it is.
-
-    Returns
-    -------
-    ndarray
-        (2, 3) float64.
+    It takes alignment points (n, 2) of ``anchor_points`` nearest to the template, zoomed out around the crop's centre
+    by ``margin``; 1 is the template as it is.
     """
     # pixel centres lie at whole numbers, so a crop of S pixels reaches from -0.5 to S - 0.5
     target = ((template.points - 0.5) / margin + 0.5) * size - 0.5
@@ -153,24 +112,11 @@ def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s:
     The fit is local-quadratic (Cleveland, "Robust locally weighted regression", JASA 1979): it has no lag, keeps
     constant speed and acceleration exactly, also at the ends of a track, and averages jitter away.
 
-    Parameters
-    ----------
-    times_s : ndarray
-        (m,) seconds, not falling; one of them is ``at_s``.
-    points : ndarray
-        (m, n, 2).
-    at_s : float
-        The time.
-    sigma_s : float
-        Width of the Gaussian, above 0.
-
-    Returns
-    -------
-    ndarray
-        (n, 2).
+    Points are (m, n, 2) at times (m,) that do not fall and of which one is ``at_s``; the result is (n, 2). ``sigma_s``
+    is the width of the Gaussian.
     """
     offset = (times_s - at_s) / sigma_s
-    n_times = 1 + int(np.count_nonzero(np.diff(offset) > SAME_TIME))  # a parabola needs three
+    n_times = 1 + int(np.count_nonzero(np.diff(offset) > SAME_TIME_SIGMAS))  # a parabola needs three
     powers = offset ** np.arange(min(3, n_times))[:, None]
     weighted = powers * np.exp(-0.5 * offset**2)
     kernel = np.linalg.solve(weighted @ powers.T, weighted)[0]  # the fit's value at offset 0
@@ -178,29 +124,16 @@ def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s:
 
 
 def warp_crop(image: np.ndarray, transform: np.ndarray, size: int, reduction: int = 1) -> np.ndarray:
-    """Cut the crop.
+    """Cut the crop (size, size, 3) uint8 out of an image (H, W, 3), black outside of it.
 
-    Parameters
-    ----------
-    image : ndarray
-        (H, W, 3) uint8.
-    transform : ndarray
-        (2, 3) source pixel to crop pixel.
-    size : int
-        Crop side in pixels.
-    reduction : int
-        Source pixels a pixel of the image: 2 if it was decoded at half its size.
-
-    Returns
-    -------
-    ndarray
-        (size, size, 3) uint8, black outside the image.
+    The transform goes from source pixels to crop pixels; ``reduction`` is the number of source pixels per pixel of the
+    image: 2 if it was decoded at half its size.
     """
     if reduction > 1:  # pixel centres: source = (pixel + 0.5) * reduction - 0.5
         shift = transform[:, :2] @ np.full(2, 0.5 * reduction - 0.5) + transform[:, 2]
         transform = np.column_stack([transform[:, :2] * reduction, shift])
     scale = math.sqrt(abs(transform[0, 0] * transform[1, 1] - transform[0, 1] * transform[1, 0]))
-    part, transform = _cut_part(image, transform, size, int(1 / scale) if scale < COARSE else 1)
+    part, transform = _cut_part(image, transform, size, int(1 / scale) if scale < COARSE_SCALE else 1)
     # OpenCV warps four channels in half the time that it takes for three
     warped = cv2.warpAffine(cv2.cvtColor(part, cv2.COLOR_RGB2RGBA), transform, (size, size), flags=cv2.INTER_LINEAR)
     return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)

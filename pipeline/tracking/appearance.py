@@ -26,22 +26,10 @@ OTHER_PERSON = 1.3
 
 
 def describe_face(image: np.ndarray, landmarks: np.ndarray, reduction: int = 1) -> np.ndarray:
-    """Return what a face looks like.
+    """Return what a face in an image (H, W, 3) uint8 looks like; landmarks (K, 3) are in source pixels.
 
-    Parameters
-    ----------
-    image : ndarray
-        (H, W, 3) uint8 RGB.
-    landmarks : ndarray
-        (K, 3) source pixels.
-    reduction : int
-        Source pixels a pixel of the image.
-
-    Returns
-    -------
-    ndarray
-        (48,) float32: mean L, a, b of 4 x 4 parts of the aligned crop; L relative to the crop's mean, so that light
-        as a whole does not count.
+    It is (48,) float32: mean L, a, b of 4 x 4 parts of the aligned crop; L relative to the crop's mean, so that light
+    as a whole does not count.
     """
     transform = align_transform(landmarks, TEMPLATES["tclr"], CROP_PX, MARGIN)
     crop = warp_crop(image, transform, CROP_PX, reduction)

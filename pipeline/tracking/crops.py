@@ -88,7 +88,7 @@ class _Track:
         return smooth_points(times_s, points, at_s, self._align.smooth_s)
 
 
-def _goes_on(before: TrackedFrame, after: TrackedFrame) -> bool:
+def _continues(before: TrackedFrame, after: TrackedFrame) -> bool:
     """Tell whether smoothing may reach from one frame's face to the next one's."""
     if before.face is None or after.face is None or before.track != after.track:
         return False
@@ -108,7 +108,7 @@ class CropCutter:
 
     def add(self, item: TrackedFrame) -> Iterator[CroppedFrame]:
         """Take the next frame; yield those whose crop is settled."""
-        if self._track.last is not None and not _goes_on(self._track.last, item):
+        if self._track.last is not None and not _continues(self._track.last, item):
             yield from self.flush()
         yield from self._track.add(item)
 

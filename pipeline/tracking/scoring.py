@@ -26,16 +26,8 @@ def score_faces(
 ) -> Iterator[tuple[Frame, dict[int, TrackedFrame]]]:
     """Yield frames and the faces in them with scores; those below ``min_score`` have status ``low_confidence``.
 
-    A face that is not due has the person's last score.
-
-    Parameters
-    ----------
-    tracked : iterable of (Frame, mapping)
-        By person, what ``PeopleTracker.track`` gives.
-    score_crop : callable
-        ``Detector.score_crop``; asked for faces that are due and have no score of their own.
-    min_score : float
-        0..1.
+    ``tracked`` is what ``PeopleTracker.track`` gives. ``score_crop`` is a detector's, and called for faces that are due
+    and have no score of their own; a face that is not due has the person's last score.
     """
     scores: dict[int, float] = {}
     for frame, found in tracked:
@@ -43,7 +35,7 @@ def score_faces(
             if item.face is not None and item.face.score is not None:
                 scores[person] = item.face.score
             elif item.is_due:
-                scores[person] = score_crop(_check_crop(item))
+                scores[person] = score_crop(_cut_check_crop(item))
         yield frame, {person: _with_score(item, scores[person], min_score) for person, item in found.items()}
 
 
@@ -51,7 +43,7 @@ def _with_score(item: TrackedFrame, score: float, min_score: float) -> TrackedFr
     return replace(item, score=score, status=Status.low_confidence if score < min_score else item.status)
 
 
-def _check_crop(item: TrackedFrame) -> np.ndarray:
+def _cut_check_crop(item: TrackedFrame) -> np.ndarray:
     if item.face is None or item.frame.image is None:
         raise ValueError("Expected a face and its picture, but got a frame without.")
     transform = align_transform(item.face.landmarks, TEMPLATES["tclr"], CHECK_SIZE_PX, 1.0)

@@ -36,18 +36,12 @@ class Person:
 
 @dataclass(frozen=True)
 class Scouted:
-    """What the sampled frames show.
-
-    Attributes
-    ----------
-    people : tuple of Person
-        Those who are there most and largest come first, so the first is the subject; empty if no face was seen.
-    n_faces : int
-        Most faces in one frame.
-    """
+    """What the sampled frames show."""
 
     people: tuple[Person, ...] = ()
+    """Those who are seen most often and largest come first, so the first is the subject; empty without any face."""
     n_faces: int = 0
+    """Most faces in one frame."""
 
 
 def count_samples(media: ClipMedia) -> int:

@@ -1,7 +1,8 @@
 """The only decoder and encoder of video: a clip in, RGB frames with exact timestamps out.
 
 ``probe`` says what is known before decoding, ``read_frames`` streams a clip, ``read_timeline`` and ``read_rows`` read
-parts of one, ``sample_frames`` looks at a few frames, ``number_shots`` finds cuts, ``VideoWriter`` encodes.
+parts of one, ``sample_frames`` looks at a few frames, ``number_shots`` finds cuts, ``VideoWriter`` encodes. What cannot
+be decoded or shown as it should be is an ``InputError``.
 Imports ``sources``, ``system`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 

@@ -30,7 +30,8 @@ OPEN = {"format_whitelist": FORMATS.replace(" ", ","), "protocol_whitelist": "fi
 Pts = TypeVar("Pts", float, np.ndarray)
 
 
-def _not_a_video(path: Path, reason: object) -> InputError:
+def not_a_video(path: Path, reason: object) -> InputError:
+    """Return the error of a file that is no video."""
     return InputError(
         f"Expected a video, but cannot decode {path}: {reason}. Check the file, or take it out of the source folder."
     )
@@ -49,14 +50,14 @@ def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av
         If it is no video, or larger than the limit.
     """
     if not path.is_file():  # a named pipe would keep us waiting
-        raise _not_a_video(path, "it is no regular file" if path.exists() else "there is no such file")
+        raise not_a_video(path, "it is no regular file" if path.exists() else "there is no such file")
     try:
         container = av.open(str(path.absolute()), container_options=OPEN)
     except (av.error.FFmpegError, OSError) as error:
-        raise _not_a_video(path, error.strerror or error) from error
+        raise not_a_video(path, error.strerror or error) from error
     with container:
         if not container.streams.video:
-            raise _not_a_video(path, "it has no video stream")
+            raise not_a_video(path, "it has no video stream")
         stream = container.streams.video[0]
         check_size(stream.width, stream.height, limits, path)
         stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}

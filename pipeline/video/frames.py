@@ -15,37 +15,24 @@ from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 
 @dataclass(frozen=True)
 class Moment:
-    """When a frame is shown.
-
-    Attributes
-    ----------
-    index : int
-        Position in a video from 0; the number in the file name for image sequences.
-    timestamp_s : float
-        Seconds from the clip's start.
-    """
+    """When a frame is shown."""
 
     index: int
+    """Position in a video from 0; the number in the file name for image sequences."""
     timestamp_s: float
+    """Seconds from the clip's start."""
 
 
 @dataclass(frozen=True)
 class Frame(Moment):
-    """One source frame.
-
-    Attributes
-    ----------
-    image : ndarray or None
-        (H, W, 3) uint8 RGB; ``None`` if the frame cannot be decoded.
-    name : str
-        File name of a still, as the store records it.
-    reduction : int
-        ``image`` is 1 / reduction of the source in width and height, rounded up.
-    """
+    """One source frame."""
 
     image: np.ndarray | None
+    """(H, W, 3) uint8 RGB; ``None`` if the frame cannot be decoded."""
     name: str = ""
+    """File name of a still, as the store records it."""
     reduction: int = 1
+    """``image`` is 1 / reduction of the source in width and height, rounded up."""
 
 
 @dataclass(frozen=True)
@@ -69,33 +56,20 @@ Moments = TypeVar("Moments", bound=Moment)
 
 @dataclass(frozen=True)
 class ClipMedia:
-    """What the source says about a clip before it is decoded.
-
-    Attributes
-    ----------
-    clip : Clip
-        The clip.
-    fps : float
-        Its nominal rate.
-    width, height : int
-        Size of its images in pixels as they are shown: upright, with square pixels.
-    n_expected : int
-        Number of frames; 0 where the source does not say.
-    image_fps : float
-        Frames a second of an image sequence.
-    duration_s : float
-        Length of a video by its header; 0 where it does not say, and for images.
-    limits : LimitsConfig
-        Largest picture and longest clip.
-    """
+    """What the source says about a clip before it is decoded."""
 
     clip: Clip
     fps: float
+    """Its nominal rate."""
     width: int
+    """In pixels as images are shown, like ``height``: upright, with square pixels."""
     height: int
     n_expected: int
+    """Number of frames; 0 where the source does not say."""
     image_fps: float
+    """Frames per second of an image sequence."""
     duration_s: float = 0.0
+    """Length of a video by its header; 0 where it does not say, and for images."""
     limits: LimitsConfig = DEFAULT_LIMITS
 
     @property

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
-from tclr.pipeline.system import caught_stderr, check_size, read_header
+from tclr.pipeline.system import caught_stderr, check_size, read_image_size
 from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
 
@@ -44,28 +44,14 @@ UPRIGHT: Orientation = (1, 0, 0, 1)
 
 
 def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LIMITS) -> tuple[np.ndarray | None, int]:
-    """Decode an image file.
+    """Decode an image file to (H, W, 3) uint8 RGB, ``None`` if that fails, and say at which reduction.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    reduction : int
-        1, 2, 4 or 8: a JPEG is decoded at that fraction of its width and height, rounded up.
-    limits : LimitsConfig
-        Largest picture, in full size.
-
-    Returns
-    -------
-    image : ndarray or None
-        (H, W, 3) uint8 RGB; ``None`` if it cannot be decoded.
-    reduction : int
-        The one that was applied: 1 for all but JPEG.
+    A JPEG is decoded at 1/1, 1/2, 1/4 or 1/8 of its width and height, rounded up, others in full size.
 
     Raises
     ------
     InputError
-        If it is larger than the limit by its header; nothing of it is decoded then.
+        If its full size is larger than the limit by its header; nothing of it is decoded then.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Expected 'reduction' to be one of {sorted(REDUCTIONS)}, but got {reduction}.")
@@ -73,7 +59,7 @@ def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LI
         data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)  # a pipe would keep us waiting
     except OSError:
         return None, 1
-    size = read_header(data)
+    size = read_image_size(data)
     if size is None:
         return None, 1
     check_size(*size, limits, path)
@@ -98,7 +84,7 @@ def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:
 class FrameConverter:
     """Turns the decoded frames of one video into images.
 
-    Its scaler is set up once a video: one a frame costs more than the conversion itself.
+    Its scaler is set up once per video: one per frame costs more than the conversion itself.
     """
 
     def __init__(self, stream: av.VideoStream, path: Path) -> None:
@@ -118,13 +104,7 @@ class FrameConverter:
         return round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
 
     def _orientation(self, frame: av.VideoFrame) -> Orientation:
-        """Return the turn and mirroring of a frame's display matrix: x' = a x + c y, y' = b x + d y, each 0, 1 or -1.
-
-        Raises
-        ------
-        InputError
-            If it turns by something else than a multiple of 90 degrees.
-        """
+        """Return how a frame is turned and mirrored for display: x' = a x + c y, y' = b x + d y, each 0, 1 or -1."""
         side: Any = frame.side_data.get("DISPLAYMATRIX")
         if side is None:
             return UPRIGHT
@@ -144,13 +124,7 @@ class FrameConverter:
         return (width, height) if self._orientation(frame)[0] else (height, width)
 
     def convert(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return the image of a frame, (H, W, 3) uint8 RGB.
-
-        Raises
-        ------
-        InputError
-            If its colours are of a kind that cannot be converted.
-        """
+        """Return the image of a frame, (H, W, 3) uint8 RGB."""
         width, height = self._square_size(frame)
         stretched = (width, height) != (frame.width, frame.height)
         how: dict[str, Any] = {"interpolation": Interpolation.BICUBIC} if stretched else {}

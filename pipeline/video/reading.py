@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 
 from tclr.pipeline.sources import Clip, is_video, numbered_images
-from tclr.pipeline.video.decoding import _not_a_video, count_frames, decode, open_video, read_duration_s, to_seconds
+from tclr.pipeline.video.decoding import count_frames, decode, not_a_video, open_video, read_duration_s, to_seconds
 from tclr.pipeline.video.deinterlace import deinterlace
 from tclr.pipeline.video.frames import ClipMedia, DecodedFrame, Frame, ImageFile, Moments
 from tclr.pipeline.video.images import FrameConverter, read_image
@@ -50,14 +50,7 @@ def is_video_clip(clip: Clip) -> bool:
 def probe(clip: Clip, image_fps: float, limits: LimitsConfig = DEFAULT_LIMITS) -> ClipMedia:
     """Return what is known of a clip without decoding more than its first image.
 
-    Parameters
-    ----------
-    clip : Clip
-        A video, an image sequence, or stills.
-    image_fps : float
-        Frames a second of image sequences of a dataset that does not fix it.
-    limits : LimitsConfig
-        Largest picture and longest clip.
+    ``image_fps`` holds for image sequences of a dataset that does not fix it.
 
     Raises
     ------
@@ -65,37 +58,39 @@ def probe(clip: Clip, image_fps: float, limits: LimitsConfig = DEFAULT_LIMITS) -
         If it is no video or image, the folder has no numbered image, its frames cannot be shown upright, or it goes
         beyond a limit by its header.
     """
-    path = clip.path
-    if not is_video_clip(clip):
-        images = list_images(clip)
-        if not images:
-            raise InputError(f"Expected numbered images (0001.jpg), but found none in {path}.")
-        if len(images) > limits.max_frames:
-            raise _too_long(path, limits, len(images))
-        first = next((image for _, file in images if (image := read_image(file, 1, limits)[0]) is not None), None)
-        if first is None:
-            raise InputError(f"Expected an image, but none can be decoded in {path}. Check the files.")
-        height, width = first.shape[:2]
-        rate = clip.image_fps or image_fps
-        return ClipMedia(clip, rate, width, height, len(images), rate, limits=limits)
-    with open_video(path, limits) as container:
+    return (_probe_video if is_video_clip(clip) else _probe_images)(clip, image_fps, limits)
+
+
+def _probe_images(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMedia:
+    images = list_images(clip)
+    if not images:
+        raise InputError(f"Expected numbered images (0001.jpg), but found none in {clip.path}.")
+    if len(images) > limits.max_frames:
+        raise _too_long(clip.path, limits, len(images))
+    first = next((image for _, file in images if (image := read_image(file, 1, limits)[0]) is not None), None)
+    if first is None:
+        raise InputError(f"Expected an image, but none can be decoded in {clip.path}. Check the files.")
+    height, width = first.shape[:2]
+    rate = clip.image_fps or image_fps
+    return ClipMedia(clip, rate, width, height, len(images), rate, limits=limits)
+
+
+def _probe_video(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMedia:
+    with open_video(clip.path, limits) as container:
         stream = container.streams.video[0]
         rate = float(stream.average_rate or stream.base_rate or 0)
         n_expected = count_frames(container)
         if n_expected > limits.max_frames:
-            raise _too_long(path, limits, n_expected)
+            raise _too_long(clip.path, limits, n_expected)
         shown = next((frame for _, frame in decode(container) if frame is not None), None)
-        size = (stream.width, stream.height) if shown is None else FrameConverter(stream, path).size(shown)
+        size = (stream.width, stream.height) if shown is None else FrameConverter(stream, clip.path).size(shown)
         return ClipMedia(clip, rate, *size, n_expected, image_fps, read_duration_s(container), limits)
 
 
 def check_whole(container: av.container.InputContainer, media: ClipMedia, n_frames: int, end_s: float) -> None:
     """Compare what a video gave with what it promised: a count of frames, or of some formats only a duration.
 
-    Raises
-    ------
-    TruncatedError
-        If it gave less.
+    It is a ``TruncatedError`` if it gave less.
     """
     stream = container.streams.video[0]
     slack_s = TRUNCATION_SLACK_S
@@ -127,10 +122,7 @@ def _tagged_duration_s(stream: av.VideoStream) -> float:
 def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None) -> float:
     """Return the time of a frame that follows one at ``last_s``: never before it.
 
-    Raises
-    ------
-    InputError
-        If the video goes back in time by more than its clock may tremble.
+    Refuses a video that goes back in time by more than its clock may tremble.
     """
     if last_s is None:
         return 0.0
@@ -156,7 +148,7 @@ def _decode_all(media: ClipMedia, container: av.container.InputContainer) -> Ite
         last_s = _next_time_s(media, None if time_s is None else time_s - start_s, last_s)
         yield DecodedFrame(n_frames - 1, last_s, frame)
     if last_s is None:
-        raise _not_a_video(media.clip.path, "it holds no frame")
+        raise not_a_video(media.clip.path, "it holds no frame")
     check_whole(container, media, n_frames, start_s + last_s + media.step_s)
 
 
@@ -215,28 +207,17 @@ def resample(frames: Iterator[Moments], fps: float) -> Iterator[Moments]:
 
 
 def select(frames: Iterator[Moments], clip: Clip, fps: float) -> Iterator[Moments]:
-    """Yield the frames of a source that a clip takes: its part by time, then ``fps`` frames a second of it."""
+    """Yield the frames of a source that a clip takes: its part by time, then ``fps`` frames per second of it."""
     if clip.start_s > 0 or clip.end_s < math.inf:
         frames = trim(frames, clip.start_s, clip.end_s)
     return resample(frames, fps) if fps and not clip.stills else frames
 
 
 def read_frames(media: ClipMedia, fps: float = 0, *, reduction: int = 1) -> Iterator[Frame]:
-    """Decode a clip once, frame by frame.
+    """Decode a clip once, frame by frame, in order of time.
 
-    Parameters
-    ----------
-    media : ClipMedia
-        See ``probe``.
-    fps : float
-        Frames a second to take, by time; 0 takes all.
-    reduction : int
-        1, 2, 4 or 8: decode JPEG images at that fraction of their size. Other images and videos keep theirs.
-
-    Yields
-    ------
-    Frame
-        In order of time.
+    Takes ``fps`` frames per second, by time; 0 takes all. JPEG images are decoded at 1 / ``reduction`` (1, 2, 4 or 8)
+    of their size; other images and videos keep theirs.
 
     Raises
     ------

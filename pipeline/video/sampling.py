@@ -24,16 +24,11 @@ SEEK_BACK_S = (0.0, 2.0, 10.0, math.inf)
 
 
 def sample_frames(media: ClipMedia, n: int, *, reduction: int = 1) -> Iterator[Frame]:
-    """Look at up to ``n`` frames spread evenly over a clip, at little cost.
+    """Yield up to ``n`` frames spread evenly over a clip, in order of time; the same call gives the same frames.
 
-    Of a video they are the first frame and keyframes near the other times, so that a video with few keyframes
-    gives few frames. The same call gives the same frames.
-
-    Yields
-    ------
-    Frame
-        In order of time. ``index`` is -1 for keyframes of a video, whose position is not known; ``image`` is
-        ``None`` for an image file that cannot be decoded. A video that cannot be decoded gives nothing.
+    Of a video they are the first frame and keyframes near the other times, so that a video with few keyframes gives
+    few frames, and one that cannot be decoded none. ``index`` is -1 for keyframes, whose position is not known;
+    ``image`` is ``None`` for an image file that cannot be decoded.
     """
     if n < 1:
         raise ValueError(f"Expected 'n' to be at least 1, but got {n}.")

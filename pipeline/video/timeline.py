@@ -38,25 +38,17 @@ VP8_SHOWN = 0x10
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """The frames that ``read_frames`` gives of a clip.
-
-    Attributes
-    ----------
-    times_s : ndarray
-        (N,) float64, rising: ``timestamp_s`` of each.
-    index : ndarray
-        (N,) int64, rising: ``index`` of each.
-    pts : ndarray
-        (M,) int64, rising: timestamps of all frames of a video, taken or not, in units of its time base; the
-        ``index`` is a position in it. Empty for images.
-    key_pts : ndarray
-        (K,) int64, rising: timestamps of its keyframes.
-    """
+    """The N frames that ``read_frames`` gives of a clip; arrays are rising."""
 
     times_s: np.ndarray
+    """(N,) float64: ``timestamp_s`` of each."""
     index: np.ndarray
+    """(N,) int64: ``index`` of each."""
     pts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(M,) int64: timestamps of all frames of a video, taken or not, in units of its time base; ``index`` is a position
+    in it. Empty for images."""
     key_pts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(K,) int64: timestamps of its keyframes."""
 
     def __len__(self) -> int:
         """Return N."""
@@ -66,10 +58,7 @@ class Timeline:
 def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
     """Find out which frames ``read_frames(media, fps)`` gives, without decoding.
 
-    Returns
-    -------
-    Timeline or None
-        ``None`` if it cannot be told with certainty, or the clip consists of stills.
+    It is ``None`` if that is not certain, or the clip consists of stills.
 
     Raises
     ------
@@ -144,23 +133,9 @@ def _scan(container: av.container.InputContainer, max_frames: int) -> tuple[np.n
 
 
 def read_rows(media: ClipMedia, timeline: Timeline, start: int, stop: int, *, reduction: int = 1) -> Iterator[Frame]:
-    """Decode the rows ``start`` to ``stop`` (not included) of a clip, and little else.
+    """Decode the rows ``start`` to ``stop`` (not included) of a clip's timeline, and little else.
 
-    Parameters
-    ----------
-    media : ClipMedia
-        See ``probe``.
-    timeline : Timeline
-        See ``read_timeline``.
-    start, stop : int
-        Positions in the timeline.
-    reduction : int
-        See ``read_frames``.
-
-    Yields
-    ------
-    Frame
-        The same, to the bit, as ``read_frames`` gives there.
+    Frames are the same, to the bit, as ``read_frames`` gives there.
 
     Raises
     ------

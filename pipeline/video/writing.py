@@ -16,26 +16,16 @@ from av.video.reformatter import ColorRange, Colorspace
 from tclr.schemas.errors import InputError
 
 CLOCK = 90_000
-"""Ticks a second of the timestamps: what MPEG uses, and a whole number of them for all usual rates."""
+"""Ticks of the timestamps per second: what MPEG uses, and a whole number of them for all usual rates."""
 BT709, LIMITED_RANGE = 1, 1
 """Numbers of ITU-T H.273 and of FFmpeg: what players take a video of any size for."""
 
 
 class VideoWriter:
-    """Writes one MP4; use it in a ``with`` statement.
+    """Writes one MP4 of frames of an even width and height; use it in a ``with`` statement.
 
-    Parameters
-    ----------
-    path : Path
-        File to write.
-    width, height : int
-        Size of the frames in pixels, even.
-    crf : int
-        Constant rate factor of x264, 0 (lossless) to 51.
-    sound : Path, optional
-        A file whose first audio stream is put beside the frames, as AAC; one without any is silent.
-    sound_start_s : float
-        Time in it, in seconds from its first picture, that becomes 0.
+    ``crf`` is x264's constant rate factor, 0 (lossless) to 51. The first audio stream of the file ``sound``, if it has
+    one, is put beside the frames, as AAC; ``sound_start_s``, in seconds from that file's first picture, becomes 0.
     """
 
     def __init__(
@@ -56,15 +46,7 @@ class VideoWriter:
         self._held = next(self._audio, None)
 
     def write(self, image: np.ndarray, timestamp_s: float) -> None:
-        """Add a frame.
-
-        Parameters
-        ----------
-        image : ndarray
-            (height, width, 3) uint8 RGB.
-        timestamp_s : float
-            When it is shown, in seconds, later than the frame before.
-        """
+        """Add a frame (height, width, 3) uint8 RGB that is shown later than the one before."""
         picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
@@ -90,7 +72,7 @@ class VideoWriter:
 
 
 def _audio_rate(path: Path) -> int:
-    """Return samples a second of a file's first audio stream, 0 without one."""
+    """Return samples per second of a file's first audio stream, 0 without one."""
     with av.open(str(path)) as container:
         return container.streams.audio[0].rate if container.streams.audio else 0
 

@@ -4,11 +4,11 @@ import pytest
 
 from tclr.cli.main import run
 from tclr.pipeline.tools import doctor
-from tclr.pipeline.tools.doctor.checks import Check
+from tclr.pipeline.tools.doctor.checks import Finding
 
-WELL = Check("Python", "ok", "3.11")
-LITTLE = Check("memory", "warning", "1 GB free", "Run tclr preprocess with --workers 1.")
-BROKEN = Check("video decoding", "problem", "cannot decode hevc", "Run: pip install --force-reinstall av")
+WELL = Finding("Python", "ok", "3.11")
+LITTLE = Finding("memory", "warning", "1 GB free", "Run tclr preprocess with --workers 1.")
+BROKEN = Finding("video decoding", "problem", "cannot decode hevc", "Run: pip install --force-reinstall av")
 
 
 @pytest.mark.parametrize(

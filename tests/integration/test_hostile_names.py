@@ -64,7 +64,7 @@ def here(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tclr.pipeline.preprocessing.run.connect", connect)
-        patch.setattr("tclr.pipeline.preprocessing.run.check_models", lambda detect: None)
+        patch.setattr("tclr.pipeline.preprocessing.run.ensure_models", lambda detect: None)
         patch.setattr("tclr.pipeline.preprocessing.extract.open_detector", lambda *args, **options: FakeDetector())
         yield
 

@@ -14,8 +14,8 @@ from tclr.pipeline.au.head import AuScore
 from tclr.pipeline.evaluation import ablation
 from tclr.pipeline.pretraining import run as pretrain
 from tclr.pipeline.store import Store
-from tclr.pipeline.tools.bench import groups as bench
 from tclr.pipeline.tools.bench.alignment import AlignmentRow
+from tclr.pipeline.tools.bench.rows import BenchRow
 from tclr.pipeline.tools.synth import clips as synth
 from tclr.pipeline.views.overlay import video as overlay
 
@@ -76,7 +76,7 @@ def instant(monkeypatch):
             progress(10, 10)
         return synth.SynthResult(out, 1, 1, 10)
 
-    row = bench.BenchRow("preprocess", "decoding", (0.5,))
+    row = BenchRow("preprocess", "decoding", (0.5,))
     monkeypatch.setattr("tclr.pipeline.au.fit_au", fit)
     monkeypatch.setattr("tclr.pipeline.pretraining.pretrain", train)
     monkeypatch.setattr("tclr.pipeline.evaluation.run_ablation", ablate)

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from tclr.pipeline.faces import open_detector
+from tclr.pipeline.tools.synth import load_portraits
 from tclr.pipeline.tracking import PeopleTracker, TrackedFrame, cut_crops, without_face
 from tclr.pipeline.video import Frame, number_shots
 from tclr.schemas.config import AlignConfig, DetectConfig
@@ -22,14 +23,16 @@ SIZE_PX = 360
 FPS = 25.0
 NOISE_STD = 6.0
 """Sensor noise in grey levels; chosen by us: a webcam in a dim room."""
+CENTRE = np.array([SIZE_PX / 2, SIZE_PX / 2, 1.0])
+"""A point that is fixed on the face: the portrait's centre."""
 
 
 @dataclass(frozen=True)
 class AlignmentRow:
-    """One setting's figures.
+    """The figures of one width of smoothing.
 
-    ``jitter_px`` is the standard deviation of a still face's place in the crop, ``error_px`` the root mean square
-    distance from its true place while it moves, ``lag_ms`` how late the crop follows (negative: early).
+    ``jitter_px`` is the standard deviation of a still face's place in the crop. ``error_px`` is the root mean square
+    distance from its true place while it moves. ``lag_ms`` is how late the crop follows (negative: early).
     """
 
     smooth_s: float
@@ -53,10 +56,8 @@ def true_motion(n_frames: int, *, moving: bool) -> np.ndarray:
 
 
 def _portrait() -> np.ndarray:
-    import skimage.data
-
-    head = np.asarray(skimage.data.astronaut())[:260, 90:350]
-    return cv2.resize(head, (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_CUBIC)
+    portrait = load_portraits()[0]
+    return cv2.resize(portrait.picture[portrait.head], (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_CUBIC)
 
 
 def _frames(transforms: np.ndarray) -> Iterator[Frame]:
@@ -78,40 +79,29 @@ def _track(transforms: np.ndarray) -> list[TrackedFrame]:
 
 
 def _places(tracked: Sequence[TrackedFrame], transforms: np.ndarray, align: AlignConfig) -> np.ndarray:
-    """Return (n, 2): where a point fixed on the face, the portrait's centre, comes to lie in each crop."""
-    point = np.array([SIZE_PX / 2, SIZE_PX / 2, 1.0])
-    places = []
-    for item in cut_crops(tracked, align):
-        if item.transform is not None:
-            source = transforms[item.tracked.frame.index] @ point
-            places.append(item.transform @ (*source, 1.0))
-    return np.array(places)
+    """Return (n, 2): where ``CENTRE`` comes to lie in each crop."""
+    return np.array(
+        [
+            item.transform @ (*transforms[item.tracked.frame.index] @ CENTRE, 1.0)
+            for item in cut_crops(tracked, align)
+            if item.transform is not None
+        ]
+    )
 
 
 def _lag_ms(places: np.ndarray, transforms: np.ndarray, align: AlignConfig) -> float:
-    """Return the delay that best explains the point's movement in the crop: a late crop lets it slip ahead.
+    """Return the delay that best explains how ``CENTRE`` moves in the crop: a late crop lets it slip ahead.
 
     To first order the slip is delay x velocity, so the delay is their regression.
     """
-    point = np.array([SIZE_PX / 2, SIZE_PX / 2, 1.0])
-    velocity = np.gradient(transforms @ point, 1 / FPS, axis=0)
+    velocity = np.gradient(transforms @ CENTRE, 1 / FPS, axis=0)
     slip = places - places.mean(axis=0)
     scale = align.size / SIZE_PX
     return float(1000 * (slip * velocity).sum() / (velocity**2).sum() / scale)
 
 
 def check_alignment(smoothings_s: Sequence[float], *, n_frames: int = 150, size: int = 224) -> list[AlignmentRow]:
-    """Measure jitter, error and lag for some widths of smoothing.
-
-    Parameters
-    ----------
-    smoothings_s : sequence of float
-        Values of ``AlignConfig.smooth_s``.
-    n_frames : int
-        Length of each clip, at 25 frames/s.
-    size : int
-        Crop side in pixels.
-    """
+    """Measure jitter, error and lag in crops of ``size`` pixels for some values of ``AlignConfig.smooth_s``."""
     still, moving = (true_motion(n_frames, moving=flag) for flag in (False, True))
     still_track, moving_track = _track(still), _track(moving)
     rows = []

@@ -12,11 +12,13 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from tclr.pipeline.encoder import LoadedEncoder
+from tclr.pipeline.encoder import LoadedEncoder, load_encoder
 from tclr.pipeline.export import embed, with_pandas_types
 from tclr.pipeline.features import load
+from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.system import write_table
+from tclr.pipeline.tools.bench.memory import SMALL_CROPS, extract_clips
 from tclr.pipeline.tools.bench.rows import BenchRow, measure_s
 from tclr.schemas.config import EmbedConfig
 from tclr.schemas.features import FORMAT, FORMAT_VERSION, features_schema
@@ -103,3 +105,9 @@ def bench_tables(scratch: Path, runs: int) -> list[BenchRow]:
         BenchRow(f"pandas.read_parquet, {len(AUS)} AUs of {N_ROWS:,} rows", "", tuple(pandas_s), "s", at_most=1),
         BenchRow("tclr.pipeline.features.load, the same", "", tuple(load_s), "s"),
     ]
+
+
+def bench_export(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
+    """Measure all rows, embedding the first clip of a source folder."""
+    extract_clips(find_clips(source)[:1], scratch / "store", SMALL_CROPS)
+    return [bench_embed(scratch / "store", load_encoder("random"), scratch, runs), *bench_tables(scratch, runs)]

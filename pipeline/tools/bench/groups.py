@@ -1,4 +1,4 @@
-"""The benchmark: what the stages cost beside the work that bounds them, by group of rows."""
+"""The benchmark's groups of rows, measured one after another."""
 
 from __future__ import annotations
 
@@ -8,58 +8,24 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from tclr.pipeline.tools.bench.rows import HEADERS, BenchRow, measure_s, to_record
+import tclr.pipeline.tools.bench as bench
+from tclr.pipeline.tools.bench.rows import BenchRow, measure_s
 from tclr.pipeline.tools.synth import write_demo
 from tclr.schemas.errors import SettingError
 
-__all__ = ["GROUPS", "HEADERS", "BenchRow", "make_source", "run_groups", "to_record"]
-
+GROUPS = ("startup", "preprocess", "loader", "export", "memory")
+"""Each is measured by ``bench_<name>`` of this room, which gets a folder of clips, an empty folder, and the runs."""
+ON_CLIPS = {"preprocess", "loader", "export"}
+"""Groups that need clips."""
 DEMO_FRAMES = 300
 """Frames of a demo clip; chosen by us: starting a detector then takes a hundredth of the time."""
 
 
-def _preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
-    from tclr.pipeline.tools.bench.preprocess import bench_preprocess
-
-    return bench_preprocess(source, scratch, runs)
-
-
-def _loader(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
-    from tclr.pipeline.tools.bench.loader import bench_loader
-
-    return bench_loader(source, scratch, runs)
-
-
-def _export(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
-    from tclr.pipeline.encoder import load_encoder
-    from tclr.pipeline.sources import find_clips
-    from tclr.pipeline.tools.bench.export import bench_embed, bench_tables
-    from tclr.pipeline.tools.bench.memory import SMALL_CROPS, extract_clips
-
-    extract_clips(find_clips(source)[:1], scratch / "store", SMALL_CROPS)
-    return [bench_embed(scratch / "store", load_encoder("random"), scratch, runs), *bench_tables(scratch, runs)]
-
-
-def _memory(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
-    from tclr.pipeline.tools.bench.memory import bench_memory
-
-    return bench_memory(scratch)
-
-
-def _startup(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
+def bench_startup(source: Path | None, scratch: Path, runs: int) -> list[BenchRow]:
+    """Measure how long the command line takes to show its help."""
     command = [sys.executable, "-m", "tclr.cli.main", "--help"]
     seconds = [measure_s(partial(subprocess.run, command, check=True, capture_output=True)) for _ in range(runs)]
     return [BenchRow("tclr --help", "", tuple(seconds), "s", at_most=0.5)]
-
-
-GROUPS: dict[str, Callable[[Path, Path, int], list[BenchRow]]] = {
-    "startup": _startup,
-    "preprocess": _preprocess,
-    "loader": _loader,
-    "export": _export,
-    "memory": _memory,
-}
-"""Groups of rows, by name. Each gets a folder of clips, an empty folder, and the number of runs."""
 
 
 def make_source(scratch: Path, tell: Callable[[str], None]) -> Path:
@@ -76,35 +42,22 @@ def run_groups(
     runs: int,
     tell: Callable[[str], None] = lambda what: None,
 ) -> Iterator[list[BenchRow]]:
-    """Measure groups of rows, one after another.
+    """Measure some of ``GROUPS``, one after another, on the clips of a source, or on two demo clips.
 
-    Parameters
-    ----------
-    names : sequence of str
-        Keys of ``GROUPS``.
-    source : Path or None
-        Folder of clips; None makes two demo clips.
-    scratch : Path
-        An empty folder.
-    runs : int
-        Runs of each row.
-    tell : callable
-        Called with what is done next.
+    ``scratch`` is an empty folder; ``tell`` is called with what is measured next.
 
     Raises
     ------
     SettingError
         If a group is unknown.
-    InputError
-        If there is no clip in the source.
     """
     for name in names:
         if name not in GROUPS:
             raise SettingError(f"Unknown rows {name!r}. Known rows: {', '.join(GROUPS)}.")
-    if source is None and set(names) & {"preprocess", "loader", "export"}:
+    if source is None and ON_CLIPS.intersection(names):
         source = make_source(scratch, tell)
     for name in names:
         tell(f"Measuring {name}")
         folder = scratch / name
         folder.mkdir()
-        yield GROUPS[name](source or scratch, folder, runs)
+        yield getattr(bench, f"bench_{name}")(source, folder, runs)

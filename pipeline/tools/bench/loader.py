@@ -60,13 +60,7 @@ def write_jpegs(frames: Iterable[np.ndarray], folder: Path) -> list[Path]:
 
 
 def read_jpegs(paths: Sequence[Path], rng: np.random.Generator) -> Tensor:
-    """Read single JPEG files as the paper's trainer does: resized, cropped at random, normalised.
-
-    Returns
-    -------
-    Tensor
-        (n, 3, 224, 224) float32.
-    """
+    """Read single JPEG files as the paper's trainer does: resized, cropped at random, normalised, (n, 3, 224, 224)."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     pictures = []
     for path in paths:
@@ -86,7 +80,7 @@ def _read_tuples(tuples: TupleDataset) -> None:
 
 
 def bench_codec(store: Path, jpegs: Sequence[Path], codec: str, runs: int) -> BenchRow:
-    """Measure the loader's frames a second and core against single JPEG files of the same crops; higher is better."""
+    """Measure the loader's frames per second and core against single JPEG files of the same crops; higher is better."""
     config = PretrainConfig(recipe="paper")
     with Store(store) as opened:
         subjects = opened.subjects
@@ -163,13 +157,7 @@ def bench_windows(folder: Path, runs: int, n_windows: int = 40, length: int = 12
 
 
 def bench_loader(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
-    """Measure all rows on the first clip of a source folder.
-
-    Raises
-    ------
-    InputError
-        If there is no clip in it, or none long enough for a tuple.
-    """
+    """Measure all rows on the first clip of a source folder, which must be long enough for a tuple."""
     clips = find_clips(source)[:1]
     stores = {codec: scratch / codec for codec in CODECS}
     with _one_thread():

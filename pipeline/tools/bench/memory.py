@@ -15,11 +15,10 @@ from tclr.pipeline.tools.synth import write_demo
 from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, FitAuConfig, PretrainConfig
 
 MOST_GROWTH = 1.1
-SMALL, LARGE = 60, 480
-"""Frames a clip."""
-FEW, SOME, MANY = 2, 12, 41
-"""Subjects; the last is as many as BP4D has. A dozen clips bring most of what the C library and mediapipe keep for the
-next ones, so growth is measured from there."""
+SHORT_FRAMES, LONG_FRAMES = 60, 480
+FEW_SUBJECTS, SOME_SUBJECTS, MANY_SUBJECTS = 2, 12, 41
+"""The last is as many as BP4D has. A dozen clips bring most of what the C library and mediapipe keep for the next ones,
+so growth is measured from there."""
 SMALL_CROPS = AlignConfig(size=96, codec="lz4")
 
 
@@ -48,7 +47,7 @@ def extract_clips(clips: Sequence[Clip], store: Path, align: AlignConfig) -> Non
 
 
 def extract_all(source: Path, store: Path) -> None:
-    """Extract each clip of a source, one a subject."""
+    """Extract each clip of a source, one per subject."""
     extract_clips(find_clips(source), store, SMALL_CROPS)
 
 
@@ -87,24 +86,30 @@ STAGES: dict[str, Callable[..., None]] = {
 }
 
 
-def bench_memory(scratch: Path) -> list[BenchRow]:
-    """Measure each stage once on short clips of few people, on long clips, and on clips of some and of many people."""
-    shapes = {"plain": (FEW, SMALL), "long": (FEW, LARGE), "some": (SOME, SMALL), "many": (MANY, SMALL)}
+def bench_memory(source: Path | None, scratch: Path, runs: int) -> list[BenchRow]:
+    """Measure each stage once on demo clips: short ones of few people, long ones, and those of some and many people."""
+    shapes = {
+        "plain": (FEW_SUBJECTS, SHORT_FRAMES),
+        "long": (FEW_SUBJECTS, LONG_FRAMES),
+        "some": (SOME_SUBJECTS, SHORT_FRAMES),
+        "many": (MANY_SUBJECTS, SHORT_FRAMES),
+    }
     peaks: dict[str, dict[str, float]] = {}
     for shape, (subjects, frames) in shapes.items():
         folder = scratch / shape
         write_demo(folder / "source", subjects=subjects, tasks=1, frames=frames, size_px=240)
         peaks[shape] = {}
         for stage, work in STAGES.items():
-            source = folder / ("source" if stage == "preprocess" else "store")
-            out = folder / ("store" if stage == "preprocess" else stage)
-            peaks[shape][stage] = measure_peak_mb(work, source, out)
+            first = stage == "preprocess"
+            folders = folder / ("source" if first else "store"), folder / ("store" if first else stage)
+            peaks[shape][stage] = measure_peak_mb(work, *folders)
+    longer, more = f"... clips {LONG_FRAMES // SHORT_FRAMES} times as long", f"... {MANY_SUBJECTS} subjects"
     rows = []
     for stage in STAGES:
         plain, long, some, many = (peaks[shape][stage] for shape in shapes)
         rows += [
             BenchRow(f"most memory, {stage}", "", (plain,), "MB"),
-            BenchRow(f"... clips {LARGE // SMALL} times as long", "short clips", (long / plain,), at_most=MOST_GROWTH),
-            BenchRow(f"... {MANY} subjects", f"{SOME} subjects", (many / some,), at_most=MOST_GROWTH),
+            BenchRow(longer, "short clips", (long / plain,), at_most=MOST_GROWTH),
+            BenchRow(more, f"{SOME_SUBJECTS} subjects", (many / some,), at_most=MOST_GROWTH),
         ]
     return rows

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -49,45 +48,41 @@ def _run(source: Path, store: Path, client: Client, align: AlignConfig) -> None:
 def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
     """Measure preprocessing on Dask clusters that have started, of one worker and of two.
 
-    One worker with a core to spare decodes and writes beside the landmarks; two workers on two cores have none. What
-    two gain is therefore measured against one worker that has one core, too.
-
-    Parameters
-    ----------
-    source : Path
-        Folder with two clips or more of about the same length, so that two workers have the same to do.
-    scratch : Path
-        Folder for the stores.
-    runs : int
-        How often.
+    The source needs two clips or more of about the same length, so that two workers have the same to do. One worker
+    with a core to spare decodes and writes beside the landmarks; two workers on two cores have none. What two gain is
+    therefore measured against one worker that has one core, too.
     """
-    clips, detect = find_clips(source), DetectConfig()
-    n_frames = decode(clips, detect)
-    ratios: dict[str, list[float]] = defaultdict(list)
+    clips = find_clips(source)
+    n_frames = decode(clips, DetectConfig())
     with ExitStack() as stack:
         clients = {"one": stack.enter_context(connect(1, None)), "two": stack.enter_context(connect(2, None))}
         with one_core():
             clients["one core"] = stack.enter_context(connect(1, None))
         for name, client in clients.items():  # models are loaded, modules imported
             _run(source, scratch / f"warm {name}", client, AlignConfig())
-        for run in range(runs):
-            bare_s = measure_s(partial(decode_and_landmark, clips, detect))
-            took_s = {
-                name: measure_s(partial(_run, source, scratch / f"{run} {name}", client, AlignConfig()))
-                for name, client in clients.items()
-            }
-            decoded_s = measure_s(partial(decode, clips, detect))
-            other = AlignConfig(size=OTHER_SIZES[run % 2])
-            again_s = measure_s(partial(_run, source, scratch / "warm one", clients["one"], other))
-            ratios["one"].append(bare_s / took_s["one"])
-            ratios["scaling"].append(took_s["one core"] / took_s["two"])
-            ratios["two"].append(took_s["one"] / took_s["two"])
-            ratios["again"].append(decoded_s / again_s)
-            ratios["rate"].append(n_frames / took_s["one"])
-    one, scaling, two, again, rates = (tuple(values) for values in ratios.values())
+        taken_s = [_measure_run(source, clips, scratch, clients, run) for run in range(runs)]
+
+    def ratio(above: str, below: str) -> tuple[float, ...]:
+        return tuple(run_s[above] / run_s[below] for run_s in taken_s)
+
+    rates, goal = tuple(n_frames / run_s["one"] for run_s in taken_s), 1.9 if CAN_PIN else None
     return [
-        BenchRow("preprocess, one worker", "decode + landmarks", one, at_least=0.92, rates=rates),
-        BenchRow("preprocess, two workers", "one worker on one core", scaling, at_least=1.9 if CAN_PIN else None),
-        BenchRow("preprocess, two workers", "one worker on all cores", two),
-        BenchRow("crops cut again, one worker", "decode", again, at_least=0.7),
+        BenchRow("preprocess, one worker", "decode + landmarks", ratio("bare", "one"), at_least=0.92, rates=rates),
+        BenchRow("preprocess, two workers", "one worker on one core", ratio("one core", "two"), at_least=goal),
+        BenchRow("preprocess, two workers", "one worker on all cores", ratio("one", "two")),
+        BenchRow("crops cut again, one worker", "decode", ratio("decode", "again"), at_least=0.7),
     ]
+
+
+def _measure_run(
+    source: Path, clips: Sequence[Clip], scratch: Path, clients: Mapping[str, Client], run: int
+) -> dict[str, float]:
+    """Return the seconds of the bare work, of each cluster, of decoding, and of cutting crops again."""
+    detect, other = DetectConfig(), AlignConfig(size=OTHER_SIZES[run % 2])
+    works: dict[str, Callable[[], object]] = {
+        "bare": partial(decode_and_landmark, clips, detect),
+        **{name: partial(_run, source, scratch / f"{run} {name}", clients[name], AlignConfig()) for name in clients},
+        "decode": partial(decode, clips, detect),
+        "again": partial(_run, source, scratch / "warm one", clients["one"], other),
+    }
+    return {name: measure_s(work) for name, work in works.items()}

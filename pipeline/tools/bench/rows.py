@@ -37,20 +37,10 @@ def one_core() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One line of the table.
+    """One line of the table: ``name`` is measured beside ``against``, which is empty for a figure that stands alone.
 
-    Attributes
-    ----------
-    name, against : str
-        What is measured, and beside what; "" for a figure that stands alone.
-    values : tuple of float
-        One a run.
-    unit : str
-        "" for a ratio.
-    at_least, at_most : float or None
-        What the median should reach.
-    rates : tuple of float
-        Frames a second of each run, where that says something.
+    ``values`` has one number per run, a ratio if there is no ``unit``. The median should be ``at_least`` or ``at_most``
+    what these say. ``rates`` are frames/s of each run, where that says something.
     """
 
     name: str

@@ -20,8 +20,8 @@ WORKERS = (1, 16, 256)
 class DatasetShape:
     """What preprocessing a dataset depends on.
 
-    ``frames`` of a clip are drawn evenly from a range; ``kind`` is ``jpeg`` (image sequences) or ``video``; ``codec``
-    is that of the store.
+    The ``frames`` of a clip are drawn evenly from a range. ``kind`` is ``jpeg`` (image sequences) or ``video``.
+    ``codec`` is that of the store.
     """
 
     name: str
@@ -127,16 +127,8 @@ def simulate(
 ) -> tuple[float, float]:
     """Return the seconds that a run takes, and the workers' mean share of that time in tasks.
 
-    Parameters
-    ----------
-    subjects : sequence of sequence of int
-        Frames of each clip, by subject.
-    costs, overheads : TaskCosts, Overheads
-        As measured.
-    workers : int
-        How many.
-    local : bool
-        Workers are started on this machine, one after another; else they run already.
+    ``subjects`` are the numbers of frames of each clip, by subject. ``local`` workers are started on this machine, one
+    after another; others run already.
     """
     n_clips = sum(len(clips) for clips in subjects)
     begin = overheads.start_s + overheads.worker_s * (workers - 1) * local + overheads.clip_s * n_clips

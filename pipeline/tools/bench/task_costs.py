@@ -53,7 +53,7 @@ FPS = 25.0
 
 
 @dataclass(frozen=True)
-class Check:
+class RealRun:
     """A real run beside what the simulation says of it."""
 
     dataset: str
@@ -62,12 +62,12 @@ class Check:
     predicted_s: float
 
     def cells(self) -> list[str]:
-        """Return the row as the table shows it; see ``CHECK_HEADERS``."""
+        """Return the row as the table shows it; see ``REAL_RUN_HEADERS``."""
         error = f"{self.predicted_s / self.seconds - 1:+.0%}"
         return [self.dataset, str(self.workers), f"{self.seconds:.1f}", f"{self.predicted_s:.1f}", error]
 
 
-CHECK_HEADERS = ("clips as of", "workers", "real run, s", "predicted, s", "error")
+REAL_RUN_HEADERS = ("clips as of", "workers", "real run, s", "predicted, s", "error")
 
 
 def _timed(work: Callable[[], Outcome]) -> float:
@@ -115,21 +115,7 @@ def _size(folder: Path) -> int:
 
 
 def measure_costs(client: Client, source: Path, codec: str, scratch: Path, runs: int) -> TaskCosts:
-    """Measure the tasks on one worker that is warm.
-
-    Parameters
-    ----------
-    client : Client
-        A cluster of one worker.
-    source : Path
-        What ``write_sample`` wrote.
-    codec : str
-        That of the store.
-    scratch : Path
-        An empty folder.
-    runs : int
-        How often; the median counts.
-    """
+    """Measure the tasks on one worker, with the clips of ``write_sample``; the median of the runs counts."""
     config, made_by = PreprocessConfig(align=AlignConfig(codec=codec)), version("tclr-face")
     clips = find_clips(source)
     own = [clip for clip in clips if clip.subject == clips[0].subject]
@@ -219,17 +205,17 @@ def _measure_plan_s(scratch: Path) -> float:
     return max(0.0, (seconds[1] - seconds[0]) / (N_CLIPS[1] - N_CLIPS[0]))
 
 
-def check_runs(
+def measure_real_runs(
     shape: DatasetShape, source: Path, costs: TaskCosts, overheads: Overheads, scratch: Path, workers: Sequence[int]
-) -> list[Check]:
+) -> list[RealRun]:
     """Preprocess a sample for real, workers and all, and say what the simulation says."""
     config = PreprocessConfig(align=AlignConfig(codec=shape.codec))
     checks = []
     for n in workers:
         work = partial(preprocess, source, scratch / f"{n}-workers", config, workers=n)
         predicted_s, _ = simulate([SAMPLE_LENGTHS] * SAMPLE_SUBJECTS, costs, overheads, n)
-        with one_core() if n == 1 else nullcontext():  # a worker a core, as on a node that is full of them
-            checks.append(Check(shape.name, n, measure_s(work), predicted_s))
+        with one_core() if n == 1 else nullcontext():  # one worker per core, as on a node that is full of them
+            checks.append(RealRun(shape.name, n, measure_s(work), predicted_s))
     return checks
 
 
@@ -239,23 +225,14 @@ class Scaling:
 
     overheads: Overheads
     costs: dict[str, TaskCosts]
-    checks: list[Check]
+    checks: list[RealRun]
     predictions: list[Prediction]
 
 
 def bench_scaling(source: Path, scratch: Path, runs: int, tell: Callable[[str], None]) -> Scaling:
-    """Measure, check and predict for all datasets.
+    """Measure, check and predict for all datasets, with samples made of the clips of a source folder.
 
-    Parameters
-    ----------
-    source : Path
-        Folder of clips that samples are made of.
-    scratch : Path
-        An empty folder.
-    runs : int
-        How often costs are measured; real runs are made once.
-    tell : callable
-        Called with what is done next.
+    Costs are measured ``runs`` times, real runs are made once. ``tell`` is called with what is done next.
     """
     clips = find_clips(source)
     samples = {shape.name: scratch / shape.name for shape in DATASET_SHAPES}
@@ -265,14 +242,14 @@ def bench_scaling(source: Path, scratch: Path, runs: int, tell: Callable[[str], 
     tell("Measuring what surrounds tasks")
     overheads = measure_overheads(samples[DATASET_SHAPES[-1].name], scratch / "overheads", runs)
     costs: dict[str, TaskCosts] = {}
-    checks: list[Check] = []
+    checks: list[RealRun] = []
     for shape in DATASET_SHAPES:
         sample, folder = samples[shape.name], scratch / f"{shape.name}-stores"
         tell(f"Measuring tasks of {shape.name}")
         with connect(1, None) as client:
             costs[shape.name] = measure_costs(client, sample, shape.codec, folder, runs)
         tell(f"Real runs as of {shape.name}")
-        checks += check_runs(shape, sample, costs[shape.name], overheads, folder, (1, 2))
+        checks += measure_real_runs(shape, sample, costs[shape.name], overheads, folder, (1, 2))
     tell("Simulating")
     predictions = [predict(shape, costs[shape.name], overheads, n) for shape in DATASET_SHAPES for n in WORKERS]
     return Scaling(overheads, costs, checks, predictions)

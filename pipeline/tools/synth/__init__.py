@@ -1,8 +1,9 @@
-"""Demo clips with true labels: two portraits animated along Action Units.
+"""Demo clips with true labels: portraits animated along Action Units.
 
-In: two portraits. Out: clips in BP4D's layout.
+In: portraits that installed packages ship. Out: clips in BP4D's layout.
 """
 
 from tclr.pipeline.tools.synth.clips import SynthResult, write_demo
+from tclr.pipeline.tools.synth.portraits import load_portraits
 
-__all__ = ["SynthResult", "write_demo"]
+__all__ = ["SynthResult", "load_portraits", "write_demo"]

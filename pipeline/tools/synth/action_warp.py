@@ -10,7 +10,6 @@ Sizes, radii and crease strengths are chosen by us: by eye, and by the response 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,11 +47,10 @@ N_LANDMARKS = 478
 
 @dataclass(frozen=True)
 class Pull:
-    """A patch of skin that a muscle pulls: a Gaussian around an anchor, on both sides of the face.
+    """A patch of skin that a muscle pulls: a Gaussian around each anchor, which is the index of a landmark.
 
-    ``anchors`` are landmark indices; ``out`` (away from the midline) and ``up`` are in eye distances at
-    intensity 1; ``radius`` is the Gaussian's standard deviation along x and y; ``part`` keeps the pull to
-    the upper or the lower side of the mouth line.
+    At intensity 1 it moves ``out`` (away from the midline) and ``up`` by so many eye distances. ``radius`` is the
+    standard deviation along x and y; ``part`` keeps the pull to the upper or the lower side of the mouth line.
     """
 
     anchors: tuple[int, ...]
@@ -306,17 +304,9 @@ def _thinning_field(points: np.ndarray) -> np.ndarray:
 
 
 def build_moves(neutral: np.ndarray) -> np.ndarray:
-    """Work out where every action unit moves every landmark of a neutral face.
+    """Return the pixels (len(AUS), 478, 2) by which each action unit moves each landmark of a face at rest (478, 3).
 
-    Parameters
-    ----------
-    neutral : array, (478, 3)
-        Landmarks of the face at rest, pixels.
-
-    Returns
-    -------
-    array, (len(AUS), 478, 2)
-        Displacement in pixels at intensity 1, in the order of `AUS`; lids are left to `apply_actions`.
+    They are for intensity 1, in the order of `AUS`; lids are left to `apply_actions`.
     """
     frame = fit_frame(neutral)
     points = frame.to_face(neutral[:, :2])
@@ -332,14 +322,7 @@ def build_moves(neutral: np.ndarray) -> np.ndarray:
 def apply_actions(neutral: np.ndarray, moves: np.ndarray, intensities: np.ndarray) -> np.ndarray:
     """Return the landmarks (478, 3) of a face under action units.
 
-    Parameters
-    ----------
-    neutral : array, (478, 3)
-        Landmarks of the face at rest, pixels.
-    moves : array, (len(AUS), 478, 2)
-        From `build_moves`.
-    intensities : array, (len(AUS),)
-        0 to 1, in the order of `AUS`.
+    ``neutral`` (478, 3) is the face at rest, ``moves`` are from `build_moves`, ``intensities`` (len(AUS),) are 0 to 1.
     """
     landmarks = neutral.copy()
     landmarks[:, :2] += np.einsum("a,alx->lx", intensities, moves)
@@ -415,19 +398,9 @@ def relax_smile(landmarks: np.ndarray, amount: float) -> np.ndarray:
 
 
 def shade_creases(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Draw the furrows of every action unit as brightness changes.
+    """Draw the furrows of every action unit, (len(AUS), height, width) float32, in a picture of that shape.
 
-    Parameters
-    ----------
-    landmarks : array, (478, 3)
-        Pixels of the picture to shade.
-    shape : (int, int)
-        Height and width of that picture.
-
-    Returns
-    -------
-    array, (len(AUS), height, width) float32
-        Relative change of brightness at intensity 1: a dark line with a lighter fold of skin below it.
+    They are relative changes of brightness at intensity 1: a dark line with a lighter fold of skin below it.
     """
     unit_px = fit_frame(landmarks).unit_px
     shades = np.zeros((len(AUS), *shape), np.float32)
@@ -450,8 +423,3 @@ def _draw_crease(points: np.ndarray, shape: tuple[int, int], width_px: float) ->
     dark = cv2.GaussianBlur(line, (0, 0), width_px)
     wide = cv2.GaussianBlur(line, (0, 0), 3 * width_px)
     return (1.2 * wide - dark) / max(float(dark.max()), 1e-6)
-
-
-def intensity_vector(active: Mapping[int, float]) -> np.ndarray:
-    """Return intensities (len(AUS),) float32 from a mapping of AU number to intensity 0..1."""
-    return np.array([active.get(au, 0.0) for au in AUS], np.float32)

@@ -1,8 +1,7 @@
 """Write labelled demo clips in BP4D's layout, with no download: two portraits, animated by action units.
 
-Dependencies ship the two portraits: Eileen Collins (scikit-image's ``astronaut.png``) and Grace Hopper
-(matplotlib's ``grace_hopper.jpg``). Subjects beyond the second are variants of these: mirrored, recoloured,
-slightly reshaped. They are NOT independent people: both sides of every subject split know the same two faces.
+Subjects beyond the second are variants of these two (``portraits``): mirrored, recoloured, slightly reshaped.
+They are NOT independent people: both sides of every subject split know the same two faces.
 Use the clips to try the tools and to test them, never to claim how well a method does.
 
 Layout, as BP4D has it, 25 frames/s::
@@ -16,7 +15,8 @@ and 25, 26, 45. The same settings and seed give the same bytes on the same machi
 
 from __future__ import annotations
 
-import csv
+import itertools
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +24,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tclr.pipeline.system import writing
 from tclr.pipeline.tools.synth.action_warp import AUS, smoothstep
+from tclr.pipeline.tools.synth.portraits import load_portraits
 from tclr.pipeline.tools.synth.puppet import Puppet, build_puppet, render_face
 from tclr.schemas.errors import OutputError, SettingError
+
+logger = logging.getLogger(__name__)
 
 FPS = 25.0
 PRESENT_FROM = 0.3
@@ -41,6 +45,15 @@ SUBJECTS = tuple(
     "F017 F023 M005 F019 M001 M010 F021 M004 M011 M003 M007 M013 M006 M008 M016 M009 M012 M017 M015 M014 "
     "M018".split()
 )
+
+RANGES = {
+    "subjects": (1, len(SUBJECTS)),
+    "tasks": (1, 8),
+    "frames": (10, 8000),
+    "size_px": (160, 1080),
+    "seed": (0, 2**32 - 1),
+}
+"""Smallest and largest value of the settings of `write_demo`."""
 
 # What moves together, as spontaneous behaviour shows it; either deck holds every action unit.
 LOWER_DECKS = (
@@ -81,65 +94,61 @@ def write_demo(
     frames: int = 75,
     size_px: int = 480,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SynthResult:
-    """Write the demo clips and their labels.
+    """Write demo clips and their labels to a folder that holds neither ``2D+3D`` nor ``AUCoding`` yet.
 
-    Parameters
-    ----------
-    out : Path
-        Folder to fill; it must not hold ``2D+3D`` or ``AUCoding`` yet.
-    subjects : int
-        1 to 41, named as in BP4D.
-    tasks : int
-        Clips a subject, 1 to 8.
-    frames : int
-        Frames a clip, 10 or more, at 25 frames/s.
-    size_px : int
-        Width and height of a frame, 160 to 1080.
-    seed : int
-        0 or more; other seeds give other events, motion and light.
-    progress : callable, optional
-        Called with (frames written, frames in all).
+    Each subject has ``tasks`` clips of ``frames`` square frames, at 25 frames/s. Other seeds give other events, motion
+    and light. ``progress`` is called with (frames written, frames in all).
 
     Raises
     ------
     SettingError
-        A setting outside its range.
+        If a setting is outside its range.
     OutputError
-        ``out`` already holds clips, or cannot be written.
+        If ``out`` already holds clips, or cannot be written.
     """
     _check_settings(subjects=subjects, tasks=tasks, frames=frames, size_px=size_px, seed=seed)
     _check_output(out)
-    done, total = 0, subjects * tasks * frames
+    if len(load_portraits()) == 1:
+        logger.warning(
+            "scikit-image, which ships the second portrait, is not installed: every subject is a variant of one. "
+            "For two, run: pip install 'tclr-face[demo]'"
+        )
+    total = subjects * tasks * frames
+    done = itertools.count(1)
     for subject, name in enumerate(SUBJECTS[:subjects]):
         puppet = build_puppet(subject, size_px=size_px, rng=np.random.default_rng([seed, subject]))
         for task in range(tasks):
-            # One stream each: changing how the light is drawn must not move an event.
-            when, what, scene, look = np.random.default_rng([seed, subject, task]).spawn(4)
-            first = int(when.integers(20, 1200))
-            intensities = plan_actions(subject, task, frames, rng=what)
-            pictures = render_clip(puppet, intensities, plan_scene(frames, rng=scene), rng=look)
-            _write_labels(out / "AUCoding" / "AU_OCC" / f"{name}_T{task + 1}.csv", first, intensities)
-            for number, picture in enumerate(pictures, start=first):
-                _write_frame(out / "2D+3D" / name / f"T{task + 1}" / f"{number:04d}.jpg", picture)
-                done += 1
-                if progress is not None:
-                    progress(done, total)
+            rng = np.random.default_rng([seed, subject, task])
+            for _ in _write_clip(out, puppet, name, subject, task, frames, rng):
+                progress(next(done), total)
     return SynthResult(out, subjects, subjects * tasks, total)
 
 
+def _write_clip(
+    out: Path, puppet: Puppet, name: str, subject: int, task: int, frames: int, rng: np.random.Generator
+) -> Iterator[Path]:
+    """Write a clip and its labels; yield the path of each frame."""
+    # One stream each: changing how the light is drawn must not move an event.
+    when, what, scene, look = rng.spawn(4)
+    first = int(when.integers(20, 1200))
+    intensities = plan_actions(subject, task, frames, rng=what)
+    pictures = render_clip(puppet, intensities, plan_scene(frames, rng=scene), rng=look)
+    _write_labels(out / "AUCoding" / "AU_OCC" / f"{name}_T{task + 1}.csv", first, intensities)
+    for number, picture in enumerate(pictures, start=first):
+        path = out / "2D+3D" / name / f"T{task + 1}" / f"{number:04d}.jpg"
+        _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded.tobytes())
+        yield path
+
+
 def _check_settings(**settings: int) -> None:
-    """Raise SettingError for a setting outside its range."""
-    ranges = {
-        "subjects": (1, len(SUBJECTS)),
-        "tasks": (1, 8),
-        "frames": (10, 8000),
-        "size_px": (160, 1080),
-        "seed": (0, 2**32 - 1),
-    }
+    """Refuse a setting outside its range."""
     for name, value in settings.items():
-        low, high = ranges[name]
+        low, high = RANGES[name]
         if not low <= value <= high:
             raise SettingError(
                 f"Expected '{name}' between {low} and {high}, but got {value}. Choose a value in this range."
@@ -147,7 +156,7 @@ def _check_settings(**settings: int) -> None:
 
 
 def _check_output(out: Path) -> None:
-    """Raise OutputError if ``out`` holds clips already or is no folder."""
+    """Refuse a folder that holds clips already, and what is no folder."""
     for name in ("2D+3D", "AUCoding"):
         if (out / name).exists():
             raise OutputError(
@@ -158,38 +167,21 @@ def _check_output(out: Path) -> None:
         raise OutputError(f"Expected a folder to write to, but got a file: {out}. Choose another path.")
 
 
-def _write_frame(path: Path, picture: np.ndarray) -> None:
-    """Write one RGB frame (S, S, 3) as JPEG."""
-    _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise OutputError(f"Cannot write a frame: {path} ({error}). Choose another folder.") from error
-
-
 def _write_labels(path: Path, first: int, intensities: np.ndarray) -> None:
     """Write the codes of a clip with intensities (T, len(AUS)), whose frames are numbered from ``first``."""
     codes = np.full((len(intensities), LABEL_COLUMNS), NOT_CODED)
     codes[:, 0] = first + np.arange(len(codes))
     codes[:, AUS] = intensities >= PRESENT_FROM
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(range(LABEL_COLUMNS))
-            writer.writerows(codes.tolist())
-    except OSError as error:
-        raise OutputError(f"Cannot write labels: {path} ({error}). Choose another folder.") from error
+        header = ",".join(map(str, range(LABEL_COLUMNS)))
+        np.savetxt(path, codes, "%d", delimiter=",", header=header, comments="")
 
 
 def plan_actions(subject: int, task: int, frames: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Plan the events of a clip: lower face, upper face and blinks, each in turn, independent of each other.
+    """Plan the events of a clip: intensities (frames, len(AUS)) float32, 0..1.
 
-    Returns
-    -------
-    array, (frames, len(AUS)) float32
-        Intensities 0..1, in the order of `AUS`.
+    Events of the lower face, of the upper face, and blinks come each in turn, independent of each other.
     """
     intensities = np.zeros((frames, len(AUS)), np.float32)
     deck = (subject // 2) % 2

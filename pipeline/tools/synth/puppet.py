@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
+from tclr.pipeline.faces import detect_image, face_triangles
 from tclr.pipeline.tools.synth import action_warp
-from tclr.schemas.errors import InputError, ModelError
+from tclr.pipeline.tools.synth.portraits import load_portraits
+from tclr.schemas.errors import ModelError
 
 FACE_HEIGHT = 0.46
 """Height of the face (forehead to chin) as a share of the frame; chosen by us, about as in BP4D."""
@@ -30,12 +31,12 @@ CREASE_TINT = np.array([0.75, 1.05, 1.15], np.float32)
 
 @dataclass(frozen=True)
 class Puppet:
-    """A portrait ready to move.
+    """A portrait that is ready to move.
 
-    ``texture`` is (canvas, canvas, 3) float32 RGB; ``source`` (n, 2) and ``rest`` (n, 3) are its vertices in
-    canvas pixels and, at rest, in frame pixels: 478 landmarks, then 36 for each ring. ``moves``, ``shades``
-    are those of `action_warp`, the shades for the part of the canvas that starts at ``face_corner`` (x, y).
-    ``triangles`` (m, 3) go from far to near.
+    ``texture`` is (canvas, canvas, 3) float32 RGB. The vertices are ``source`` (n, 2) in canvas pixels and ``rest``
+    (n, 3) in frame pixels: 478 landmarks, then 36 for each ring. ``moves`` and ``shades`` are those of `action_warp`;
+    the shades cover the part of the canvas that starts at ``face_corner`` (x, y). ``triangles`` (m, 3) go from far to
+    near.
     """
 
     texture: np.ndarray
@@ -48,43 +49,11 @@ class Puppet:
     size_px: int
 
 
-@dataclass(frozen=True)
-class Portrait:
-    """A picture (H, W, 3) uint8 RGB, the smile in it (in units of AU12), and whether it wears glasses."""
-
-    picture: np.ndarray
-    smile: float
-    glasses: bool
-
-
-def load_portrait(subject: int) -> Portrait:
-    """Return the portrait that the subject of that index is made of."""
-    import matplotlib
-    import skimage
-
-    if subject % 2 == 0:
-        return Portrait(_read(Path(skimage.__file__).parent / "data/astronaut.png"), smile=1.15, glasses=False)
-    sample_data = Path(matplotlib.get_data_path()) / "sample_data"
-    return Portrait(_read(sample_data / "grace_hopper.jpg"), smile=0.0, glasses=True)
-
-
-def _read(path: Path) -> np.ndarray:
-    """Read a picture (H, W, 3) uint8 RGB."""
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise InputError(
-            f"Expected a portrait that comes with scikit-image and matplotlib, but cannot read {path}. "
-            "Install that package again."
-        )
-    return np.ascontiguousarray(picture[..., ::-1])
-
-
 def build_puppet(subject: int, *, size_px: int, rng: np.random.Generator) -> Puppet:
     """Make the subject of that index: a portrait, or a mirrored, recoloured and reshaped variant of one."""
-    from tclr.pipeline.faces import detect_image
-
-    variant = subject // 2
-    portrait = load_portrait(subject)
+    portraits = load_portraits()
+    variant, which = divmod(subject, len(portraits))
+    portrait = portraits[which]
     picture = np.ascontiguousarray(portrait.picture[:, ::-1]) if variant % 2 else portrait.picture
     faces = detect_image(picture)
     if not faces:
@@ -182,8 +151,6 @@ def _order_triangles(vertices: np.ndarray) -> np.ndarray:
 
 def load_triangles() -> np.ndarray:
     """Return the triangles (n, 3) of mediapipe's face mesh, with eyes and mouth filled in."""
-    from tclr.pipeline.faces import face_triangles
-
     contours = [lids for lids, _ in action_warp.EYES] + [(action_warp.INNER_UPPER, action_warp.INNER_LOWER)]
     holes = [fill_strip(*contour) for contour in contours]
     return np.concatenate([*holes, face_triangles()])
@@ -199,21 +166,10 @@ def fill_strip(first: Sequence[int], second: Sequence[int]) -> np.ndarray:
 def map_triangles(
     source: np.ndarray, target: np.ndarray, triangles: np.ndarray, size_px: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find, for each pixel of a square picture, the place it comes from, affine inside each triangle.
+    """Find where each pixel of a square picture comes from: x and y for ``cv2.remap``, (size_px, size_px) float32 each.
 
-    Parameters
-    ----------
-    source, target : array, (n, 2)
-        Where the vertices were, and where they are now, pixels.
-    triangles : array, (m, 3)
-        Drawn in this order: later ones hide earlier ones. Triangles that turned over are left out.
-    size_px : int
-        Width and height of the target picture.
-
-    Returns
-    -------
-    (array, array), each (size_px, size_px) float32
-        x and y to give to ``cv2.remap``.
+    The vertices were at ``source`` (n, 2) and are at ``target`` (n, 2); the map is affine inside each of the triangles
+    (m, 3). Later triangles hide earlier ones; those that turned over are left out.
     """
     before, after = source[triangles].astype(np.float64), target[triangles].astype(np.float64)
     was, now = before[:, 1:] - before[:, :1], after[:, 1:] - after[:, :1]

@@ -30,35 +30,20 @@ MAX_ROW_SHARE = 0.05
 
 @dataclass(frozen=True)
 class FaceView:
-    """What is shown of one face in one frame; ``None`` or NaN where it is not known.
-
-    Attributes
-    ----------
-    name : str
-        Whose face it is, as ``F001/T1``.
-    status : str
-        The frame's status, as ``ok``.
-    colour : tuple of int
-        RGB of its track.
-    bbox : ndarray or None
-        (4,) x0 y0 x1 y1 in pixels of the picture.
-    landmarks : ndarray or None
-        (K, 2) in pixels of the picture.
-    pose : ndarray or None
-        (3,) pitch, yaw, roll in radians.
-    aus : tuple of str
-        A names.
-    probability, present, true, threshold : ndarray
-        (A,) 0..1; 0, 1 or NaN; label 0, 1 or NaN; 0..1.
-    """
+    """What is shown of one face in one frame; ``None`` or NaN where it is not known."""
 
     name: str
+    """Whose face it is, as ``F001/T1``."""
     status: str
     colour: Colour
     bbox: np.ndarray | None
+    """(4,) x0 y0 x1 y1 in pixels of the picture."""
     landmarks: np.ndarray | None
+    """(K, 2) in pixels of the picture."""
     pose: np.ndarray | None
+    """(3,) pitch, yaw, roll in radians."""
     aus: tuple[str, ...]
+    """A names; the arrays below are (A,), probability and threshold 0..1, the others 0, 1 or NaN."""
     probability: np.ndarray
     present: np.ndarray
     true: np.ndarray
@@ -102,10 +87,9 @@ def draw_panel(face: FaceView | None, height: int) -> np.ndarray:
     _write(panel, face.name, (pad, round(0.045 * height)), 1.2 * size, face.colour)
     _write(panel, face.status, (pad, round(0.085 * height)), size, PALE)
     if face.pose is not None:
-        words = zip(("pitch", "yaw", "roll"), np.degrees(face.pose), strict=True)
-        _write(
-            panel, "  ".join(f"{word} {angle:+.0f}" for word, angle in words), (pad, round(0.125 * height)), size, PALE
-        )
+        pitch, yaw, roll = np.degrees(face.pose)
+        angles = f"pitch {pitch:+.0f}  yaw {yaw:+.0f}  roll {roll:+.0f}"
+        _write(panel, angles, (pad, round(0.125 * height)), size, PALE)
     top = round(0.16 * height)
     row_px = min((height - top - pad) / max(len(face.aus), 1), MAX_ROW_SHARE * height)
     for i in range(len(face.aus)):

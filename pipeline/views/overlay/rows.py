@@ -25,39 +25,22 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class ClipSource:
-    """A clip of a store or of features, and how to recognise its video.
-
-    Attributes
-    ----------
-    name : str
-        ``subject/clip``.
-    path : str
-        Where the video was, relative to the source folder.
-    sha256 : str
-        Of its contents; of labels, too, where the clip has some.
-    fps : float
-        Its nominal rate.
-    """
+    """A clip of a store or of features, and how to recognise its video."""
 
     name: str
+    """``subject/clip``."""
     path: str
+    """Where the video was, relative to the source folder."""
     sha256: str
+    """Of its contents; of labels, too, where the clip has some."""
     fps: float
 
 
 class ClipRows:
-    """The rows of one clip, by frame number.
+    """The T rows of one clip: (T,) ``frame`` numbers, ``timestamp`` in s, ``status`` names, ``track`` (-1 for none).
 
-    Attributes
-    ----------
-    source : ClipSource
-        The clip.
-    size : tuple of int or None
-        Width and height of its video in pixels; ``None`` without a store.
-    frame, timestamp, status, track : ndarray
-        (T,) int64; float64, s from the clip's start; str; int64, -1 for none.
-    aus : tuple of str
-        Names of its AUs; none without features.
+    ``size`` is width and height of the video in pixels, ``None`` without a store. ``aus`` are the names of its AUs,
+    none without features.
     """
 
     def __init__(self, source: ClipSource, store: Store | None, info: ClipInfo | None, features: Path | None) -> None:
@@ -149,16 +132,8 @@ def scale_points(points: np.ndarray, scale: float) -> np.ndarray:
 def open_clips(video: Path, store: Store | None, features: Path | None, wanted: str | None) -> list[ClipRows]:
     """Return the clips of a video, from a store, from features, or from both.
 
-    Parameters
-    ----------
-    video : Path
-        A video, or a folder of numbered images.
-    store : Store, optional
-        Gives boxes, landmarks and pose.
-    features : Path, optional
-        Folder that gives AUs, and pose without a store.
-    wanted : str, optional
-        ``subject/clip``; default all whose source is the end of the video's path, or has its contents.
+    They are the ``wanted`` one (``subject/clip``), or all whose source is the end of the video's path or has its
+    contents.
 
     Raises
     ------

@@ -1,13 +1,14 @@
 """Writes a video with what was found in it drawn on top: faces from a store, Action Units (AUs) from features.
 
 A frame is written if a clip has a row of its number, and its time must be that row's; nothing is drawn on a neighbour.
-So a store made at fewer frames a second, or of a part of a video, gives a video of just those frames, each at its time.
+So a store made at fewer frames per second, or of a part of a video, gives a video of just those frames, each at its
+time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import chain, cycle
 from pathlib import Path
@@ -50,22 +51,10 @@ def overlay(
     clip: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> OverlayResult:
-    """Draw what a store and features say about a video on its frames.
+    """Draw what a store, features or both say about a video, or a folder of numbered images, on its frames.
 
-    Parameters
-    ----------
-    video : Path
-        A video or a folder of numbered images that the store was made from.
-    out : Path
-        The MP4 to write.
-    config : OverlayConfig
-        Settings.
-    store, features : Path, optional
-        One of them, or both: boxes, landmarks and head axes come from the store, AU bars from the features.
-    clip : str, optional
-        ``subject/clip`` to draw; default all clips of the video.
-    progress : callable
-        Called with frames written and frames in all.
+    Boxes, landmarks and head axes come from the store, AU bars from the features. ``clip`` is the ``subject/clip`` to
+    draw; by default all clips of the video are. ``progress`` is called with frames written and frames in all.
 
     Raises
     ------
@@ -76,8 +65,7 @@ def overlay(
     """
     if store is None and features is None:
         raise InputError("Expected a store or features to draw, but got neither. Give --store, --features or both.")
-    opened = Store(store) if store is not None else None
-    try:
+    with nullcontext() if store is None else Store(store) as opened:
         clips = open_clips(video, opened, features, clip)
         media = probe(Clip("folder", "video", "video", video, video.name), clips[0].source.fps or 1.0)
         for rows in clips:
@@ -85,16 +73,8 @@ def overlay(
                 raise _another_video(media, rows, f"it has {media.width} x {media.height} pixels")
         with replacing(out) as temporary:
             n_frames = _write(media, temporary, clips, config, progress)
-    finally:
-        if opened is not None:
-            opened.close()
-    barred = _with_panels(clips)
-    without_bars = [rows.source.name for rows in clips if rows.aus and rows not in barred]
+    without_bars = [rows.source.name for rows in clips if rows.aus][MAX_PANELS:]
     return OverlayResult([rows.source.name for rows in clips], without_bars, n_frames)
-
-
-def _with_panels(clips: Sequence[ClipRows]) -> list[ClipRows]:
-    return [rows for rows in clips if rows.aus][:MAX_PANELS]
 
 
 def _track_colours(clips: Sequence[ClipRows]) -> dict[tuple[str, int], Colour]:
@@ -142,6 +122,31 @@ def _another_video(media: ClipMedia, rows: ClipRows, why: str) -> InputError:
     )
 
 
+class _Canvas:
+    """Draws a frame's faces on it, and the AU bars of some clips beside it."""
+
+    def __init__(self, media: ClipMedia, clips: Sequence[ClipRows], config: OverlayConfig) -> None:
+        self._clips = clips
+        self._with_panel = [rows.source.name for rows in clips if rows.aus][:MAX_PANELS]
+        self._colours = _track_colours(clips)
+        self._landmarks = config.landmarks
+        self._scale = (config.height or media.height) / media.height
+        self._size = even(media.width * self._scale), even(media.height * self._scale)
+
+    def draw(self, frame: Frame, found: Sequence[int | None]) -> np.ndarray:
+        """Return the picture of a frame, given the row of each clip."""
+        views = {}
+        for rows, row in zip(self._clips, found, strict=True):
+            if row is not None:
+                colour = self._colours[rows.source.name, int(rows.track[row])]
+                views[rows.source.name] = rows.view(row, colour, self._scale, self._landmarks)
+        image = _resize(frame.image, *self._size)
+        for view in views.values():
+            draw_face(image, view)
+        panels = [draw_panel(views.get(name), self._size[1]) for name in self._with_panel]
+        return np.concatenate([image, *panels], axis=1)
+
+
 def _write(
     media: ClipMedia,
     out: Path,
@@ -150,32 +155,16 @@ def _write(
     progress: Callable[[int, int], None],
 ) -> int:
     """Write the frames and return their number."""
-    scale = (config.height or media.height) / media.height
-    size = even(media.width * scale), even(media.height * scale)
-    panels, colours = _with_panels(clips), _track_colours(clips)
+    canvas, frames = _Canvas(media, clips, config), _match(media, clips)
     n_total = len(set().union(*(rows.frame.tolist() for rows in clips)))
-    frames = _match(media, clips)
     first = next(frames)
     start_s = first[0].timestamp_s
-
-    def draw(frame: Frame, found: list[int | None]) -> np.ndarray:
-        views = {
-            rows.source.name: rows.view(row, colours[rows.source.name, int(rows.track[row])], scale, config.landmarks)
-            for rows, row in zip(clips, found, strict=True)
-            if row is not None
-        }
-        image = _resize(frame.image, *size)
-        for view in views.values():
-            draw_face(image, view)
-        columns = [draw_panel(views.get(rows.source.name), size[1]) for rows in panels]
-        return np.concatenate([image, *columns], axis=1)
-
-    image = draw(*first)
+    height, width = canvas.draw(*first).shape[:2]
     sound = media.clip.path if config.audio and is_video_clip(media.clip) else None
     n_done = 0
-    with VideoWriter(out, image.shape[1], size[1], crf=config.crf, sound=sound, sound_start_s=start_s) as writer:
+    with VideoWriter(out, width, height, crf=config.crf, sound=sound, sound_start_s=start_s) as writer:
         for n_done, (frame, found) in enumerate(chain([first], frames), start=1):
-            writer.write(draw(frame, found), frame.timestamp_s - start_s)
+            writer.write(canvas.draw(frame, found), frame.timestamp_s - start_s)
             progress(n_done, n_total)
     return n_done
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from tclr.pipeline.system import read_json
 from tclr.pipeline.views.report.samples import share_ok
-from tclr.pipeline.views.report.statistics import CoOccurrence, EmbeddingMap, Timeline
+from tclr.pipeline.views.report.statistics import AuTimeline, CoOccurrence, EmbeddingMap
 from tclr.schemas.action_units import AU_NAMES
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import Status
@@ -27,30 +27,23 @@ SHADES = [[0, "rgba(42,143,176,0.06)"], [1, "rgb(42,143,176)"]]
 """From the page's background to blue: reads on light and dark."""
 LISTED = {"autorange": "reversed", "type": "category", "showgrid": False, "zeroline": False}
 """An axis of names, the first one on top."""
+LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawing of the page.
-
-    Attributes
-    ----------
-    title, description : str
-        What it shows, and in words what there is to see.
-    spec : str
-        Plotly's JSON: ``data`` and ``layout``; the page sets the colours of its theme.
-    header, rows : tuple
-        The table behind it, as text.
-    extra : dict
-        What the page's script needs beside ``spec``.
-    """
+    """One drawing of the page."""
 
     title: str
     description: str
+    """In words, what there is to see."""
     spec: str
+    """Plotly's JSON: ``data`` and ``layout``; the page sets the colours of its theme."""
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
+    """The table behind it, as text."""
     extra: dict[str, Any] = field(default_factory=dict)
+    """What the page's script needs beside ``spec``."""
 
 
 def _figure(
@@ -86,14 +79,9 @@ def au_title(column: str) -> str:
 
 
 def detection_figure(rows: list[dict[str, Any]], what: str) -> Figure:
-    """Return stacked bars of what became of the frames, lowest share of ok frames first.
+    """Return stacked bars of what became of the frames of each ``what`` (subject or clip), lowest shares of ok first.
 
-    Parameters
-    ----------
-    rows : list of dict
-        With ``n_frames``, ``n_<status>``, ``subject``, and ``clip`` where they are clips.
-    what : str
-        ``subject`` or ``clip``.
+    Rows have ``n_frames``, ``n_<status>``, ``subject``, and ``clip`` where they are clips.
     """
     rows = sorted(rows, key=share_ok)
     names = [row["subject"] if what == "subject" else f"{row['subject']}/{row['clip']}" for row in rows]
@@ -110,34 +98,35 @@ def detection_figure(rows: list[dict[str, Any]], what: str) -> Figure:
         for name, values in shares.items()
         if name == "ok" or any(values)
     ]
-    shown = min(len(rows), MAX_BARS)
-    part = f"The {shown} lowest of {len(rows)} {what}s" if len(rows) > shown else f"All {len(rows)} {what}s"
-    lowest = ""
-    if rows:
-        least = shares["ok"][0]
-        lowest = (
-            f"; {names[0]} has the lowest share of ok frames, {_percent(least)}" if least < 1 else "; every frame is ok"
-        )
     layout = {
         "barmode": "stack",
         "xaxis": {"title": {"text": "% of frames"}, "range": [0, 100]},
         "yaxis": LISTED,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        "legend": {**LEGEND, "traceorder": "normal"},
     }
     table = [
         (name, f"{row['n_frames']:,}", *(_percent(values[i]) for values in shares.values()))
         for i, (name, row) in enumerate(zip(names, rows, strict=True))
     ]
     header = (what, "frames", *(name.replace("_", " ") for name in shares))
-    title, height = f"Frames by {what}", 110 + 20 * shown
-    return _figure(title, f"{part}{lowest}.", bars, header, table, height_px=height, layout=layout)
+    height_px, description = 110 + 20 * min(len(rows), MAX_BARS), _describe_detection(names, shares["ok"], what)
+    return _figure(f"Frames by {what}", description, bars, header, table, height_px=height_px, layout=layout)
+
+
+def _describe_detection(names: list[str], shares_ok: list[float], what: str) -> str:
+    part = f"All {len(names)} {what}s" if len(names) <= MAX_BARS else f"The {MAX_BARS} lowest of {len(names)} {what}s"
+    if not names:
+        return f"{part}."
+    if shares_ok[0] == 1:
+        return f"{part}; every frame is ok."
+    return f"{part}; {names[0]} has the lowest share of ok frames, {_percent(shares_ok[0])}."
 
 
 def _axes(x: str, y: str) -> dict[str, Any]:
     return {
         "xaxis": {"title": {"text": x}},
         "yaxis": {"title": {"text": y}},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "legend": LEGEND,
     }
 
 
@@ -206,21 +195,22 @@ def distance_figures(run: Path) -> list[Figure]:
     return [_figure(title, description, traces, header, rows, layout=layout)]
 
 
-def _heatmap(z: np.ndarray, x: Any, y: list[str], **more: Any) -> go.Heatmap:
-    rounded = [[None if np.isnan(value) else round(float(value), 2) for value in row] for row in z]
-    return go.Heatmap(z=rounded, x=x, y=y, zmin=0, zmax=1, colorscale=SHADES, **more)
+def _heatmap(z: np.ndarray, x: Any, y: list[str], hover: str) -> go.Heatmap:
+    look = {"zmin": 0, "zmax": 1, "colorscale": SHADES, "colorbar": {"thickness": 10}}
+    rows = [_rounded(row) for row in z]
+    return go.Heatmap(z=rows, x=x, y=y, hovertemplate=f"{hover}<extra></extra>", **look)
 
 
-def timeline_figure(timeline: Timeline, clip: str) -> Figure:
+def _rounded(values: np.ndarray) -> list[float | None]:
+    """Return (N,) numbers as JSON has them, with two decimals, ``None`` for NaN."""
+    return [None if np.isnan(value) else round(value, 2) for value in values.tolist()]
+
+
+def au_timeline_figure(timeline: AuTimeline, clip: str) -> Figure:
     """Return AU probabilities of a clip over time as a heat map, with intensities and labels in the rows below each."""
     names = list(timeline.rows)
-    heat = _heatmap(
-        np.array(list(timeline.rows.values())),
-        np.round(timeline.seconds, 3).tolist(),
-        names,
-        colorbar={"thickness": 10},
-        hovertemplate="%{y} at %{x:.2f} s: %{z}<extra></extra>",
-    )
+    seconds, shares = np.round(timeline.seconds, 3).tolist(), np.array(list(timeline.rows.values()))
+    heat = _heatmap(shares, seconds, names, "%{y} at %{x:.2f} s: %{z}")
     layout = {"xaxis": {"title": {"text": "time in s"}, "showgrid": False, "zeroline": False}, "yaxis": LISTED}
     most = max(timeline.table, key=lambda row: row[1] or 0)
     description = f"{clip}: predicted probability over time, intensity and labels below it where there are any."
@@ -235,19 +225,12 @@ def timeline_figure(timeline: Timeline, clip: str) -> Figure:
 def co_occurrence_figure(counted: CoOccurrence, what: str) -> Figure | None:
     """Return P(column | row) of AUs as a heat map; ``None`` where no AU was ever present.
 
-    Parameters
-    ----------
-    counted : CoOccurrence
-        The counts.
-    what : str
-        ``Predictions`` or ``Labels``.
+    ``what`` was counted: ``Predictions`` or ``Labels``.
     """
     shares, names = counted.shares(), list(counted.au_names)
     if not np.isfinite(shares).any():
         return None
-    heat = _heatmap(
-        shares, names, names, colorbar={"thickness": 10}, hovertemplate="%{x} given %{y}: %{z}<extra></extra>"
-    )
+    heat = _heatmap(shares, names, names, "%{x} given %{y}: %{z}")
     others = np.where(np.eye(len(names), dtype=bool), -1, np.nan_to_num(shares, nan=-1))
     row, column = np.unravel_index(int(others.argmax()), others.shape)
     description = "Share of the frames with the row's AU in which the column's AU is present, too."
@@ -263,8 +246,7 @@ def co_occurrence_figure(counted: CoOccurrence, what: str) -> Figure | None:
 
 def map_figure(mapped: EmbeddingMap) -> Figure:
     """Return the map of embeddings; the page colours it by subject or by a column of ``extra["columns"]``."""
-    names = sorted(set(mapped.subjects))
-    codes = {name: i for i, name in enumerate(names)}
+    subjects, codes = np.unique(mapped.subjects, return_inverse=True)
     dots = go.Scatter(
         x=mapped.points[:, 0].round(4).tolist(),
         y=mapped.points[:, 1].round(4).tolist(),
@@ -274,17 +256,14 @@ def map_figure(mapped: EmbeddingMap) -> Figure:
         hovertemplate="%{text}<extra></extra>",
     )
     axes = [f"principal component {i + 1} ({_percent(share)})" for i, share in enumerate(mapped.explained)]
-    columns = {
-        name: [None if np.isnan(value) else round(float(value), 2) for value in values]
-        for name, values in mapped.columns.items()
-    }
     description = (
         f"{len(mapped.points):,} frames, the first two principal components of their embeddings. Of the variance of "
         f"whole embeddings, {_percent(mapped.between['subject'])} lie between subjects, telling who it is "
         "rather than what the face does."
     )
     rows = [(_between_name(name), _percent(share)) for name, share in mapped.between.items()]
-    extra = {"subjects": names, "codes": [codes[name] for name in mapped.subjects], "columns": columns}
+    columns = {name: _rounded(values) for name, values in mapped.columns.items()}
+    extra = {"subjects": subjects.tolist(), "codes": codes.tolist(), "columns": columns}
     header = ("groups", "share of variance between them")
     layout = _axes(*axes)
     return _figure("Map", description, [dots], header, rows, height_px=460, layout=layout, extra=extra)

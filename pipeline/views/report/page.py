@@ -13,19 +13,26 @@ from plotly.offline import get_plotlyjs
 
 from tclr.pipeline.features import FeatureClips
 from tclr.pipeline.store import Store, read_failures, summarise_store
-from tclr.pipeline.system import read_json, replacing
+from tclr.pipeline.system import read_json, write_text
 from tclr.pipeline.views.pages import read_asset
 from tclr.pipeline.views.report.figures import (
     Figure,
+    au_timeline_figure,
     co_occurrence_figure,
     detection_figure,
     distance_figures,
     map_figure,
-    timeline_figure,
     training_figures,
 )
-from tclr.pipeline.views.report.samples import MAX_CLIPS, Face, choose_clips, clip_faces, share_ok, worst_faces
-from tclr.pipeline.views.report.statistics import read_statistics, read_timeline, subject_rows
+from tclr.pipeline.views.report.samples import (
+    MAX_CLIPS,
+    SheetPicture,
+    choose_clips,
+    clip_pictures,
+    share_ok,
+    worst_pictures,
+)
+from tclr.pipeline.views.report.statistics import read_au_timeline, read_statistics, subject_rows
 from tclr.schemas.errors import StoreError
 
 Progress = Callable[[int, int], None]
@@ -36,7 +43,7 @@ class ClipView:
     """What the page shows of one clip."""
 
     row: dict[str, Any]
-    faces: list[Face]
+    pictures: list[SheetPicture]
     timeline: Figure | None
 
 
@@ -51,30 +58,24 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 def _clip_views(
     root: Path, rows: list[dict[str, Any]], features: FeatureClips | None, progress: Progress
-) -> tuple[list[Face], list[ClipView]]:
+) -> tuple[list[SheetPicture], list[ClipView]]:
     chosen = choose_clips(rows)
     views = []
     with Store(root) as store:
         total = len(store.clips) + len(chosen)
         pictured = store.has_frames
-        worst = worst_faces(store, progress=lambda done, _: progress(done, total)) if pictured else []
+        worst = worst_pictures(store, progress=lambda done, _: progress(done, total)) if pictured else []
         for done, index in enumerate(chosen):
             info, figure = store.clips[index], None
-            if features is not None and (timeline := read_timeline(features, info.subject, info.clip)) is not None:
-                figure = timeline_figure(timeline, info.name)
-            views.append(ClipView(rows[index], clip_faces(store, info) if pictured else [], figure))
+            if features is not None and (timeline := read_au_timeline(features, info.subject, info.clip)) is not None:
+                figure = au_timeline_figure(timeline, info.name)
+            views.append(ClipView(rows[index], clip_pictures(store, info) if pictured else [], figure))
             progress(len(store.clips) + done + 1, total)
     return worst, views
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of ``RUN/log.jsonl``.
-
-    Raises
-    ------
-    StoreError
-        If the folder has none, or a line is no JSON object with an ``epoch``.
-    """
+    """Return the lines of ``RUN/log.jsonl``, all JSON objects with an ``epoch``; others are a ``StoreError``."""
     path = run / "log.jsonl"
     if not path.is_file():
         raise StoreError(f"Expected a run of 'tclr pretrain' with log.jsonl, but found none in {run}.")
@@ -108,6 +109,19 @@ def _provenance(summary: Mapping[str, Any], features: FeatureClips | None, run: 
     return {name: list(flatten(table)) for name, table in tables.items()}
 
 
+def _feature_context(clips: FeatureClips) -> dict[str, Any]:
+    """Return what the page shows of a features folder as a whole."""
+    statistics = read_statistics(clips)
+    counted = (("Predictions", statistics.predicted), ("Labels", statistics.labelled))
+    return {
+        "co_occurrence": [figure for what, count in counted if (figure := co_occurrence_figure(count, what))],
+        "map": map_figure(statistics.embedding) if statistics.embedding else None,
+        "n_feature_clips": statistics.n_clips,
+        "n_feature_files": len(clips.paths),
+        "au_source": clips.metadata().get("au_source", "none").split(":")[0],
+    }
+
+
 def write_report(
     root: Path,
     out: Path,
@@ -116,23 +130,9 @@ def write_report(
     run: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """Write the page.
+    """Write the page about a store and, if they are given, features and a pretraining run; return ``out``.
 
-    Parameters
-    ----------
-    root : Path
-        The store.
-    out : Path
-        The HTML file.
-    features, run : Path, optional
-        Features folder and pretraining run to show, too.
-    progress : callable
-        Called with clips done and clips in all.
-
-    Returns
-    -------
-    Path
-        ``out``.
+    ``progress`` is called with clips done and clips in all.
 
     Raises
     ------
@@ -144,34 +144,22 @@ def write_report(
     summary = summarise_store(root)
     clips = FeatureClips(features) if features is not None else None
     worst, views = _clip_views(root, summary["clips"], clips, progress)
-    statistics = read_statistics(clips) if clips is not None else None
-    co_occurrence = []
-    if statistics is not None:
-        counted = (("Predictions", statistics.predicted), ("Labels", statistics.labelled))
-        co_occurrence = [figure for what, count in counted if (figure := co_occurrence_figure(count, what))]
+    by_subject = detection_figure(subject_rows(summary["clips"]), "subject")
     context = {
         "summary": summary,
         "share_ok": share_ok,
         "failures": read_failures(root),
-        "detection": [
-            detection_figure(subject_rows(summary["clips"]), "subject"),
-            detection_figure(summary["clips"], "clip"),
-        ],
+        "detection": [by_subject, detection_figure(summary["clips"], "clip")],
         "worst": worst,
         "clips": views,
         "max_clips": MAX_CLIPS,
-        "co_occurrence": co_occurrence,
-        "map": map_figure(statistics.embedding) if statistics is not None and statistics.embedding else None,
-        "n_feature_clips": statistics.n_clips if statistics is not None else 0,
-        "n_feature_files": len(clips.paths) if clips is not None else 0,
-        "au_source": clips.metadata().get("au_source", "none").split(":")[0] if clips is not None else None,
         "training": [*training_figures(read_log(run)), *distance_figures(run)] if run else [],
         "provenance": _provenance(summary, clips, run),
         "places": {"store": root, "features": features, "run": run},
         "plotly": get_plotlyjs(),
         "asset": read_asset,
+        **(_feature_context(clips) if clips is not None else {}),
     }
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    with replacing(out) as temporary:
-        temporary.write_text(environment.from_string(read_asset("report.html")).render(context), encoding="utf-8")
+    write_text(out, environment.from_string(read_asset("report.html")).render(context))
     return out

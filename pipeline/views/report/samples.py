@@ -25,8 +25,8 @@ THUMBNAIL_PX = 112
 
 
 @dataclass(frozen=True)
-class Face:
-    """A picture of a contact sheet: ``picture`` is a data URL, ``worst`` tells doubtful frames from typical ones."""
+class SheetPicture:
+    """A picture of a contact sheet, as a data URL; ``worst`` tells doubtful frames from typical ones."""
 
     caption: str
     picture: str
@@ -38,40 +38,28 @@ def share_ok(row: dict[str, Any]) -> float:
     return row["n_ok"] / max(row["n_frames"], 1)
 
 
-def choose_clips(rows: Sequence[dict[str, Any]], count: int = MAX_CLIPS) -> list[int]:
-    """Return indices of the clips to show: the lowest shares of ok frames first, then evenly through the others.
+def spread_evenly(n_items: int, count: int) -> np.ndarray:
+    """Return up to ``count`` indices that lie evenly through ``n_items``, both ends included."""
+    return np.linspace(0, n_items - 1, min(count, n_items)).round().astype(int)
 
-    Parameters
-    ----------
-    rows : sequence of dict
-        As ``summarise_store`` gives them.
-    count : int
-        Most clips; half of them are the worst.
+
+def choose_clips(rows: Sequence[dict[str, Any]], count: int = MAX_CLIPS) -> list[int]:
+    """Return indices of ``count`` clips of ``summarise_store`` to show, or of all if there are fewer.
+
+    Half of them have the lowest shares of ok frames and come first; the others lie evenly through the rest.
     """
     by_share = sorted(range(len(rows)), key=lambda i: share_ok(rows[i]))
     if len(rows) <= count:
         return by_share
     worst, others = by_share[: count // 2], sorted(by_share[count // 2 :])
-    even = np.linspace(0, len(others) - 1, count - len(worst)).round().astype(int)
-    return worst + [others[i] for i in even]
+    return worst + [others[i] for i in spread_evenly(len(others), count - len(worst))]
 
 
 def choose_rows(status: np.ndarray, score: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the frames that a contact sheet shows: the lowest scores, then evenly through the clip.
+    """Return the rows, all with a face, that a contact sheet of ``count`` frames shows, by (T,) status and (T,) score.
 
-    Parameters
-    ----------
-    status : ndarray
-        (T,) uint8.
-    score : ndarray
-        (T,) float32.
-    count : int
-        Most frames to show; a third of them are the worst, at least T / ``count`` frames apart: neighbours look alike.
-
-    Returns
-    -------
-    worst, typical : ndarray
-        Frame rows that have a face: by rising score, and by time.
+    The first third has the lowest scores, rising, at least T / ``count`` frames apart: neighbours look alike. The
+    others lie evenly through the clip.
     """
     rows = np.flatnonzero(np.isfinite(score) & (status != Status.no_face))
     by_score = rows[np.argsort(score[rows], kind="stable")]
@@ -83,8 +71,7 @@ def choose_rows(status: np.ndarray, score: np.ndarray, count: int) -> tuple[np.n
         if all(abs(row - other) >= gap for other in worst):
             worst.append(int(row))
     others = np.setdiff1d(rows, worst)
-    even = np.linspace(0, len(others) - 1, min(count - len(worst), len(others))).round().astype(int)
-    return np.array(worst, int), others[even]
+    return np.array(worst, int), others[spread_evenly(len(others), count - len(worst))]
 
 
 def _thumbnail(crop: np.ndarray) -> str:
@@ -93,24 +80,22 @@ def _thumbnail(crop: np.ndarray) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()
 
 
-def _face(store: Store, info: ClipInfo, row: int, worst: bool, where: str = "") -> Face:
-    one = slice(row, row + 1)
-    number, status, score, sharpness = (
-        store.read(info, name, one.start, one.stop)[0] for name in ("source_frame", "status", "score", "sharpness")
-    )
+def _face(store: Store, info: ClipInfo, row: int, worst: bool, where: str = "") -> SheetPicture:
+    names = ("source_frame", "status", "score", "sharpness")
+    number, status, score, sharpness = (store.read(info, name, row, row + 1)[0] for name in names)
     caption = f"{where}frame {number}, {Status(int(status)).name}, score {score:.2f}, sharpness {sharpness:.0f}"
-    return Face(caption, _thumbnail(store.read_frames(info, one.start, one.stop)[0]), worst)
+    return SheetPicture(caption, _thumbnail(store.read_frames(info, row, row + 1)[0]), worst)
 
 
-def clip_faces(store: Store, info: ClipInfo, count: int = FACES_PER_CLIP) -> list[Face]:
+def clip_pictures(store: Store, info: ClipInfo, count: int = FACES_PER_CLIP) -> list[SheetPicture]:
     """Return the contact sheet of a clip: worst frames first, by score, then typical ones by time."""
     worst, typical = choose_rows(store.read(info, "status"), store.read(info, "score"), count)
     return [_face(store, info, row, True) for row in worst] + [_face(store, info, row, False) for row in typical]
 
 
-def worst_faces(
+def worst_pictures(
     store: Store, count: int = WORST_FRAMES, progress: Callable[[int, int], None] = lambda done, total: None
-) -> list[Face]:
+) -> list[SheetPicture]:
     """Return the frames with the lowest scores of the whole store, at most ``WORST_PER_CLIP`` of a clip."""
     lowest: list[tuple[float, int, int]] = []
     for index, info in enumerate(store.clips):

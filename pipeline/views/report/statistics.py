@@ -5,7 +5,6 @@ Everything is read clip by clip; of a large folder a part of the clips, evenly t
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
 
 from tclr.pipeline.features import MEASURES, FeatureClips, count_pairs, embeddings_of, measure_pairs, values_of
+from tclr.pipeline.views.report.samples import spread_evenly
 from tclr.schemas.action_units import MAX_INTENSITY
 from tclr.schemas.store import Status
 
@@ -28,24 +28,14 @@ TIMELINE_BINS = 400
 
 def subject_rows(clips: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Sum clips (of ``summarise_store``) by subject: ``subject``, ``n_clips``, ``n_frames``, and ``n_<status>``."""
-    sums: dict[str, dict[str, Any]] = {}
-    for row in clips:
-        total = sums.setdefault(row["subject"], {"subject": row["subject"], "n_clips": 0, **defaultdict(int)})
-        total["n_clips"] += 1
-        for name in ("n_frames", *(f"n_{status.name}" for status in Status)):
-            total[name] = total.get(name, 0) + row[name]
-    return [sums[name] for name in sorted(sums)]
+    counts = ["n_frames", *(f"n_{status.name}" for status in Status)]
+    table = pd.DataFrame(clips, columns=["subject", *counts]).assign(n_clips=1)
+    return table.groupby("subject").sum().reset_index().to_dict("records")
 
 
 @dataclass
 class CoOccurrence:
-    """How often one AU is present among the frames in which another one is.
-
-    Parameters
-    ----------
-    au_names : sequence of str
-        The AUs, A of them.
-    """
+    """How often one of A AUs is present among the frames in which another one is."""
 
     au_names: Sequence[str]
     counts: np.ndarray = field(init=False)
@@ -64,15 +54,7 @@ class CoOccurrence:
 
 
 def variance_between(points: np.ndarray, groups: np.ndarray) -> float:
-    """Return the share 0..1 of the points' variance that lies between groups (eta squared, over all dimensions).
-
-    Parameters
-    ----------
-    points : ndarray
-        (N, D).
-    groups : ndarray
-        (N,) names or numbers.
-    """
+    """Return the share 0..1 of the variance of points (N, D) that lies between groups (N,): eta squared."""
     centred = points - points.mean(axis=0)
     total = float(np.square(centred).sum())
     between = 0.0
@@ -84,48 +66,26 @@ def variance_between(points: np.ndarray, groups: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """The first two principal components of some frames' embeddings.
-
-    Attributes
-    ----------
-    points : ndarray
-        (N, 2) float.
-    explained : ndarray
-        (2,) share of the variance that each axis has.
-    names : list of str
-        (N,) ``subject/clip frame``.
-    subjects : ndarray
-        (N,) str.
-    columns : dict of str to ndarray
-        (N,) float a column of AUs: 0..1, NaN unknown.
-    between : dict of str to float
-        Share of the whole embedding's variance between subjects, and between presence and absence of each AU.
-    """
+    """The first two principal components of the embeddings of N frames."""
 
     points: np.ndarray
+    """(N, 2) float."""
     explained: np.ndarray
+    """(2,) share of the variance along each axis."""
     names: list[str]
+    """N of ``subject/clip frame``."""
     subjects: np.ndarray
+    """(N,) str."""
     columns: dict[str, np.ndarray]
+    """(N,) float for each column of AUs: 0..1, NaN unknown."""
     between: dict[str, float]
+    """Share of the whole embedding's variance between subjects, and between presence and absence of each AU."""
 
 
 def map_embeddings(embeddings: np.ndarray, frames: pd.DataFrame, au_names: Sequence[str]) -> EmbeddingMap | None:
-    """Project embeddings and measure what they tell.
+    """Project embeddings and measure what they tell; ``None`` with fewer than three frames or two dimensions.
 
-    Parameters
-    ----------
-    embeddings : ndarray
-        (N, D) float, finite.
-    frames : pandas.DataFrame
-        N rows: ``subject``, ``clip``, ``frame`` and AU columns.
-    au_names : sequence of str
-        AUs to colour by.
-
-    Returns
-    -------
-    EmbeddingMap or None
-        ``None`` with fewer than three frames or two dimensions.
+    ``embeddings`` are (N, D) float, finite; ``frames`` has N rows of ``subject``, ``clip``, ``frame`` and AU columns.
     """
     if len(embeddings) < 3 or embeddings.shape[1] < 2:
         return None
@@ -160,9 +120,8 @@ class FeatureStatistics:
 
 def read_statistics(features: FeatureClips) -> FeatureStatistics:
     """Read a features folder once, or ``MAX_FEATURE_CLIPS`` of its clips, evenly through it."""
-    keys = list(features.paths)
-    if len(keys) > MAX_FEATURE_CLIPS:
-        keys = [keys[i] for i in np.linspace(0, len(keys) - 1, MAX_FEATURE_CLIPS).round().astype(int)]
+    every = list(features.paths)
+    keys = [every[i] for i in spread_evenly(len(every), MAX_FEATURE_CLIPS)]
     names = features.au_names
     with_prediction = [name for name in names if f"{name}_c" in features.columns]
     with_label = [name for name in names if f"{name}_true" in features.columns]
@@ -176,7 +135,7 @@ def read_statistics(features: FeatureClips) -> FeatureStatistics:
         labelled.add(_flags(table, [f"{name}_true" for name in with_label]))
         points = embeddings_of(table)
         rows = np.flatnonzero(np.isfinite(points).all(axis=1)) if points.shape[1] else np.zeros(0, int)
-        rows = rows[np.linspace(0, len(rows) - 1, min(points_a_clip, len(rows))).round().astype(int)]
+        rows = rows[spread_evenly(len(rows), points_a_clip)]
         if len(rows):
             embeddings.append(points[rows])
             frames.append(table.iloc[rows][["clip", "frame", *features.au_columns]].assign(subject=subject))
@@ -193,32 +152,22 @@ def bin_means(values: np.ndarray, n_bins: int) -> np.ndarray:
     if len(values) <= n_bins:
         return values
     edges = np.linspace(0, len(values), n_bins + 1).round().astype(int)
-    known = np.isfinite(values)
-    sums = np.add.reduceat(np.where(known, values, 0), edges[:-1])
-    counts = np.add.reduceat(known.astype(float), edges[:-1])
-    return np.divide(sums, counts, out=np.full(n_bins, np.nan), where=counts > 0)
+    return pd.Series(values).groupby(np.repeat(np.arange(n_bins), np.diff(edges))).mean().to_numpy()
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """AUs of a clip over time.
-
-    Attributes
-    ----------
-    seconds : ndarray
-        (n,) mean time of each column.
-    rows : dict of str to ndarray
-        (n,) 0..1 of each AU and, below it, of its intensity, a fifth of 0..5, and its label; NaN unknown.
-    table : list of tuple
-        AU, share of frames predicted present, share labelled present, F1 of the two; ``None`` unknown.
-    """
+class AuTimeline:
+    """The AUs of a clip over time, in n columns."""
 
     seconds: np.ndarray
+    """(n,) mean time of each column."""
     rows: dict[str, np.ndarray]
+    """(n,) 0..1 of each AU and, below it, of its intensity, a fifth of 0..5, and its label; NaN unknown."""
     table: list[tuple[str, float | None, float | None, float | None]]
+    """AU, share of frames predicted present, share labelled present, F1 of the two; ``None`` unknown."""
 
 
-def read_timeline(features: FeatureClips, subject: str, clip: str) -> Timeline | None:
+def read_au_timeline(features: FeatureClips, subject: str, clip: str) -> AuTimeline | None:
     """Return the timeline of a clip; ``None`` if the folder lacks it or has no AUs."""
     if (subject, clip) not in features.paths or not features.au_names:
         return None
@@ -233,7 +182,7 @@ def read_timeline(features: FeatureClips, subject: str, clip: str) -> Timeline |
         known = np.isfinite(predicted) & np.isfinite(labelled)
         f1 = float(f1_score(labelled[known], predicted[known], zero_division=0)) if known.any() else None
         table.append((name, _mean(predicted), _mean(labelled), f1))
-    return Timeline(bin_means(frames["timestamp"].to_numpy(float), TIMELINE_BINS), rows, table)
+    return AuTimeline(bin_means(frames["timestamp"].to_numpy(float), TIMELINE_BINS), rows, table)
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -25,14 +25,7 @@ MAX_TILE_PX = 224
 
 
 class ViewerClips:
-    """The clips that both a features folder and a store have; addressed by index, safe to use from several threads.
-
-    Parameters
-    ----------
-    features : Path
-        A folder that ``tclr embed`` wrote.
-    store : Path
-        The store that it was made from.
+    """The clips that both a features folder and its store have; addressed by index, safe to use from several threads.
 
     Raises
     ------
@@ -66,7 +59,7 @@ class ViewerClips:
         Returns
         -------
         dict
-            ``clips``: one dict a clip, with ``subject``, ``clip``, ``n_frames``, ``duration_s``, ``share_ok`` (0..1),
+            ``clips``: one dict per clip, with ``subject``, ``clip``, ``n_frames``, ``duration_s``, ``share_ok`` (0..1),
             ``face_px``, ``sharpness``, ``score`` (medians, ``None`` without a face), ``warning``; ``aus``: their
             names; ``sprite``: ``frames``, ``columns``, ``tile_px``, or ``None`` for a store without crops;
             ``n_without_crops``: clips that the store lacks.
@@ -88,11 +81,6 @@ class ViewerClips:
             Lists of T numbers: ``timestamp`` in seconds, ``frame`` numbers of the source, ``status`` names, empty where
             the features have none; ``aus``: for each AU those of ``probability`` (0..1), ``intensity`` (0..5) and
             ``label`` (0/1) that the features have, ``None`` where unknown.
-
-        Raises
-        ------
-        StoreError
-            If the features do not have the clip's frames.
         """
         table = self._table(index, ["status", *self._features.au_columns])
         aus = {}
@@ -108,13 +96,7 @@ class ViewerClips:
         }
 
     def times(self, index: int) -> tuple[list[float], list[int]]:
-        """Return timestamps in seconds and frame numbers of the source, T of each.
-
-        Raises
-        ------
-        StoreError
-            If the features do not have the clip's frames.
-        """
+        """Return timestamps in seconds and frame numbers of the source, T of each."""
         table = self._table(index, [])
         return table["timestamp"].tolist(), table["frame"].tolist()
 
@@ -138,21 +120,27 @@ class ViewerClips:
         StoreError
             If the store has no crops, or they cannot be read.
         """
-        info, side = self.infos[index], self.tile_px
+        info = self.infos[index]
         first = block * SPRITE_FRAMES
         if not 0 <= first < info.n_frames:
             raise IndexError(f"expected a block of {info.name}, but got {block}")
         stop = min(first + SPRITE_FRAMES, info.n_frames)
-        sheet = np.zeros((math.ceil((stop - first) / SPRITE_COLUMNS) * side, SPRITE_COLUMNS * side, 3), np.uint8)
+        n_rows = math.ceil((stop - first) / SPRITE_COLUMNS)
+        sheet = np.zeros((n_rows * self.tile_px, SPRITE_COLUMNS * self.tile_px, 3), np.uint8)
         for start in range(first, stop, BLOCK_FRAMES):
             with self._lock:
                 crops = self._store.read_frames(info, start, min(start + BLOCK_FRAMES, stop))
             for place, crop in enumerate(crops, start - first):
-                top, left = place // SPRITE_COLUMNS * side, place % SPRITE_COLUMNS * side
-                if len(crop) != side:
-                    crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA)
-                sheet[top : top + side, left : left + side] = crop[..., ::-1]
-        return cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+                _put_tile(sheet, place, crop, self.tile_px)
+        return cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()
+
+
+def _put_tile(sheet: np.ndarray, place: int, crop: np.ndarray, side_px: int) -> None:
+    """Draw a crop on a sheet, in place."""
+    top, left = place // SPRITE_COLUMNS * side_px, place % SPRITE_COLUMNS * side_px
+    if len(crop) != side_px:
+        crop = cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA)
+    sheet[top : top + side_px, left : left + side_px] = crop
 
 
 def _clip_row(info: ClipInfo) -> dict[str, Any]:

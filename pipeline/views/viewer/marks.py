@@ -31,13 +31,7 @@ _EVENTS = TypeAdapter(list[Event])
 
 
 def parse_events(text: bytes, clips: ViewerClips) -> list[Event]:
-    """Return the events of a JSON list, in its order.
-
-    Raises
-    ------
-    InputError
-        If it is no such list, or one names a clip, AU or row that is not there.
-    """
+    """Return the events of a JSON list, in its order; what it names must be there, or there is an ``InputError``."""
     try:
         events = _EVENTS.validate_json(text)
     except ValidationError as error:
@@ -59,7 +53,7 @@ def parse_events(text: bytes, clips: ViewerClips) -> list[Event]:
 
 
 def events_csv(events: list[Event], clips: ViewerClips) -> str:
-    """Return one line an event: ``subject, clip, AU, start_s, end_s, start_frame, end_frame, note``.
+    """Return one line per event: ``subject, clip, AU, start_s, end_s, start_frame, end_frame, note``.
 
     Times are those of the first and the last frame, in seconds from the clip's start; frames are numbers of the
     source; both ends belong to the event. A note that a spreadsheet would take for a formula begins with ``'``.

@@ -69,17 +69,7 @@ NOT_FOUND = _text("Not found.", HTTPStatus.NOT_FOUND)
 class ViewerServer(ThreadingHTTPServer):
     """The viewer's server; ``serve_forever`` runs it, ``shutdown`` ends it.
 
-    Parameters
-    ----------
-    clips : ViewerClips
-        What is shown; closed with the server.
-    port : int
-        0 takes a free one.
-
-    Attributes
-    ----------
-    url : str
-        The address to open, token included.
+    It closes the clips that it shows. ``port`` 0 takes a free one; ``url`` is the address to open, token included.
 
     Raises
     ------
@@ -191,10 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            self._send(
-                _text(f"Expected a body of at most {MAX_BODY_BYTES} bytes.", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-            )
-        elif self._path() is None:
-            self._send(self._answer())
+            message = f"Expected a body of at most {MAX_BODY_BYTES} bytes."
+            self._send(_text(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE))
         else:
-            self._send(self._answer(self.rfile.read(int(length))))
+            self._send(self._answer(None if self._path() is None else self.rfile.read(int(length))))

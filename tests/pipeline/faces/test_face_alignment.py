@@ -22,7 +22,7 @@ from scipy.spatial.transform import Rotation
 from tclr.cli.path.embed import command
 from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.export import embed
-from tclr.pipeline.faces import check_models, detect_image, face_alignment, models, open_detector
+from tclr.pipeline.faces import detect_image, ensure_models, face_alignment, models, open_detector
 from tclr.pipeline.faces.face_alignment import POSE_POINTS, FaceAlignmentDetector, decode_sfd, fit_pose
 from tclr.pipeline.faces.models import BLAZEFACE, FAN_2D, S3FD, find_weights
 from tclr.pipeline.features import load
@@ -363,14 +363,14 @@ def test_detector_falls_back_to_the_cpu_when_the_gpu_is_full(scripted, monkeypat
 def test_check_models_wants_the_weights_of_the_chosen_face_detector(cache, monkeypatch):
     torch.save({}, cache / FAN_2D.name)
     torch.save({}, cache / S3FD.name)
-    check_models(CONFIG)
+    ensure_models(CONFIG)
 
     def refuse(*args, **kwargs):
         raise OSError("no network")
 
     monkeypatch.setattr(models.urllib.request, "urlopen", refuse)
     with pytest.raises(ModelError, match=r"blazeface.pth is not on this machine.*no network.*TCLR_MODELS"):
-        check_models(CONFIG.model_copy(update={"face_detector": "blazeface"}))
+        ensure_models(CONFIG.model_copy(update={"face_detector": "blazeface"}))
 
 
 def test_clip_becomes_store_report_and_features_without_blendshapes(scripted, portrait_layout, tmp_path):

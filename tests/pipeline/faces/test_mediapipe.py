@@ -79,8 +79,8 @@ def test_mediapipe_is_called_in_the_thread_that_asks(portrait):
     with closing(open_detector(DetectConfig())) as detector:
         assert len(detector.detect([portrait], [0.0])[0]) == len(detector.look(portrait)) == 1
         assert detector.score_crop(np.ascontiguousarray(portrait[:260, 90:350])) > 0.8
-        for task in (detector._landmarker, detector._looker, detector._checker):
-            assert task._lib._executor.submit(threading.get_ident).result() == threading.get_ident()
+        for model in (detector._landmarker, detector._looker, detector._checker):
+            assert model.task._lib._executor.submit(threading.get_ident).result() == threading.get_ident()
 
 
 def test_detect_image_without_a_face():

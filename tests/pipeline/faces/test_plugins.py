@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tclr.pipeline.faces import check_models, open_detector
+from tclr.pipeline.faces import ensure_models, open_detector
 from tclr.pipeline.faces.detector import known_detectors
 from tclr.pipeline.preprocessing import extract_clip
 from tclr.pipeline.sources import find_clips
@@ -50,11 +50,11 @@ def test_check_models_calls_its_prepare(bright_patch, monkeypatch):
 
     monkeypatch.setattr(module.BrightPatch, "prepare", staticmethod(refuse))
     with pytest.raises(ModelError, match="no model for bright-patch"):
-        check_models(DetectConfig(detector="bright-patch"))
+        ensure_models(DetectConfig(detector="bright-patch"))
     monkeypatch.delattr(module.BrightPatch, "prepare")
     monkeypatch.setattr(module.BrightPatch, "__init__", lambda self, config, **options: refuse(config))
     with pytest.raises(ModelError, match="no model for bright-patch"):
-        check_models(DetectConfig(detector="bright-patch"))
+        ensure_models(DetectConfig(detector="bright-patch"))
 
 
 def test_clip_with_five_landmarks_becomes_a_store(bright_patch, tmp_path):
@@ -79,7 +79,7 @@ def test_clip_with_five_landmarks_becomes_a_store(bright_patch, tmp_path):
             np.testing.assert_allclose(nose, np.broadcast_to(nose[0], nose.shape), atol=1e-4)
 
 
-@pytest.mark.parametrize("call", [open_detector, check_models])
+@pytest.mark.parametrize("call", [open_detector, ensure_models])
 def test_unknown_detector_is_refused_with_those_known(call):
     with pytest.raises(SettingError, match="'nobodys'. Known detectors: face-alignment, mediapipe"):
         call(DetectConfig(detector="nobodys"))

@@ -80,8 +80,8 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
         ("0,0.1\n1,0.2\n", r"but got '0,0.1' in .*anna_smile.csv line 1\. Add one"),
         ("frame;AU01\n0;1\n", "but got 'frame;AU01' in .*line 1"),
         (",frame,AU01\n0,0,1\n", "but got ',frame,AU01' in .*frame number as the first column"),
-        ("frame\n0\n", "Expected a column an AU, as AU01, but got 'frame' alone in .*line 1"),
-        ("frame,AU01_c\n", "Expected a row a frame, but got a header alone in .*anna_smile.csv"),
+        ("frame\n0\n", "Expected one column per AU, as AU01, but got 'frame' alone in .*line 1"),
+        ("frame,AU01_c\n", "Expected one row per frame, but got a header alone in .*anna_smile.csv"),
         (
             "frame,face_id,AU01_c\n0,0,1\n",
             r"but got 'face_id' in .*line 1\. Rename or remove it\. Known AUs: AU01, AU02",

@@ -10,7 +10,7 @@ from tclr.pipeline.preprocessing import preprocess
 from tclr.pipeline.sources import Clip, find_clips, numbered_images
 from tclr.pipeline.sources.bp4d import read_occurrence
 from tclr.pipeline.sources.disfa import read_intensity
-from tclr.pipeline.sources.emotionet import look_up
+from tclr.pipeline.sources.emotionet import give_labels
 from tclr.pipeline.sources.listing import SubjectNames, frame_number, safe_name
 from tclr.pipeline.system import encodable, printable
 from tclr.schemas.config import PreprocessConfig
@@ -181,7 +181,7 @@ def test_emotionet_with_a_field_of_megabytes_is_refused_as_a_table(tmp_path):
     touch(tmp_path / "table.csv", "url,AU 1,AU 2\n" + '"' + "x" * 200_000)
     with pytest.raises(InputError, match="table.csv"):
         find_clips(tmp_path, "emotionet")
-    assert look_up((), 3) == 3
+    assert give_labels((), 3) == 3
 
 
 def test_a_table_with_a_header_of_megabytes_is_refused_by_name(tmp_path):

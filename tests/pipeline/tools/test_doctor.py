@@ -1,10 +1,9 @@
 """Each check of the doctor fails when its thing is broken, and says what to do."""
 
-import base64
 import fcntl
 import resource
-import zlib
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,9 +14,9 @@ from tclr.pipeline import faces, system
 from tclr.pipeline.faces import models
 from tclr.pipeline.store import chunks as trial
 from tclr.pipeline.store import try_codec
-from tclr.pipeline.tools.doctor import CHECKS, run_checks, trial_clips
+from tclr.pipeline.tools.doctor import CHECKS, run_checks
 from tclr.pipeline.tools.doctor import checks as doctor
-from tclr.pipeline.tools.doctor.checks import Check
+from tclr.pipeline.tools.doctor.checks import Finding
 from tclr.pipeline.video import writing as video_writer
 from tclr.schemas.errors import ClusterError, StoreError
 
@@ -57,8 +56,18 @@ def test_versions_that_do_not_fit_are_problems(monkeypatch):
         "package no-such-package-of-ours",
     ]
     assert found[1].found == np.__version__ and "pip install 'numpy>=999'" in found[1].advice
-    assert found[2].found == "not installed" and found[-1] == Check("packages", "ok", found[-1].found)
+    assert found[2].found == "not installed" and found[-1] == Finding("packages", "ok", found[-1].found)
     assert found[-1].found.startswith("1 as required")
+
+
+def test_an_extra_that_is_not_installed_is_no_problem(monkeypatch):
+    def version_without_skimage(name):
+        if name == "scikit-image":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(doctor, "version", version_without_skimage)
+    assert [check.state for check in CHECKS["packages"]()] == ["ok", "ok"]
 
 
 def test_model_file_that_is_missing_or_damaged(monkeypatch, tmp_path):
@@ -106,7 +115,7 @@ def test_gpu_is_used_and_what_it_says_is_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: about)
     ones = torch.ones
     monkeypatch.setattr(torch, "ones", lambda *shape, device: ones(*shape))
-    assert list(CHECKS["PyTorch"]()) == [Check("PyTorch's device", "ok", "GPU X, 8 GB")]
+    assert list(CHECKS["PyTorch"]()) == [Finding("PyTorch's device", "ok", "GPU X, 8 GB")]
 
     def fail(*shape, device):
         raise RuntimeError("CUDA error: no kernel image is available\nmore")
@@ -125,11 +134,11 @@ def test_wrong_arithmetic_is_a_problem(monkeypatch, tmp_path):
     assert check.state == "problem" and "bfloat16 comes out wrong" in check.found
 
 
-@pytest.mark.parametrize("codec", trial_clips.CLIPS)
+@pytest.mark.parametrize("codec", doctor.VIDEO_CODECS)
 def test_codec_that_does_not_decode_is_named(monkeypatch, codec):
-    other = next(name for name in trial_clips.CLIPS if name != codec)
-    broken = trial_clips.CLIPS | {codec: base64.b85encode(zlib.compress(b"no video")).decode()}
-    monkeypatch.setattr(trial_clips, "CLIPS", broken)
+    other = next(name for name in doctor.VIDEO_CODECS if name != codec)
+    read = doctor._read_clip
+    monkeypatch.setattr(doctor, "_read_clip", lambda name: b"no video" if name == codec else read(name))
     decoding, encoding = CHECKS["video"]()
     assert decoding.state == "problem" and codec in decoding.found and other not in decoding.found
     assert encoding.state == "ok"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tclr.pipeline.faces import detect_image
-from tclr.pipeline.tools.synth import write_demo
-from tclr.pipeline.tools.synth.action_warp import ACTIONS, AUS, build_moves, intensity_vector
+from tclr.pipeline.tools.synth import load_portraits, portraits, write_demo
+from tclr.pipeline.tools.synth.action_warp import ACTIONS, AUS, build_moves
 from tclr.pipeline.tools.synth.clips import PRESENT_FROM, plan_actions, plan_scene
 from tclr.pipeline.tools.synth.puppet import Puppet, build_puppet, map_triangles, render_face
 from tclr.schemas.action_units import BP4D_AUS
@@ -41,6 +41,11 @@ def read_codes(path: Path) -> tuple[list[int], dict[int, list[int]]]:
     with path.open(newline="") as file:
         header, *rows = [[int(cell) for cell in row] for row in csv.reader(file)]
     return header, {row[0]: row[1:] for row in rows}
+
+
+def intensity_vector(active: dict[int, float]) -> np.ndarray:
+    """Return intensities (len(AUS),) float32 from a mapping of AU number to intensity 0..1."""
+    return np.array([active.get(au, 0.0) for au in AUS], np.float32)
 
 
 def see(puppet: Puppet, **active: float) -> np.ndarray:
@@ -97,6 +102,18 @@ def test_write_demo_reports_progress(tmp_path):
     result = write_demo(tmp_path, **settings, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 12) for done in range(1, 13)]
     assert (result.out, result.n_subjects, result.n_clips, result.n_frames) == (tmp_path, 1, 1, 12)
+
+
+def test_without_scikit_image_every_subject_is_made_of_one_portrait(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(portraits.importlib.util, "find_spec", lambda name: None)
+    (portrait,) = load_portraits()
+    assert portrait.glasses
+    write_demo(tmp_path, **TINY)
+    assert "pip install 'tclr-face[demo]'" in caplog.text
+    first, second = (sorted((tmp_path / "2D+3D" / name / "T1").iterdir())[0] for name in ("F001", "F003"))
+    for path in (first, second):
+        assert len(detect_image(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))) == 1
+    assert first.read_bytes() != second.read_bytes()
 
 
 @pytest.mark.parametrize("folder", ["2D+3D", "AUCoding"])

@@ -6,8 +6,8 @@ import pytest
 from tclr.pipeline.faces import Face
 from tclr.pipeline.tracking import PeopleTracker, Scouted, rank_faces, score_faces
 from tclr.pipeline.tracking.appearance import compare_looks, describe_face
+from tclr.pipeline.tracking.people import compute_overlap
 from tclr.pipeline.tracking.scouting import Person
-from tclr.pipeline.tracking.tracker import compute_overlap
 from tclr.pipeline.video import Frame, number_shots
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.store import NO_TRACK, Status

@@ -17,7 +17,7 @@ from tclr.cli.main import cli
 from tclr.pipeline.preprocessing import extract_clip
 from tclr.pipeline.preprocessing.segments import plan_segments
 from tclr.pipeline.sources import Clip
-from tclr.pipeline.system import read_header
+from tclr.pipeline.system import read_image_size
 from tclr.pipeline.video import ClipMedia, probe, read_frames, read_timeline, sample_frames
 from tclr.pipeline.video.images import read_image
 from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
@@ -64,7 +64,7 @@ def gif_of(width, height):
 def test_a_picture_of_50_000_pixels_a_side_is_refused_by_its_header(tmp_path, data, monkeypatch):
     (tmp_path / "a.png").write_bytes(data)
     monkeypatch.setattr(cv2, "imdecode", lambda *args: pytest.fail("decoded"))
-    assert read_header(np.frombuffer(data, np.uint8)) == (50_000, 50_000)
+    assert read_image_size(np.frombuffer(data, np.uint8)) == (50_000, 50_000)
     for reduction in (1, 8):
         with pytest.raises(InputError, match=r"at most 160 megapixels, but got 50000 x 50000 .* --max-megapixels"):
             read_image(tmp_path / "a.png", reduction)
@@ -86,7 +86,7 @@ def test_the_limit_can_be_raised_above_what_pillow_bears(tmp_path):
     (tmp_path / "a.png").write_bytes(png_of(20_000, 20_000))
     with pytest.raises(InputError, match="20000 x 20000"):
         read_image(tmp_path / "a.png", 1, LimitsConfig(max_megapixels=399))
-    assert read_header(np.frombuffer(png_of(20_000, 20_000), np.uint8)) == (20_000, 20_000)
+    assert read_image_size(np.frombuffer(png_of(20_000, 20_000), np.uint8)) == (20_000, 20_000)
 
 
 def test_a_picture_beyond_the_limit_among_others_fails_the_clip(tmp_path):

@@ -1,4 +1,4 @@
-"""What a wheel contains, as setuptools plans it: every package, and the files of the pages."""
+"""What a wheel contains, as setuptools plans it: every package, the files of the pages, and the doctor's clips."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from setuptools import Distribution
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_wheel_has_every_package_and_every_file_of_the_pages(monkeypatch):
+def test_wheel_has_every_package_and_its_data(monkeypatch):
     monkeypatch.chdir(ROOT)
     plan = Distribution()
     plan.parse_config_files(["setup.cfg"])
@@ -15,8 +15,8 @@ def test_wheel_has_every_package_and_every_file_of_the_pages(monkeypatch):
     command.ensure_finalized()
     rooms = [path.parent for room in ("schemas", "pipeline", "cli") for path in (ROOT / room).rglob("__init__.py")]
     assert set(plan.packages) == {"tclr." + ".".join(room.relative_to(ROOT).parts) for room in rooms}
-    planned = {
-        name for package, _, _, names in command.data_files if package == "tclr.pipeline.views.pages" for name in names
-    }
+    planned = {package: set(names) for package, _, _, names in command.data_files}
     pages = (ROOT / "pipeline/views/pages").iterdir()
-    assert planned == {path.name for path in pages if path.suffix not in (".py", "")}
+    assert planned["tclr.pipeline.views.pages"] == {path.name for path in pages if path.suffix not in (".py", "")}
+    clips = (ROOT / "pipeline/tools/doctor/clips").iterdir()
+    assert planned["tclr.pipeline.tools.doctor"] == {f"clips/{path.name}" for path in clips}

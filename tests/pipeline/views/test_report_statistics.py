@@ -11,8 +11,8 @@ from tclr.pipeline.views.report.statistics import (
     CoOccurrence,
     bin_means,
     map_embeddings,
+    read_au_timeline,
     read_statistics,
-    read_timeline,
     subject_rows,
     variance_between,
 )
@@ -97,7 +97,7 @@ def test_a_large_folder_is_sampled_evenly_and_says_how_many_clips(features, monk
 
 
 def test_timeline_has_intensities_and_labels_below_predictions_and_scores_the_clip(features):
-    timeline = read_timeline(FeatureClips(features), "F001", "T1")
+    timeline = read_au_timeline(FeatureClips(features), "F001", "T1")
     assert list(timeline.rows) == ["AU01", "AU01 label", "AU12 intensity / 5", "AU12 label"]
     np.testing.assert_allclose(timeline.rows["AU12 intensity / 5"], timeline.rows["AU01"], rtol=1e-6)
     np.testing.assert_allclose(
@@ -110,4 +110,4 @@ def test_timeline_has_intensities_and_labels_below_predictions_and_scores_the_cl
     assert (name, f1) == ("AU01", pytest.approx(expected)) and predicted == pytest.approx(20 / 39)
     assert labelled == pytest.approx(table["AU01_true"].mean())
     assert timeline.table[1][1] is None and timeline.table[1][3] is None  # AU12 has no prediction
-    assert read_timeline(FeatureClips(features), "F009", "T1") is None
+    assert read_au_timeline(FeatureClips(features), "F009", "T1") is None

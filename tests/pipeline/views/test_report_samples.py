@@ -1,7 +1,7 @@
 import numpy as np
 
 from tclr.pipeline.store import ClipInfo
-from tclr.pipeline.views.report.samples import choose_clips, choose_rows, clip_faces, worst_faces
+from tclr.pipeline.views.report.samples import choose_clips, choose_rows, clip_pictures, worst_pictures
 from tclr.schemas.store import Status
 
 
@@ -52,14 +52,14 @@ def test_half_of_the_clips_shown_are_the_worst_and_half_are_spread_over_the_othe
 
 
 def test_sheet_of_a_clip_captions_its_frames():
-    faces = clip_faces(ScriptedStore([0.9, 0.2, np.nan]), ClipInfo("d", "S0", "T1", 3, {}, {}))
+    faces = clip_pictures(ScriptedStore([0.9, 0.2, np.nan]), ClipInfo("d", "S0", "T1", 3, {}, {}))
     assert faces[0].caption == "frame 101, ok, score 0.20, sharpness 2" and faces[0].worst
     assert faces[0].picture.startswith("data:image/jpeg;base64,")
 
 
 def test_sheet_of_the_store_has_the_lowest_scores_of_all_clips_and_three_of_a_clip_at_most():
     bad, fine = np.linspace(0.1, 0.3, 50), np.linspace(0.9, 0.5, 50)
-    faces = worst_faces(ScriptedStore(fine, bad, [np.nan] * 3), count=5)
+    faces = worst_pictures(ScriptedStore(fine, bad, [np.nan] * 3), count=5)
     scores = [float(face.caption.split("score ")[1].split(",")[0]) for face in faces]
     assert scores == sorted(scores) and sum(score < 0.4 for score in scores) == 3 and len(faces) == 5
     assert faces[0].caption.startswith("S1/T1 frame 100")

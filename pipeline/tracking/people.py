@@ -1,0 +1,117 @@
+"""Whose each face is: the people of a clip, told apart by place and looks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from tclr.pipeline.faces import Face
+from tclr.pipeline.tracking.appearance import OTHER_PERSON, SAME_PERSON, compare_looks
+from tclr.pipeline.tracking.scouting import Scouted
+from tclr.schemas.store import NO_TRACK
+
+MIN_OVERLAP = 0.3
+"""Overlap with the last box that continues a track; chosen by us: heads move far less in one frame."""
+MAX_PEOPLE = 32
+"""Faces of further people are passed over; chosen by us: nobody studies a crowd face by face in one clip."""
+
+Owners = list[int | None]
+"""Whose each face is, by the number of a person; ``None`` for nobody's."""
+
+
+def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the intersection over union of two boxes x0 y0 x1 y1, 0..1."""
+    (left, top, right, bottom), (other_left, other_top, other_right, other_bottom) = first.tolist(), second.tolist()
+    width = min(right, other_right) - max(left, other_left)
+    height = min(bottom, other_bottom) - max(top, other_top)
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = (right - left) * (bottom - top) + (other_right - other_left) * (other_bottom - other_top)
+    return shared / (areas - shared) if areas > shared else 0.0
+
+
+class Followed:
+    """One person on the way through a clip: looks, last place, and what was last measured of the face."""
+
+    def __init__(self, look: np.ndarray) -> None:
+        self.looks = [look]
+        self.bbox: np.ndarray | None = None
+        self.last_s = -np.inf
+        self.shot = 0
+        self.is_absent = False
+        self.is_here = False
+        self.track = NO_TRACK
+        self.is_like = True
+        self.checked = -1
+
+    def compare(self, look: np.ndarray) -> float:
+        """Return how far a look is from this person's: at first and when last checked."""
+        return min(compare_looks(own, look) for own in self.looks)
+
+    def remember(self, look: np.ndarray) -> None:
+        """Keep the first look and the last one."""
+        self.looks = [*self.looks[:1], look]
+
+    def overlap(self, face: Face) -> float:
+        """Return the overlap of a face with this person's last place, 0 after a cut or a longer loss."""
+        return compute_overlap(face.bbox, self.bbox) if self.is_here and self.bbox is not None else 0.0
+
+
+class People:
+    """The people of a clip: those who were scouted, the subject first, and those who are seen on the way."""
+
+    def __init__(self, scouted: Scouted | None, *, everyone: bool) -> None:
+        known = scouted.people[:MAX_PEOPLE] if scouted is not None else ()
+        self.all = [Followed(person.look) for person in known]
+        self._n_known = max(len(known), 1)
+        self._everyone = everyone
+
+    def at_place(self, face: Face) -> list[int]:
+        """Return whose last place a face overlaps with."""
+        return [i for i, person in enumerate(self.all) if person.overlap(face) >= MIN_OVERLAP]
+
+    def assign(self, faces: list[Face], looks: list[np.ndarray]) -> Owners:
+        """Return whose each face of a frame is; people not seen before are added."""
+        owners: Owners = [None] * len(faces)
+        if not faces:
+            return owners
+        if not self.all:
+            first = max(range(len(faces)), key=lambda i: faces[i].size_px)
+            self.all.append(Followed(looks[first]))
+        overlap = np.array([[person.overlap(face) for face in faces] for person in self.all])
+        apart = np.array([[person.compare(look) for look in looks] for person in self.all])
+        at_place = overlap >= MIN_OVERLAP
+        allowed = (apart < SAME_PERSON) | (at_place & (apart < OTHER_PERSON))
+        # who was scouted goes before who was added on the way: that may be one of them in another light
+        known = np.arange(len(self.all))[:, None] < self._n_known
+        cost = np.where(allowed, apart - known * (1 + overlap), OTHER_PERSON)
+        for i, j in zip(*linear_sum_assignment(cost), strict=True):
+            if allowed[i, j]:
+                owners[j] = int(i)
+        self._assign_unlike(owners, at_place)
+        for j, look in enumerate(looks):
+            if owners[j] is None and len(self.all) < MAX_PEOPLE and not _hides(faces, owners, j):
+                self.all.append(Followed(look))
+                owners[j] = len(self.all) - 1
+        return owners
+
+    def _assign_unlike(self, owners: Owners, at_place: np.ndarray) -> None:
+        """Give faces that look like nobody to who was in their place, or to the only person there is.
+
+        Light and pose change looks, too: such frames are marked, not lost.
+        """
+        for j in [j for j, owner in enumerate(owners) if owner is None]:
+            free = [i for i in np.flatnonzero(at_place[:, j]).tolist() if i not in owners]
+            if not free and not self._everyone and len(owners) == len(self.all) == 1:
+                free = [0]
+            if free:
+                owners[j] = free[0]
+
+
+def _hides(faces: Sequence[Face], owners: Owners, j: int) -> bool:
+    """Tell whether a face that nobody owns is a second find of one that somebody does."""
+    return any(
+        owner is not None and compute_overlap(faces[i].bbox, faces[j].bbox) >= MIN_OVERLAP
+        for i, owner in enumerate(owners)
+    )
