@@ -1,35 +1,21 @@
-"""Walks the graph of preprocessing on a Dask cluster: clips, segments of long ones, subjects, and what is repaired."""
+"""Builds a store on a Dask cluster: clips, segments of long ones, subjects, and what is repaired."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
-from distributed import Client, Future, as_completed
-
-from tclr.pipeline.preprocessing.layout import old_folder, part_path, read_infos, segment_paths
-from tclr.pipeline.preprocessing.plan import SubjectPlan
-from tclr.pipeline.preprocessing.segments import Rows
+from tclr.pipeline.preprocessing.layout import file_attrs, old_folder, part_path, read_infos, segment_paths
+from tclr.pipeline.preprocessing.plan import ClipPlan, SubjectPlan
 from tclr.pipeline.preprocessing.tasks import ClipTask, Outcome, assemble_task, extract_task
 from tclr.pipeline.sources import Clip
-from tclr.pipeline.store import ClipInfo, root_attrs
-from tclr.pipeline.system import (
-    ITEMS_AHEAD,
-    MOST_TASKS,
-    Failure,
-    count_cores,
-    following,
-    remove_quietly,
-    result_of,
-    set_aside,
-)
+from tclr.pipeline.store import ClipInfo
+from tclr.pipeline.system import ITEMS_AHEAD, Dispatcher, Failure, dispatching, remove_quietly, set_aside
 from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import OutputError
 
@@ -54,225 +40,239 @@ class Progress:
     started_s: float = field(default_factory=time.monotonic)
 
 
-@dataclass
-class ClipState:
-    """How far a clip is: the segments it is done in, if any, and what has come of them."""
+class Job(Protocol):
+    """What a task is for."""
 
-    task: ClipTask
-    plan: SubjectPlan
-    segments: tuple[Rows, ...] = ()
-    outcomes: list[Outcome] = field(default_factory=list)
+    def settle(self, outcome: Outcome) -> None:
+        """Take in what came of the task, and submit what follows from it."""
+        ...
 
 
-class GraphRun:
-    """Walks the graph: extract tasks, and a subject's assembly as soon as its clips are through."""
+class StoreBuild:
+    """A store that is being built: what its subjects and clips share, and how far they are.
+
+    Parameters
+    ----------
+    store, run, config
+        The store, the run that holds it (``lock_folder``), and the settings.
+    progress, notify
+        What is kept up to date, and what is called with it whenever something has moved.
+    """
+
+    tasks: Dispatcher[Job, Outcome]
 
     def __init__(
         self,
-        client: Client,
         store: Path,
         run: str,
         config: PreprocessConfig,
         progress: Progress,
         notify: Callable[[Progress], None],
     ) -> None:
-        self.client = client
         self.store = store
         self.run = run
         self.config = config
-        self.version = version("tclr-face")
         self.progress = progress
-        self.notify = notify
-        self.queue = as_completed()
-        self.backlog: deque[tuple[SubjectPlan, Clip]] = deque()  # not handed to Dask yet
-        self.tasks: dict[Future, tuple[ClipState, ClipTask] | SubjectPlan] = {}
-        self.weights: dict[str, float] = {}  # by key of a task whose clip is not through, its share of the clip
-        self.messages: dict[str, dict[str, Any]] = {}
-        self.waiting: dict[str, int] = {}  # by subject, clips that are not through
-        self.n_frames = 0
-        self.n_clips = 0
         self.infos: dict[str, Sequence[ClipInfo]] = {}  # by subject, the clips of files that may have changed
-        self.n_workers, self.n_cores = count_cores(client)
+        self._notify = notify
+        self._n_frames = self._n_clips = 0  # that are through
+        self._reported: set[Extraction] = set()  # of clips that are not
+        self.cores = (0, 0)
 
-    def walk(self, plans: list[SubjectPlan]) -> None:
-        """Run all tasks; failures are collected in ``progress``.
+    def carry_out(self, plans: Sequence[SubjectPlan], workers: int | None, scheduler: str | None) -> None:
+        """Run all tasks, on workers as ``connect`` has them; failures are collected in ``progress``.
 
         Raises
         ------
         ClusterError
-            If the scheduler is lost.
+            If no scheduler answers, or it is lost.
         OutputError
             If the store cannot be written.
         """
-        with following(self.client, self._on_message):
-            self._walk(plans)
+        subjects = [SubjectBuild(self, plan) for plan in plans if plan.todo or plan.has_new]
+        backlog = [ClipBuild(subject, plan) for subject in subjects for plan in subject.plan.todo]
+        with dispatching(workers, scheduler, lambda reason: Outcome(reason=reason), self._take_report) as self.tasks:
+            self.cores = self.tasks.count_cores()
+            self.progress.started_s = time.monotonic()
+            self.progress.n_subjects = len(subjects)
+            for subject in subjects:
+                if not subject.n_waiting:
+                    subject.assemble()
+            self._tell()
+            for job, outcome in self.tasks.results(backlog, ClipBuild.begin):
+                if outcome.fatal:
+                    raise OutputError(outcome.reason)
+                job.settle(outcome)
+                self._tell()
 
-    def _walk(self, plans: list[SubjectPlan]) -> None:
-        self.progress.started_s = time.monotonic()
-        self.progress.n_subjects = sum(bool(plan.todo or plan.has_new) for plan in plans)
-        for plan in plans:
-            self.waiting[plan.subject] = len(plan.todo)
-            self.backlog += [(plan, clip) for clip in plan.todo]
-            if plan.has_new and not plan.todo:
-                self._finish(plan)
-        self._hand_in()
-        self._notify()
-        for future in self.queue:
-            of = self.tasks.pop(future)
-            outcome = result_of(future, lambda reason: Outcome(reason=reason))
-            future.release()
-            if outcome.fatal:
-                self.client.cancel(list(self.tasks))
-                raise OutputError(outcome.reason)
-            if isinstance(of, SubjectPlan):
-                self._end_subject(of, outcome)
-            elif self._settle(*of, outcome):
-                self._end_of_clip(of[0].plan)
-            self._hand_in()
-            self._notify()
+    def extract(self, extraction: Extraction) -> None:
+        """Hand in a clip or segment; its steps have threads of their own if cores would have nothing to do."""
+        n_workers, n_cores = self.cores
+        n_busy = min(n_workers, self.tasks.n_open + 1)
+        n_ahead = ITEMS_AHEAD if n_cores >= 2 * max(n_busy, 1) else 0
+        self.tasks.submit(extraction, extract_task, replace(extraction.task, n_ahead=n_ahead))
 
-    def _hand_in(self) -> None:
-        """Give Dask clips until it has enough; they are done in their order."""
-        while self.backlog and len(self.tasks) < MOST_TASKS:
-            self._begin(*self.backlog.popleft())
-
-    def _begin(self, plan: SubjectPlan, clip: Clip) -> None:
-        task = ClipTask(clip, self.store, self.config, self.version, plan.detected.get(clip.clip))
-        self._submit(ClipState(task, plan), task)
-
-    def _end_of_clip(self, plan: SubjectPlan) -> None:
-        self.waiting[plan.subject] -= 1
-        if not self.waiting[plan.subject]:
-            self._finish(plan)
-
-    def _end_subject(self, plan: SubjectPlan, outcome: Outcome) -> None:
-        """Delete the parts of an assembled subject, or have those clips made again that turned out to be damaged."""
-        if outcome.damaged:
-            self._repair(plan, outcome.damaged)
-            return
-        self.progress.subjects_done += 1
-        if outcome.reason:
-            self._fail(plan.subject, outcome.reason)
-            self.infos[plan.subject] = read_infos(plan.path)
-        else:
-            self.infos[plan.subject] = outcome.infos
-            for name, reason in outcome.lost.items():
-                self._fail(f"{plan.subject}/{name}", f"left out of {plan.path}, the former file is in old/. {reason}")
-            for file in {file for files in plan.sources.values() for file in files} - {plan.path}:
-                remove_quietly(file)
-
-    def _repair(self, plan: SubjectPlan, damaged: Mapping[str, str]) -> None:
-        """Make damaged clips again, each once; those that cannot be stay as they are."""
-        origins = {plan.origins[name] for name in damaged}
-        again = [plan.clips[origin] for origin in sorted(origins & plan.clips.keys() - plan.damaged)]
-        for name, reason in damaged.items():
-            logger.warning("%s", reason)
-            if plan.origins[name] not in {clip.clip for clip in again}:
-                self._fail(f"{plan.subject}/{name}", reason)
-                plan.accepted.add(name)
-        self.waiting[plan.subject] = len(again)
-        self.progress.n_clips += len(again)
-        for clip in again:
-            plan.drop(clip.clip)
-            self._begin(plan, clip)
-        if not again:
-            self._finish(plan)
-
-    def _submit(self, state: ClipState, task: ClipTask) -> None:
-        self.weights[task.key] = 1 / max(len(state.segments), 1)
-        n_busy = min(self.n_workers, len(self.tasks) + len(self.backlog) + 1)
-        task = replace(task, n_ahead=ITEMS_AHEAD if self.n_cores >= 2 * max(n_busy, 1) else 0)
-        future = self.client.submit(extract_task, task, pure=False)
-        self.tasks[future] = (state, task)
-        self.queue.add(future)
-
-    def _settle(self, state: ClipState, task: ClipTask, outcome: Outcome) -> bool:
-        """Take in what came of a task; return whether its clip is through."""
-        if outcome.segments:
-            self._forget(state)
-            state.segments = outcome.segments
-            for rows in outcome.segments:
-                self._submit(state, replace(task, rows=rows))
-            return False
-        if task.rows is not None:
-            self.messages[task.key] = {"n_frames": outcome.n_frames, "share": 1.0}
-            state.outcomes.append(outcome)
-            if len(state.outcomes) < len(state.segments):
-                return False
-            if any(one.uncut for one in state.outcomes):
-                self._forget(state)
-                state.outcomes.clear()
-                self._submit(state, replace(state.task, whole=True))
-                return False
-            outcome = next((one for one in state.outcomes if one.reason), outcome)
-        self._end_clip(state, outcome)
-        return True
-
-    def _forget(self, state: ClipState) -> None:
-        """Drop the progress of a clip's tasks, and its segments."""
-        for rows in (None, *state.segments):
-            key = replace(state.task, rows=rows).key
-            self.weights.pop(key, None)
-            self.messages.pop(key, None)
-        state.segments = ()
-
-    def _end_clip(self, state: ClipState, outcome: Outcome) -> None:
-        clip, plan = state.task.clip, state.plan
-        self.n_clips += 1
-        if outcome.reason:
-            self._fail(clip.name, outcome.reason)
-            plan.keep(clip.clip)
-        else:
-            rows = state.segments or (None,)
-            files = tuple(part_path(self.store, clip, one) for one in rows)
-            plan.sources |= dict.fromkeys(outcome.names, files)
-            plan.origins |= dict.fromkeys(outcome.names, clip.clip)
-            self.n_frames += sum(one.n_frames for one in state.outcomes) or outcome.n_frames
-            for stale in {part_path(self.store, clip), *segment_paths(self.store, clip)} - set(files):
-                remove_quietly(stale)
-        self._forget(state)
-
-    def _finish(self, plan: SubjectPlan) -> None:
-        """Assemble a subject if anything of it is new; put aside a file that no setting of this run made."""
-        if plan.has_new:
-            settings = (self.config.detect, self.config.align, self.version)
-            attrs = root_attrs(plan.dataset, plan.subject, *settings, plan.pseudonym_key)
-            task = partial(
-                assemble_task,
-                plan.path,
-                dict(plan.sources),
-                attrs,
-                set(plan.accepted),
-                self.store,
-                self.run,
-                keep_old=plan.unread,
-            )
-            future = self.client.submit(task, pure=False, priority=10)
-            self.tasks[future] = plan
-            self.queue.add(future)
-            return
-        self.progress.subjects_done += 1
-        if not plan.sources and plan.path.is_file():
-            old = set_aside(plan.path, old_folder(self.store))
-            plan.path.unlink()
-            self.infos[plan.subject] = ()
-            logger.warning(
-                "%s is damaged or was made with other settings, and could not be made again: moved to %s.",
-                plan.path,
-                old,
-            )
-
-    def _fail(self, name: str, reason: str) -> None:
+    def fail(self, name: str, reason: str) -> None:
+        """Report what could not be done."""
         self.progress.failures.append(Failure(name, reason))
 
-    def _on_message(self, message: dict[str, Any]) -> None:
-        if message["key"] in self.weights:
-            self.messages[message["key"]] = message
-            self._notify()
+    def count_clip(self, n_frames: int) -> None:
+        """Count a clip that is through, with the frames that were stored of it."""
+        self._n_clips += 1
+        self._n_frames += n_frames
 
-    def _notify(self) -> None:
-        messages = list(self.messages.items())
-        self.progress.n_frames = self.n_frames + sum(message["n_frames"] for _, message in messages)
-        done = sum(message["share"] * self.weights.get(key, 0) for key, message in messages)
-        self.progress.clips_done = self.n_clips + done
-        self.notify(self.progress)
+    def forget(self, extractions: Sequence[Extraction]) -> None:
+        """Count tasks no longer as under way."""
+        self._reported.difference_update(extractions)
+
+    def take_in(self, extraction: Extraction, n_frames: int, share: float) -> None:
+        """Count a task as under way, and how far it is."""
+        extraction.n_frames, extraction.share = n_frames, share
+        self._reported.add(extraction)
+
+    def _take_report(self, job: Job, n_frames: int, share: float) -> None:
+        """Take in what a task reports, in another thread."""
+        if isinstance(job, Extraction) and job.outcome is None:
+            self.take_in(job, n_frames, share)
+            self._tell()
+
+    def _tell(self) -> None:
+        under_way = list(self._reported)
+        self.progress.n_frames = self._n_frames + sum(one.n_frames for one in under_way)
+        done = sum(one.share / len(one.clip.extractions) for one in under_way)
+        self.progress.clips_done = self._n_clips + done
+        self._notify(self.progress)
+
+
+@dataclass(eq=False)
+class Extraction:
+    """A task of a clip, how many frames of it and which share, 0 to 1, are done, and what came of it."""
+
+    clip: ClipBuild
+    task: ClipTask
+    n_frames: int = 0
+    share: float = 0.0
+    outcome: Outcome | None = None
+
+    def settle(self, outcome: Outcome) -> None:
+        """Take in what came of the task."""
+        self.outcome = outcome
+        self.clip.build.take_in(self, outcome.n_frames, 1.0)
+        self.clip.settle()
+
+
+class ClipBuild:
+    """A clip that is being extracted: in one task, or in one per segment."""
+
+    def __init__(self, subject: SubjectBuild, plan: ClipPlan) -> None:
+        self.subject = subject
+        self.build = subject.build
+        self.plan = plan
+        self.extractions: list[Extraction] = []
+
+    def begin(self) -> None:
+        """Extract the clip; its first task tells whether it is done in segments."""
+        if self.plan.clip is not None:
+            task = ClipTask(self.plan.clip, self.build.store, self.build.config, self.plan.detected)
+            self._extract([task])
+
+    def _extract(self, tasks: Sequence[ClipTask]) -> None:
+        self.build.forget(self.extractions)
+        self.extractions = [Extraction(self, task) for task in tasks]
+        for extraction in self.extractions:
+            self.build.extract(extraction)
+
+    def settle(self) -> None:
+        """Do what follows when all tasks are through: cut the clip, or do it in one piece after all, or end it."""
+        outcomes = [one.outcome for one in self.extractions if one.outcome is not None]
+        if len(outcomes) < len(self.extractions):
+            return
+        task = self.extractions[0].task
+        if outcomes[0].segments:
+            self._extract([replace(task, segment=segment) for segment in outcomes[0].segments])
+        elif task.segment is not None and any(outcome.uncut for outcome in outcomes):
+            self._extract([replace(task, segment=None, whole=True)])
+        else:
+            self._end(task.clip, outcomes)
+
+    def _end(self, clip: Clip, outcomes: Sequence[Outcome]) -> None:
+        self.build.forget(self.extractions)
+        reason = next((outcome.reason for outcome in outcomes if outcome.reason), "")
+        if reason:
+            self.build.fail(clip.name, reason)
+            self.subject.plan.keep(self.plan)
+        else:
+            files = tuple(one.task.part for one in self.extractions)
+            self.plan.files = dict.fromkeys(outcomes[0].names, files)
+            for stale in {part_path(self.build.store, clip), *segment_paths(self.build.store, clip)} - set(files):
+                remove_quietly(stale)
+        self.build.count_clip(0 if reason else sum(outcome.n_frames for outcome in outcomes))
+        self.subject.end_clip()
+
+
+class SubjectBuild:
+    """A subject whose clips are being extracted, joined and, where they turn out to be damaged, made again."""
+
+    def __init__(self, build: StoreBuild, plan: SubjectPlan) -> None:
+        self.build = build
+        self.plan = plan
+        self.n_waiting = len(plan.todo)
+
+    def end_clip(self) -> None:
+        """Count a clip as through; assemble the subject after the last one."""
+        self.n_waiting -= 1
+        if not self.n_waiting:
+            self.assemble()
+
+    def assemble(self) -> None:
+        """Join the clips if anything is new; put aside a file that no setting of this run made."""
+        plan, build = self.plan, self.build
+        if plan.has_new:
+            where = (plan.path, plan.files, file_attrs(plan.first_clip, build.config), set(plan.accepted))
+            task = partial(assemble_task, *where, build.store, build.run, keep_old=plan.unread)
+            build.tasks.submit(self, task, priority=10)
+            return
+        build.progress.subjects_done += 1
+        if not plan.files and plan.path.is_file():
+            old = set_aside(plan.path, old_folder(build.store))
+            plan.path.unlink()
+            build.infos[plan.subject] = ()
+            reason = "is damaged or was made with other settings, and could not be made again"
+            logger.warning("%s %s: moved to %s.", plan.path, reason, old)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Delete the parts of an assembled subject, or have those clips made again that turned out to be damaged."""
+        plan, build = self.plan, self.build
+        if outcome.damaged:
+            self._repair(outcome.damaged)
+            return
+        build.progress.subjects_done += 1
+        if outcome.reason:
+            build.fail(plan.subject, outcome.reason)
+            build.infos[plan.subject] = read_infos(plan.path)
+            return
+        build.infos[plan.subject] = outcome.infos
+        for name, reason in outcome.lost.items():
+            build.fail(f"{plan.subject}/{name}", f"left out of {plan.path}, the former file is in old/. {reason}")
+        for file in {file for files in plan.files.values() for file in files} - {plan.path}:
+            remove_quietly(file)
+
+    def _repair(self, damaged: Mapping[str, str]) -> None:
+        """Make damaged clips again, each once; those that cannot be stay as they are."""
+        owners = {name: self.plan.owner(name) for name in damaged}
+        again: dict[str, ClipPlan] = {}
+        for name, reason in damaged.items():
+            logger.warning("%s", reason)
+            owner = owners[name]
+            if owner.clip is not None and not owner.is_damaged:
+                again[owner.clip.clip] = owner
+            else:
+                self.build.fail(f"{self.plan.subject}/{name}", reason)
+                self.plan.accept(name, owner)
+        self.n_waiting = len(again)
+        self.build.progress.n_clips += len(again)
+        for _, owner in sorted(again.items()):
+            self.plan.drop(owner)
+            ClipBuild(self, owner).begin()
+        if not again:
+            self.assemble()

@@ -36,7 +36,7 @@ def tile(left, right, i):
 
 def extract(folder, out, **settings):
     (clip,) = find_clips(folder)
-    extract_clip(clip, out / "subjects" / f"{clip.subject}.h5", DetectConfig(**settings), ALIGN, "0")
+    extract_clip(clip, out / "subjects" / f"{clip.subject}.h5", PreprocessConfig(DetectConfig(**settings), ALIGN))
     return Store(out)
 
 

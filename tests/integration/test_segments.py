@@ -5,8 +5,9 @@ import h5py
 import numpy as np
 import pytest
 
-from tclr.pipeline.preprocessing import extract_clip, part_path, preprocess
-from tclr.pipeline.preprocessing.segments import plan_segments
+from tclr.pipeline.preprocessing import part_path, preprocess
+from tclr.pipeline.preprocessing.extract import extract_piece
+from tclr.pipeline.preprocessing.pieces import cut_clip, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.store.checksums import seal_clip
@@ -48,10 +49,10 @@ def read(root):
 
 def test_segments_are_whole_chunks_and_cover_the_clip(source):
     (clip,) = find_clips(source)
-    rows = plan_segments(clip, CUT.detect)
-    assert rows == [(0, TABLE_CHUNK), (TABLE_CHUNK, N_FRAMES)]
-    assert plan_segments(clip, WHOLE.detect) == plan_segments(clip, DetectConfig()) == []
-    assert plan_segments(clip, DetectConfig(faces="all", segment_s=1)) == []
+    whole = survey_clip(clip, CUT)
+    assert [piece.rows for piece in cut_clip(whole, CUT.detect)] == [(0, TABLE_CHUNK), (TABLE_CHUNK, N_FRAMES)]
+    assert cut_clip(whole, WHOLE.detect) == cut_clip(whole, DetectConfig()) == []
+    assert cut_clip(whole, DetectConfig(faces="all", segment_s=1)) == []
 
 
 def test_segments_join_to_the_rows_of_one_piece(tmp_path, source, cut):
@@ -96,7 +97,7 @@ def test_a_segment_that_is_done_is_not_done_again(tmp_path, source, cut):
     (clip,) = find_clips(source)
     rows = (0, TABLE_CHUNK)
     part = part_path(tmp_path / "store", clip, rows)
-    extract_clip(clip, part, CUT.detect, CUT.align, "0", rows=rows)
+    extract_piece(cut_clip(survey_clip(clip, CUT), CUT.detect)[0], part, CUT, 0, lambda n_frames, n_expected: None)
     with h5py.File(part, "r+") as file:
         file["clips/talk/score"][3] = 0.123
         seal_clip(file["clips/talk"])  # or it would be taken for damaged
@@ -147,8 +148,9 @@ def test_a_resampled_matroska_video_is_cut_alike(tmp_path, write_video, moving_p
     for name, segment_s in (("cut", TABLE_CHUNK / 25), ("whole", 0)):
         detect = DetectConfig(segment_s=segment_s, fps=25, max_faces=1)
         (clip,) = find_clips(tmp_path / "in")
-        assert len(plan_segments(clip, detect)) == (2 if segment_s else 0)
-        result = preprocess(tmp_path / "in", tmp_path / name, PreprocessConfig(detect, ALIGN), workers=2)
+        config = PreprocessConfig(detect, ALIGN)
+        assert len(cut_clip(survey_clip(clip, config), detect)) == (2 if segment_s else 0)
+        result = preprocess(tmp_path / "in", tmp_path / name, config, workers=2)
         assert not result.failures
         stores[name] = read(tmp_path / name)[0]
     for name in ("timestamp", "source_frame", "status", "track"):

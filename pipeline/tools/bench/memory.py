@@ -12,7 +12,7 @@ from typing import Any
 from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.tools.bench.rows import BenchRow
 from tclr.pipeline.tools.synth import write_demo
-from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, FitAuConfig, PretrainConfig
+from tclr.schemas.config import AlignConfig, EmbedConfig, FitAuConfig, PreprocessConfig, PretrainConfig
 
 MOST_GROWTH = 1.1
 SMALL, LARGE = 60, 480
@@ -44,7 +44,7 @@ def extract_clips(clips: Sequence[Clip], store: Path, align: AlignConfig) -> Non
 
     for clip in clips:
         part = store / "subjects" / f"{clip.subject}.h5"
-        extract_clip(clip, part, DetectConfig(), align, "bench")
+        extract_clip(clip, part, PreprocessConfig(align=align))
 
 
 def extract_all(source: Path, store: Path) -> None:

@@ -1,12 +1,14 @@
 import logging
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import pytest
 
-from tclr.pipeline.preprocessing import scheduling as graph
-from tclr.pipeline.preprocessing.plan import SubjectPlan
+from tclr.pipeline.preprocessing.plan import ClipPlan, SubjectPlan
+from tclr.pipeline.preprocessing.scheduling import ClipBuild, Progress, StoreBuild, SubjectBuild
+from tclr.pipeline.preprocessing.tasks import ClipTask, Outcome
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.system import cluster
 from tclr.schemas.config import PreprocessConfig
@@ -85,8 +87,9 @@ class Asked:
         (None, (0, 0)),
     ],
 )
-def test_cores_are_counted_once_a_machine(cores, expected):
-    assert cluster.count_cores(Asked(cores)) == expected
+def test_cores_are_counted_once_per_machine(monkeypatch, cores, expected):
+    monkeypatch.setattr(cluster, "as_completed", list)
+    assert cluster.Dispatcher(Asked(cores), str).count_cores() == expected
 
 
 def test_workers_are_not_watched_many_times_a_second():
@@ -112,7 +115,7 @@ def test_workers_have_one_thread_for_numbers_and_this_process_as_many_as_before(
 
 
 class Submitting:
-    """A client that keeps what it is given to do, with workers on some cores."""
+    """A client that keeps what it is given to do, with workers on some cores, and says at once that all went well."""
 
     def __init__(self, n_workers, n_cores):
         self.cores = {f"tcp://127.0.0.1:{port}": n_cores for port in range(n_workers)}
@@ -123,7 +126,19 @@ class Submitting:
 
     def submit(self, function, task, pure):
         self.tasks.append(task)
-        return object()
+        done = {"result": lambda: Outcome(names=(task.clip.clip,)), "release": lambda: None}
+        return SimpleNamespace(key=str(len(self.tasks)), **done)
+
+
+class Build(StoreBuild):
+    """A store of one subject with some clips, of which none is assembled."""
+
+    def __init__(self, client, n_clips):
+        super().__init__(Path("store"), "run", PreprocessConfig(), Progress(n_clips, 0), print)
+        self.tasks = cluster.Dispatcher(client, lambda reason: Outcome(reason=reason))
+        clips = [Clip("folder", "s", f"c{i}", Path(f"c{i}.mp4"), f"c{i}.mp4") for i in range(n_clips)]
+        plan = SubjectPlan("s", Path("s.h5"), {clip.clip: ClipPlan(clip) for clip in clips})
+        self.backlog = [ClipBuild(SubjectBuild(self, plan), clip) for clip in plan.todo]
 
 
 @pytest.mark.parametrize(
@@ -131,10 +146,34 @@ class Submitting:
     [(1, 2, 3, True), (2, 2, 3, False), (8, 8, 9, False), (8, 8, 4, True), (8, 8, 5, False), (0, 0, 1, False)],
 )
 def test_clips_are_read_ahead_where_workers_leave_cores_idle(monkeypatch, n_workers, n_cores, n_clips, ahead):
-    monkeypatch.setattr(graph, "as_completed", lambda: set())
+    monkeypatch.setattr(cluster, "as_completed", Queue)
     client = Submitting(n_workers, n_cores)
-    run = graph.GraphRun(client, Path("store"), "run", PreprocessConfig(), graph.Progress(n_clips, 0), print)
-    plan = SubjectPlan("s", "folder", "", Path("s.h5"))
-    run.backlog += [(plan, Clip("folder", "s", f"c{i}", Path(f"c{i}.mp4"), f"c{i}.mp4")) for i in range(n_clips)]
-    run._hand_in()
+    build = Build(client, n_clips)
+    build.cores = build.tasks.count_cores()
+    next(build.tasks.results(build.backlog, ClipBuild.begin))
     assert [task.n_ahead > 0 for task in client.tasks] == [ahead] * n_clips
+
+
+class Queue(list):
+    """Tasks that are through in their order, as ``as_completed`` without a cluster."""
+
+    add = list.append
+
+
+def test_results_come_with_their_jobs_until_the_backlog_and_what_follows_is_through(monkeypatch):
+    monkeypatch.setattr(cluster, "as_completed", Queue)
+    monkeypatch.setattr(cluster, "MOST_TASKS", 2)
+    client = Submitting(1, 1)
+    tasks = cluster.Dispatcher(client, str)
+    clip = Clip("folder", "s", "c", Path("c.mp4"), "c.mp4")
+
+    def begin(job):
+        tasks.submit(job, print, ClipTask(clip, Path("store"), PreprocessConfig()))
+
+    seen = []
+    for job, outcome in tasks.results(range(5), begin):
+        seen.append((job, len(client.tasks), tasks.n_open))
+        assert outcome.names == ("c",)
+        if job == 1:
+            begin("follows")  # at once, before the backlog
+    assert seen == [(0, 2, 4), (1, 3, 3), (2, 4, 3), ("follows", 5, 2), (3, 6, 1), (4, 6, 0)]
