@@ -30,7 +30,7 @@ _loaded: dict[str, LoadedEncoder] = {}
 
 @dataclass(frozen=True)
 class SharedExport:
-    """What the exports of all clips share: the job, and the weights of its encoder on the CPU, if it has one."""
+    """What the exports of all clips share: the job, and the weights of its encoder, if it has one, on the CPU."""
 
     job: ExportJob
     weights: dict[str, Tensor] | None
@@ -93,17 +93,11 @@ def export_on_cluster(
     scheduler: str | None,
     on_frames: Callable[[ClipInfo, int], None],
 ) -> Iterator[tuple[ClipInfo, TaskOutcome]]:
-    """Export clips on a cluster; yields each as it is through, in any order.
+    """Export clips on a cluster, as ``dispatching`` has it; yields each as it is through, in any order.
 
-    Parameters
-    ----------
-    job, infos, encoder
-        What to write, of which clips, with which encoder, if any.
-    workers, scheduler
-        See ``connect``. Local processes share the machine's cores as torch's threads. If a worker of a running cluster
-        offers the resource GPU, every clip asks for one of it.
-    on_frames : callable
-        Called, from another thread, with a clip that is being done and how many of its frames are.
+    Local processes share the machine's cores as torch's threads. If a worker of a running cluster offers the resource
+    GPU, every clip asks for one of it. ``on_frames`` is called, from another thread, with a clip that is being done and
+    how many of its frames are.
 
     Raises
     ------

@@ -31,34 +31,15 @@ def name_rows(rows: Rows) -> str:
 
 @dataclass(frozen=True)
 class Piece:
-    """A clip, or a segment of it, before its frames are read.
-
-    Attributes
-    ----------
-    media : ClipMedia
-        What the source says of the clip.
-    fingerprint : str
-        The source's, from before anything was read.
-    detected : Path or None
-        A store file with the clip's landmarks.
-    scouted : Scouted or None
-        Who is in the clip; ``None`` if nobody has looked.
-    rows : (int, int) or None
-        The segment's rows; ``None`` for all of the clip.
-    lead, tail : int
-        Rows that are read for a segment: ``lead:tail``.
-    timeline : Timeline or None
-        Of a segment, those rows.
-    """
+    """A clip, or a segment of it, before its frames are read."""
 
     media: ClipMedia
-    fingerprint: str
-    detected: Path | None = None
-    scouted: Scouted | None = None
-    rows: Rows | None = None
-    lead: int = 0
-    tail: int = 0
-    timeline: Timeline | None = None
+    fingerprint: str  # of the source, from before anything was read
+    detected: Path | None = None  # a store file with the clip's landmarks
+    scouted: Scouted | None = None  # who is in the clip; None if nobody has looked
+    rows: Rows | None = None  # of a segment; None for all of the clip
+    lead: int = 0  # first row that is read for a segment
+    timeline: Timeline | None = None  # of a segment: all rows that are read for it
 
     @property
     def clip(self) -> Clip:
@@ -94,8 +75,8 @@ class Piece:
         """Return the same without the rows around a segment, which tracking and gaps need."""
         if self.rows is None or self.timeline is None:
             return self
-        (start, stop), lead = self.rows, self.lead
-        return replace(self, lead=start, tail=stop, timeline=self.timeline.part(start - lead, stop - lead))
+        start, stop = self.rows
+        return replace(self, lead=start, timeline=self.timeline.part(start - self.lead, stop - self.lead))
 
 
 class PieceFrames:
@@ -132,9 +113,8 @@ def cut_clip(whole: Piece, detect: DetectConfig) -> list[Piece]:
     decoding.
     """
     media = whole.media
-    if not detect.segment_s or detect.faces == "all" or whole.clip.stills:
-        return []
-    if media.fps and 0 < media.n_expected / media.fps < detect.segment_s:
+    is_short = media.fps and 0 < media.n_expected / media.fps < detect.segment_s
+    if not detect.segment_s or detect.faces == "all" or whole.clip.stills or is_short:
         return []
     timeline = read_timeline(media, detect.fps)
     if timeline is None or len(timeline) < 2:
@@ -143,12 +123,9 @@ def cut_clip(whole: Piece, detect: DetectConfig) -> list[Piece]:
     rate = (n_rows - 1) / max(float(timeline.times_s[-1]), 1e-9)
     # whole chunks, so that they are joined as they are
     step = max(round(detect.segment_s * rate / TABLE_CHUNK), 1) * TABLE_CHUNK
-    starts = [step * i for i in range(max(round(n_rows / step), 1))]
-    if len(starts) < 2:
-        return []
-    return [
-        _segment(whole, timeline, rows, detect.max_gap_s) for rows in zip(starts, [*starts[1:], n_rows], strict=True)
-    ]
+    starts = [step * i for i in range(round(n_rows / step))]
+    all_rows = zip(starts, [*starts[1:], n_rows], strict=True) if len(starts) > 1 else ()
+    return [_segment(whole, timeline, rows, detect.max_gap_s) for rows in all_rows]
 
 
 def _segment(whole: Piece, timeline: Timeline, rows: Rows, max_gap_s: float) -> Piece:
@@ -157,4 +134,4 @@ def _segment(whole: Piece, timeline: Timeline, rows: Rows, max_gap_s: float) -> 
     lead = int(np.searchsorted(times_s, times_s[rows[0]] - LEAD_S - max_gap_s))
     lead = min(lead, max(rows[0] - 1, 0))
     tail = int(np.searchsorted(times_s, times_s[rows[1] - 1] + max_gap_s, side="right"))
-    return replace(whole, rows=rows, lead=lead, tail=tail, timeline=timeline.part(lead, tail))
+    return replace(whole, rows=rows, lead=lead, timeline=timeline.part(lead, tail))

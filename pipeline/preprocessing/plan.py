@@ -5,7 +5,6 @@ What is done is not done again, so a run that was interrupted at any point resum
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,61 +18,37 @@ from tclr.pipeline.system import remove_quietly
 from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import InputError, OutputError
 
-logger = logging.getLogger(__name__)
-
 Files = dict[str, tuple[Path, ...]]
 """By name of a clip of the store: the file that holds it, or those of its segments."""
 
 
 @dataclass(slots=True)
 class ClipPlan:
-    """A clip of the source, or of the store alone, and what holds the clips of the store that are made of it.
+    """A clip of the source, or of the store alone, and where the clips of the store are that were made of it."""
 
-    Attributes
-    ----------
-    clip : Clip or None
-        ``None`` where the source does not have it.
-    files : Files
-        What is done; empty if the clip is to be extracted.
-    kept : Files
-        What stays if that fails.
-    detected : Path or None
-        A file that has its landmarks.
-    is_damaged : bool
-        A file of it held damaged bytes.
-    """
+    clip: Clip | None  # None where the source does not have it
+    files: Files = field(default_factory=dict)  # what is done; empty if the clip is to be extracted
+    kept: Files = field(default_factory=dict)  # what stays if that fails
+    detected: Path | None = None  # a file that has its landmarks
+    is_damaged: bool = False  # whether a file of it held damaged bytes
 
-    clip: Clip | None
-    files: Files = field(default_factory=dict)
-    kept: Files = field(default_factory=dict)
-    detected: Path | None = None
-    is_damaged: bool = False
+    def drop(self, path: Path) -> None:
+        """Have the clip made again, since it is damaged; what ``path``, the subject's file, has of it may stay."""
+        if all(files == (path,) for files in self.files.values()):
+            self.kept = self.files
+        self.files, self.is_damaged = {}, True
 
 
 @dataclass
 class SubjectPlan:
-    """What becomes the file of one subject.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    clips : dict of str to ClipPlan
-        By name of the source's clip.
-    accepted : set of str
-        Clips of the store that stay although they are damaged.
-    rewrite : bool
-        The present file's own attributes are damaged: it is written again.
-    unread : bool
-        Something of the present file cannot be read: it is kept in ``old/`` when another takes its place.
-    """
+    """What becomes the file of one subject: its clips, by name of the source's clip."""
 
     subject: str
     path: Path
     clips: dict[str, ClipPlan] = field(default_factory=dict)
-    accepted: set[str] = field(default_factory=set)
-    rewrite: bool = False
-    unread: bool = False
+    accepted: set[str] = field(default_factory=set)  # clips of the store that stay although they are damaged
+    rewrite: bool = False  # the file's own attributes are damaged: it is written again
+    unread: bool = False  # something of it cannot be read: it is kept in old/ when another takes its place
 
     @property
     def todo(self) -> list[ClipPlan]:
@@ -90,33 +65,11 @@ class SubjectPlan:
         """Whether a clip comes from elsewhere than the subject's present file, or that is to be written again."""
         return self.rewrite or any(files != (self.path,) for files in self.files.values())
 
-    @property
-    def first_clip(self) -> Clip:
-        """Some clip of the source: every subject that is planned has one."""
-        return next(plan.clip for plan in self.clips.values() if plan.clip is not None)
-
-    def owner(self, name: str) -> ClipPlan:
-        """Return the clip that a clip of the store is made of."""
-        return next(plan for plan in self.clips.values() if name in plan.files)
-
-    def drop(self, plan: ClipPlan) -> None:
-        """Take a clip for damaged: it is to be made again."""
-        if all(files == (self.path,) for files in plan.files.values()):
-            plan.kept = plan.files
-        plan.files, plan.is_damaged = {}, True
-
     def keep(self, plan: ClipPlan) -> None:
         """Let what the present file has of a clip stay, damaged or not: it could not be made again."""
         plan.files = plan.kept
         if plan.is_damaged:
             self.accepted |= plan.kept.keys()
-
-    def accept(self, name: str, plan: ClipPlan) -> None:
-        """Let a damaged clip of the store stay; what was in a part file is gone with it."""
-        if plan.files.get(name) == (self.path,):
-            self.accepted.add(name)
-        else:
-            self.keep(plan)
 
 
 def _in_file(infos: Iterable[ClipInfo], path: Path) -> Files:
@@ -168,18 +121,9 @@ def plan_subject(
     config: PreprocessConfig,
     suspected: Collection[str] = (),
 ) -> SubjectPlan:
-    """Find out what of a subject is done already.
+    """Find out what is done of a subject's clips in the source, given its clips in the store.
 
-    Parameters
-    ----------
-    store, subject : Path, str
-        The store, and one subject of the source.
-    clips, infos : sequence
-        The subject's clips in the source, and those in the store.
-    config : PreprocessConfig
-        Settings.
-    suspected : collection of str
-        Clips of the store that were found damaged: compared with their checksums before they are believed.
+    Clips of the store that are ``suspected`` to be damaged are compared with their checksums before they are believed.
     """
     path = subject_path(store, subject)
     plan, stored = SubjectPlan(subject, path), _by_source(infos)
@@ -189,8 +133,7 @@ def plan_subject(
     for clip in clips:
         its = stored.pop(clip.clip, [])
         plan.clips[clip.clip] = _plan_clip(store, clip, its, config, any(info.clip in damaged for info in its))
-    for name, its in stored.items():
-        plan.clips[name] = ClipPlan(None, _in_file(its, path))
+    plan.clips |= {name: ClipPlan(None, _in_file(its, path)) for name, its in stored.items()}
     return plan
 
 

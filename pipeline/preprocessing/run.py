@@ -33,6 +33,10 @@ from tclr.schemas.store import PSEUDONYM_KEY
 
 WITHHELD = "withheld, as it may tell names: run 'tclr preprocess' again to see it"
 """What the manifest of a store of pseudonyms has for the reason of a failure."""
+LOST = (
+    "Expected in the store, as its last run left it there, but its file is gone or cannot be read, and this source has "
+    "no clip to make it of. A file that was replaced is kept in old/; run again with the source that has it."
+)
 
 
 @dataclass(frozen=True)
@@ -96,13 +100,14 @@ def preprocess(
     clips = find_clips(source, dataset)
     tell("Looking for the detector's models")
     check_models(config.detect)
-    pseudonyms, new_key = (None, False) if key_file is None else open_key(key_file, source, store)
-    if pseudonyms is not None:
+    new_key = False
+    if key_file is not None:
+        pseudonyms, new_key = open_key(key_file, source, store)
         clips = pseudonymise(clips, pseudonyms)
     tell("Looking at what is done")
     with lock_folder(store) as run:
         before = _look_at(store)
-        check_key(store, before.keys, pseudonyms)
+        check_key(store, _known_keys(store, before), clips[0].pseudonyms)
         check_others(store, clips, before.stored, config)
         _write_record(store, source, clips[0], config, "running")
         remove_abandoned(store)
@@ -115,34 +120,19 @@ def preprocess(
             build.carry_out(plans, workers, scheduler)
         tell("Writing the manifest")
         infos = [info for _, its in sorted((before.stored | build.infos).items()) for info in its]
-        _index(store, clips, infos, before, progress.failures, withhold=pseudonyms is not None)
+        _index(store, clips, infos, before, progress.failures)
         _write_record(store, source, clips[0], config, "failed" if progress.failures else "done")
-    return PreprocessResult(
-        store,
-        clips[0].dataset,
-        len({info.subject for info in infos}),
-        len(infos),
-        progress.n_skipped,
-        progress.n_frames,
-        tuple(progress.failures),
-        tuple(Failure(info.name, info.attrs["warning"]) for info in infos if info.attrs["warning"]),
-        new_key,
-    )
+    return _report(store, clips[0].dataset, infos, progress, new_key)
 
 
 @dataclass(frozen=True)
 class _Before:
-    """What a store holds before a run, by subject.
+    """What a store holds before a run, by subject."""
 
-    ``known`` are the clips that the last run left, ``stored`` those that can be read. ``unread`` says why others cannot
-    be, and ``suspected`` are all that may be damaged. ``keys`` tell the keys of its pseudonyms apart, empty for names.
-    """
-
-    known: Mapping[str, Collection[str]]
-    stored: dict[str, Sequence[ClipInfo]]
-    unread: Mapping[str, Mapping[str, str]]
-    suspected: Mapping[str, Collection[str]]
-    keys: set[str]
+    known: Mapping[str, Collection[str]]  # clips that the last run left
+    stored: dict[str, Sequence[ClipInfo]]  # those that can be read
+    unread: Mapping[str, Collection[str]]  # those that cannot
+    suspected: Mapping[str, Collection[str]]  # all that may be damaged
 
 
 def _look_at(store: Path) -> _Before:
@@ -150,12 +140,16 @@ def _look_at(store: Path) -> _Before:
     suspected = defaultdict(set, {subject: set(reasons) for subject, reasons in unread.items()})
     for subject, names in DamageRecord(store).read().items():
         suspected[subject] |= set(names)
-    keys = {str(info.root.get(PSEUDONYM_KEY, "")) for infos in stored.values() for info in infos}
+    return _Before(known_clips(store), {**stored}, unread, suspected)
+
+
+def _known_keys(store: Path, before: _Before) -> set[str]:
+    """Return what tells the keys of a store's pseudonyms apart, of its files and its last run; empty for names."""
+    keys = {str(info.root.get(PSEUDONYM_KEY, "")) for infos in before.stored.values() for info in infos}
     try:
-        keys.add(str(read_json(store / "run.json").get(PSEUDONYM_KEY, "")))
-    except StoreError:  # no run has begun
-        pass
-    return _Before(known_clips(store), {**stored}, unread, suspected, keys)
+        return keys | {str(read_json(store / "run.json").get(PSEUDONYM_KEY, ""))}
+    except StoreError:
+        return keys
 
 
 def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: PreprocessConfig) -> list[SubjectPlan]:
@@ -186,16 +180,11 @@ def _write_record(store: Path, source: Path, clip: Clip, config: PreprocessConfi
 
 
 def _index(
-    store: Path,
-    clips: Iterable[Clip],
-    infos: Sequence[ClipInfo],
-    before: _Before,
-    failures: list[Failure],
-    *,
-    withhold: bool,
+    store: Path, clips: Sequence[Clip], infos: Sequence[ClipInfo], before: _Before, failures: list[Failure]
 ) -> None:
     """Write the manifest and tidy up; what is still damaged, and clips that are lost, are added to the failures."""
     damage = _tidy(store, before.suspected)
+    withhold = clips[0].pseudonyms is not None
     reasons = {failure.name: WITHHELD if withhold else failure.reason for failure in failures}
     failed = [
         FailedClip(clip.dataset, clip.subject, clip.clip, clip.source, reasons[clip.name])
@@ -206,11 +195,7 @@ def _index(
     failures += [Failure(name, reason) for name, reason in damage.items() if name not in reasons]
     gone = {subject for subject in before.known if subject in before.unread or subject not in before.stored}
     known = {f"{subject}/{clip}" for subject in gone for clip in before.known[subject]}
-    lost = (
-        "Expected in the store, as its last run left it there, but its file is gone or cannot be read, and this source "
-        "has no clip to make it of. A file that was replaced is kept in old/; run again with the source that has it."
-    )
-    failures += [Failure(name, lost) for name in sorted(known - {info.name for info in infos} - reasons.keys())]
+    failures += [Failure(name, LOST) for name in sorted(known - {info.name for info in infos} - reasons.keys())]
 
 
 def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> dict[str, str]:
@@ -241,3 +226,19 @@ def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> dict[str, st
         for subject, reasons in left.items()
         for name, reason in reasons.items()
     }
+
+
+def _report(
+    store: Path, dataset: str, infos: Sequence[ClipInfo], progress: Progress, new_key: bool
+) -> PreprocessResult:
+    return PreprocessResult(
+        store,
+        dataset,
+        len({info.subject for info in infos}),
+        len(infos),
+        progress.n_skipped,
+        progress.n_frames,
+        tuple(progress.failures),
+        tuple(Failure(info.name, info.attrs["warning"]) for info in infos if info.attrs["warning"]),
+        new_key,
+    )

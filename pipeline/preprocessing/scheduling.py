@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from tclr.pipeline.preprocessing.layout import file_attrs, old_folder, part_path, read_infos, segment_paths
 from tclr.pipeline.preprocessing.plan import ClipPlan, SubjectPlan
 from tclr.pipeline.preprocessing.tasks import ClipTask, Outcome, assemble_task, extract_task
-from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo
 from tclr.pipeline.system import ITEMS_AHEAD, Dispatcher, Failure, dispatching, remove_quietly, set_aside
 from tclr.schemas.config import PreprocessConfig
@@ -24,60 +22,39 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """How far a run is; handed to the caller's callback.
+    """How far a run is; handed to the caller's callback."""
 
-    ``n_clips`` are to be done in this run; ``clips_done`` counts running ones by the share of their frames.
-    ``n_subjects`` have something new and are to be assembled. The work began at ``started_s``.
-    """
-
-    n_clips: int
+    n_clips: int  # to be done in this run
     n_skipped: int
-    clips_done: float = 0
+    clips_done: float = 0  # running ones count by the share of their frames
     n_frames: int = 0
     failures: list[Failure] = field(default_factory=list)
-    n_subjects: int = 0
+    n_subjects: int = 0  # that have something new and are to be assembled
     subjects_done: int = 0
-    started_s: float = field(default_factory=time.monotonic)
+    started_s: float = field(default_factory=time.monotonic)  # when the work began
+
+    def fail(self, name: str, reason: str) -> None:
+        """Report what could not be done."""
+        self.failures.append(Failure(name, reason))
 
 
-class Job(Protocol):
-    """What a task is for."""
-
-    def settle(self, outcome: Outcome) -> None:
-        """Take in what came of the task, and submit what follows from it."""
-        ...
-
-
+@dataclass(eq=False)
 class StoreBuild:
     """A store that is being built: what its subjects and clips share, and how far they are.
 
-    Parameters
-    ----------
-    store, run, config
-        The store, the run that holds it (``lock_folder``), and the settings.
-    progress, notify
-        What is kept up to date, and what is called with it whenever something has moved.
+    ``notify`` is called with ``progress`` whenever something has moved.
     """
 
-    tasks: Dispatcher[Job, Outcome]
-
-    def __init__(
-        self,
-        store: Path,
-        run: str,
-        config: PreprocessConfig,
-        progress: Progress,
-        notify: Callable[[Progress], None],
-    ) -> None:
-        self.store = store
-        self.run = run
-        self.config = config
-        self.progress = progress
-        self.infos: dict[str, Sequence[ClipInfo]] = {}  # by subject, the clips of files that may have changed
-        self._notify = notify
-        self._n_frames = self._n_clips = 0  # that are through
-        self._reported: set[Extraction] = set()  # of clips that are not
-        self.cores = (0, 0)
+    store: Path
+    run: str  # that holds the store, see ``lock_folder``
+    config: PreprocessConfig
+    progress: Progress
+    notify: Callable[[Progress], None]
+    infos: dict[str, Sequence[ClipInfo]] = field(default_factory=dict)  # by subject, of files that may have changed
+    tasks: Dispatcher[Extraction | SubjectBuild, Outcome] = field(init=False)
+    cores: tuple[int, int] = (0, 0)  # how many workers there are, and how many cores
+    _through: tuple[int, int] = (0, 0)  # clips, and frames stored of them
+    _under_way: set[ClipBuild] = field(default_factory=set)
 
     def carry_out(self, plans: Sequence[SubjectPlan], workers: int | None, scheduler: str | None) -> None:
         """Run all tasks, on workers as ``connect`` has them; failures are collected in ``progress``.
@@ -96,8 +73,7 @@ class StoreBuild:
             self.progress.started_s = time.monotonic()
             self.progress.n_subjects = len(subjects)
             for subject in subjects:
-                if not subject.n_waiting:
-                    subject.assemble()
+                subject.assemble_if_complete()
             self._tell()
             for job, outcome in self.tasks.results(backlog, ClipBuild.begin):
                 if outcome.fatal:
@@ -109,44 +85,33 @@ class StoreBuild:
         """Hand in a clip or segment; its steps have threads of their own if cores would have nothing to do."""
         n_workers, n_cores = self.cores
         n_busy = min(n_workers, self.tasks.n_open + 1)
-        n_ahead = ITEMS_AHEAD if n_cores >= 2 * max(n_busy, 1) else 0
-        self.tasks.submit(extraction, extract_task, replace(extraction.task, n_ahead=n_ahead))
+        task = replace(extraction.task, n_ahead=ITEMS_AHEAD if n_cores >= 2 * max(n_busy, 1) else 0)
+        # segments go before other clips, so that few clips are in segments at a time: each brings its timeline
+        self.tasks.submit(extraction, extract_task, task, priority=1 if task.segment else 0)
 
-    def fail(self, name: str, reason: str) -> None:
-        """Report what could not be done."""
-        self.progress.failures.append(Failure(name, reason))
+    def end_clip(self, clip: ClipBuild, n_frames: int) -> None:
+        """Count a clip as through."""
+        self._under_way.discard(clip)
+        self._through = (self._through[0] + 1, self._through[1] + n_frames)
 
-    def count_clip(self, n_frames: int) -> None:
-        """Count a clip that is through, with the frames that were stored of it."""
-        self._n_clips += 1
-        self._n_frames += n_frames
-
-    def forget(self, extractions: Sequence[Extraction]) -> None:
-        """Count tasks no longer as under way."""
-        self._reported.difference_update(extractions)
-
-    def take_in(self, extraction: Extraction, n_frames: int, share: float) -> None:
-        """Count a task as under way, and how far it is."""
-        extraction.n_frames, extraction.share = n_frames, share
-        self._reported.add(extraction)
-
-    def _take_report(self, job: Job, n_frames: int, share: float) -> None:
-        """Take in what a task reports, in another thread."""
+    def _take_report(self, job: Extraction | SubjectBuild, n_frames: int, share: float) -> None:
+        """Take in how far a task is; called from another thread."""
         if isinstance(job, Extraction) and job.outcome is None:
-            self.take_in(job, n_frames, share)
+            job.n_frames, job.share = n_frames, share
+            self._under_way.add(job.clip)
             self._tell()
 
     def _tell(self) -> None:
-        under_way = list(self._reported)
-        self.progress.n_frames = self._n_frames + sum(one.n_frames for one in under_way)
-        done = sum(one.share / len(one.clip.extractions) for one in under_way)
-        self.progress.clips_done = self._n_clips + done
-        self._notify(self.progress)
+        clips = [clip.extractions for clip in list(self._under_way)]
+        n_clips, n_frames = self._through
+        self.progress.n_frames = n_frames + sum(one.n_frames for clip in clips for one in clip)
+        self.progress.clips_done = n_clips + sum(one.share / len(clip) for clip in clips for one in clip)
+        self.notify(self.progress)
 
 
 @dataclass(eq=False)
 class Extraction:
-    """A task of a clip, how many frames of it and which share, 0 to 1, are done, and what came of it."""
+    """A task of a clip, how many frames and which share of it, 0 to 1, are done, and what came of it."""
 
     clip: ClipBuild
     task: ClipTask
@@ -156,31 +121,28 @@ class Extraction:
 
     def settle(self, outcome: Outcome) -> None:
         """Take in what came of the task."""
-        self.outcome = outcome
-        self.clip.build.take_in(self, outcome.n_frames, 1.0)
+        self.outcome, self.n_frames, self.share = outcome, outcome.n_frames, 1.0
         self.clip.settle()
 
 
+@dataclass(eq=False)
 class ClipBuild:
     """A clip that is being extracted: in one task, or in one per segment."""
 
-    def __init__(self, subject: SubjectBuild, plan: ClipPlan) -> None:
-        self.subject = subject
-        self.build = subject.build
-        self.plan = plan
-        self.extractions: list[Extraction] = []
+    subject: SubjectBuild
+    plan: ClipPlan
+    extractions: Sequence[Extraction] = ()
 
     def begin(self) -> None:
         """Extract the clip; its first task tells whether it is done in segments."""
         if self.plan.clip is not None:
-            task = ClipTask(self.plan.clip, self.build.store, self.build.config, self.plan.detected)
-            self._extract([task])
+            build = self.subject.build
+            self._extract([ClipTask(self.plan.clip, build.store, build.config, self.plan.detected)])
 
-    def _extract(self, tasks: Sequence[ClipTask]) -> None:
-        self.build.forget(self.extractions)
+    def _extract(self, tasks: Iterable[ClipTask]) -> None:
         self.extractions = [Extraction(self, task) for task in tasks]
         for extraction in self.extractions:
-            self.build.extract(extraction)
+            self.subject.build.extract(extraction)
 
     def settle(self) -> None:
         """Do what follows when all tasks are through: cut the clip, or do it in one piece after all, or end it."""
@@ -189,25 +151,26 @@ class ClipBuild:
             return
         task = self.extractions[0].task
         if outcomes[0].segments:
-            self._extract([replace(task, segment=segment) for segment in outcomes[0].segments])
+            self._extract(replace(task, segment=segment) for segment in outcomes[0].segments)
         elif task.segment is not None and any(outcome.uncut for outcome in outcomes):
             self._extract([replace(task, segment=None, whole=True)])
         else:
-            self._end(task.clip, outcomes)
+            self._end(task, outcomes)
 
-    def _end(self, clip: Clip, outcomes: Sequence[Outcome]) -> None:
-        self.build.forget(self.extractions)
-        reason = next((outcome.reason for outcome in outcomes if outcome.reason), "")
-        if reason:
-            self.build.fail(clip.name, reason)
-            self.subject.plan.keep(self.plan)
+    def _end(self, task: ClipTask, outcomes: Sequence[Outcome]) -> None:
+        subject, n_frames = self.subject, 0
+        if reason := next((outcome.reason for outcome in outcomes if outcome.reason), ""):
+            subject.build.progress.fail(task.clip.name, reason)
+            subject.plan.keep(self.plan)
         else:
+            n_frames = sum(outcome.n_frames for outcome in outcomes)
             files = tuple(one.task.part for one in self.extractions)
             self.plan.files = dict.fromkeys(outcomes[0].names, files)
-            for stale in {part_path(self.build.store, clip), *segment_paths(self.build.store, clip)} - set(files):
+            for stale in {part_path(task.store, task.clip), *segment_paths(task.store, task.clip)} - set(files):
                 remove_quietly(stale)
-        self.build.count_clip(0 if reason else sum(outcome.n_frames for outcome in outcomes))
-        self.subject.end_clip()
+        subject.build.end_clip(self, n_frames)
+        subject.n_waiting -= 1
+        subject.assemble_if_complete()
 
 
 class SubjectBuild:
@@ -218,19 +181,15 @@ class SubjectBuild:
         self.plan = plan
         self.n_waiting = len(plan.todo)
 
-    def end_clip(self) -> None:
-        """Count a clip as through; assemble the subject after the last one."""
-        self.n_waiting -= 1
-        if not self.n_waiting:
-            self.assemble()
-
-    def assemble(self) -> None:
-        """Join the clips if anything is new; put aside a file that no setting of this run made."""
+    def assemble_if_complete(self) -> None:
+        """Join the clips if all are through and anything is new; put aside a file that no setting of this run made."""
         plan, build = self.plan, self.build
+        if self.n_waiting:
+            return
         if plan.has_new:
-            where = (plan.path, plan.files, file_attrs(plan.first_clip, build.config), set(plan.accepted))
-            task = partial(assemble_task, *where, build.store, build.run, keep_old=plan.unread)
-            build.tasks.submit(self, task, priority=10)
+            clip = next(one.clip for one in plan.clips.values() if one.clip is not None)
+            where = (plan.path, plan.files, file_attrs(clip, build.config), set(plan.accepted), build.store, build.run)
+            build.tasks.submit(self, partial(assemble_task, *where, keep_old=plan.unread), priority=10)
             return
         build.progress.subjects_done += 1
         if not plan.files and plan.path.is_file():
@@ -248,31 +207,34 @@ class SubjectBuild:
             return
         build.progress.subjects_done += 1
         if outcome.reason:
-            build.fail(plan.subject, outcome.reason)
+            build.progress.fail(plan.subject, outcome.reason)
             build.infos[plan.subject] = read_infos(plan.path)
             return
         build.infos[plan.subject] = outcome.infos
         for name, reason in outcome.lost.items():
-            build.fail(f"{plan.subject}/{name}", f"left out of {plan.path}, the former file is in old/. {reason}")
+            lost = f"left out of {plan.path}, the former file is in old/. {reason}"
+            build.progress.fail(f"{plan.subject}/{name}", lost)
         for file in {file for files in plan.files.values() for file in files} - {plan.path}:
             remove_quietly(file)
 
     def _repair(self, damaged: Mapping[str, str]) -> None:
-        """Make damaged clips again, each once; those that cannot be stay as they are."""
-        owners = {name: self.plan.owner(name) for name in damaged}
-        again: dict[str, ClipPlan] = {}
-        for name, reason in damaged.items():
-            logger.warning("%s", reason)
-            owner = owners[name]
-            if owner.clip is not None and not owner.is_damaged:
-                again[owner.clip.clip] = owner
-            else:
-                self.build.fail(f"{self.plan.subject}/{name}", reason)
-                self.plan.accept(name, owner)
+        """Make damaged clips again, each once; of others stays what the present file has."""
+        plan, again = self.plan, []
+        for _, clip in sorted(plan.clips.items()):
+            reasons = {name: damaged[name] for name in clip.files if name in damaged}
+            if not reasons:
+                continue
+            logger.warning("%s", " ".join(reasons.values()))
+            is_lost = clip.clip is None or clip.is_damaged
+            clip.drop(plan.path)
+            if not is_lost:
+                again.append(ClipBuild(self, clip))
+                continue
+            plan.keep(clip)
+            for name, reason in reasons.items():
+                self.build.progress.fail(f"{plan.subject}/{name}", reason)
         self.n_waiting = len(again)
         self.build.progress.n_clips += len(again)
-        for _, owner in sorted(again.items()):
-            self.plan.drop(owner)
-            ClipBuild(self, owner).begin()
-        if not again:
-            self.assemble()
+        for clip_build in again:
+            clip_build.begin()
+        self.assemble_if_complete()

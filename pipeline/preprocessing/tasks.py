@@ -24,29 +24,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipTask:
-    """A clip, or a segment of it, to be extracted on a worker.
-
-    Attributes
-    ----------
-    clip, store, config
-        What is read, where it goes, and with which settings.
-    detected : Path or None
-        A store file with the clip's landmarks.
-    segment : Piece or None
-        What is read of the clip, if it was cut.
-    whole : bool
-        The clip must not be cut.
-    n_ahead : int
-        See ``extract_piece``.
-    """
+    """A clip, or a segment of it, to be extracted on a worker."""
 
     clip: Clip
     store: Path
     config: PreprocessConfig
-    detected: Path | None = None
-    segment: Piece | None = None
-    whole: bool = False
-    n_ahead: int = 0
+    detected: Path | None = None  # a store file with the clip's landmarks
+    segment: Piece | None = None  # what is read of the clip, if it was cut
+    whole: bool = False  # the clip must not be cut
+    n_ahead: int = 0  # see ``extract_piece``
 
     @property
     def part(self) -> Path:
@@ -56,33 +42,15 @@ class ClipTask:
 
 @dataclass(frozen=True)
 class Outcome(TaskOutcome):
-    """What a task says when it ends.
+    """What a task says when it ends."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        Clips that it made for the store.
-    n_frames : int
-        Rows of them.
-    segments : tuple of Piece
-        Instead: the segments that the clip is to be done in.
-    uncut : bool
-        The clip cannot be done in segments.
-    damaged : dict of str to str
-        Clips that were to be joined but are not as they were written, with the reason.
-    lost : dict of str to str
-        Accepted clips that could not even be copied and were left out, with the reason.
-    infos : tuple of ClipInfo
-        The clips of the subject that was assembled.
-    """
-
-    names: tuple[str, ...] = ()
-    n_frames: int = 0
-    segments: tuple[Piece, ...] = ()
-    uncut: bool = False
-    damaged: Mapping[str, str] = field(default_factory=dict)
-    lost: Mapping[str, str] = field(default_factory=dict)
-    infos: tuple[ClipInfo, ...] = ()
+    names: tuple[str, ...] = ()  # clips that it made for the store
+    n_frames: int = 0  # rows of them
+    segments: tuple[Piece, ...] = ()  # instead: the segments that the clip is to be done in
+    uncut: bool = False  # the clip cannot be done in segments
+    damaged: Mapping[str, str] = field(default_factory=dict)  # clips to be joined that have changed, with the reason
+    lost: Mapping[str, str] = field(default_factory=dict)  # accepted clips that could not even be copied
+    infos: tuple[ClipInfo, ...] = ()  # clips of the subject that was assembled
 
 
 def _failed(error: Exception) -> Outcome:
@@ -100,7 +68,7 @@ def extract_task(task: ClipTask) -> Outcome:
         if piece is None:
             piece = survey_clip(clip, config, _sound(task.detected, clip))
             if not task.whole and (segments := cut_clip(piece, config.detect)):
-                scouted = scout(piece, config.detect, task.n_ahead)
+                scouted = None if piece.detected else scout(piece, config.detect, task.n_ahead)
                 return Outcome(segments=tuple(replace(segment, scouted=scouted) for segment in segments))
         if piece.rows is None or not is_done(read_infos(task.part), clip, config, piece.rows):
             extract_piece(piece, task.part, config, task.n_ahead, make_reporter())

@@ -43,34 +43,16 @@ Tracked = Iterator[tuple[Frame, Mapping[int, TrackedFrame]]]
 
 @dataclass(frozen=True)
 class Tracks:
-    """The tracks of a piece, frame by frame, and what they come from.
-
-    Attributes
-    ----------
-    piece : Piece
-        What is read.
-    frames : PieceFrames
-        Its frames, which ``tracked`` reads.
-    tracked : iterator
-        See ``Tracked``.
-    detector : str
-        Name of the detector that found them.
-    n_landmarks, blendshape_names
-        See ``Detector``.
-    are_filled : bool
-        Whether short gaps are filled already.
-    track_before : int
-        The subject's last track before the piece, if it is known.
-    """
+    """The faces in a piece's frames, by person, and what they come from."""
 
     piece: Piece
-    frames: PieceFrames
+    frames: PieceFrames  # which ``tracked`` reads
     tracked: Tracked
-    detector: str
+    detector: str  # name of the detector that found them
     n_landmarks: int
     blendshape_names: tuple[str, ...]
-    are_filled: bool
-    track_before: int = NO_TRACK
+    are_filled: bool  # whether gaps are as they are to stay
+    track_before: int = NO_TRACK  # the subject's last track before the piece, if it is stored
 
 
 @contextmanager
@@ -94,7 +76,7 @@ def _find_tracks(piece: Piece, config: PreprocessConfig, n_ahead: int) -> Iterat
     detect, is_video = config.detect, not piece.clip.stills
     with ExitStack() as stack:
         detector = stack.enter_context(closing(open_detector(detect, video=is_video)))
-        scouted = piece.scouted or _scout(piece, detect, detector, n_ahead)
+        scouted = piece.scouted or scout(piece, detect, n_ahead, detector)
         frames = PieceFrames(piece, detect.fps, _choose_reduction(piece.clip, scouted, config))
         numbered = number_shots(frames) if is_video else zip(frames, repeat(0))
         shots = stack.enter_context(closing(run_ahead(numbered, n_ahead)))
@@ -134,7 +116,7 @@ def _follow(
 @contextmanager
 def _load_tracks(piece: Piece, path: Path, config: PreprocessConfig, n_ahead: int) -> Iterator[Tracks | None]:
     """Open the tracks of a store file; ``None`` if images are to be reduced otherwise than when they were found."""
-    with Store(path) as store:
+    with Store(path, skip_damaged=True) as store:
         infos = [info for info in store.clips if info.attrs["source_clip"] == piece.clip.clip]
         infos.sort(key=lambda info: (len(info.clip), info.clip))  # #2 before #10
         reduction = _reduction_again(infos[0], piece, config, n_ahead) if infos else 1
@@ -188,17 +170,10 @@ def _replay_row(frame: Frame, block: dict[str, np.ndarray], place: int) -> Track
 
 
 def _is_jpeg(clip: Clip) -> bool:
-    return clip.files()[0].suffix.lower() in (".jpg", ".jpeg")
+    return not clip.stills and clip.files()[0].suffix.lower() in (".jpg", ".jpeg")
 
 
-def scout(piece: Piece, detect: DetectConfig, n_ahead: int) -> Scouted | None:
-    """Look who is in a clip, unless its landmarks are stored and no image of it can be reduced."""
-    if piece.detected is not None and not _is_jpeg(piece.clip):
-        return None
-    return _scout(piece, detect, None, n_ahead)
-
-
-def _scout(piece: Piece, detect: DetectConfig, detector: Detector | None, n_ahead: int) -> Scouted:
+def scout(piece: Piece, detect: DetectConfig, n_ahead: int, detector: Detector | None = None) -> Scouted:
     """Look who is in a clip, where there can be several people or images to reduce."""
     if piece.clip.stills or (detect.max_faces == 1 and not _is_jpeg(piece.clip)):
         return Scouted()
@@ -226,8 +201,8 @@ def _choose_reduction(clip: Clip, scouted: Scouted, config: PreprocessConfig) ->
 
 def _reduction_again(before: ClipInfo, piece: Piece, config: PreprocessConfig, n_ahead: int) -> int:
     """Return the same for a clip that is stored; one looks who is in it only where that can change anything."""
-    if not _is_jpeg(piece.clip) or piece.clip.stills:
+    if not _is_jpeg(piece.clip):
         return 1
     if _enlargement(AlignConfig.model_validate_json(before.root["align_config"])) == _enlargement(config.align):
         return int(before.attrs["reduction"])
-    return _choose_reduction(piece.clip, piece.scouted or _scout(piece, config.detect, None, n_ahead), config)
+    return _choose_reduction(piece.clip, piece.scouted or scout(piece, config.detect, n_ahead), config)

@@ -35,6 +35,11 @@ LOCAL_DASK = {
 }
 """Settings of local clusters. Dask would watch itself 50 to 100 times a second, a twentieth of a core in every process;
 and have workers give memory back to the system after every picture, a quarter of a core (docs/performance.md)."""
+PROGRESS_TOPIC = "tclr-progress"
+REPORT_EVERY_S = 0.5
+"""Least time between two progress messages of a task; chosen by us: messages stay far below the work."""
+LARGEST_SHARED = "1GB"
+"""Up to this size Dask does not warn of a value that is shared; chosen by us: the largest encoder has 100 MB."""
 C = TypeVar("C", Client, LocalCluster)
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -82,14 +87,9 @@ def _closing(opened: C) -> Iterator[C]:
 
 @contextmanager
 def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
-    """Start a local Dask cluster of processes, or join a running one.
+    """Start a local Dask cluster of as many processes as ``workers``, by default one per core, or join a running one.
 
-    Parameters
-    ----------
-    workers : int or None
-        Processes of the local cluster; ``None`` is one a core.
-    scheduler : str or None
-        Address of a running scheduler, as ``tcp://host:8786``.
+    ``scheduler`` is the address of the latter, as ``tcp://host:8786``.
 
     Raises
     ------
@@ -129,13 +129,6 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
             yield client
 
 
-PROGRESS_TOPIC = "tclr-progress"
-REPORT_EVERY_S = 0.5
-"""Least time between two progress messages of a task; chosen by us: messages stay far below the work."""
-LARGEST_SHARED = "1GB"
-"""Up to this size Dask does not warn of a value that is shared; chosen by us: the largest encoder has 100 MB."""
-
-
 def make_reporter() -> Callable[[int, int], None]:
     """Return a function for use in a task: it reports how many frames, of how many, are done."""
     worker = get_worker()
@@ -153,33 +146,19 @@ def make_reporter() -> Callable[[int, int], None]:
 
 
 class Dispatcher(Generic[Job, Result]):
-    """Hands tasks to a cluster and gives what comes of each, with the job that it was for.
-
-    Dask cancels what is left when its client is closed.
-
-    Parameters
-    ----------
-    client : Client
-        See ``connect``.
-    lost : callable
-        Makes a result of the reason why a task has none: its worker died. Tasks catch errors of their own.
-    """
+    """Hands tasks to a cluster and gives what comes of each, with the job that it was for; see ``dispatching``."""
 
     def __init__(self, client: Client, lost: Callable[[str], Result]) -> None:
         self._client = client
         self._lost = lost
         self._queue = as_completed()
-        self._jobs: dict[Key, Job] = {}
         self._backlog: deque[Any] = deque()
+        self.jobs: dict[Key, Job] = {}  # of tasks that Dask knows of, by its key
 
     @property
     def n_open(self) -> int:
         """How many tasks are not through, those of the backlog included."""
-        return len(self._jobs) + len(self._backlog)
-
-    def job_of(self, key: Key) -> Job | None:
-        """Return the job of a task that is not through, by Dask's key."""
-        return self._jobs.get(key)
+        return len(self.jobs) + len(self._backlog)
 
     def count_cores(self) -> tuple[int, int]:
         """Return how many workers there are now, and how many cores they may use; 0 of both if they do not say."""
@@ -192,9 +171,9 @@ class Dispatcher(Generic[Job, Result]):
         return len(cores), sum(hosts.values())
 
     def share(self, value: object) -> Future:
-        """Send a value once: tasks get it for what this returns, and Dask sends it again if a worker dies with it.
+        """Send a value once, and wait until a worker has it.
 
-        Waits until a worker has joined.
+        Tasks that are given what this returns get the value. Dask sends it again if the worker that has it dies.
         """
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST_SHARED}):
             shared = self._client.submit(_same, value, pure=False)
@@ -212,22 +191,23 @@ class Dispatcher(Generic[Job, Result]):
     def submit(self, job: Job, work: Callable[..., Result], *arguments: Any, **options: Any) -> None:
         """Hand in a task at once; ``options`` are Dask's, as ``priority`` and ``resources``."""
         future = self._client.submit(work, *arguments, pure=False, **options)
-        self._jobs[future.key] = job
+        self.jobs[future.key] = job
         self._queue.add(future)
 
     def results(self, backlog: Iterable[Item], begin: Callable[[Item], None]) -> Iterator[tuple[Job, Result]]:
         """Yield each job with what came of its task, in any order, until nothing is left.
 
-        ``begin`` submits the items of the backlog, in their order, while Dask knows of less than ``MOST_TASKS`` tasks.
+        ``begin`` submits an item of the backlog. It is called in their order, while Dask knows of fewer than
+        ``MOST_TASKS`` tasks.
         """
         self._backlog.extend(backlog)
         self._hand_in(begin)
         for future in self._queue:
-            yield self._jobs.pop(future.key), self._result_of(future)
+            yield self.jobs.pop(future.key), self._result_of(future)
             self._hand_in(begin)
 
     def _hand_in(self, begin: Callable[[Any], None]) -> None:
-        while self._backlog and len(self._jobs) < MOST_TASKS:
+        while self._backlog and len(self.jobs) < MOST_TASKS:
             begin(self._backlog.popleft())
 
     def _result_of(self, future: Future) -> Result:
@@ -252,16 +232,10 @@ def dispatching(
     lost: Callable[[str], Result],
     on_progress: Callable[[Job, int, float], None],
 ) -> Iterator[Dispatcher[Job, Result]]:
-    """Open a dispatcher for the time of the block.
+    """Connect to a cluster (``connect``) for the time of the block; Dask cancels tasks that are left at its end.
 
-    Parameters
-    ----------
-    workers, scheduler
-        See ``connect``.
-    lost : callable
-        See ``Dispatcher``.
-    on_progress : callable
-        Called, from another thread, with a job, how many frames of its task are done and which share of all, 0 to 1.
+    Tasks catch errors of their own: only where a worker died, ``lost`` makes their result of the reason. What tasks
+    report is given to ``on_progress`` in another thread: the job, how many frames are done and which share, 0 to 1.
 
     Raises
     ------
@@ -271,13 +245,13 @@ def dispatching(
     with connect(workers, scheduler) as client:
         dispatcher: Dispatcher[Job, Result] = Dispatcher(client, lost)
 
-        def on_message(event: tuple[float, dict[str, Any]]) -> None:
-            job = dispatcher.job_of(event[1]["key"])
-            if job is not None:  # not of another run on the same cluster
-                on_progress(job, event[1]["n_frames"], event[1]["share"])
+        def hear(event: tuple[float, dict[str, Any]]) -> None:
+            key, n_frames, share = (event[1][name] for name in ("key", "n_frames", "share"))
+            if (job := dispatcher.jobs.get(key)) is not None:  # else it is of another run on the same cluster
+                on_progress(job, n_frames, share)
 
         try:
-            client.subscribe_topic(PROGRESS_TOPIC, on_message)
+            client.subscribe_topic(PROGRESS_TOPIC, hear)
             yield dispatcher
             client.unsubscribe_topic(PROGRESS_TOPIC)
         except (CancelledError, CommClosedError) as error:
