@@ -36,13 +36,7 @@ class SharedExport:
     weights: dict[str, Tensor] | None
 
     def load(self) -> LoadedEncoder | None:
-        """Return the encoder, on the device that this process sees.
-
-        Raises
-        ------
-        ModelError
-            If it is not the one that the run began with.
-        """
+        """Return the encoder, on the device that this process sees, if it is the one that the run began with."""
         info, digest = self.job.encoder, self.job.encoder_digest
         if self.weights is None or info is None:
             return None

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tclr.pipeline.preprocessing.layout import file_attrs
-from tclr.pipeline.preprocessing.pieces import Piece, name_rows, survey_clip
+from tclr.pipeline.preprocessing.pieces import Piece, name_rows
 from tclr.pipeline.preprocessing.rows import PeopleRows
 from tclr.pipeline.preprocessing.tracks import Tracks, open_tracks
-from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import PartWriter, write_part
 from tclr.pipeline.system import begun, encodable, run_ahead
-from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import TimelineError
 
 MIN_PERSON_S = 0.5
@@ -37,25 +35,7 @@ def _ignore(n_frames: int, n_expected: int) -> None:
     """Report to nobody."""
 
 
-def extract_clip(
-    clip: Clip,
-    part: Path,
-    config: PreprocessConfig,
-    *,
-    detected: Path | None = None,
-    n_ahead: int = 0,
-    report: Report = _ignore,
-) -> None:
-    """Extract one clip into a part file of the store; see ``extract_piece``.
-
-    Landmarks are not looked for again if ``detected``, a store file, has this clip's, found under the same settings.
-    """
-    extract_piece(survey_clip(clip, config, detected), part, config, n_ahead, report)
-
-
-def extract_piece(
-    piece: Piece, part: Path, config: PreprocessConfig, n_ahead: int = 0, report: Report = _ignore
-) -> None:
+def extract_clip(piece: Piece, part: Path, n_ahead: int = 0, report: Report = _ignore) -> None:
     """Extract a clip or a segment into a part file of the store, which appears only when it is complete.
 
     Decoding and landmarks may be ``n_ahead`` frames ahead (``run_ahead``); they, cutting, writing and hashing the
@@ -70,31 +50,31 @@ def extract_piece(
     OutputError
         If the part cannot be written.
     """
-    clip = piece.clip
+    clip, config = piece.clip, piece.config
     labels = clip.read_labels(clip.label_paths) if clip.label_paths and clip.read_labels else None
     try:
         with ExitStack() as stack:
-            tracks = stack.enter_context(open_tracks(piece, config, n_ahead))
+            tracks = stack.enter_context(open_tracks(piece, n_ahead))
             sha256 = stack.enter_context(begun(piece.sha256, n_ahead))
             file = stack.enter_context(write_part(part, file_attrs(clip, config)))
-            rows = PeopleRows(file, tracks, labels, config)
+            rows = PeopleRows(file, tracks, labels)
             with closing(run_ahead(rows.blocks(), min(n_ahead, BLOCKS_AHEAD))) as blocks:
                 for write in blocks:
                     write()
                     report(rows.people[0].writer.n_frames, piece.n_expected)
             if tracks.frames.error is not None and not config.allow_truncated:
                 raise tracks.frames.error
-            _finish(file, rows, tracks, config, sha256())
+            _finish(file, rows, tracks, sha256())
     except TimelineError:
         piece.check_unchanged()  # if it has not changed, it cannot be cut
         raise
 
 
-def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, config: PreprocessConfig, sha256: str) -> None:
+def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> None:
     """Write the clips' attributes; people hardly seen are dropped, and the others counted from 1."""
     piece, media, error = tracks.piece, tracks.piece.media, tracks.frames.error
     clip, n_frames = piece.clip, rows.people[0].writer.n_frames
-    rate = min(config.detect.fps or math.inf, 1 / media.step_s)
+    rate = min(piece.config.detect.fps or math.inf, 1 / media.step_s)
     least = 1 if clip.stills else min(MIN_PERSON_S * rate, n_frames)
     # the subject stays in any case: the first clip and the labels are theirs
     seen = sorted(person for person, its in rows.people.items() if person == 0 or its.writer.n_faces >= least)

@@ -14,7 +14,7 @@ import numpy as np
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.tracking import Scouted
 from tclr.pipeline.video import ClipMedia, Frame, Timeline, probe, read_frames, read_rows, read_timeline
-from tclr.schemas.config import DetectConfig, PreprocessConfig
+from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import InputError, TruncatedError
 from tclr.schemas.store import TABLE_CHUNK
 
@@ -33,6 +33,7 @@ def name_rows(rows: Rows) -> str:
 class Piece:
     """A clip, or a segment of it, before its frames are read."""
 
+    config: PreprocessConfig
     media: ClipMedia
     fingerprint: str  # of the source, from before anything was read
     detected: Path | None = None  # a store file with the clip's landmarks
@@ -61,13 +62,7 @@ class Piece:
         return self.clip.sha256() if self.rows is None or self.rows[0] == 0 else ""
 
     def check_unchanged(self) -> None:
-        """Check that the source is what it was when the facts were found.
-
-        Raises
-        ------
-        InputError
-            If it is not.
-        """
+        """Raise ``InputError`` if the source is no longer what it was before anything was read."""
         if self.clip.fingerprint() != self.fingerprint:
             raise InputError(f"{self.clip.path} has changed while it was read. Run the same command again.")
 
@@ -82,9 +77,8 @@ class Piece:
 class PieceFrames:
     """The frames of a piece, up to where its clip may be truncated: what came before is kept."""
 
-    def __init__(self, piece: Piece, fps: float, reduction: int) -> None:
+    def __init__(self, piece: Piece, reduction: int) -> None:
         self._piece = piece
-        self._fps = fps
         self.reduction = reduction
         self.error: TruncatedError | None = None
 
@@ -94,7 +88,7 @@ class PieceFrames:
             yield from read_rows(media, timeline, 0, len(timeline), reduction=self.reduction)
             return
         try:
-            yield from read_frames(media, self._fps, reduction=self.reduction)
+            yield from read_frames(media, self._piece.config.detect.fps, reduction=self.reduction)
         except TruncatedError as error:
             self.error = error
 
@@ -102,17 +96,17 @@ class PieceFrames:
 def survey_clip(clip: Clip, config: PreprocessConfig, detected: Path | None = None) -> Piece:
     """Return all of a clip as one piece, with what is known before decoding."""
     fingerprint = clip.fingerprint()
-    return Piece(probe(clip, config.detect.image_fps, config.limits), fingerprint, detected)
+    return Piece(config, probe(clip, config.detect.image_fps, config.limits), fingerprint, detected)
 
 
-def cut_clip(whole: Piece, detect: DetectConfig) -> list[Piece]:
+def cut_clip(whole: Piece) -> list[Piece]:
     """Return the segments that a clip is to be extracted in.
 
     They follow from the clip and the settings alone, so the arrays do not depend on the workers. Empty where the clip
     is done in one piece: if it is short, if everybody in it is followed, or if its frames cannot be told without
     decoding.
     """
-    media = whole.media
+    media, detect = whole.media, whole.config.detect
     is_short = media.fps and 0 < media.n_expected / media.fps < detect.segment_s
     if not detect.segment_s or detect.faces == "all" or whole.clip.stills or is_short:
         return []
@@ -125,12 +119,12 @@ def cut_clip(whole: Piece, detect: DetectConfig) -> list[Piece]:
     step = max(round(detect.segment_s * rate / TABLE_CHUNK), 1) * TABLE_CHUNK
     starts = [step * i for i in range(round(n_rows / step))]
     all_rows = zip(starts, [*starts[1:], n_rows], strict=True) if len(starts) > 1 else ()
-    return [_segment(whole, timeline, rows, detect.max_gap_s) for rows in all_rows]
+    return [_segment(whole, timeline, rows) for rows in all_rows]
 
 
-def _segment(whole: Piece, timeline: Timeline, rows: Rows, max_gap_s: float) -> Piece:
+def _segment(whole: Piece, timeline: Timeline, rows: Rows) -> Piece:
     """Return a segment, with the rows around it that tracking and gaps need."""
-    times_s = timeline.times_s
+    times_s, max_gap_s = timeline.times_s, whole.config.detect.max_gap_s
     lead = int(np.searchsorted(times_s, times_s[rows[0]] - LEAD_S - max_gap_s))
     lead = min(lead, max(rows[0] - 1, 0))
     tail = int(np.searchsorted(times_s, times_s[rows[1] - 1] + max_gap_s, side="right"))

@@ -120,13 +120,16 @@ def plan_subject(
     infos: Sequence[ClipInfo],
     config: PreprocessConfig,
     suspected: Collection[str] = (),
+    *,
+    unread: bool = False,
 ) -> SubjectPlan:
     """Find out what is done of a subject's clips in the source, given its clips in the store.
 
     Clips of the store that are ``suspected`` to be damaged are compared with their checksums before they are believed.
+    ``unread`` says that others cannot be read.
     """
     path = subject_path(store, subject)
-    plan, stored = SubjectPlan(subject, path), _by_source(infos)
+    plan, stored = SubjectPlan(subject, path, unread=unread), _by_source(infos)
     names = (WHOLE_FILE, *(info.clip for info in infos))
     damaged = find_changes(path, [name for name in names if name in suspected])
     plan.rewrite = WHOLE_FILE in damaged and bool(infos)

@@ -18,7 +18,6 @@ from tclr.pipeline.store import ClipLayout, ClipWriter, PartWriter
 from tclr.pipeline.system import encodable
 from tclr.pipeline.tracking import CropCutter, CroppedFrame, GapFiller, TrackedFrame, without_face
 from tclr.pipeline.video import Frame
-from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, NO_TRACK
 
 BLOCK_FRAMES = 4 * CHUNK_FRAMES
@@ -67,7 +66,8 @@ def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels |
 class PersonRows:
     """Makes one person's frames into blocks."""
 
-    def __init__(self, writer: ClipWriter, tracks: Tracks, labels: Labels | None, config: PreprocessConfig) -> None:
+    def __init__(self, writer: ClipWriter, tracks: Tracks, labels: Labels | None) -> None:
+        config = tracks.piece.config
         align = config.align
         if tracks.piece.clip.stills:  # there is no time between them to smooth over
             align = align.model_copy(update={"smooth_s": 0.0})
@@ -126,12 +126,11 @@ class PeopleRows:
     Who comes late gets rows for the frames before. Labels are the subject's, who is person 0.
     """
 
-    def __init__(self, file: PartWriter, tracks: Tracks, labels: Labels | None, config: PreprocessConfig) -> None:
+    def __init__(self, file: PartWriter, tracks: Tracks, labels: Labels | None) -> None:
         self._file = file
         self._tracks = tracks
         self._labels = labels
-        self._config = config
-        self._everyone = config.detect.faces == "all"
+        self._everyone = tracks.piece.config.detect.faces == "all"
         self._past: list[TrackedFrame] = []
         self.people = {0: self._open(0)}
 
@@ -144,14 +143,14 @@ class PeopleRows:
         tracks, labels = self._tracks, self._labels if person == 0 else None
         names = labels.names if labels else ()
         layout = ClipLayout(
-            self._config.align,
+            tracks.piece.config.align,
             tracks.n_landmarks,
             tracks.blendshape_names,
             au_names=names,
             au_intensity_names=names if labels and labels.intensity is not None else (),
             has_source_names=bool(tracks.piece.clip.stills),
         )
-        return PersonRows(self._file.add_clip(self.name(person), layout), tracks, labels, self._config)
+        return PersonRows(self._file.add_clip(self.name(person), layout), tracks, labels)
 
     def blocks(self) -> Iterator[Block]:
         """Yield blocks, to be written in this order."""

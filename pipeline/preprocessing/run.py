@@ -156,12 +156,11 @@ def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: Preproces
     subjects: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         subjects[clip.subject].append(clip)
-    plans = []
-    for subject, its in subjects.items():
-        stored, suspected = before.stored.get(subject, ()), before.suspected.get(subject, ())
-        plans.append(plan_subject(store, subject, its, stored, config, suspected))
-        plans[-1].unread = subject in before.unread
-    return plans
+    stored, suspected, unread = before.stored, before.suspected, before.unread
+    return [
+        plan_subject(store, name, its, stored.get(name, ()), config, suspected.get(name, ()), unread=name in unread)
+        for name, its in subjects.items()
+    ]
 
 
 def _write_record(store: Path, source: Path, clip: Clip, config: PreprocessConfig, state: str) -> None:

@@ -57,14 +57,9 @@ class StoreBuild:
     _under_way: set[ClipBuild] = field(default_factory=set)
 
     def carry_out(self, plans: Sequence[SubjectPlan], workers: int | None, scheduler: str | None) -> None:
-        """Run all tasks, on workers as ``connect`` has them; failures are collected in ``progress``.
+        """Run all tasks, on workers as ``connect`` has them, and collect failures in ``progress``.
 
-        Raises
-        ------
-        ClusterError
-            If no scheduler answers, or it is lost.
-        OutputError
-            If the store cannot be written.
+        Only if the store cannot be written or the cluster is lost, an error ends the run.
         """
         subjects = [SubjectBuild(self, plan) for plan in plans if plan.todo or plan.has_new]
         backlog = [ClipBuild(subject, plan) for subject in subjects for plan in subject.plan.todo]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tclr.pipeline.preprocessing.extract import extract_piece
+from tclr.pipeline.preprocessing.extract import extract_clip
 from tclr.pipeline.preprocessing.layout import old_folder, part_path, read_infos
 from tclr.pipeline.preprocessing.pieces import Piece, cut_clip, survey_clip
 from tclr.pipeline.preprocessing.plan import is_done
@@ -32,7 +32,7 @@ class ClipTask:
     detected: Path | None = None  # a store file with the clip's landmarks
     segment: Piece | None = None  # what is read of the clip, if it was cut
     whole: bool = False  # the clip must not be cut
-    n_ahead: int = 0  # see ``extract_piece``
+    n_ahead: int = 0  # see ``extract_clip``
 
     @property
     def part(self) -> Path:
@@ -67,11 +67,11 @@ def extract_task(task: ClipTask) -> Outcome:
     try:
         if piece is None:
             piece = survey_clip(clip, config, _sound(task.detected, clip))
-            if not task.whole and (segments := cut_clip(piece, config.detect)):
-                scouted = None if piece.detected else scout(piece, config.detect, task.n_ahead)
+            if not task.whole and (segments := cut_clip(piece)):
+                scouted = None if piece.detected else scout(piece, task.n_ahead)
                 return Outcome(segments=tuple(replace(segment, scouted=scouted) for segment in segments))
         if piece.rows is None or not is_done(read_infos(task.part), clip, config, piece.rows):
-            extract_piece(piece, task.part, config, task.n_ahead, make_reporter())
+            extract_clip(piece, task.part, task.n_ahead, make_reporter())
         infos = read_infos(task.part)
         return Outcome(names=tuple(info.clip for info in infos), n_frames=infos[0].n_frames)
     except Exception as error:

@@ -30,7 +30,7 @@ from tclr.pipeline.tracking import (
     scout_people,
 )
 from tclr.pipeline.video import REDUCTIONS, Frame, number_shots, sample_frames
-from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
+from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import InputError
 from tclr.schemas.store import FACE_STATUSES, NO_TRACK, TABLE_CHUNK, Status
 
@@ -56,28 +56,28 @@ class Tracks:
 
 
 @contextmanager
-def open_tracks(piece: Piece, config: PreprocessConfig, n_ahead: int) -> Iterator[Tracks]:
+def open_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
     """Open the tracks that a piece's store file has, if they hold; otherwise find them.
 
     ``n_ahead`` is how many frames decoding and landmarks may be ahead, see ``run_ahead``.
     """
     if piece.detected is not None:
-        with _load_tracks(piece.without_margins(), piece.detected, config, n_ahead) as stored:
+        with _load_tracks(piece.without_margins(), piece.detected, n_ahead) as stored:
             if stored is not None:
                 yield stored
                 return
-    with _find_tracks(piece, config, n_ahead) as found:
+    with _find_tracks(piece, n_ahead) as found:
         yield found
 
 
 @contextmanager
-def _find_tracks(piece: Piece, config: PreprocessConfig, n_ahead: int) -> Iterator[Tracks]:
+def _find_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
     """Look who is in the clip, decode, find the landmarks, follow the faces and score them."""
-    detect, is_video = config.detect, not piece.clip.stills
+    detect, is_video = piece.config.detect, not piece.clip.stills
     with ExitStack() as stack:
         detector = stack.enter_context(closing(open_detector(detect, video=is_video)))
-        scouted = piece.scouted or scout(piece, detect, n_ahead, detector)
-        frames = PieceFrames(piece, detect.fps, _choose_reduction(piece.clip, scouted, config))
+        scouted = piece.scouted or scout(piece, n_ahead, detector)
+        frames = PieceFrames(piece, _choose_reduction(piece, scouted))
         numbered = number_shots(frames) if is_video else zip(frames, repeat(0))
         shots = stack.enter_context(closing(run_ahead(numbered, n_ahead)))
         following = _follow(shots, detector, detect, scouted, is_video=is_video)
@@ -114,16 +114,16 @@ def _follow(
 
 
 @contextmanager
-def _load_tracks(piece: Piece, path: Path, config: PreprocessConfig, n_ahead: int) -> Iterator[Tracks | None]:
+def _load_tracks(piece: Piece, path: Path, n_ahead: int) -> Iterator[Tracks | None]:
     """Open the tracks of a store file; ``None`` if images are to be reduced otherwise than when they were found."""
     with Store(path, skip_damaged=True) as store:
         infos = [info for info in store.clips if info.attrs["source_clip"] == piece.clip.clip]
         infos.sort(key=lambda info: (len(info.clip), info.clip))  # #2 before #10
-        reduction = _reduction_again(infos[0], piece, config, n_ahead) if infos else 1
+        reduction = _reduction_again(infos[0], piece, n_ahead) if infos else 1
         if not infos or any(info.attrs["reduction"] != reduction for info in infos):
             yield None
             return
-        frames = PieceFrames(piece, config.detect.fps, reduction)
+        frames = PieceFrames(piece, reduction)
         n_landmarks = store.read(infos[0], "landmarks", 0, 1).shape[1]
         before = store.read(infos[0], "track", 0, piece.lead).max(initial=NO_TRACK)
         with closing(run_ahead(frames, n_ahead)) as decoded:
@@ -140,13 +140,7 @@ def _load_tracks(piece: Piece, path: Path, config: PreprocessConfig, n_ahead: in
 
 
 def _replay(frames: Iterable[Frame], store: Store, infos: Sequence[ClipInfo], first_row: int) -> Tracked:
-    """Yield frames, of which the first is ``first_row``, with the faces that a store has of the people in them.
-
-    Raises
-    ------
-    InputError
-        If the source has other frames than the store.
-    """
+    """Yield frames, of which the first is ``first_row``, with the faces that a store has of the people in them."""
     fields = ["source_frame", "status", "track", "score", "landmarks", "pose"]
     fields += ["blendshapes"] * bool(store.names(infos[0], "blendshapes"))
     blocks: list[dict[str, np.ndarray]] = []
@@ -173,8 +167,9 @@ def _is_jpeg(clip: Clip) -> bool:
     return not clip.stills and clip.files()[0].suffix.lower() in (".jpg", ".jpeg")
 
 
-def scout(piece: Piece, detect: DetectConfig, n_ahead: int, detector: Detector | None = None) -> Scouted:
+def scout(piece: Piece, n_ahead: int, detector: Detector | None = None) -> Scouted:
     """Look who is in a clip, where there can be several people or images to reduce."""
+    detect = piece.config.detect
     if piece.clip.stills or (detect.max_faces == 1 and not _is_jpeg(piece.clip)):
         return Scouted()
     with ExitStack() as stack:
@@ -189,20 +184,20 @@ def _enlargement(align: AlignConfig) -> float:
     return align.margin / max(align.size, MIN_SIDE_PX)
 
 
-def _choose_reduction(clip: Clip, scouted: Scouted, config: PreprocessConfig) -> int:
+def _choose_reduction(piece: Piece, scouted: Scouted) -> int:
     """Return how far images are reduced: JPEG as far as crops of the smallest face seen stay as sharp."""
-    people = scouted.people if config.detect.faces == "all" else scouted.people[:1]
+    people = scouted.people if piece.config.detect.faces == "all" else scouted.people[:1]
     sides = [side for person in people for side in person.sides_px]
-    if not sides or not _is_jpeg(clip):
+    if not sides or not _is_jpeg(piece.clip):
         return 1
-    room = min(sides) * _enlargement(config.align)
+    room = min(sides) * _enlargement(piece.config.align)
     return max(factor for factor in REDUCTIONS if factor <= max(room, 1))
 
 
-def _reduction_again(before: ClipInfo, piece: Piece, config: PreprocessConfig, n_ahead: int) -> int:
+def _reduction_again(before: ClipInfo, piece: Piece, n_ahead: int) -> int:
     """Return the same for a clip that is stored; one looks who is in it only where that can change anything."""
     if not _is_jpeg(piece.clip):
         return 1
-    if _enlargement(AlignConfig.model_validate_json(before.root["align_config"])) == _enlargement(config.align):
+    if _enlargement(AlignConfig.model_validate_json(before.root["align_config"])) == _enlargement(piece.config.align):
         return int(before.attrs["reduction"])
-    return _choose_reduction(piece.clip, piece.scouted or scout(piece, config.detect, n_ahead), config)
+    return _choose_reduction(piece, piece.scouted or scout(piece, n_ahead))

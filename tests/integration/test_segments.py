@@ -5,9 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tclr.pipeline.preprocessing import part_path, preprocess
-from tclr.pipeline.preprocessing.extract import extract_piece
-from tclr.pipeline.preprocessing.pieces import cut_clip, survey_clip
+from tclr.pipeline.preprocessing import extract_clip, part_path, preprocess, survey_clip
+from tclr.pipeline.preprocessing.pieces import cut_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.store.checksums import seal_clip
@@ -49,10 +48,10 @@ def read(root):
 
 def test_segments_are_whole_chunks_and_cover_the_clip(source):
     (clip,) = find_clips(source)
-    whole = survey_clip(clip, CUT)
-    assert [piece.rows for piece in cut_clip(whole, CUT.detect)] == [(0, TABLE_CHUNK), (TABLE_CHUNK, N_FRAMES)]
-    assert cut_clip(whole, WHOLE.detect) == cut_clip(whole, DetectConfig()) == []
-    assert cut_clip(whole, DetectConfig(faces="all", segment_s=1)) == []
+    pieces = cut_clip(survey_clip(clip, CUT))
+    assert [piece.rows for piece in pieces] == [(0, TABLE_CHUNK), (TABLE_CHUNK, N_FRAMES)]
+    for detect in (WHOLE.detect, DetectConfig(), DetectConfig(faces="all", segment_s=1)):
+        assert cut_clip(survey_clip(clip, PreprocessConfig(detect))) == []
 
 
 def test_segments_join_to_the_rows_of_one_piece(tmp_path, source, cut):
@@ -97,7 +96,7 @@ def test_a_segment_that_is_done_is_not_done_again(tmp_path, source, cut):
     (clip,) = find_clips(source)
     rows = (0, TABLE_CHUNK)
     part = part_path(tmp_path / "store", clip, rows)
-    extract_piece(cut_clip(survey_clip(clip, CUT), CUT.detect)[0], part, CUT, 0, lambda n_frames, n_expected: None)
+    extract_clip(cut_clip(survey_clip(clip, CUT))[0], part)
     with h5py.File(part, "r+") as file:
         file["clips/talk/score"][3] = 0.123
         seal_clip(file["clips/talk"])  # or it would be taken for damaged
@@ -149,7 +148,7 @@ def test_a_resampled_matroska_video_is_cut_alike(tmp_path, write_video, moving_p
         detect = DetectConfig(segment_s=segment_s, fps=25, max_faces=1)
         (clip,) = find_clips(tmp_path / "in")
         config = PreprocessConfig(detect, ALIGN)
-        assert len(cut_clip(survey_clip(clip, config), detect)) == (2 if segment_s else 0)
+        assert len(cut_clip(survey_clip(clip, config))) == (2 if segment_s else 0)
         result = preprocess(tmp_path / "in", tmp_path / name, config, workers=2)
         assert not result.failures
         stores[name] = read(tmp_path / name)[0]

@@ -40,11 +40,11 @@ def measure_peak_mb(work: Callable[..., None], *arguments: Any) -> float:
 
 def extract_clips(clips: Sequence[Clip], store: Path, align: AlignConfig) -> None:
     """Extract clips of as many subjects, in this process."""
-    from tclr.pipeline.preprocessing import extract_clip
+    from tclr.pipeline.preprocessing import extract_clip, survey_clip
 
     for clip in clips:
         part = store / "subjects" / f"{clip.subject}.h5"
-        extract_clip(clip, part, PreprocessConfig(align=align))
+        extract_clip(survey_clip(clip, PreprocessConfig(align=align)), part)
 
 
 def extract_all(source: Path, store: Path) -> None:
