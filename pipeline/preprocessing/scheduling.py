@@ -53,8 +53,8 @@ class StoreBuild:
     infos: dict[str, Sequence[ClipInfo]] = field(default_factory=dict)  # by subject, of files that may have changed
     tasks: Dispatcher[Extraction | SubjectBuild, Outcome] = field(init=False)
     cores: tuple[int, int] = (0, 0)  # how many workers there are, and how many cores
+    under_way: set[ClipBuild] = field(default_factory=set)  # clips of which something is done
     _through: tuple[int, int] = (0, 0)  # clips, and frames stored of them
-    _under_way: set[ClipBuild] = field(default_factory=set)
 
     def carry_out(self, plans: Sequence[SubjectPlan], workers: int | None, scheduler: str | None) -> None:
         """Run all tasks, on workers as ``connect`` has them, and collect failures in ``progress``.
@@ -86,18 +86,18 @@ class StoreBuild:
 
     def end_clip(self, clip: ClipBuild, n_frames: int) -> None:
         """Count a clip as through."""
-        self._under_way.discard(clip)
+        self.under_way.discard(clip)
         self._through = (self._through[0] + 1, self._through[1] + n_frames)
 
     def _take_report(self, job: Extraction | SubjectBuild, n_frames: int, share: float) -> None:
         """Take in how far a task is; called from another thread."""
         if isinstance(job, Extraction) and job.outcome is None:
             job.n_frames, job.share = n_frames, share
-            self._under_way.add(job.clip)
+            self.under_way.add(job.clip)
             self._tell()
 
     def _tell(self) -> None:
-        clips = [clip.extractions for clip in list(self._under_way)]
+        clips = [clip.extractions for clip in list(self.under_way)]
         n_clips, n_frames = self._through
         self.progress.n_frames = n_frames + sum(one.n_frames for clip in clips for one in clip)
         self.progress.clips_done = n_clips + sum(one.share / len(clip) for clip in clips for one in clip)
@@ -143,6 +143,7 @@ class ClipBuild:
         """Do what follows when all tasks are through: cut the clip, or do it in one piece after all, or end it."""
         outcomes = [one.outcome for one in self.extractions if one.outcome is not None]
         if len(outcomes) < len(self.extractions):
+            self.subject.build.under_way.add(self)
             return
         task = self.extractions[0].task
         if outcomes[0].segments:

@@ -1,16 +1,29 @@
 """Long clips in segments: the same rows as in one piece, whoever does them, and one piece where they cannot be cut."""
 
+import pickle
+import shutil
+
 import av
 import h5py
 import numpy as np
 import pytest
 
-from tclr.pipeline.preprocessing import extract_clip, part_path, preprocess, survey_clip
+from tclr.pipeline.preprocessing import (
+    ClipTask,
+    extract_clip,
+    extract_task,
+    part_path,
+    pieces,
+    preprocess,
+    survey_clip,
+    tracks,
+)
 from tclr.pipeline.preprocessing.pieces import cut_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.store.checksums import seal_clip
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
+from tclr.schemas.errors import InputError, TimelineError
 from tclr.schemas.store import TABLE_CHUNK, Status
 
 N_FRAMES = TABLE_CHUNK + 144
@@ -48,8 +61,7 @@ def read(root):
 
 def test_segments_are_whole_chunks_and_cover_the_clip(source):
     (clip,) = find_clips(source)
-    pieces = cut_clip(survey_clip(clip, CUT))
-    assert [piece.rows for piece in pieces] == [(0, TABLE_CHUNK), (TABLE_CHUNK, N_FRAMES)]
+    assert [piece.rows for piece in cut_clip(survey_clip(clip, CUT))] == [(0, TABLE_CHUNK), (TABLE_CHUNK, N_FRAMES)]
     for detect in (WHOLE.detect, DetectConfig(), DetectConfig(faces="all", segment_s=1)):
         assert cut_clip(survey_clip(clip, PreprocessConfig(detect))) == []
 
@@ -81,8 +93,6 @@ def test_workers_do_not_change_segments(tmp_path, source, cut):
 
 @pytest.mark.parametrize("codec", ["zstd", "jpeg"])
 def test_aligning_segments_again_equals_a_new_run(tmp_path, source, cut, codec):
-    import shutil
-
     other = PreprocessConfig(CUT.detect, AlignConfig(size=32, smooth_s=0.08, codec=codec))
     shutil.copytree(cut, tmp_path / "again")
     preprocess(source, tmp_path / "again", other, workers=2)
@@ -104,6 +114,33 @@ def test_a_segment_that_is_done_is_not_done_again(tmp_path, source, cut):
     arrays, _ = read(tmp_path / "store")
     assert arrays["score"][3] == np.float32(0.123)
     np.testing.assert_array_equal(arrays["score"][TABLE_CHUNK:], read(cut)[0]["score"][TABLE_CHUNK:])
+
+
+def test_a_segment_brings_what_is_known_of_its_clip(tmp_path, source, cut, monkeypatch):
+    (clip,) = find_clips(source)
+    segments = extract_task(ClipTask(clip, tmp_path, CUT)).segments
+    sent = pickle.dumps(segments[1])
+    assert len(segments) == 2 and len(sent) < 20_000
+    for module, name in ((pieces, "probe"), (pieces, "read_timeline"), (tracks, "scout_people")):
+        monkeypatch.setattr(module, name, lambda *arguments, **options: pytest.fail("found out again"))
+    extract_clip(pickle.loads(sent), tmp_path / "subjects" / "anna.h5")
+    expected, _ = read(cut)
+    with Store(tmp_path) as store:
+        (info,) = store.clips
+        assert info.attrs["segment"] == f"{TABLE_CHUNK}:{N_FRAMES}" and info.attrs["goes_on"]
+        for name in ("timestamp", "source_frame", "status", "landmarks", "transform", "score"):
+            np.testing.assert_array_equal(store.read(info, name), expected[name][TABLE_CHUNK:], err_msg=name)
+        np.testing.assert_array_equal(store.read_frames(info), expected["frames"][TABLE_CHUNK:])
+
+
+def test_a_source_that_changes_before_its_last_segment_is_reported(tmp_path, source, write_video, moving_portrait):
+    shutil.copytree(source, tmp_path / "in")
+    (clip,) = find_clips(tmp_path / "in")
+    last = cut_clip(survey_clip(clip, CUT))[-1]
+    write_video(clip.path, moving_portrait(30), options={"movflags": "faststart"})
+    with pytest.raises(InputError, match="talk.mp4 has changed while it was read. Run the same") as told:
+        extract_clip(last, tmp_path / "part.h5")
+    assert not isinstance(told.value, TimelineError) and not (tmp_path / "part.h5").exists()
 
 
 def test_a_clip_that_cannot_be_cut_is_done_in_one_piece(tmp_path, write_video):
@@ -128,8 +165,6 @@ def test_a_clip_that_cannot_be_cut_is_done_in_one_piece(tmp_path, write_video):
 
 
 def test_files_left_by_a_run_that_was_killed_after_assembly_go(tmp_path, source, cut):
-    import shutil
-
     root = tmp_path / "store"
     shutil.copytree(cut, root)
     (clip,) = find_clips(source)
