@@ -1,79 +1,72 @@
-"""Runs an export on a Dask cluster, a task a clip.
+"""Runs an export on a Dask cluster, one task per clip.
 
-The encoder goes to the workers as a hidden file in the features folder, which they must see anyway: so it may come from
-anywhere, is what the run began with to the end, and a worker that starts late or again reads it like the others. It is
-loaded once a process and checked against its digest. The rest of the job, some 100 kB, is a task of its own that all
-others depend on: Dask keeps it once and makes it again if the worker that holds it dies.
+What all clips share, the job and the encoder's weights, is sent once, as the result of a task that all others depend
+on. So the encoder may come from anywhere, workers need not see its file, it stays what it was when the run began, and a
+worker that starts late or again gets it. Each process loads it once and compares its digest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
-from itertools import islice
-from pathlib import Path
+from dataclasses import dataclass
 from threading import Lock
-from typing import Any
 
 import torch
 from dask.system import CPU_COUNT
-from distributed import Client, Future, as_completed, wait
-from distributed.comm import CommClosedError
+from torch import Tensor
 
-from tclr.pipeline.encoder import LoadedEncoder, load_encoder, save_encoder
+from tclr.pipeline.encoder import LoadedEncoder, build_encoder
 from tclr.pipeline.export.clip import ExportJob, export_clip, failed
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.system import MOST_TASKS, TaskOutcome, connect, following, make_reporter, remove_quietly, result_of
+from tclr.pipeline.system import Dispatcher, TaskOutcome, dispatching, make_reporter
 from tclr.schemas.errors import ModelError, StoreError
 
 GPU = "GPU"
 """Name of the Dask resource that workers with a GPU offer."""
 _loading = Lock()
+_loaded: dict[str, LoadedEncoder] = {}
+"""The encoder that this process loaded last, by its digest."""
 
 
-@contextmanager
-def _shared(features: Path, encoder: LoadedEncoder | None) -> Iterator[Path | None]:
-    """Put an encoder where workers find it, and take it away at the end."""
-    for left in features.glob(".encoder-*.safetensors"):  # of a run that was killed
-        remove_quietly(left)
-    if encoder is None:
-        yield None
-        return
-    path = features / f".encoder-{encoder.digest}.safetensors"
-    try:
-        save_encoder(path, encoder.model, encoder.info)
-        yield path
-    finally:
-        remove_quietly(path)
+@dataclass(frozen=True)
+class SharedExport:
+    """What the exports of all clips share: the job, and the weights of its encoder, if it has one, on the CPU."""
+
+    job: ExportJob
+    weights: dict[str, Tensor] | None
+
+    def load(self) -> LoadedEncoder | None:
+        """Return the encoder, on the device that this process sees, if it is the one that the run began with."""
+        info, digest = self.job.encoder, self.job.encoder_digest
+        if self.weights is None or info is None:
+            return None
+        with _loading:
+            if digest not in _loaded:
+                model = build_encoder(info.embedding_dim, info.seed, info.arch)
+                model.load_state_dict(self.weights)
+                encoder = LoadedEncoder(model, info)
+                if encoder.digest != digest:
+                    raise ModelError(
+                        f"Expected the encoder of this run ({digest[:12]}), but a worker got another one "
+                        f"({encoder.digest[:12]}). Install the same tclr on all machines, then run again."
+                    )
+                _loaded.clear()
+                _loaded[digest] = encoder
+            return _loaded[digest]
 
 
-@lru_cache(maxsize=1)
-def _load(path: Path, digest: str) -> LoadedEncoder:
-    encoder = load_encoder(path)
-    if encoder.digest != digest:
-        raise ModelError(
-            f"Expected the encoder of this run ({digest[:12]}), but got another one ({encoder.digest[:12]}) in {path}. "
-            "Run the same command again."
-        )
-    return encoder
+def _share(job: ExportJob, encoder: LoadedEncoder | None) -> SharedExport:
+    weights = None if encoder is None else encoder.model.state_dict()
+    return SharedExport(job, weights and {name: value.detach().cpu() for name, value in weights.items()})
 
 
-def _same(job: ExportJob) -> ExportJob:
-    return job
-
-
-def export_task(
-    job: ExportJob, subject: str, clip: str, encoder_path: Path | None, n_threads: int | None, key: str
-) -> TaskOutcome:
+def export_task(shared: SharedExport, subject: str, clip: str, n_threads: int | None) -> TaskOutcome:
     """Export a clip on a worker; ``n_threads`` are torch's, by default as many as the worker was started with."""
+    job = shared.job
     try:
         if n_threads is not None:
             torch.set_num_threads(n_threads)
-        encoder = None
-        if encoder_path is not None:
-            with _loading:
-                encoder = _load(encoder_path, job.encoder_digest)
+        encoder = shared.load()
         with Store(job.store, [subject], skip_damaged=True) as store:
             info = next((info for info in store.clips if info.clip == clip), None)
             if info is None:
@@ -81,18 +74,9 @@ def export_task(
                     f"Expected clip {subject}/{clip} in {job.store}, but it is no longer there or damaged. "
                     "Run 'tclr preprocess' again."
                 )
-            return export_clip(job, store, info, encoder, make_reporter(key))
+            return export_clip(job, store, info, encoder, make_reporter())
     except Exception as error:
         return failed(error)
-
-
-def _offer_gpus(client: Client) -> bool:
-    """Return whether some worker offers the resource; called when there is at least one."""
-    try:
-        workers = client.scheduler_info()["workers"].values()
-    except OSError as error:
-        raise CommClosedError(str(error)) from error
-    return any(worker["resources"].get(GPU, 0) >= 1 for worker in workers)
 
 
 def export_on_cluster(
@@ -103,53 +87,28 @@ def export_on_cluster(
     scheduler: str | None,
     on_frames: Callable[[ClipInfo, int], None],
 ) -> Iterator[tuple[ClipInfo, TaskOutcome]]:
-    """Export clips on a cluster; yields each as it is through, in any order.
+    """Export clips on a cluster, as ``dispatching`` has it; yields each as it is through, in any order.
 
-    Parameters
-    ----------
-    job : ExportJob
-        What to write.
-    infos : sequence of ClipInfo
-        The clips.
-    encoder : LoadedEncoder or None
-        The job's.
-    workers, scheduler
-        See ``connect``. Local processes share the machine's cores as torch's threads. If a worker of a running cluster
-        offers the resource GPU, every clip asks for one of it.
-    on_frames : callable
-        Called, from another thread, with a clip that is being done and how many of its frames are.
+    Local processes share the machine's cores as torch's threads. If a worker of a running cluster offers the resource
+    GPU, every clip asks for one of it. ``on_frames`` is called, from another thread, with a clip that is being done and
+    how many of its frames are.
 
     Raises
     ------
     ClusterError
         If no scheduler answers, or it is lost.
-    OutputError
-        If the folder cannot be written.
     """
-    clips = {f"{job.run}/{info.name}": info for info in infos}
     n_threads = None if scheduler is not None else max(1, CPU_COUNT // (workers or CPU_COUNT))
 
-    def on_message(message: dict[str, Any]) -> None:
-        if message["key"] in clips:
-            on_frames(clips[message["key"]], message["n_frames"])
+    def on_progress(info: ClipInfo, n_frames: int, share: float) -> None:
+        on_frames(info, n_frames)
 
-    with _shared(job.features, encoder) as path, connect(workers, scheduler) as client, following(client, on_message):
-        shared_job = client.submit(_same, job, pure=False)
-        wait(shared_job)  # until a worker has joined
-        resources = {GPU: 1} if _offer_gpus(client) else None
-        backlog = iter(clips.items())
-        futures: dict[Future, ClipInfo] = {}
-        queue = as_completed()
+    tasks: Dispatcher[ClipInfo, TaskOutcome]
+    with dispatching(workers, scheduler, TaskOutcome, on_progress) as tasks:
+        shared = tasks.share(_share(job, encoder))
+        resources = {GPU: 1} if tasks.offers(GPU) else None
 
-        def hand_in(n_tasks: int) -> None:
-            for key, info in islice(backlog, n_tasks):
-                task = (shared_job, info.subject, info.clip, path, n_threads, key)
-                future = client.submit(export_task, *task, pure=False, resources=resources)
-                futures[future] = info
-                queue.add(future)
+        def begin(info: ClipInfo) -> None:
+            tasks.submit(info, export_task, shared, info.subject, info.clip, n_threads, resources=resources)
 
-        hand_in(MOST_TASKS)
-        for future in queue:
-            yield futures.pop(future), result_of(future, TaskOutcome)
-            future.release()
-            hand_in(1)
+        yield from tasks.results(infos, begin)

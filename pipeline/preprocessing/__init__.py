@@ -7,6 +7,7 @@ imports torch, unless the face-alignment backend is chosen.
 
 from tclr.pipeline.preprocessing.extract import extract_clip
 from tclr.pipeline.preprocessing.layout import part_path, scan_store, subject_path
+from tclr.pipeline.preprocessing.pieces import survey_clip
 from tclr.pipeline.preprocessing.plan import plan_subject
 from tclr.pipeline.preprocessing.run import PreprocessResult, preprocess
 from tclr.pipeline.preprocessing.scheduling import Progress
@@ -25,4 +26,5 @@ __all__ = [
     "preprocess",
     "scan_store",
     "subject_path",
+    "survey_clip",
 ]

@@ -1,14 +1,17 @@
-"""Where the files of a store are: subjects, parts, segments, and what was replaced."""
+"""Where the files of a store are, subjects, parts, segments, and what was replaced, and what a file says of itself."""
 
 from __future__ import annotations
 
 import logging
+from importlib.metadata import version
 from pathlib import Path
 
-from tclr.pipeline.preprocessing.segments import Rows
+from tclr.pipeline.preprocessing.pieces import Rows
 from tclr.pipeline.sources import Clip
-from tclr.pipeline.store import WHOLE_FILE, ClipInfo, scan_clips
+from tclr.pipeline.store import WHOLE_FILE, ClipInfo, root_attrs, scan_clips
+from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import NewerFormatError, StoreError
+from tclr.schemas.store import RootAttrs
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,12 @@ def part_path(store: Path, clip: Clip, rows: Rows | None = None) -> Path:
 def segment_paths(store: Path, clip: Clip) -> list[Path]:
     """Return the files of all segments of a clip that are there, also those of other settings."""
     return sorted(part_path(store, clip).parent.glob(f"{clip.clip}~*.h5"))
+
+
+def file_attrs(clip: Clip, config: PreprocessConfig) -> RootAttrs:
+    """Return the attributes of a file of a clip's subject, without ``complete``."""
+    settings = (config.detect, config.align, version("tclr-face"))
+    return root_attrs(clip.dataset, clip.subject, *settings, clip.pseudonym_key)
 
 
 def scan_file(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:

@@ -1,39 +1,29 @@
 """People's frames on the way to the file: gaps are filled, crops cut, rows gathered into blocks that can be written.
 
-One clip a person followed. Memory is a block of rows and the few frames that gaps and smoothing hold; where everyone is
-followed, also the number and time of every frame, for who comes late.
+One clip per person followed. Memory is a block of rows and the few frames that gaps and smoothing hold; where everyone
+is followed, also the number and time of every frame, for who comes late.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tclr.pipeline.preprocessing.tracks import Tracks
 from tclr.pipeline.sources import Labels
-from tclr.pipeline.store import ClipLayout, ClipWriter
+from tclr.pipeline.store import ClipLayout, ClipWriter, PartWriter
 from tclr.pipeline.system import encodable
 from tclr.pipeline.tracking import CropCutter, CroppedFrame, GapFiller, TrackedFrame, without_face
 from tclr.pipeline.video import Frame
-from tclr.schemas.config import AlignConfig
 from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, NO_TRACK
 
 BLOCK_FRAMES = 4 * CHUNK_FRAMES
 """Frames written at once; a multiple of the chunk, so that each chunk is compressed once."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows of a clip that are complete, by dataset, and who writes them."""
-
-    writer: ClipWriter
-    values: Mapping[str, np.ndarray]
-
-    def write(self) -> None:
-        """Append the rows to the clip."""
-        self.writer.append(self.values)
+Block = Callable[[], None]
+"""Appends rows that are complete to their clip."""
 
 
 def _to_row(cropped: CroppedFrame) -> dict[str, Any]:
@@ -54,28 +44,18 @@ def _to_row(cropped: CroppedFrame) -> dict[str, Any]:
     return row
 
 
-def _array_dtype(name: str) -> str:
-    return "object" if CLIP_FIELDS[name].dtype.startswith("vlen") else CLIP_FIELDS[name].dtype
-
-
-def _empty_block(layout: ClipLayout, n_rows: int) -> dict[str, np.ndarray]:
-    """Return arrays for ``n_rows`` frames without a face."""
-    shapes = layout.shapes()
+def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels | None) -> dict[str, np.ndarray]:
+    """Turn rows into arrays by dataset, labels looked up by frame number; what a row lacks is missing."""
+    shapes, block = layout.shapes(), {}
     if shapes.pop("frames_jpeg", None) is not None:
         shapes["frames"] = (layout.align.size, layout.align.size, 3)
-    return {
-        name: np.full((n_rows, *shape), CLIP_FIELDS[name].missing or 0, _array_dtype(name))
-        for name, shape in shapes.items()
-    }
-
-
-def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels | None) -> dict[str, np.ndarray]:
-    """Turn rows into a block of arrays, labels looked up by frame number."""
-    block = _empty_block(layout, len(rows))
-    for position, row in enumerate(rows):
-        for name, value in row.items():
-            if name in block and value is not None:
-                block[name][position] = value
+    for name, shape in shapes.items():
+        spec = CLIP_FIELDS[name]
+        dtype = "object" if spec.dtype.startswith("vlen") else spec.dtype
+        block[name] = np.full((len(rows), *shape), spec.missing or 0, dtype)
+        for position, row in enumerate(rows):
+            if row.get(name) is not None:
+                block[name][position] = row[name]
     if labels is not None and "au" in block:
         block["au"] = labels.at(block["source_frame"])
     if labels is not None and "au_intensity" in block:
@@ -83,42 +63,21 @@ def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels |
     return block
 
 
-class PersonSink:
-    """Makes one person's frames into blocks.
+class PersonRows:
+    """Makes one person's frames into blocks."""
 
-    Parameters
-    ----------
-    writer : ClipWriter
-        What the blocks are for.
-    align : AlignConfig
-        How crops are cut.
-    gaps : GapFiller or None
-        ``None`` leaves gaps as they are.
-    labels : Labels or None
-        The person's AU labels.
-    kept : range or None
-        Which of the frames given, counted from 0, are kept; ``None`` for all.
-    track_before : int
-        The last track before the frames given.
-    """
-
-    def __init__(
-        self,
-        writer: ClipWriter,
-        align: AlignConfig,
-        *,
-        gaps: GapFiller | None = None,
-        labels: Labels | None = None,
-        kept: range | None = None,
-        track_before: int = NO_TRACK,
-    ) -> None:
+    def __init__(self, writer: ClipWriter, tracks: Tracks, labels: Labels | None) -> None:
+        config = tracks.piece.config
+        align = config.align
+        if tracks.piece.clip.stills:  # there is no time between them to smooth over
+            align = align.model_copy(update={"smooth_s": 0.0})
         self.writer = writer
-        self._gaps = gaps
+        self._gaps = None if tracks.are_filled else GapFiller(config.detect.max_gap_s)
         self._cutter = CropCutter(align)
         self._labels = labels
-        self._kept = kept
+        self._kept = tracks.piece.kept
         self._n_settled = 0
-        self._track_before = track_before
+        self._track_before = tracks.track_before
         self._first_track = NO_TRACK
         self._rows: list[dict[str, Any]] = []
 
@@ -157,43 +116,54 @@ class PersonSink:
                 yield self._complete()
 
     def _complete(self) -> Block:
-        block = Block(self.writer, _fill_block(self._rows, self.writer.layout, self._labels))
-        self._rows.clear()
-        return block
+        rows, self._rows = self._rows, []
+        return partial(self.writer.append, _fill_block(rows, self.writer.layout, self._labels))
 
 
-class PeopleSinks:
-    """A sink for the subject, or for everyone who is seen; who comes late gets rows for the frames before.
+class PeopleRows:
+    """Makes the frames of a piece into blocks, for the subject or for everyone who is seen.
 
-    Parameters
-    ----------
-    open_sink : callable
-        Opens the sink of a person, by number.
-    everyone : bool
-        Whether others than the subject, who is 0, have sinks.
+    Who comes late gets rows for the frames before. Labels are the subject's, who is person 0.
     """
 
-    def __init__(self, open_sink: Callable[[int], PersonSink], *, everyone: bool) -> None:
-        self._open_sink = open_sink
-        self._everyone = everyone
+    def __init__(self, file: PartWriter, tracks: Tracks, labels: Labels | None) -> None:
+        self._file = file
+        self._tracks = tracks
+        self._labels = labels
+        self._everyone = tracks.piece.config.detect.faces == "all"
         self._past: list[TrackedFrame] = []
-        self.sinks = {0: open_sink(0)}
+        self.people = {0: self._open(0)}
 
-    def blocks(self, tracked: Iterable[tuple[Frame, Mapping[int, TrackedFrame]]]) -> Iterator[Block]:
-        """Yield the blocks of frames, given with the faces in them by person, to be written in this order."""
-        for frame, found in tracked:
-            yield from self._add(frame, found)
-        for sink in self.sinks.values():
-            yield from sink.flush()
+    def name(self, person: int) -> str:
+        """Return the name of a person's clip."""
+        clip = self._tracks.piece.clip.clip
+        return f"{clip}#{person + 1}" if self._everyone else clip
 
-    def _add(self, frame: Frame, found: Mapping[int, TrackedFrame]) -> Iterator[Block]:
-        for person in sorted(found.keys() - self.sinks.keys()) if self._everyone else ():
-            self.sinks[person] = self._open_sink(person)
-            for item in self._past:
-                yield from self.sinks[person].add(item)
-        absent = without_face(frame)
-        for person, sink in self.sinks.items():
-            yield from sink.add(found.get(person, absent))
-        if self._everyone:  # without the picture
-            bare = Frame(frame.index, frame.timestamp_s, None, frame.name)
-            self._past.append(TrackedFrame(bare, absent.status))
+    def _open(self, person: int) -> PersonRows:
+        tracks, labels = self._tracks, self._labels if person == 0 else None
+        names = labels.names if labels else ()
+        layout = ClipLayout(
+            tracks.piece.config.align,
+            tracks.n_landmarks,
+            tracks.blendshape_names,
+            au_names=names,
+            au_intensity_names=names if labels and labels.intensity is not None else (),
+            has_source_names=bool(tracks.piece.clip.stills),
+        )
+        return PersonRows(self._file.add_clip(self.name(person), layout), tracks, labels)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield blocks, to be written in this order."""
+        for frame, found in self._tracks.tracked:
+            for person in sorted(found.keys() - self.people.keys()) if self._everyone else ():
+                self.people[person] = self._open(person)
+                for item in self._past:
+                    yield from self.people[person].add(item)
+            absent = without_face(frame)
+            for person, rows in self.people.items():
+                yield from rows.add(found.get(person, absent))
+            if self._everyone:  # without the picture
+                bare = Frame(frame.index, frame.timestamp_s, None, frame.name)
+                self._past.append(TrackedFrame(bare, absent.status))
+        for rows in self.people.values():
+            yield from rows.flush()

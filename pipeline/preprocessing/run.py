@@ -1,7 +1,6 @@
-"""Preprocessing: plan what is to be done, walk the Dask graph, index the store.
+"""A run of preprocessing: find the clips, lock the store, plan what is to be done, do it, index the store, report.
 
-A clip that fails is reported and the others go on. What is to be done is settled before (``pipeline.plan``), what
-workers do is in ``pipeline.tasks``, who does what when in ``pipeline.graph``.
+A clip that fails is reported and the others are done.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from tclr.pipeline.faces import ensure_models
 from tclr.pipeline.preprocessing.layout import scan_file, scan_store, subject_path
-from tclr.pipeline.preprocessing.plan import check_others, plan_subject
-from tclr.pipeline.preprocessing.scheduling import GraphRun, Progress
+from tclr.pipeline.preprocessing.plan import SubjectPlan, check_others, plan_subject
+from tclr.pipeline.preprocessing.scheduling import Progress, StoreBuild
 from tclr.pipeline.sources import Clip, check_key, find_clips, open_key, pseudonymise
 from tclr.pipeline.store import (
     WHOLE_FILE,
@@ -28,12 +26,17 @@ from tclr.pipeline.store import (
     known_clips,
     write_manifest,
 )
-from tclr.pipeline.system import Failure, connect, lock_folder, read_json, real_path, remove_abandoned, write_json
+from tclr.pipeline.system import Failure, lock_folder, read_json, real_path, remove_abandoned, write_json
 from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import PSEUDONYM_KEY
 
-__all__ = ["PreprocessConfig", "PreprocessResult", "Progress", "preprocess"]
+WITHHELD = "withheld, as it may tell names: run 'tclr preprocess' again to see it"
+"""What the manifest of a store of pseudonyms has for the reason of a failure."""
+LOST = (
+    "Expected in the store, as its last run left it there, but its file is gone or cannot be read, and this source has "
+    "no clip to make it of. A file that was replaced is kept in old/; run again with the source that has it."
+)
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,6 @@ class PreprocessResult:
     failures: tuple[Failure, ...]
     warnings: tuple[Failure, ...]
     new_key: bool = False
-
-
-WITHHELD = "withheld, as it may tell names: run 'tclr preprocess' again to see it"
-"""What the manifest of a store of pseudonyms has for the reason of a failure."""
-
-
-def _run_record(source: Path, clip: Clip, config: PreprocessConfig, state: str) -> dict[str, Any]:
-    """Return what ``run.json`` holds; without the source where ``clip``, any of them, has a pseudonym."""
-    return {
-        "state": state,
-        "source": None if clip.pseudonyms else str(source),
-        PSEUDONYM_KEY: clip.pseudonym_key,
-        "dataset": clip.dataset,
-        "tclr_version": version("tclr-face"),
-        "detect": json.loads(config.detect.to_json()),
-        "align": json.loads(config.align.to_json()),
-        "allow_truncated": config.allow_truncated,
-    }
 
 
 def preprocess(
@@ -85,10 +70,8 @@ def preprocess(
 
     Parameters
     ----------
-    source, store : Path
-        Folder to read and folder to write.
-    config : PreprocessConfig
-        Settings.
+    source, store, config
+        Folder to read, folder to write, and settings.
     dataset : str
         Layout of the source; ``auto`` recognises it.
     key_file : Path, optional
@@ -117,86 +100,101 @@ def preprocess(
     clips = find_clips(source, dataset)
     tell("Looking for the detector's models")
     ensure_models(config.detect)
-    pseudonyms, new_key = (None, False) if key_file is None else open_key(key_file, source, store)
-    if pseudonyms is not None:
+    new_key = False
+    if key_file is not None:
+        pseudonyms, new_key = open_key(key_file, source, store)
         clips = pseudonymise(clips, pseudonyms)
-    subjects: dict[str, list[Clip]] = defaultdict(list)
-    for clip in clips:
-        subjects[clip.subject].append(clip)
     tell("Looking at what is done")
     with lock_folder(store) as run:
-        known = known_clips(store)
-        stored, unread = scan_store(store)
-        check_key(store, _known_keys(store, stored), pseudonyms)
-        check_others(store, subjects, stored, config)
-        write_json(store / "run.json", _run_record(source, clips[0], config, "running"))
+        before = _look_at(store)
+        check_key(store, _known_keys(store, before), clips[0].pseudonyms)
+        check_others(store, clips, before.stored, config)
+        _write_record(store, source, clips[0], config, "running")
         remove_abandoned(store)
-        suspected = {subject: list(reasons) for subject, reasons in unread.items()}
-        for subject, names in DamageRecord(store).read().items():
-            suspected[subject] = sorted({*names, *suspected.get(subject, ())})
-        plans = [
-            plan_subject(store, subject, its_clips, stored.get(subject, ()), config, suspected.get(subject, ()))
-            for subject, its_clips in subjects.items()
-        ]
-        for plan in plans:
-            plan.unread = plan.subject in unread
+        plans = _plan(store, clips, before, config)
         n_todo = sum(len(plan.todo) for plan in plans)
         progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
-        current: dict[str, Sequence[ClipInfo]] = {**stored}
+        build = StoreBuild(store, run, config, progress, notify)
         if any(plan.todo or plan.has_new for plan in plans):
             tell("Starting workers")
-            with connect(workers, scheduler) as client:
-                graph = GraphRun(client, store, run, config, progress, notify)
-                graph.walk(plans)
-                current |= graph.infos
+            build.carry_out(plans, workers, scheduler)
         tell("Writing the manifest")
-        damage = _tidy(store, suspected)
-        reasons = {failure.name: failure.reason for failure in progress.failures}
-        infos = [info for _, its in sorted(current.items()) for info in its]
-        told = dict.fromkeys(reasons, WITHHELD) if pseudonyms else reasons
-        failed = [
-            FailedClip(clip.dataset, clip.subject, clip.clip, clip.source, told[clip.name])
-            for clip in clips
-            if clip.name in told
-        ]
-        write_manifest(store, infos, failed, told)
-        broken = {subject: names for subject, names in known.items() if subject in unread or subject not in stored}
-        progress.failures += [Failure(name, reason) for name, reason in damage.items() if name not in reasons]
-        progress.failures += _lost(broken, infos, reasons)
-        state = "failed" if progress.failures else "done"
-        write_json(store / "run.json", _run_record(source, clips[0], config, state))
-    warnings = tuple(Failure(info.name, info.attrs.warning) for info in infos if info.attrs.warning)
-    return PreprocessResult(
-        store,
-        clips[0].dataset,
-        len({info.subject for info in infos}),
-        len(infos),
-        progress.n_skipped,
-        progress.n_frames,
-        tuple(progress.failures),
-        warnings,
-        new_key,
-    )
+        infos = [info for _, its in sorted((before.stored | build.infos).items()) for info in its]
+        _index(store, clips, infos, before, progress.failures)
+        _write_record(store, source, clips[0], config, "failed" if progress.failures else "done")
+    return _report(store, clips[0].dataset, infos, progress, new_key)
 
 
-def _known_keys(store: Path, stored: Mapping[str, Iterable[ClipInfo]]) -> set[str]:
+@dataclass(frozen=True)
+class _Before:
+    """What a store holds before a run, by subject."""
+
+    known: Mapping[str, Collection[str]]  # clips that the last run left
+    stored: dict[str, Sequence[ClipInfo]]  # those that can be read
+    unread: Mapping[str, Collection[str]]  # those that cannot
+    suspected: Mapping[str, Collection[str]]  # all that may be damaged
+
+
+def _look_at(store: Path) -> _Before:
+    stored, unread = scan_store(store)
+    suspected = defaultdict(set, {subject: set(reasons) for subject, reasons in unread.items()})
+    for subject, names in DamageRecord(store).read().items():
+        suspected[subject] |= set(names)
+    return _Before(known_clips(store), {**stored}, unread, suspected)
+
+
+def _known_keys(store: Path, before: _Before) -> set[str]:
     """Return what tells the keys of a store's pseudonyms apart, of its files and its last run; empty for names."""
-    keys = {info.root.pseudonym_key for infos in stored.values() for info in infos}
+    keys = {info.root.pseudonym_key for infos in before.stored.values() for info in infos}
     try:
         return keys | {str(read_json(store / "run.json").get(PSEUDONYM_KEY, ""))}
     except StoreError:
         return keys
 
 
-def _lost(known: Mapping[str, Collection[str]], infos: Iterable[ClipInfo], told: Collection[str]) -> list[Failure]:
-    """Return the clips that the last run left in the store and that are no longer there, but those told already."""
-    names = {f"{subject}/{clip}" for subject, clips in known.items() for clip in clips}
-    lost = sorted(names - {info.name for info in infos} - set(told))
-    reason = (
-        "Expected in the store, as its last run left it there, but its file is gone or cannot be read, and this source "
-        "has no clip to make it of. A file that was replaced is kept in old/; run again with the source that has it."
-    )
-    return [Failure(name, reason) for name in lost]
+def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: PreprocessConfig) -> list[SubjectPlan]:
+    subjects: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        subjects[clip.subject].append(clip)
+    stored, suspected, unread = before.stored, before.suspected, before.unread
+    return [
+        plan_subject(store, name, its, stored.get(name, ()), config, suspected.get(name, ()), unread=name in unread)
+        for name, its in subjects.items()
+    ]
+
+
+def _write_record(store: Path, source: Path, clip: Clip, config: PreprocessConfig, state: str) -> None:
+    """Write ``run.json``; without the source where ``clip``, any of them, has a pseudonym."""
+    record = {
+        "state": state,
+        "source": None if clip.pseudonyms else str(source),
+        PSEUDONYM_KEY: clip.pseudonym_key,
+        "dataset": clip.dataset,
+        "tclr_version": version("tclr-face"),
+        "detect": json.loads(config.detect.to_json()),
+        "align": json.loads(config.align.to_json()),
+        "allow_truncated": config.allow_truncated,
+    }
+    write_json(store / "run.json", record)
+
+
+def _index(
+    store: Path, clips: Sequence[Clip], infos: Sequence[ClipInfo], before: _Before, failures: list[Failure]
+) -> None:
+    """Write the manifest and tidy up; what is still damaged, and clips that are lost, are added to the failures."""
+    damage = _tidy(store, before.suspected)
+    withhold = clips[0].pseudonyms is not None
+    reasons = {failure.name: WITHHELD if withhold else failure.reason for failure in failures}
+    failed = [
+        FailedClip(clip.dataset, clip.subject, clip.clip, clip.source, reasons[clip.name])
+        for clip in clips
+        if clip.name in reasons
+    ]
+    write_manifest(store, infos, failed, reasons)
+    failures += [Failure(name, reason) for name, reason in damage.items() if name not in reasons]
+    gone = {subject for subject in before.known if subject in before.unread or subject not in before.stored}
+    known = {f"{subject}/{clip}" for subject in gone for clip in before.known[subject]}
+    failures += [Failure(name, LOST) for name in sorted(known - {info.name for info in infos} - reasons.keys())]
 
 
 def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> dict[str, str]:
@@ -227,3 +225,19 @@ def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> dict[str, st
         for subject, reasons in left.items()
         for name, reason in reasons.items()
     }
+
+
+def _report(
+    store: Path, dataset: str, infos: Sequence[ClipInfo], progress: Progress, new_key: bool
+) -> PreprocessResult:
+    return PreprocessResult(
+        store,
+        dataset,
+        len({info.subject for info in infos}),
+        len(infos),
+        progress.n_skipped,
+        progress.n_frames,
+        tuple(progress.failures),
+        tuple(Failure(info.name, info.attrs.warning) for info in infos if info.attrs.warning),
+        new_key,
+    )

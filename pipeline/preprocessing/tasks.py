@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tclr.pipeline.preprocessing.extract import extract_clip
 from tclr.pipeline.preprocessing.layout import old_folder, part_path, read_infos
+from tclr.pipeline.preprocessing.pieces import Piece, cut_clip, survey_clip
 from tclr.pipeline.preprocessing.plan import is_done
-from tclr.pipeline.preprocessing.segments import Rows, plan_segments
+from tclr.pipeline.preprocessing.tracks import scout
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo, assemble_subject, find_changes
 from tclr.pipeline.system import TaskOutcome, check_run, explain, make_reporter, remove_quietly, set_aside
@@ -23,55 +24,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipTask:
-    """A clip, or a segment of it, to be extracted on a worker.
-
-    ``whole`` forbids to do it in segments; ``detected`` is a file with its landmarks; ``n_ahead`` see ``extract_clip``.
-    """
+    """A clip, or a segment of it, to be extracted on a worker."""
 
     clip: Clip
     store: Path
     config: PreprocessConfig
-    version: str
-    detected: Path | None = None
-    rows: Rows | None = None
-    whole: bool = False
-    n_ahead: int = 0
+    detected: Path | None = None  # a store file with the clip's landmarks
+    segment: Piece | None = None  # what is read of the clip, if it was cut
+    whole: bool = False  # the clip must not be cut
+    n_ahead: int = 0  # see ``extract_clip``
 
     @property
-    def key(self) -> str:
-        """Name for progress messages."""
-        return self.clip.name if self.rows is None else f"{self.clip.name}~{self.rows[0]}"
+    def part(self) -> Path:
+        """The file to write."""
+        return part_path(self.store, self.clip, self.segment.rows if self.segment else None)
 
 
 @dataclass(frozen=True)
 class Outcome(TaskOutcome):
-    """What a task says when it ends.
+    """What a task says when it ends."""
 
-    Attributes
-    ----------
-    names : tuple of str
-        Clips that it made for the store.
-    n_frames : int
-        Rows of them.
-    segments : tuple of (int, int)
-        Instead: the segments that the clip is to be done in.
-    uncut : bool
-        The clip cannot be done in segments.
-    damaged : dict of str to str
-        Clips that were to be joined but are not as they were written, with the reason.
-    lost : dict of str to str
-        Accepted clips that could not even be copied and were left out, with the reason.
-    infos : tuple of ClipInfo
-        The clips of the subject that was assembled.
-    """
-
-    names: tuple[str, ...] = ()
-    n_frames: int = 0
-    segments: tuple[Rows, ...] = ()
-    uncut: bool = False
-    damaged: Mapping[str, str] = field(default_factory=dict)
-    lost: Mapping[str, str] = field(default_factory=dict)
-    infos: tuple[ClipInfo, ...] = ()
+    names: tuple[str, ...] = ()  # clips that it made for the store
+    n_frames: int = 0  # rows of them
+    segments: tuple[Piece, ...] = ()  # instead: the segments that the clip is to be done in
+    uncut: bool = False  # the clip cannot be done in segments
+    damaged: Mapping[str, str] = field(default_factory=dict)  # clips to be joined that have changed, with the reason
+    lost: Mapping[str, str] = field(default_factory=dict)  # accepted clips that could not even be copied
+    infos: tuple[ClipInfo, ...] = ()  # clips of the subject that was assembled
 
 
 def _failed(error: Exception) -> Outcome:
@@ -84,32 +63,27 @@ def extract_task(task: ClipTask) -> Outcome:
     import cv2
 
     cv2.setNumThreads(1)  # one core a worker: Dask already runs one a core
-    clip, config = task.clip, task.config
-    part = part_path(task.store, clip, task.rows)
+    clip, config, piece = task.clip, task.config, task.segment
     try:
-        if task.rows is None and not task.whole and (segments := plan_segments(clip, config.detect, config.limits)):
-            return Outcome(segments=tuple(segments))
-        if task.rows is None or not is_done(read_infos(part), clip, config, task.rows):
-            detected = task.detected
-            if detected and find_changes(detected, [info.clip for info in read_infos(detected)], frames=False):
-                detected = None
-            extract_clip(
-                clip,
-                part,
-                config.detect,
-                config.align,
-                task.version,
-                detected=detected,
-                rows=task.rows,
-                allow_truncated=config.allow_truncated,
-                limits=config.limits,
-                n_ahead=task.n_ahead,
-                report=make_reporter(task.key),
-            )
-        infos = read_infos(part)
+        if piece is None:
+            piece = survey_clip(clip, config, _sound(task.detected, clip))
+            if not task.whole and (segments := cut_clip(piece)):
+                scouted = None if piece.detected else scout(piece, task.n_ahead)
+                return Outcome(segments=tuple(replace(segment, scouted=scouted) for segment in segments))
+        if piece.rows is None or not is_done(read_infos(task.part), clip, config, piece.rows):
+            extract_clip(piece, task.part, task.n_ahead, make_reporter())
+        infos = read_infos(task.part)
         return Outcome(names=tuple(info.clip for info in infos), n_frames=infos[0].n_frames)
     except Exception as error:
         return _failed(error)
+
+
+def _sound(detected: Path | None, clip: Clip) -> Path | None:
+    """Return a file with a clip's landmarks if they are as they were written."""
+    if detected is None:
+        return None
+    names = [info.clip for info in read_infos(detected) if info.attrs.source_clip == clip.clip]
+    return None if find_changes(detected, names, frames=False) else detected
 
 
 def assemble_task(
@@ -133,14 +107,7 @@ def assemble_task(
             logger.warning("%s is damaged and is replaced: kept as %s.", path, set_aside(path, old_folder(store)))
 
     try:
-        damaged: dict[str, str] = {}
-        for clip in sources.keys() - set(accepted):
-            for file in sources[clip]:
-                if changes := find_changes(file, [clip]):
-                    damaged |= changes
-                    if file != path:
-                        remove_quietly(file)
-        if damaged:
+        if damaged := _find_damaged(path, sources, accepted):
             return Outcome(damaged=damaged)
         lost: dict[str, str] = {}
         while rest := {clip: files for clip, files in sources.items() if clip not in lost}:
@@ -155,3 +122,15 @@ def assemble_task(
         return Outcome(reason=" ".join(lost.values()))
     except Exception as error:
         return _failed(error)
+
+
+def _find_damaged(path: Path, sources: Mapping[str, tuple[Path, ...]], accepted: Collection[str]) -> dict[str, str]:
+    """Return the clips that are not as they were written, with the reason; damaged parts are deleted."""
+    damaged: dict[str, str] = {}
+    for clip in sources.keys() - set(accepted):
+        for file in sources[clip]:
+            if changes := find_changes(file, [clip]):
+                damaged |= changes
+                if file != path:
+                    remove_quietly(file)
+    return damaged

@@ -1,9 +1,7 @@
-from .cluster import MOST_TASKS as MOST_TASKS
+from .cluster import Dispatcher as Dispatcher
 from .cluster import connect as connect
-from .cluster import count_cores as count_cores
-from .cluster import following as following
+from .cluster import dispatching as dispatching
 from .cluster import make_reporter as make_reporter
-from .cluster import result_of as result_of
 from .files import read_json as read_json
 from .files import real_path as real_path
 from .files import remove_abandoned as remove_abandoned

@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, get_worker
+from dask.typing import Key
+from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker, wait
 from distributed.comm import CommClosedError
 
 from tclr.schemas.errors import ClusterError
@@ -33,18 +35,15 @@ LOCAL_DASK = {
 }
 """Settings of local clusters. Dask would watch itself 50 to 100 times a second, a twentieth of a core in every process;
 and have workers give memory back to the system after every picture, a quarter of a core (docs/performance.md)."""
+PROGRESS_TOPIC = "tclr-progress"
+REPORT_EVERY_S = 0.5
+"""Least time between two progress messages of a task; chosen by us: messages stay far below the work."""
+LARGEST_SHARED = "1GB"
+"""Up to this size Dask does not warn of a value that is shared; chosen by us: the largest encoder has 100 MB."""
 C = TypeVar("C", Client, LocalCluster)
-
-
-def count_cores(client: Client) -> tuple[int, int]:
-    """Return how many workers a cluster has now, and how many cores they may use; 0 of both if it does not say."""
-    try:
-        cores = client.run(_own_cores, on_error="ignore")
-    except (OSError, TimeoutError) as error:  # what a lost scheduler means is told by who waits for results
-        logger.warning("Dask could not tell the workers' cores: %s", error)
-        return 0, 0
-    hosts = {urlsplit(address).hostname: n_cores for address, n_cores in cores.items()}
-    return len(cores), sum(hosts.values())
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 def _own_cores() -> int:
@@ -88,14 +87,9 @@ def _closing(opened: C) -> Iterator[C]:
 
 @contextmanager
 def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
-    """Start a local Dask cluster of processes, or join a running one.
+    """Start a local Dask cluster of as many processes as ``workers``, by default one per core, or join a running one.
 
-    Parameters
-    ----------
-    workers : int or None
-        Processes of the local cluster; ``None`` is one a core.
-    scheduler : str or None
-        Address of a running scheduler, as ``tcp://host:8786``.
+    ``scheduler`` is the address of the latter, as ``tcp://host:8786``.
 
     Raises
     ------
@@ -135,16 +129,10 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
             yield client
 
 
-T = TypeVar("T")
-
-PROGRESS_TOPIC = "tclr-progress"
-REPORT_EVERY_S = 0.5
-"""Least time between two progress messages of a task; chosen by us: messages stay far below the work."""
-
-
-def make_reporter(key: str) -> Callable[[int, int], None]:
-    """Return a function that tells the client how many frames of a task, of how many, are done; for use in the task."""
+def make_reporter() -> Callable[[int, int], None]:
+    """Return a function for use in a task: it reports how many frames, of how many, are done."""
     worker = get_worker()
+    key = worker.get_current_task()
     last_s = time.monotonic()
 
     def report(n_frames: int, n_expected: int) -> None:
@@ -157,33 +145,117 @@ def make_reporter(key: str) -> Callable[[int, int], None]:
     return report
 
 
-@contextmanager
-def following(client: Client, on_message: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Hand over what tasks report, ``key``, ``n_frames`` and ``share``, while the block waits for them.
+class Dispatcher(Generic[Job, Result]):
+    """Hands tasks to a cluster and gives what comes of each, with the job that it was for; see ``dispatching``."""
 
-    Messages of other runs on the same cluster come, too; ``on_message`` is called from another thread.
+    def __init__(self, client: Client, lost: Callable[[str], Result]) -> None:
+        self._client = client
+        self._lost = lost
+        self._queue = as_completed()
+        self._backlog: deque[Any] = deque()
+        self.jobs: dict[Key, Job] = {}  # of tasks that Dask knows of, by its key
+
+    @property
+    def n_open(self) -> int:
+        """How many tasks are not through, those of the backlog included."""
+        return len(self.jobs) + len(self._backlog)
+
+    def count_cores(self) -> tuple[int, int]:
+        """Return how many workers there are now, and how many cores they may use; 0 of both if they do not say."""
+        try:
+            cores = self._client.run(_own_cores, on_error="ignore")
+        except (OSError, TimeoutError) as error:  # who waits for results reports a lost scheduler
+            logger.warning("Dask could not tell the workers' cores: %s", error)
+            return 0, 0
+        hosts = {urlsplit(address).hostname: n_cores for address, n_cores in cores.items()}
+        return len(cores), sum(hosts.values())
+
+    def share(self, value: object) -> Future:
+        """Send a value once, and wait until a worker has it.
+
+        Tasks that are given what this returns get the value. Dask sends it again if the worker that has it dies.
+        """
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST_SHARED}):
+            shared = self._client.submit(_same, value, pure=False)
+        wait(shared)
+        return shared
+
+    def offers(self, resource: str) -> bool:
+        """Return whether some worker that has joined offers a resource of Dask's."""
+        try:
+            workers = self._client.scheduler_info()["workers"].values()
+        except OSError as error:
+            raise CommClosedError(str(error)) from error
+        return any(worker["resources"].get(resource, 0) >= 1 for worker in workers)
+
+    def submit(self, job: Job, work: Callable[..., Result], *arguments: Any, **options: Any) -> None:
+        """Hand in a task at once; ``options`` are Dask's, as ``priority`` and ``resources``."""
+        future = self._client.submit(work, *arguments, pure=False, **options)
+        self.jobs[future.key] = job
+        self._queue.add(future)
+
+    def results(self, backlog: Iterable[Item], begin: Callable[[Item], None]) -> Iterator[tuple[Job, Result]]:
+        """Yield each job with what came of its task, in any order, until nothing is left.
+
+        ``begin`` submits an item of the backlog. It is called in their order, while Dask knows of fewer than
+        ``MOST_TASKS`` tasks.
+        """
+        self._backlog.extend(backlog)
+        self._hand_in(begin)
+        for future in self._queue:
+            yield self.jobs.pop(future.key), self._result_of(future)
+            self._hand_in(begin)
+
+    def _hand_in(self, begin: Callable[[Any], None]) -> None:
+        while self._backlog and len(self.jobs) < MOST_TASKS:
+            begin(self._backlog.popleft())
+
+    def _result_of(self, future: Future) -> Result:
+        try:
+            result: Result = future.result()
+        except CancelledError:
+            raise
+        except Exception as error:
+            result = self._lost(f"its Dask worker was lost ({type(error).__name__}; out of memory?)")
+        future.release()
+        return result
+
+
+def _same(value: object) -> object:
+    return value
+
+
+@contextmanager
+def dispatching(
+    workers: int | None,
+    scheduler: str | None,
+    lost: Callable[[str], Result],
+    on_progress: Callable[[Job, int, float], None],
+) -> Iterator[Dispatcher[Job, Result]]:
+    """Connect to a cluster (``connect``) for the time of the block; Dask cancels tasks that are left at its end.
+
+    Tasks catch errors of their own: only where a worker died, ``lost`` makes their result of the reason. What tasks
+    report is given to ``on_progress`` in another thread: the job, how many frames are done and which share, 0 to 1.
 
     Raises
     ------
     ClusterError
-        If the scheduler is lost meanwhile.
+        If no scheduler answers, or it is lost meanwhile.
     """
-    try:
-        client.subscribe_topic(PROGRESS_TOPIC, lambda event: on_message(event[1]))
-        yield
-        client.unsubscribe_topic(PROGRESS_TOPIC)
-    except (CancelledError, CommClosedError) as error:
-        raise ClusterError(
-            f"The Dask scheduler was lost ({type(error).__name__}). What is done is kept: start it if need be, "
-            "then run the same command again."
-        ) from error
+    with connect(workers, scheduler) as client:
+        dispatcher: Dispatcher[Job, Result] = Dispatcher(client, lost)
 
+        def hear(event: tuple[float, dict[str, Any]]) -> None:
+            key, n_frames, share = (event[1][name] for name in ("key", "n_frames", "share"))
+            if (job := dispatcher.jobs.get(key)) is not None:  # else it is of another run on the same cluster
+                on_progress(job, n_frames, share)
 
-def result_of(future: Future, lost: Callable[[str], T]) -> T:
-    """Return what a task returned, or ``lost(reason)`` if its worker died; tasks catch errors of their own."""
-    try:
-        return future.result()
-    except CancelledError:
-        raise
-    except Exception as error:
-        return lost(f"its Dask worker was lost ({type(error).__name__}; out of memory?)")
+        try:
+            client.subscribe_topic(PROGRESS_TOPIC, hear)
+            yield dispatcher
+            client.unsubscribe_topic(PROGRESS_TOPIC)
+        except (CancelledError, CommClosedError) as error:
+            raise ClusterError(
+                f"The Dask scheduler was lost ({type(error).__name__}). What is done is kept: start it if need be, "
+                "then run the same command again."
+            ) from error

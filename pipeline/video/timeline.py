@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import av
 import numpy as np
@@ -35,6 +35,8 @@ SEEK_TRIES = 3
 VP8_SHOWN = 0x10
 """Bit of a VP8 packet's first byte; packets without it give no frame (RFC 6386, 9.1)."""
 
+NO_PTS = np.zeros(0, np.int64)
+
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
@@ -44,15 +46,31 @@ class Timeline:
     """(N,) float64: ``timestamp_s`` of each."""
     index: np.ndarray
     """(N,) int64: ``index`` of each."""
-    pts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    """(M,) int64: timestamps of all frames of a video, taken or not, in units of its time base; ``index`` is a position
-    in it. Empty for images."""
-    key_pts: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    pts: np.ndarray
+    """(M,) int64: timestamps of all frames of a video, taken or not, in units of its time base. Empty for images."""
+    key_pts: np.ndarray
     """(K,) int64: timestamps of its keyframes."""
+    first: int
+    """``index`` of the frame that ``pts`` begins with."""
+    end: int
+    """``index`` behind the last frame that is looked at."""
+    stands_alone: bool
+    """Whether each frame of the video is a keyframe."""
 
     def __len__(self) -> int:
         """Return N."""
         return len(self.times_s)
+
+    def part(self, start: int, stop: int) -> Timeline:
+        """Return what ``read_rows`` needs for the rows ``start`` to ``stop`` (not included) alone, counted from 0."""
+        part = replace(self, times_s=self.times_s[start:stop], index=self.index[start:stop])
+        if not len(self.pts):
+            return part
+        end = int(self.index[stop]) if stop < len(self) else self.end
+        n_before = int(np.searchsorted(self.key_pts, self.pts[part.index[0] - self.first], side="right"))
+        place = int(np.searchsorted(self.pts, self.key_pts[n_before - 1]))
+        pts, key_pts = self.pts[place : end - self.first], self.key_pts[max(n_before - SEEK_TRIES, 0) :]
+        return replace(part, pts=pts, key_pts=key_pts[key_pts <= pts[-1]], first=self.first + place, end=end)
 
 
 def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
@@ -68,7 +86,7 @@ def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
     if media.clip.stills:
         return None
     if not is_video_clip(media.clip):
-        return _timeline(media, fps, list(list_image_files(media)))
+        return _timeline(media, fps, list(list_image_files(media)), NO_PTS, NO_PTS)
     with open_video(media.clip.path, media.limits) as container:
         if not _can_be_cut(container):
             return None
@@ -87,13 +105,15 @@ def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
     return _timeline(media, fps, moments, pts, key_pts)
 
 
-def _timeline(media: ClipMedia, fps: float, moments: Sequence[Moment], *sources: np.ndarray) -> Timeline | None:
+def _timeline(
+    media: ClipMedia, fps: float, moments: Sequence[Moment], pts: np.ndarray, key_pts: np.ndarray
+) -> Timeline | None:
     """Return the timeline of all frames of a source, ``None`` if two have the same time."""
     if any(np.diff([moment.timestamp_s for moment in moments]) <= 0):
         return None
     rows = list(select(iter(moments), media.clip, fps))
-    times_s = np.array([row.timestamp_s for row in rows], np.float64)
-    return Timeline(times_s, np.array([row.index for row in rows], np.int64), *sources)
+    times_s, index = np.array([row.timestamp_s for row in rows]), np.array([row.index for row in rows], np.int64)
+    return Timeline(times_s, index, pts, key_pts, 0, rows[-1].index + 1, len(key_pts) >= len(pts))
 
 
 def _can_be_cut(container: av.container.InputContainer) -> bool:
@@ -160,15 +180,15 @@ def _disagrees(media: ClipMedia, reason: str) -> TimelineError:
 
 def _read_video_rows(media: ClipMedia, timeline: Timeline, rows: range) -> Iterator[Frame]:
     wanted = {int(timeline.index[row]): row for row in rows}
-    first = int(timeline.index[rows.start])
+    first = int(timeline.index[rows.start]) - timeline.first
     # up to the next part's first frame, so that the parts together have seen every frame
-    end = int(timeline.index[rows.stop]) if rows.stop < len(timeline) else max(wanted) + 1
+    end = int(timeline.index[rows.stop]) if rows.stop < len(timeline) else timeline.end
     keys = timeline.key_pts[timeline.key_pts <= timeline.pts[first]].tolist()
-    position = int(np.searchsorted(timeline.pts, keys[-1]))
+    place = int(np.searchsorted(timeline.pts, keys[-1]))
+    position, expected = timeline.first + place, timeline.pts[place : end - timeline.first]
     with open_video(media.clip.path, media.limits) as container:
         convert = FrameConverter(container.streams.video[0], media.clip.path).convert
-        stands_alone = len(timeline.key_pts) >= len(timeline.pts)
-        for frame in _decode_at(media, container, keys, timeline.pts[position:end], stands_alone):
+        for frame in _decode_at(media, container, keys, expected, timeline.stands_alone):
             if position in wanted:
                 row = wanted[position]
                 image = None if frame is None else convert(frame)

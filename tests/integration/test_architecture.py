@@ -179,6 +179,7 @@ def packages_of(path):
     ("package", "home"),
     [
         ("h5py", "pipeline/store/"),
+        ("distributed", ("pipeline/system/cluster.py", "pipeline/tools/bench/", "pipeline/tools/doctor/")),
         ("mediapipe", "pipeline/faces/mediapipe"),
         ("face_alignment", "pipeline/faces/face_alignment"),
     ],

@@ -63,9 +63,9 @@ def here(tmp_path_factory):
                 yield client
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tclr.pipeline.preprocessing.run.connect", connect)
+        patch.setattr("tclr.pipeline.system.cluster.connect", connect)
         patch.setattr("tclr.pipeline.preprocessing.run.ensure_models", lambda detect: None)
-        patch.setattr("tclr.pipeline.preprocessing.extract.open_detector", lambda *args, **options: FakeDetector())
+        patch.setattr("tclr.pipeline.preprocessing.tracks.open_detector", lambda *args, **options: FakeDetector())
         yield
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tclr.pipeline.preprocessing import extract_clip, preprocess
+from tclr.pipeline.preprocessing import extract_clip, preprocess, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
@@ -36,7 +36,9 @@ def tile(left, right, i):
 
 def extract(folder, out, **settings):
     (clip,) = find_clips(folder)
-    extract_clip(clip, out / "subjects" / f"{clip.subject}.h5", DetectConfig(**settings), ALIGN, "0")
+    extract_clip(
+        survey_clip(clip, PreprocessConfig(DetectConfig(**settings), ALIGN)), out / "subjects" / f"{clip.subject}.h5"
+    )
     return Store(out)
 
 

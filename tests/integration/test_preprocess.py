@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from tclr.pipeline.preprocessing import preprocess
-from tclr.pipeline.preprocessing import scheduling as graph
 from tclr.pipeline.store import Store, find_damage
+from tclr.pipeline.system import cluster
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.errors import ClusterError, InputError, OutputError, StoreError
 
@@ -62,7 +62,7 @@ def test_one_and_two_workers_give_equal_arrays(tmp_path, source, store):
 
 
 def test_dask_knows_of_few_tasks_at_a_time(tmp_path, source, store, monkeypatch, submitted):
-    monkeypatch.setattr(graph, "MOST_TASKS", 1)
+    monkeypatch.setattr(cluster, "MOST_TASKS", 1)
     preprocess(source, tmp_path / "store", SMALL, workers=1)
     assert [name for name, _ in submitted] == [
         "extract_task",

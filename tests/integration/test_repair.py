@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
-from tclr.pipeline.preprocessing import assemble_task, extract_clip, plan_subject, preprocess, subject_path
+from tclr.pipeline.preprocessing import assemble_task, extract_clip, plan_subject, preprocess, subject_path, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import DamageRecord, Store, assemble_subject, find_changes, find_damage, root_attrs
 from tclr.pipeline.store.infos import read_clip_infos
-from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
+from tclr.schemas.config import AlignConfig, PreprocessConfig
 from tclr.schemas.errors import InputError, OutputError
 
 SMALL = PreprocessConfig(align=AlignConfig(size=48))
@@ -148,7 +148,7 @@ def test_source_that_changes_while_it_is_read_is_told(tmp_path):
         os.utime(folder / "001.png", (1, 1))
 
     with pytest.raises(InputError, match="seq has changed while it was read. Run the same command again"):
-        extract_clip(clip, tmp_path / "p.h5", DetectConfig(), AlignConfig(size=32), "0", report=touch)
+        extract_clip(survey_clip(clip, PreprocessConfig(align=AlignConfig(size=32))), tmp_path / "p.h5", report=touch)
     assert not (tmp_path / "p.h5").exists()
 
 

@@ -1,5 +1,7 @@
 """Long clips in segments: the same rows as in one piece, whoever does them, and one piece where they cannot be cut."""
 
+import pickle
+import shutil
 from dataclasses import asdict
 
 import av
@@ -7,12 +9,22 @@ import h5py
 import numpy as np
 import pytest
 
-from tclr.pipeline.preprocessing import extract_clip, part_path, preprocess
-from tclr.pipeline.preprocessing.segments import plan_segments
+from tclr.pipeline.preprocessing import (
+    ClipTask,
+    extract_clip,
+    extract_task,
+    part_path,
+    pieces,
+    preprocess,
+    survey_clip,
+    tracks,
+)
+from tclr.pipeline.preprocessing.pieces import cut_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.store.checksums import seal_clip
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
+from tclr.schemas.errors import InputError, TimelineError
 from tclr.schemas.store import TABLE_CHUNK, Status
 
 N_FRAMES = TABLE_CHUNK + 144
@@ -50,10 +62,9 @@ def read(root):
 
 def test_segments_are_whole_chunks_and_cover_the_clip(source):
     (clip,) = find_clips(source)
-    rows = plan_segments(clip, CUT.detect)
-    assert rows == [(0, TABLE_CHUNK), (TABLE_CHUNK, N_FRAMES)]
-    assert plan_segments(clip, WHOLE.detect) == plan_segments(clip, DetectConfig()) == []
-    assert plan_segments(clip, DetectConfig(faces="all", segment_s=1)) == []
+    assert [piece.rows for piece in cut_clip(survey_clip(clip, CUT))] == [(0, TABLE_CHUNK), (TABLE_CHUNK, N_FRAMES)]
+    for detect in (WHOLE.detect, DetectConfig(), DetectConfig(faces="all", segment_s=1)):
+        assert cut_clip(survey_clip(clip, PreprocessConfig(detect))) == []
 
 
 def test_segments_join_to_the_rows_of_one_piece(tmp_path, source, cut):
@@ -82,8 +93,6 @@ def test_workers_do_not_change_segments(tmp_path, source, cut):
 
 @pytest.mark.parametrize("codec", ["zstd", "jpeg"])
 def test_aligning_segments_again_equals_a_new_run(tmp_path, source, cut, codec):
-    import shutil
-
     other = PreprocessConfig(CUT.detect, AlignConfig(size=32, smooth_s=0.08, codec=codec))
     shutil.copytree(cut, tmp_path / "again")
     preprocess(source, tmp_path / "again", other, workers=2)
@@ -97,7 +106,7 @@ def test_a_segment_that_is_done_is_not_done_again(tmp_path, source, cut):
     (clip,) = find_clips(source)
     rows = (0, TABLE_CHUNK)
     part = part_path(tmp_path / "store", clip, rows)
-    extract_clip(clip, part, CUT.detect, CUT.align, "0", rows=rows)
+    extract_clip(cut_clip(survey_clip(clip, CUT))[0], part)
     with h5py.File(part, "r+") as file:
         file["clips/talk/score"][3] = 0.123
         seal_clip(file["clips/talk"])  # or it would be taken for damaged
@@ -105,6 +114,33 @@ def test_a_segment_that_is_done_is_not_done_again(tmp_path, source, cut):
     arrays, _ = read(tmp_path / "store")
     assert arrays["score"][3] == np.float32(0.123)
     np.testing.assert_array_equal(arrays["score"][TABLE_CHUNK:], read(cut)[0]["score"][TABLE_CHUNK:])
+
+
+def test_a_segment_brings_what_is_known_of_its_clip(tmp_path, source, cut, monkeypatch):
+    (clip,) = find_clips(source)
+    segments = extract_task(ClipTask(clip, tmp_path, CUT)).segments
+    sent = pickle.dumps(segments[1])
+    assert len(segments) == 2 and len(sent) < 20_000
+    for module, name in ((pieces, "probe"), (pieces, "read_timeline"), (tracks, "scout_people")):
+        monkeypatch.setattr(module, name, lambda *arguments, **options: pytest.fail("found out again"))
+    extract_clip(pickle.loads(sent), tmp_path / "subjects" / "anna.h5")
+    expected, _ = read(cut)
+    with Store(tmp_path) as store:
+        (info,) = store.clips
+        assert info.attrs.segment == f"{TABLE_CHUNK}:{N_FRAMES}" and info.attrs.goes_on
+        for name in ("timestamp", "source_frame", "status", "landmarks", "transform", "score"):
+            np.testing.assert_array_equal(store.read(info, name), expected[name][TABLE_CHUNK:], err_msg=name)
+        np.testing.assert_array_equal(store.read_frames(info), expected["frames"][TABLE_CHUNK:])
+
+
+def test_a_source_that_changes_before_its_last_segment_is_reported(tmp_path, source, write_video, moving_portrait):
+    shutil.copytree(source, tmp_path / "in")
+    (clip,) = find_clips(tmp_path / "in")
+    last = cut_clip(survey_clip(clip, CUT))[-1]
+    write_video(clip.path, moving_portrait(30), options={"movflags": "faststart"})
+    with pytest.raises(InputError, match="talk.mp4 has changed while it was read. Run the same") as told:
+        extract_clip(last, tmp_path / "part.h5")
+    assert not isinstance(told.value, TimelineError) and not (tmp_path / "part.h5").exists()
 
 
 def test_a_clip_that_cannot_be_cut_is_done_in_one_piece(tmp_path, write_video):
@@ -129,8 +165,6 @@ def test_a_clip_that_cannot_be_cut_is_done_in_one_piece(tmp_path, write_video):
 
 
 def test_files_left_by_a_run_that_was_killed_after_assembly_go(tmp_path, source, cut):
-    import shutil
-
     root = tmp_path / "store"
     shutil.copytree(cut, root)
     (clip,) = find_clips(source)
@@ -148,8 +182,9 @@ def test_a_resampled_matroska_video_is_cut_alike(tmp_path, write_video, moving_p
     for name, segment_s in (("cut", TABLE_CHUNK / 25), ("whole", 0)):
         detect = DetectConfig(segment_s=segment_s, fps=25, max_faces=1)
         (clip,) = find_clips(tmp_path / "in")
-        assert len(plan_segments(clip, detect)) == (2 if segment_s else 0)
-        result = preprocess(tmp_path / "in", tmp_path / name, PreprocessConfig(detect, ALIGN), workers=2)
+        config = PreprocessConfig(detect, ALIGN)
+        assert len(cut_clip(survey_clip(clip, config))) == (2 if segment_s else 0)
+        result = preprocess(tmp_path / "in", tmp_path / name, config, workers=2)
         assert not result.failures
         stores[name] = read(tmp_path / name)[0]
     for name in ("timestamp", "source_frame", "status", "track"):

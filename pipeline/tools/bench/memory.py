@@ -12,7 +12,7 @@ from typing import Any
 from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.tools.bench.rows import BenchRow
 from tclr.pipeline.tools.synth import write_demo
-from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, FitAuConfig, PretrainConfig
+from tclr.schemas.config import AlignConfig, EmbedConfig, FitAuConfig, PreprocessConfig, PretrainConfig
 
 MOST_GROWTH = 1.1
 SHORT_FRAMES, LONG_FRAMES = 60, 480
@@ -39,11 +39,11 @@ def measure_peak_mb(work: Callable[..., None], *arguments: Any) -> float:
 
 def extract_clips(clips: Sequence[Clip], store: Path, align: AlignConfig) -> None:
     """Extract clips of as many subjects, in this process."""
-    from tclr.pipeline.preprocessing import extract_clip
+    from tclr.pipeline.preprocessing import extract_clip, survey_clip
 
     for clip in clips:
         part = store / "subjects" / f"{clip.subject}.h5"
-        extract_clip(clip, part, DetectConfig(), align, "bench")
+        extract_clip(survey_clip(clip, PreprocessConfig(align=align)), part)
 
 
 def extract_all(source: Path, store: Path) -> None:

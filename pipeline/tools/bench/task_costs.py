@@ -124,7 +124,7 @@ def measure_costs(client: Client, source: Path, codec: str, scratch: Path, runs:
     for run in range(runs + 1):
         store = scratch / str(run)
         for clip in own:
-            task = partial(extract_task, ClipTask(clip, store, config, made_by))
+            task = partial(extract_task, ClipTask(clip, store, config))
             seconds[clip.clip].append(client.submit(_timed, task, pure=False).result())
         path = subject_path(store, own[0].subject)
         sources = {clip.clip: (part_path(store, clip),) for clip in own}
@@ -153,18 +153,18 @@ def measure_overheads(source: Path, scratch: Path, runs: int) -> Overheads:
     """Measure what surrounds the tasks; see ``measure_costs`` for what is given."""
     one_s, two_s = (float(np.median([measure_s(partial(_start_and_stop, n)) for _ in range(runs)])) for n in (1, 2))
     clip = min(find_clips(source), key=lambda clip: clip.name)
-    config, made_by = PreprocessConfig(), version("tclr-face")
+    config = PreprocessConfig()
     firsts, task_s = [], []
     for run in range(runs):
         with connect(1, None) as client:
             cold_s, warm_s = (
                 client.submit(
-                    _timed, partial(extract_task, ClipTask(clip, scratch / f"{run}-{i}", config, made_by)), pure=False
+                    _timed, partial(extract_task, ClipTask(clip, scratch / f"{run}-{i}", config)), pure=False
                 ).result()
                 for i in range(2)
             )
             firsts.append(cold_s - warm_s)
-            task = ClipTask(clip, scratch, config, made_by)
+            task = ClipTask(clip, scratch, config)
             task_s.append(measure_s(partial(_hand_in, client, task)) / N_TASKS)
     return Overheads(
         one_s,

@@ -101,22 +101,21 @@ def test_a_running_cluster_makes_the_same_files_and_loads_the_encoder_once(
     store, encoder, head_file, expected, tmp_path, monkeypatch, n_threads
 ):
     loaded = []
-    embed_cluster._load.cache_clear()
-    load = embed_cluster.load_encoder
-    monkeypatch.setattr(embed_cluster, "load_encoder", lambda path: loaded.append(path) or load(path))
+    embed_cluster._loaded.clear()
+    build = embed_cluster.build_encoder
+    monkeypatch.setattr(embed_cluster, "build_encoder", lambda *given: loaded.append(given) or build(*given))
     with cluster({"nthreads": n_threads}) as started:
         address = started.scheduler_address
         result = embed(store, tmp_path, encoder, EmbedConfig(), au_model=head_file, scheduler=address)
         assert contents(tmp_path) == expected and not result.failures
-        assert len(loaded) == 1 and loaded[0].name == f".encoder-{encoder.digest}.safetensors"
+        assert loaded == [(8, 0, "mobilenet_v2")]
         (tmp_path / "subject=F002" / "T1.parquet").unlink()
-        (tmp_path / ".encoder-old.safetensors").touch()
         assert embed(store, tmp_path, encoder, EmbedConfig(), au_model=head_file, scheduler=address).n_skipped == 3
     assert contents(tmp_path) == expected and len(loaded) == 1
 
 
 def test_dask_knows_of_few_tasks_at_a_time(store, encoder, head_file, expected, tmp_path, monkeypatch, submitted):
-    monkeypatch.setattr(embed_cluster, "MOST_TASKS", 2)
+    monkeypatch.setattr(remote, "MOST_TASKS", 2)
     with cluster({"nthreads": 2}) as started:
         address = started.scheduler_address
         embed(store, tmp_path / "features", encoder, EmbedConfig(), au_model=head_file, scheduler=address)
@@ -133,9 +132,9 @@ def test_no_encoder_is_sent_where_none_is_needed(store, tmp_path):
 
 
 def test_another_encoder_than_the_runs_is_refused(store, encoder, tmp_path, monkeypatch):
-    other = build_encoder(8, 1, "mobilenet_v2")
-    monkeypatch.setattr(embed_cluster, "save_encoder", lambda path, model, info: save_encoder(path, other, info))
-    embed_cluster._load.cache_clear()
+    other = build_encoder(8, 1, "mobilenet_v2").state_dict()
+    monkeypatch.setattr(embed_cluster, "_share", lambda job, encoder: embed_cluster.SharedExport(job, other))
+    embed_cluster._loaded.clear()
     with cluster({}) as started:
         result = embed(store, tmp_path, encoder, EmbedConfig(), scheduler=started.scheduler_address)
     assert len(result.failures) == 4 and "Expected the encoder of this run" in result.failures[0].reason
@@ -147,11 +146,30 @@ def test_local_processes_share_the_cores_as_torchs_threads(store, encoder, tmp_p
     export = embed_cluster.export_clip
     monkeypatch.setattr(embed_cluster, "CPU_COUNT", 7)
     monkeypatch.setattr(embed_cluster, "export_clip", lambda *a: seen.append(torch.get_num_threads()) or export(*a))
-    connect = embed_cluster.connect
+    connect = remote.connect
     with cluster({}) as started:
-        monkeypatch.setattr(embed_cluster, "connect", lambda workers, _: connect(None, started.scheduler_address))
+        monkeypatch.setattr(remote, "connect", lambda workers, _: connect(None, started.scheduler_address))
         embed(store, tmp_path, encoder, EmbedConfig(embedding="none"), workers=2)
     assert seen == [3] * 4
+
+
+def test_a_worker_that_joins_when_the_first_has_died_gets_the_encoder(store, encoder, head_file, expected, tmp_path):
+    late = []
+
+    def replace_worker(progress):
+        if progress.n_frames and not late:
+            late.append(started.sync(Worker, started.scheduler_address, nthreads=1, name="late"))
+            started.sync(started.workers[0].close, executor_wait=False)
+            embed_cluster._loaded.clear()  # as in a process of its own
+
+    with cluster({}) as started:
+        address = started.scheduler_address
+        result = embed(
+            store, tmp_path, encoder, EmbedConfig(), au_model=head_file, scheduler=address, notify=replace_worker
+        )
+        assert [worker.name for worker in started.scheduler.workers.values()] == ["late"]
+        started.sync(late[0].close)
+    assert not result.failures and contents(tmp_path) == expected
 
 
 # ---- interruptions and failures

@@ -26,11 +26,11 @@ from tclr.pipeline.faces import detect_image, ensure_models, face_alignment, mod
 from tclr.pipeline.faces.face_alignment import POSE_POINTS, FaceAlignmentDetector, decode_sfd, fit_pose
 from tclr.pipeline.faces.models import BLAZEFACE, FAN_2D, S3FD, find_weights
 from tclr.pipeline.features import load
-from tclr.pipeline.preprocessing import extract_clip
+from tclr.pipeline.preprocessing import extract_clip, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.views.report import write_report
-from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, PreprocessConfig
 from tclr.schemas.errors import ModelError, StoreError
 from tclr.schemas.store import Status
 
@@ -383,7 +383,7 @@ def test_clip_becomes_store_report_and_features_without_blendshapes(scripted, po
         cv2.imwrite(str(tmp_path / "in" / "anna" / "a" / f"{number:04d}.png"), image[..., ::-1])
     (clip,) = find_clips(tmp_path / "in")
     store_path = tmp_path / "store"
-    extract_clip(clip, store_path / "subjects" / "anna.h5", CONFIG, AlignConfig(size=64), "0")
+    extract_clip(survey_clip(clip, PreprocessConfig(CONFIG, AlignConfig(size=64))), store_path / "subjects" / "anna.h5")
     with Store(store_path) as store:
         (info,) = store.clips
         store.verify_clip(info)

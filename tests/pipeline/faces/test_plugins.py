@@ -11,10 +11,10 @@ import pytest
 
 from tclr.pipeline.faces import ensure_models, open_detector
 from tclr.pipeline.faces.detector import known_detectors
-from tclr.pipeline.preprocessing import extract_clip
+from tclr.pipeline.preprocessing import extract_clip, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.errors import ModelError, SettingError
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "detectors.md"
@@ -67,7 +67,7 @@ def test_clip_with_five_landmarks_becomes_a_store(bright_patch, tmp_path):
     for template in ("tclr", "arcface"):
         part = tmp_path / template / "subjects" / "anna.h5"
         align = AlignConfig(size=32, template=template, smooth_s=0)
-        extract_clip(clip, part, DetectConfig(detector="bright-patch"), align, "0")
+        extract_clip(survey_clip(clip, PreprocessConfig(DetectConfig(detector="bright-patch"), align)), part)
         with Store(tmp_path / template) as store:
             (info,) = store.clips
             store.verify_clip(info)

@@ -1,25 +1,27 @@
 import threading
 import tracemalloc
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
-from tclr.pipeline.preprocessing import extract_clip
+from tclr.pipeline.preprocessing import extract_clip, survey_clip
 from tclr.pipeline.preprocessing.rows import BLOCK_FRAMES
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.errors import InputError, TruncatedError
 from tclr.schemas.store import Status
 
 ALIGN = AlignConfig(size=64)
+CONFIG = PreprocessConfig(align=ALIGN)
 
 
-def extract(source, store, **options):
+def extract(source, store, config=CONFIG, **options):
     """Extract all clips of a folder, each into a file that a Store opens."""
     for clip in find_clips(source):
-        extract_clip(clip, store / "subjects" / f"{clip.subject}.h5", DetectConfig(), ALIGN, "0", **options)
+        extract_clip(survey_clip(clip, config), store / "subjects" / f"{clip.subject}.h5", **options)
     return Store(store)
 
 
@@ -87,7 +89,7 @@ def test_extract_clip_takes_the_rate_of_image_sequences_from_the_settings(tmp_pa
         cv2.imwrite(str(tmp_path / "in" / "anna" / "take" / f"{number:04d}.png"), image[..., ::-1])
     (clip,) = find_clips(tmp_path / "in")
     part = tmp_path / "out" / "subjects" / "anna.h5"
-    extract_clip(clip, part, DetectConfig(image_fps=50), ALIGN, "0")
+    extract_clip(survey_clip(clip, PreprocessConfig(DetectConfig(image_fps=50), ALIGN)), part)
     with Store(tmp_path / "out") as store:
         np.testing.assert_allclose(store.read(store.clips[0], "timestamp"), [0, 0.02, 0.04])
 
@@ -98,7 +100,7 @@ def test_extract_clip_refuses_a_truncated_video_unless_allowed(tmp_path, moving_
     with pytest.raises(TruncatedError, match="--allow-truncated"):
         extract(tmp_path / "in", tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.h5"))
-    with extract(tmp_path / "in", tmp_path / "out", allow_truncated=True) as store:
+    with extract(tmp_path / "in", tmp_path / "out", replace(CONFIG, allow_truncated=True)) as store:
         (info,) = store.clips
         assert 0 < info.n_frames < 40 and info.attrs.warning.startswith("truncated")
         store.verify_clip(info)
@@ -167,7 +169,7 @@ def test_clip_carries_its_quality_and_small_faces_can_be_marked(tmp_path, moving
         assert info.attrs.duration_s == pytest.approx(5 / 25, abs=1e-4)
     (clip,) = find_clips(tmp_path / "in")
     picky = DetectConfig(min_face_px=float(sizes.max()) + 1)
-    extract_clip(clip, tmp_path / "picky" / "subjects" / "a.h5", picky, ALIGN, "0")
+    extract_clip(survey_clip(clip, PreprocessConfig(picky, ALIGN)), tmp_path / "picky" / "subjects" / "a.h5")
     with Store(tmp_path / "picky") as store:
         assert (store.read(store.clips[0], "status") == Status.low_confidence).all()
 
@@ -182,9 +184,9 @@ def test_aligning_again_from_stored_landmarks_equals_detecting_again(
     (clip,) = find_clips(tmp_path / "in")
     other = AlignConfig(size=48, margin=1.3, template="arcface", smooth_s=0.05)
     whole, again = (tmp_path / name / "subjects" / "a.h5" for name in ("whole", "again"))
-    extract_clip(clip, whole, DetectConfig(), other, "0")
-    monkeypatch.setattr("tclr.pipeline.preprocessing.extract.open_detector", lambda *a, **k: pytest.fail("again"))
-    extract_clip(clip, again, DetectConfig(), other, "0", detected=tmp_path / "first" / "subjects" / "a.h5")
+    extract_clip(survey_clip(clip, PreprocessConfig(align=other)), whole)
+    monkeypatch.setattr("tclr.pipeline.preprocessing.tracks.open_detector", lambda *a, **k: pytest.fail("again"))
+    extract_clip(survey_clip(clip, PreprocessConfig(align=other), tmp_path / "first" / "subjects" / "a.h5"), again)
     with Store(whole) as expected, Store(again) as store:
         (info,), (same,) = expected.clips, store.clips
         store.verify_clip(same)
@@ -243,9 +245,9 @@ def large_jpegs(tmp_path, portrait):
 def test_large_jpeg_is_read_at_reduced_scale_and_gives_the_same_crops(tmp_path, large_jpegs, monkeypatch):
     align = AlignConfig(size=224, smooth_s=0)
     reduced, full = (tmp_path / name / "subjects" / "anna.h5" for name in ("reduced", "full"))
-    extract_clip(large_jpegs, reduced, DetectConfig(), align, "0")
-    monkeypatch.setattr("tclr.pipeline.preprocessing.extract.REDUCTIONS", {1: 0})
-    extract_clip(large_jpegs, full, DetectConfig(), align, "0")
+    extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=align)), reduced)
+    monkeypatch.setattr("tclr.pipeline.preprocessing.tracks.REDUCTIONS", {1: 0})
+    extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=align)), full)
     with Store(reduced) as store, Store(full) as expected:
         (info,), (same,) = store.clips, expected.clips
         store.verify_clip(info)
@@ -260,10 +262,10 @@ def test_large_jpeg_is_read_at_reduced_scale_and_gives_the_same_crops(tmp_path, 
 
 def test_images_that_are_to_be_reduced_otherwise_are_looked_at_again(tmp_path, large_jpegs):
     first, again, new = (tmp_path / name / "subjects" / "anna.h5" for name in ("first", "again", "new"))
-    extract_clip(large_jpegs, first, DetectConfig(), AlignConfig(size=224), "0")
+    extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=AlignConfig(size=224))), first)
     larger = AlignConfig(size=640)
-    extract_clip(large_jpegs, again, DetectConfig(), larger, "0", detected=first)
-    extract_clip(large_jpegs, new, DetectConfig(), larger, "0")
+    extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=larger), first), again)
+    extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=larger)), new)
     with Store(again) as store, Store(new) as expected:
         (info,), (same,) = store.clips, expected.clips
         assert info.attrs.reduction == same.attrs.reduction == 1
@@ -273,9 +275,9 @@ def test_images_that_are_to_be_reduced_otherwise_are_looked_at_again(tmp_path, l
 
 def test_images_that_are_reduced_alike_are_cut_again_without_a_detector(tmp_path, large_jpegs, monkeypatch):
     first, again = (tmp_path / name / "subjects" / "anna.h5" for name in ("first", "again"))
-    extract_clip(large_jpegs, first, DetectConfig(), AlignConfig(size=224), "0")
-    monkeypatch.setattr("tclr.pipeline.preprocessing.extract.open_detector", None)
-    extract_clip(large_jpegs, again, DetectConfig(), AlignConfig(size=192), "0", detected=first)
+    extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=AlignConfig(size=224))), first)
+    monkeypatch.setattr("tclr.pipeline.preprocessing.tracks.open_detector", None)
+    extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=AlignConfig(size=192)), first), again)
     with Store(again) as store:
         (info,) = store.clips
         assert info.attrs.reduction == 2 and store.read_frames(info).shape == (6, 192, 192, 3)

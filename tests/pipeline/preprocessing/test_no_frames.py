@@ -11,7 +11,7 @@ from tclr.pipeline.au import fit_au
 from tclr.pipeline.encoder import load_encoder, save_encoder
 from tclr.pipeline.evaluation import Evaluation, run_ablation
 from tclr.pipeline.export import embed
-from tclr.pipeline.preprocessing import extract, extract_clip
+from tclr.pipeline.preprocessing import extract_clip, survey_clip, tracks
 from tclr.pipeline.pretraining import Trainer
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store, summarise_store
@@ -19,7 +19,15 @@ from tclr.pipeline.store.checksums import seal_clip, seal_root
 from tclr.pipeline.views.overlay.rows import open_clips
 from tclr.pipeline.views.report import write_report
 from tclr.pipeline.views.viewer import ViewerClips
-from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, EvaluateConfig, FitAuConfig, PretrainConfig
+from tclr.schemas.config import (
+    AlignConfig,
+    DetectConfig,
+    EmbedConfig,
+    EvaluateConfig,
+    FitAuConfig,
+    PreprocessConfig,
+    PretrainConfig,
+)
 from tclr.schemas.errors import SettingError, StoreError
 
 WITHOUT = "Expected crops for an encoder, but F001/T1 of .* was stored without"
@@ -86,10 +94,10 @@ def test_crops_are_cut_again_from_stored_landmarks_either_way(tmp_path, moving_p
     (clip,) = find_clips(tmp_path / "in")
     detect, crops, none = DetectConfig(max_faces=1), AlignConfig(size=48), AlignConfig(size=48, frames=False)
     first, second, third = (tmp_path / name / "subjects" / "a.h5" for name in ("first", "second", "third"))
-    extract_clip(clip, first, detect, crops, "0")
-    monkeypatch.setattr(extract, "open_detector", lambda *args, **options: pytest.fail("detected again"))
-    extract_clip(clip, second, detect, none, "0", detected=first)
-    extract_clip(clip, third, detect, crops, "0", detected=second)
+    extract_clip(survey_clip(clip, PreprocessConfig(detect, crops)), first)
+    monkeypatch.setattr(tracks, "open_detector", lambda *args, **options: pytest.fail("detected again"))
+    extract_clip(survey_clip(clip, PreprocessConfig(detect, none), first), second)
+    extract_clip(survey_clip(clip, PreprocessConfig(detect, crops), second), third)
     assert "frames" not in {name for _, name in arrays(second.parents[1])}
     before, between, after = (arrays(path.parents[1], ["frames"]) for path in (first, second, third))
     for key, values in before.items():

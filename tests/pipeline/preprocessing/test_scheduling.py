@@ -1,140 +1,118 @@
-import logging
-import os
-from pathlib import Path
+"""What follows from the outcomes of tasks, without a cluster: clips, segments, repairs."""
 
-import dask
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from tclr.pipeline.preprocessing import scheduling as graph
-from tclr.pipeline.preprocessing.plan import SubjectPlan
+from tclr.pipeline.preprocessing import scheduling
+from tclr.pipeline.preprocessing.plan import ClipPlan, SubjectPlan
+from tclr.pipeline.preprocessing.tasks import Outcome
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.system import cluster
 from tclr.schemas.config import PreprocessConfig
-from tclr.schemas.errors import ClusterError
+from tclr.schemas.errors import OutputError
 
-
-class Opened:
-    """A cluster or client that cannot be closed in time, as on a machine that is too busy."""
-
-    def __init__(self, *args, **options):
-        self.is_closed = False
-
-    def close(self):
-        self.is_closed = True
-        raise TimeoutError
-
-
-@pytest.mark.parametrize("scheduler", [None, "tcp://127.0.0.1:1"])
-def test_work_that_is_done_does_not_fail_because_dask_cannot_close(monkeypatch, caplog, scheduler):
-    monkeypatch.setattr(cluster, "LocalCluster", Opened)
-    monkeypatch.setattr(cluster, "Client", Opened)
-    with cluster.connect(1, scheduler) as client:
-        assert not client.is_closed
-    assert client.is_closed and "could not close" in caplog.text
-    with pytest.raises(ZeroDivisionError):  # what went wrong before matters more
-        with cluster.connect(1, scheduler):
-            1 / 0  # noqa: B018
-
-
-@pytest.mark.parametrize("level", ["INFO", "WARNING"])
-def test_workers_log_what_their_client_logs(monkeypatch, level):
-    plugins = []
-    monkeypatch.setattr(Opened, "register_plugin", lambda self, plugin: plugins.append(plugin), raising=False)
-    monkeypatch.setattr(cluster, "LocalCluster", Opened)
-    monkeypatch.setattr(cluster, "Client", Opened)
-    logger = logging.getLogger("tclr")
-    logger.setLevel(level)
-    with cluster.connect(1, None):
-        pass
-    assert len(plugins) == (level == "INFO")
-    for plugin in plugins:
-        logger.setLevel(logging.NOTSET)
-        plugin.setup(None)
-        assert logger.level == logging.INFO and len(logger.handlers) == 1
-
-
-def test_workers_that_do_not_start_are_one_clear_error(monkeypatch):
-    def refuse(**options):
-        raise RuntimeError("Nanny failed to start")
-
-    monkeypatch.setattr(cluster, "LocalCluster", refuse)
-    with pytest.raises(ClusterError, match="start 3 Dask workers.*Nanny failed to start. Run the same command again"):
-        with cluster.connect(3, None):
-            pass
-
-
-class Asked:
-    """A client whose workers tell how many cores they may use."""
-
-    def __init__(self, cores):
-        self.cores = cores
-
-    def run(self, ask, on_error):
-        if self.cores is None:
-            raise OSError("lost")
-        return self.cores
-
-
-@pytest.mark.parametrize(
-    ("cores", "expected"),
-    [
-        ({"tcp://127.0.0.1:5": 2}, (1, 2)),
-        ({"tcp://127.0.0.1:5": 8, "tcp://127.0.0.1:6": 8}, (2, 8)),
-        ({"tcp://10.0.0.1:5": 8, "tcp://10.0.0.2:5": 4}, (2, 12)),
-        ({}, (0, 0)),
-        (None, (0, 0)),
-    ],
-)
-def test_cores_are_counted_once_a_machine(cores, expected):
-    assert cluster.count_cores(Asked(cores)) == expected
-
-
-def test_workers_are_not_watched_many_times_a_second():
-    watching = [name for name in cluster.LOCAL_DASK if "pre-spawn" not in name]
-    with cluster.connect(1, None) as client:
-        (settings,) = client.run(lambda: {name: dask.config.get(name) for name in watching}).values()
-    assert settings == {name: cluster.LOCAL_DASK[name] for name in watching}
-
-
-def test_workers_allocate_memory_as_the_system_does(monkeypatch):
-    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
-    with cluster.connect(1, None) as client:
-        (names,) = client.run(lambda: [name for name in os.environ if name.startswith("MALLOC_")]).values()
-    assert names == []
-
-
-def test_workers_have_one_thread_for_numbers_and_this_process_as_many_as_before(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    before = dict(os.environ)
-    with cluster.connect(1, None) as client:
-        assert list(client.run(lambda: os.environ["OMP_NUM_THREADS"]).values()) == ["1"]
-        assert dict(os.environ) == before
+PATH, PART = Path("s.h5"), Path("store/parts/s/c0.h5")
 
 
 class Submitting:
-    """A client that keeps what it is given to do, with workers on some cores."""
+    """A client that keeps what it is given to do, with workers on some cores; ``outcomes`` come of it in turn."""
 
-    def __init__(self, n_workers, n_cores):
+    def __init__(self, n_workers=1, n_cores=1, outcomes=()):
         self.cores = {f"tcp://127.0.0.1:{port}": n_cores for port in range(n_workers)}
+        self.outcomes = iter(outcomes)
         self.tasks = []
 
     def run(self, ask, on_error):
         return self.cores
 
-    def submit(self, function, task, pure):
-        self.tasks.append(task)
-        return object()
+    def submit(self, work, *arguments, pure, priority):
+        self.tasks.append((work, arguments, priority))
+        name = str(len(self.tasks))
+        return SimpleNamespace(key=name, result=lambda: next(self.outcomes), release=lambda: None)
+
+
+class Queue(list):
+    """Tasks that are through in their order, as ``as_completed`` without a cluster."""
+
+    add = list.append
+
+
+@pytest.fixture
+def carry_out(monkeypatch):
+    """Carry out the plan of a subject by what a client says; returns the build."""
+    monkeypatch.setattr(cluster, "as_completed", Queue)
+
+    def run(plan, client):
+        @contextmanager
+        def dispatching(workers, scheduler, lost, on_progress):
+            yield cluster.Dispatcher(client, lost)
+
+        monkeypatch.setattr(scheduling, "dispatching", dispatching)
+        progress = scheduling.Progress(len(plan.todo), 0)
+        build = scheduling.StoreBuild(Path("store"), "run", PreprocessConfig(), progress, lambda progress: None)
+        build.carry_out([plan], None, None)
+        return build
+
+    return run
+
+
+def plan_of(n_clips=1):
+    clips = [Clip("folder", "s", f"c{i}", Path(f"c{i}.mp4"), f"c{i}.mp4") for i in range(n_clips)]
+    return SubjectPlan("s", PATH, {clip.clip: ClipPlan(clip) for clip in clips})
+
+
+def made(n_frames=1):
+    return Outcome(names=("c0",), n_frames=n_frames)
 
 
 @pytest.mark.parametrize(
     ("n_workers", "n_cores", "n_clips", "ahead"),
     [(1, 2, 3, True), (2, 2, 3, False), (8, 8, 9, False), (8, 8, 4, True), (8, 8, 5, False), (0, 0, 1, False)],
 )
-def test_clips_are_read_ahead_where_workers_leave_cores_idle(monkeypatch, n_workers, n_cores, n_clips, ahead):
-    monkeypatch.setattr(graph, "as_completed", lambda: set())
-    client = Submitting(n_workers, n_cores)
-    run = graph.GraphRun(client, Path("store"), "run", PreprocessConfig(), graph.Progress(n_clips, 0), print)
-    plan = SubjectPlan("s", "folder", "", Path("s.h5"))
-    run.backlog += [(plan, Clip("folder", "s", f"c{i}", Path(f"c{i}.mp4"), f"c{i}.mp4")) for i in range(n_clips)]
-    run._hand_in()
-    assert [task.n_ahead > 0 for task in client.tasks] == [ahead] * n_clips
+def test_clips_are_read_ahead_where_workers_leave_cores_idle(carry_out, n_workers, n_cores, n_clips, ahead):
+    client = Submitting(n_workers, n_cores, [made()] * n_clips + [Outcome()])
+    carry_out(plan_of(n_clips), client)
+    assert [task[0].n_ahead > 0 for _, task, _ in client.tasks[:n_clips]] == [ahead] * n_clips
+
+
+def test_segments_go_before_other_clips_and_count_as_one_clip(carry_out):
+    segments = tuple(SimpleNamespace(rows=rows) for rows in ((0, 256), (256, 300)))
+    client = Submitting(outcomes=[Outcome(segments=segments), made(256), made(44), Outcome()])
+    plan = plan_of()
+    build = carry_out(plan, client)
+    assert [priority for _, _, priority in client.tasks] == [0, 1, 1, 10]
+    assert [task[0].segment for _, task, _ in client.tasks[1:3]] == list(segments)
+    assert plan.files == {"c0": (PART.with_name("c0~000000000.h5"), PART.with_name("c0~000000256.h5"))}
+    assert (build.progress.clips_done, build.progress.n_frames, build.progress.subjects_done) == (1, 300, 1)
+
+
+def test_a_clip_that_cannot_be_cut_is_done_in_one_piece_and_a_failed_segment_fails_the_clip(carry_out):
+    segments = tuple(SimpleNamespace(rows=rows) for rows in ((0, 256), (256, 300)))
+    uncut = Outcome(reason="no", uncut=True)
+    client = Submitting(outcomes=[Outcome(segments=segments), made(256), uncut, made(300), Outcome()])
+    plan = plan_of()
+    assert not carry_out(plan, client).progress.failures and plan.files == {"c0": (PART,)}
+    assert [task[0].whole for _, task, _ in client.tasks[:4]] == [False, False, False, True]
+    client = Submitting(outcomes=[Outcome(segments=segments), Outcome(reason="broken"), made(44)])
+    build = carry_out(plan_of(), client)
+    assert [(failure.name, failure.reason) for failure in build.progress.failures] == [("s/c0", "broken")]
+    assert (build.progress.clips_done, build.progress.n_frames) == (1, 0)
+
+
+@pytest.mark.parametrize("kept", [{}, {"c0": (PATH,)}])
+def test_a_part_that_is_damaged_is_made_again_once_then_what_the_present_file_has_stays(carry_out, kept):
+    damaged = Outcome(damaged={"c0": "changed"})
+    client, plan = Submitting(outcomes=[made(), damaged, made(), damaged]), plan_of()
+    plan.clips["c0"].kept = kept
+    build = carry_out(plan, client)
+    assert len(client.tasks) == 4 and plan.files == kept and plan.accepted == kept.keys()
+    assert [failure.name for failure in build.progress.failures] == ["s/c0"] and build.progress.subjects_done == 1
+
+
+def test_a_store_that_cannot_be_written_ends_the_run(carry_out):
+    client = Submitting(outcomes=[Outcome(reason="disk full", fatal=True)])
+    with pytest.raises(OutputError, match="disk full"):
+        carry_out(plan_of(3), client)

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from tclr.cli.path.datasets import command as datasets_command
-from tclr.pipeline.preprocessing import extract_clip
+from tclr.pipeline.preprocessing import extract_clip, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.sources.folder_labels import read_label_table
 from tclr.pipeline.store import Store
-from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.config import AlignConfig, PreprocessConfig
 from tclr.schemas.errors import InputError
 
 NAN = np.nan
@@ -200,7 +200,9 @@ def test_labels_reach_the_store_by_the_number_in_the_file_name(tmp_path, moving_
         cv2.imwrite(str(folder / f"{number:04d}.jpg"), image[..., ::-1])
     touch(tmp_path / "in" / "labels" / "anna_take.csv", "frame,AU12,AU01_c\n13,0.2,1\n10,0.8,0\n12,1,1\n")
     (clip,) = find_clips(tmp_path / "in")
-    extract_clip(clip, tmp_path / "out" / "subjects" / "anna.h5", DetectConfig(), AlignConfig(size=64), "0")
+    extract_clip(
+        survey_clip(clip, PreprocessConfig(align=AlignConfig(size=64))), tmp_path / "out" / "subjects" / "anna.h5"
+    )
     with Store(tmp_path / "out") as store:
         (info,) = store.clips
         assert store.names(info, "au") == store.names(info, "au_intensity") == ["AU01", "AU12"]
@@ -215,7 +217,9 @@ def test_labels_of_a_part_of_a_video_count_from_the_video_s_start(tmp_path, movi
     touch(tmp_path / "in" / "clips.csv", "path,subject,clip,start_s,end_s\nraw.mp4,anna,end,0.12,\n")
     touch(tmp_path / "in" / "labels" / "anna_end.csv", "frame,AU01_c\n0,0\n3,1\n4,0\n")
     (clip,) = find_clips(tmp_path / "in")
-    extract_clip(clip, tmp_path / "out" / "subjects" / "anna.h5", DetectConfig(), AlignConfig(size=64), "0")
+    extract_clip(
+        survey_clip(clip, PreprocessConfig(align=AlignConfig(size=64))), tmp_path / "out" / "subjects" / "anna.h5"
+    )
     with Store(tmp_path / "out") as store:
         (info,) = store.clips
         np.testing.assert_array_equal(store.read(info, "au")[:, 0], [1, 0, -1])

@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from tclr.cli.main import cli
-from tclr.pipeline.preprocessing import extract_clip
-from tclr.pipeline.preprocessing.segments import plan_segments
+from tclr.pipeline.preprocessing import extract_clip, survey_clip
+from tclr.pipeline.preprocessing.pieces import cut_clip
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.system import read_image_size
 from tclr.pipeline.video import ClipMedia, probe, read_frames, read_timeline, sample_frames
 from tclr.pipeline.video.images import read_image
-from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig, PreprocessConfig
 from tclr.schemas.errors import InputError, SettingError
 
 SMALL = LimitsConfig(max_megapixels=0.005)
@@ -147,7 +147,8 @@ def test_a_video_with_more_frames_than_the_limit_is_refused(tmp_path, write_vide
         list(read_frames(probe(clip_of(path), 25, limits)))
     if suffix == ".mkv":
         assert read_timeline(probe(clip_of(path), 25, limits)) is None
-        assert plan_segments(clip_of(path), DetectConfig(segment_s=0.1), limits) == []
+        config = PreprocessConfig(DetectConfig(segment_s=0.1), limits=limits)
+        assert cut_clip(survey_clip(clip_of(path), config)) == []
 
 
 def test_an_image_sequence_with_more_frames_than_the_limit_is_refused(tmp_path):
@@ -160,7 +161,9 @@ def test_an_image_sequence_with_more_frames_than_the_limit_is_refused(tmp_path):
 def test_extract_clip_takes_the_limits(tmp_path, write_video):
     path = write_video(tmp_path / "a.mp4", [np.zeros((64, 96, 3), np.uint8)] * 3)
     with pytest.raises(InputError, match="--max-megapixels"):
-        extract_clip(clip_of(path), tmp_path / "part.h5", DetectConfig(), AlignConfig(size=16), "0", limits=SMALL)
+        extract_clip(
+            survey_clip(clip_of(path), PreprocessConfig(align=AlignConfig(size=16), limits=SMALL)), tmp_path / "part.h5"
+        )
     assert not (tmp_path / "part.h5").exists()
 
 

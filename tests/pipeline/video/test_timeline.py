@@ -31,6 +31,12 @@ def assert_rows_are_slices(media, fps=0, reduction=1):
     parts = [(0, len(whole)), (len(whole) - 1, len(whole)), *np.sort(rng.integers(0, len(whole) + 1, (8, 2))).tolist()]
     for start, stop in parts:
         assert_same(list(read_rows(media, timeline, start, stop, reduction=reduction)), whole[start:stop])
+        if start < stop:
+            part, middle = timeline.part(start, stop), (stop - start) // 2
+            assert len(part) == stop - start and len(part.pts) <= len(timeline.pts)
+            assert_same(list(read_rows(media, part, 0, stop - start, reduction=reduction)), whole[start:stop])
+            again = part.part(middle, stop - start)
+            assert_same(list(read_rows(media, again, 0, len(again), reduction=reduction)), whole[start + middle : stop])
     return len(whole)
 
 

@@ -1,0 +1,131 @@
+"""What a task reads, a clip or a segment of a long one, and what was found out about the clip before.
+
+Facts are found once per clip. The tasks of its segments are sent them, each with its part of the timeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.tracking import Scouted
+from tclr.pipeline.video import ClipMedia, Frame, Timeline, probe, read_frames, read_rows, read_timeline
+from tclr.schemas.config import PreprocessConfig
+from tclr.schemas.errors import InputError, TruncatedError
+from tclr.schemas.store import TABLE_CHUNK
+
+LEAD_S = 2.0
+"""How much earlier a segment is read, for the tracker to settle; docs/long-videos.md has what differs at the seams."""
+Rows = tuple[int, int]
+"""First row of a segment, and the one behind its last."""
+
+
+def name_rows(rows: Rows) -> str:
+    """Return a segment as its file records it."""
+    return f"{rows[0]}:{rows[1]}"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A clip, or a segment of it, before its frames are read."""
+
+    config: PreprocessConfig
+    media: ClipMedia
+    fingerprint: str  # of the source, from before anything was read
+    detected: Path | None = None  # a store file with the clip's landmarks
+    scouted: Scouted | None = None  # who is in the clip; None if nobody has looked
+    rows: Rows | None = None  # of a segment; None for all of the clip
+    lead: int = 0  # first row that is read for a segment
+    timeline: Timeline | None = None  # of a segment: all rows that are read for it
+
+    @property
+    def clip(self) -> Clip:
+        """The clip."""
+        return self.media.clip
+
+    @property
+    def kept(self) -> range | None:
+        """Which of the frames read, counted from 0, are written; ``None`` for all."""
+        return range(self.rows[0] - self.lead, self.rows[1] - self.lead) if self.rows else None
+
+    @property
+    def n_expected(self) -> int:
+        """Number of rows; 0 where the source does not say."""
+        return len(self.kept) if self.kept else self.media.n_expected
+
+    def sha256(self) -> str:
+        """Return the source's; of a clip's segments the first one alone reads the whole file for it."""
+        return self.clip.sha256() if self.rows is None or self.rows[0] == 0 else ""
+
+    def check_unchanged(self) -> None:
+        """Raise ``InputError`` if the source is no longer what it was before anything was read."""
+        if self.clip.fingerprint() != self.fingerprint:
+            raise InputError(f"{self.clip.path} has changed while it was read. Run the same command again.")
+
+    def without_margins(self) -> Piece:
+        """Return the same without the rows around a segment, which tracking and gaps need."""
+        if self.rows is None or self.timeline is None:
+            return self
+        start, stop = self.rows
+        return replace(self, lead=start, timeline=self.timeline.part(start - self.lead, stop - self.lead))
+
+
+class PieceFrames:
+    """The frames of a piece, up to where its clip may be truncated: what came before is kept."""
+
+    def __init__(self, piece: Piece, reduction: int) -> None:
+        self._piece = piece
+        self.reduction = reduction
+        self.error: TruncatedError | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        media, timeline = self._piece.media, self._piece.timeline
+        if timeline is not None:
+            yield from read_rows(media, timeline, 0, len(timeline), reduction=self.reduction)
+            return
+        try:
+            yield from read_frames(media, self._piece.config.detect.fps, reduction=self.reduction)
+        except TruncatedError as error:
+            self.error = error
+
+
+def survey_clip(clip: Clip, config: PreprocessConfig, detected: Path | None = None) -> Piece:
+    """Return all of a clip as one piece, with what is known before decoding."""
+    fingerprint = clip.fingerprint()
+    return Piece(config, probe(clip, config.detect.image_fps, config.limits), fingerprint, detected)
+
+
+def cut_clip(whole: Piece) -> list[Piece]:
+    """Return the segments that a clip is to be extracted in.
+
+    They follow from the clip and the settings alone, so the arrays do not depend on the workers. Empty where the clip
+    is done in one piece: if it is short, if everybody in it is followed, or if its frames cannot be told without
+    decoding.
+    """
+    media, detect = whole.media, whole.config.detect
+    is_short = media.fps and 0 < media.n_expected / media.fps < detect.segment_s
+    if not detect.segment_s or detect.faces == "all" or whole.clip.stills or is_short:
+        return []
+    timeline = read_timeline(media, detect.fps)
+    if timeline is None or len(timeline) < 2:
+        return []
+    n_rows = len(timeline)
+    rate = (n_rows - 1) / max(float(timeline.times_s[-1]), 1e-9)
+    # whole chunks, so that they are joined as they are
+    step = max(round(detect.segment_s * rate / TABLE_CHUNK), 1) * TABLE_CHUNK
+    starts = [step * i for i in range(round(n_rows / step))]
+    all_rows = zip(starts, [*starts[1:], n_rows], strict=True) if len(starts) > 1 else ()
+    return [_segment(whole, timeline, rows) for rows in all_rows]
+
+
+def _segment(whole: Piece, timeline: Timeline, rows: Rows) -> Piece:
+    """Return a segment, with the rows around it that tracking and gaps need."""
+    times_s, max_gap_s = timeline.times_s, whole.config.detect.max_gap_s
+    lead = int(np.searchsorted(times_s, times_s[rows[0]] - LEAD_S - max_gap_s))
+    lead = min(lead, max(rows[0] - 1, 0))
+    tail = int(np.searchsorted(times_s, times_s[rows[1] - 1] + max_gap_s, side="right"))
+    return replace(whole, rows=rows, lead=lead, timeline=timeline.part(lead, tail))

@@ -1,0 +1,203 @@
+"""The faces in a piece's frames, by person: found by a detector and followed, or taken from a store that has them.
+
+Detection does not depend on alignment, except for how far large JPEG images are reduced: where the landmarks are
+stored already, the crops alone are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+
+from tclr.pipeline.faces import Detector, Face, open_detector
+from tclr.pipeline.preprocessing.pieces import Piece, PieceFrames
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.store import ClipInfo, Store
+from tclr.pipeline.system import run_ahead
+from tclr.pipeline.tracking import (
+    PeopleTracker,
+    Scouted,
+    TrackedFrame,
+    count_samples,
+    rank_faces,
+    score_faces,
+    scout_people,
+)
+from tclr.pipeline.video import REDUCTIONS, Frame, number_shots, sample_frames
+from tclr.schemas.config import AlignConfig, DetectConfig
+from tclr.schemas.errors import InputError
+from tclr.schemas.store import FACE_STATUSES, NO_TRACK, TABLE_CHUNK, Status
+
+MIN_SIDE_PX = 224
+"""Images are not reduced so far that an aligned face spans less than this, however small the crops: the landmark model
+looks at 256 pixels."""
+Tracked = Iterator[tuple[Frame, Mapping[int, TrackedFrame]]]
+"""Each frame with the faces in it, by person; the subject is 0."""
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """The faces in a piece's frames, by person, and what they come from."""
+
+    piece: Piece
+    frames: PieceFrames  # which ``tracked`` reads
+    tracked: Tracked
+    detector: str  # name of the detector that found them
+    n_landmarks: int
+    blendshape_names: tuple[str, ...]
+    are_filled: bool  # whether gaps are as they are to stay
+    track_before: int = NO_TRACK  # the subject's last track before the piece, if it is stored
+
+
+@contextmanager
+def open_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
+    """Open the tracks that a piece's store file has, if they hold; otherwise find them.
+
+    ``n_ahead`` is how many frames decoding and landmarks may be ahead, see ``run_ahead``.
+    """
+    if piece.detected is not None:
+        with _load_tracks(piece.without_margins(), piece.detected, n_ahead) as stored:
+            if stored is not None:
+                yield stored
+                return
+    with _find_tracks(piece, n_ahead) as found:
+        yield found
+
+
+@contextmanager
+def _find_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
+    """Look who is in the clip, decode, find the landmarks, follow the faces and score them."""
+    detect, is_video = piece.config.detect, not piece.clip.stills
+    with ExitStack() as stack:
+        detector = stack.enter_context(closing(open_detector(detect, video=is_video)))
+        scouted = piece.scouted or scout(piece, n_ahead, detector)
+        frames = PieceFrames(piece, _choose_reduction(piece, scouted))
+        numbered = number_shots(frames) if is_video else zip(frames, repeat(0))
+        shots = stack.enter_context(closing(run_ahead(numbered, n_ahead)))
+        following = _follow(shots, detector, detect, scouted, is_video=is_video)
+        followed = stack.enter_context(closing(run_ahead(following, n_ahead)))
+        score_crop = _open_scorer(stack, detect) if n_ahead else detector.score_crop
+        tracked = score_faces(followed, score_crop, detect.min_score)
+        yield Tracks(
+            piece, frames, tracked, detector.name, detector.n_landmarks, detector.blendshape_names, not is_video
+        )
+
+
+def _open_scorer(stack: ExitStack, detect: DetectConfig) -> Callable[[np.ndarray], float]:
+    """Return what scores crops by a detector of its own, opened when it is asked: another thread has the first."""
+
+    @cache
+    def scorer() -> Detector:
+        return stack.enter_context(closing(open_detector(detect, video=False)))
+
+    return lambda crop: scorer().score_crop(crop)
+
+
+def _follow(
+    shots: Iterable[tuple[Frame, int]], detector: Detector, detect: DetectConfig, scouted: Scouted, *, is_video: bool
+) -> Tracked:
+    if not is_video:
+        return rank_faces((frame for frame, _ in shots), detector, detect)
+    everyone = detect.faces == "all"
+    if detect.max_faces == 1:  # there can be only one, whoever it is
+        scouted = Scouted()
+    # looking for several faces takes longer, so only where there are several
+    n_faces = scouted.n_faces + 1 if scouted.n_faces > 1 else 1
+    detector.n_faces = detect.max_faces if everyone else min(n_faces, detect.max_faces)
+    return PeopleTracker(detector, detect, scouted, everyone=everyone).track(shots)
+
+
+@contextmanager
+def _load_tracks(piece: Piece, path: Path, n_ahead: int) -> Iterator[Tracks | None]:
+    """Open the tracks of a store file; ``None`` if images are to be reduced otherwise than when they were found."""
+    with Store(path, skip_damaged=True) as store:
+        infos = [info for info in store.clips if info.attrs.source_clip == piece.clip.clip]
+        infos.sort(key=lambda info: (len(info.clip), info.clip))  # #2 before #10
+        reduction = _reduction_again(infos[0], piece, n_ahead) if infos else 1
+        if not infos or any(info.attrs.reduction != reduction for info in infos):
+            yield None
+            return
+        frames = PieceFrames(piece, reduction)
+        n_landmarks = store.read(infos[0], "landmarks", 0, 1).shape[1]
+        before = store.read(infos[0], "track", 0, piece.lead).max(initial=NO_TRACK)
+        with closing(run_ahead(frames, n_ahead)) as decoded:
+            yield Tracks(
+                piece,
+                frames,
+                _replay(decoded, store, infos, piece.lead),
+                infos[0].attrs.detector,
+                n_landmarks,
+                tuple(store.names(infos[0], "blendshapes")),
+                True,
+                int(before),
+            )
+
+
+def _replay(frames: Iterable[Frame], store: Store, infos: Sequence[ClipInfo], first_row: int) -> Tracked:
+    """Yield frames, of which the first is ``first_row``, with the faces that a store has of the people in them."""
+    fields = ["source_frame", "status", "track", "score", "landmarks", "pose"]
+    fields += ["blendshapes"] * bool(store.names(infos[0], "blendshapes"))
+    blocks: list[dict[str, np.ndarray]] = []
+    for position, frame in enumerate(frames):
+        place = position % TABLE_CHUNK
+        if place == 0:
+            row = first_row + position
+            blocks = [{name: store.read(info, name, row, row + TABLE_CHUNK) for name in fields} for info in infos]
+        if place >= len(blocks[0]["status"]) or blocks[0]["source_frame"][place] != frame.index:
+            raise InputError(f"The source of clip {infos[0].name} has changed while it was aligned again. Run again.")
+        yield frame, {person: _replay_row(frame, block, place) for person, block in enumerate(blocks)}
+
+
+def _replay_row(frame: Frame, block: dict[str, np.ndarray], place: int) -> TrackedFrame:
+    status = Status(int(block["status"][place]))
+    if status not in FACE_STATUSES:
+        return TrackedFrame(frame, status)
+    shapes = block["blendshapes"][place] if "blendshapes" in block else None
+    face = Face(block["landmarks"][place], block["pose"][place], shapes)
+    return TrackedFrame(frame, status, float(block["score"][place]), face, int(block["track"][place]))
+
+
+def _is_jpeg(clip: Clip) -> bool:
+    return not clip.stills and clip.files()[0].suffix.lower() in (".jpg", ".jpeg")
+
+
+def scout(piece: Piece, n_ahead: int, detector: Detector | None = None) -> Scouted:
+    """Look who is in a clip, where there can be several people or images to reduce."""
+    detect = piece.config.detect
+    if piece.clip.stills or (detect.max_faces == 1 and not _is_jpeg(piece.clip)):
+        return Scouted()
+    with ExitStack() as stack:
+        if detector is None:
+            detector = stack.enter_context(closing(open_detector(detect, video=False)))
+        samples = sample_frames(piece.media, count_samples(piece.media))
+        return scout_people(stack.enter_context(closing(run_ahead(samples, n_ahead))), detector)
+
+
+def _enlargement(align: AlignConfig) -> float:
+    """Return what the side of a crop with margin 1 is multiplied by to tell how far an image may be reduced."""
+    return align.margin / max(align.size, MIN_SIDE_PX)
+
+
+def _choose_reduction(piece: Piece, scouted: Scouted) -> int:
+    """Return how far images are reduced: JPEG as far as crops of the smallest face seen stay as sharp."""
+    people = scouted.people if piece.config.detect.faces == "all" else scouted.people[:1]
+    sides = [side for person in people for side in person.sides_px]
+    if not sides or not _is_jpeg(piece.clip):
+        return 1
+    room = min(sides) * _enlargement(piece.config.align)
+    return max(factor for factor in REDUCTIONS if factor <= max(room, 1))
+
+
+def _reduction_again(before: ClipInfo, piece: Piece, n_ahead: int) -> int:
+    """Return the same for a clip that is stored; one looks who is in it only where that can change anything."""
+    if not _is_jpeg(piece.clip):
+        return 1
+    if _enlargement(before.root.align) == _enlargement(piece.config.align):
+        return before.attrs.reduction
+    return _choose_reduction(piece, piece.scouted or scout(piece, n_ahead))
