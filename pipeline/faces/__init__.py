@@ -1,9 +1,8 @@
 """Detector backends: RGB images in, the faces of each out.
 
 ``open_detector`` opens the backend that the settings name. Backends register in the entry-point group
-``tclr.detectors``; ``mediapipe`` and ``face-alignment`` are ours (``setup.cfg``), others may stand beside them.
-Imports ``system`` and ``schemas``. It is light until a backend is opened: mediapipe is imported with the first one of
-its kind, torch only with face-alignment.
+``tclr.detectors``: tclr brings ``mediapipe`` and ``face-alignment`` (``setup.cfg``), other packages may add theirs.
+Imports ``system`` and ``schemas``. It is light until a backend is opened; only face-alignment imports torch.
 """
 
 from tclr.pipeline.faces.detector import (
@@ -20,8 +19,8 @@ __all__ = [
     "Detector",
     "FACE_LANDMARKER",
     "Face",
-    "ensure_models",
     "detect_image",
+    "ensure_models",
     "face_triangles",
     "find_installed",
     "open_detector",

@@ -14,13 +14,13 @@ class Face:
     """A face in one frame."""
 
     landmarks: np.ndarray
-    """(K, 3) float32, x and y in source pixels, z in the same scale, smaller is nearer to the camera."""
+    """(K, 3) float32: x and y in source pixels, z in the same scale, smaller towards the camera."""
     pose: np.ndarray
     """(3,) float32: pitch, yaw, roll in radians; see ``pose_from_rotation``."""
     blendshapes: np.ndarray | None
     """(52,) float32, 0..1."""
     score: float | None = None
-    """How sure the detector is, 0..1, if it says so itself."""
+    """The detector's confidence, 0..1, if it reports one."""
 
     @cached_property
     def bbox(self) -> np.ndarray:
@@ -37,10 +37,13 @@ class Face:
 def pose_from_rotation(rotation: np.ndarray) -> np.ndarray:
     """Return pitch (-pi/2..pi/2), yaw and roll (-pi..pi) of a face's rotation matrix (3, 3), as (3,) float32.
 
-    The rotation takes the canonical face (x to the right of the picture, y up, z towards the camera) to the
-    camera's frame and is read as ``Ry(yaw) @ Rx(pitch) @ Rz(roll)``. All angles are 0 for a face that looks
-    straight into the camera; pitch > 0 looks down, yaw > 0 turns the nose to the right of the picture, roll > 0
+    The rotation maps the canonical face (x to the right of the picture, y up, z towards the camera) to the
+    camera's frame and factors into ``Ry(yaw) @ Rx(pitch) @ Rz(roll)``. All angles are 0 for a face that looks
+    straight into the camera. pitch > 0 looks down, yaw > 0 turns the nose to the right of the picture, roll > 0
     tilts the head anticlockwise in the picture.
+
+    >>> pose_from_rotation(np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]))  # faces the right edge of the picture
+    array([0. , 1.5707964, 0. ], dtype=float32)
     """
     (_, _, right), (down, upright, turned), (_, _, ahead) = rotation.tolist()
     pitch = math.asin(min(max(-turned, -1.0), 1.0))

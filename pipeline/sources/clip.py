@@ -22,20 +22,20 @@ class Labels:
     """AU occurrence by frame number."""
 
     names: tuple[str, ...]
-    """A column names, as ``AU01``."""
+    """Names of the A columns, such as ``AU01``."""
     frames: np.ndarray
-    """(N,) int64, rising: the source's frame numbers."""
+    """(N,) int64: the source's frame numbers, increasing."""
     occurrence: np.ndarray
     """(N, A) int8: 1 present, 0 absent, -1 unknown."""
     intensity: np.ndarray | None = None
-    """(N, A) float32, 0..5, NaN unknown, where the dataset codes it."""
+    """(N, A) float32: 0..5, NaN unknown; ``None`` if the dataset codes no intensity."""
 
     def at(self, source_frames: np.ndarray) -> np.ndarray:
-        """Return (T, A) int8 occurrence at the given frame numbers; -1 where the labels have no such frame."""
+        """Return (T, A) int8 occurrence at the given frame numbers; -1 for frames without labels."""
         return self._look_up(source_frames, self.occurrence, UNKNOWN)
 
     def intensity_at(self, source_frames: np.ndarray) -> np.ndarray:
-        """Return (T, A) float32 intensity at the given frame numbers; NaN where it is not known."""
+        """Return (T, A) float32 intensity at the given frame numbers; NaN where unknown."""
         intensity = np.full(self.occurrence.shape, np.nan, np.float32) if self.intensity is None else self.intensity
         return self._look_up(source_frames, intensity, np.nan)
 
@@ -52,7 +52,7 @@ class Labels:
 class Clip:
     """One continuous recording of one subject.
 
-    ``dataset``, ``subject`` and ``clip`` are names that are safe as file names.
+    ``dataset``, ``subject`` and ``clip`` are safe as file names.
     """
 
     dataset: str
@@ -61,38 +61,38 @@ class Clip:
     path: Path
     """A video file, a still image, or a folder of numbered images."""
     source: str
-    """``path`` relative to the source folder, as the store records it, what is no UTF-8 escaped; of a clip under
-    pseudonyms its name."""
+    """``path`` relative to the source folder, as the store records it; bytes that are not UTF-8 are escaped. Under
+    pseudonyms it is ``name``."""
     image_fps: float | None = None
-    """Frames per second of an image sequence, if the dataset fixes it; videos bring their own timestamps."""
+    """Frames per second of an image sequence, if the dataset fixes it; videos have timestamps."""
     label_paths: tuple[Path, ...] = ()
-    """Files of AU labels; part of the clip's fingerprint."""
+    """AU label files; part of the clip's fingerprint."""
     read_labels: Callable[[tuple[Path, ...]], Labels] | None = field(default=None, compare=False)
-    """Returns the labels of ``label_paths``."""
+    """Function that reads ``label_paths``."""
     stills: tuple[Path, ...] = ()
-    """Images that have nothing to do with each other, instead of a recording; numbered from ``first``."""
+    """Unrelated images in place of a recording, numbered from ``first``."""
     first: int = 0
     start_s: float = 0.0
-    """Part of a video to take, in seconds of the video; the end is not included."""
+    """Start and end of the part of a video to read, in seconds of the video; the end is excluded."""
     end_s: float = math.inf
     pseudonyms: Pseudonyms | None = field(default=None, compare=False)
-    """What made its names, where they are pseudonyms."""
+    """The pseudonyms that its names come from, if any."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", encodable(self.source))
 
     @property
     def pseudonym_key(self) -> str:
-        """What tells the key of its pseudonyms apart; empty where its names are no pseudonyms."""
+        """Identifier of the key of its pseudonyms; empty if its names are real."""
         return self.pseudonyms.check if self.pseudonyms else ""
 
     def pseudonymised(self, pseudonyms: Pseudonyms) -> Clip:
-        """Return the clip under pseudonyms; it is still read from where it was."""
+        """Return the clip under pseudonyms; its files stay the same."""
         subject, clip = pseudonyms.subject(self.subject), pseudonyms.clip(self.clip)
         return replace(self, subject=subject, clip=clip, source=f"{subject}/{clip}", pseudonyms=pseudonyms)
 
     def still_name(self, path: Path) -> str:
-        """Return what the store calls the file of a still image."""
+        """Return the file name that the store records for a still image."""
         return self.pseudonyms.file(encodable(path.name)) if self.pseudonyms else path.name
 
     def _seal(self, digest: bytes) -> str:
@@ -109,7 +109,7 @@ class Clip:
         return f"{self.subject}/{self.clip}"
 
     def files(self) -> list[Path]:
-        """Return the files that the clip is read from, labels last."""
+        """Return the clip's files, labels last."""
         if self.stills:
             media = list(self.stills)
         elif self.path.is_dir():
@@ -119,19 +119,19 @@ class Clip:
         return [*media, *self.label_paths]
 
     def _span(self) -> bytes:
-        """Return the part of the video that is taken, as bytes; nothing for the whole."""
+        """Return the part of the video to read, as bytes; empty for the whole video."""
         whole = self.start_s == 0 and self.end_s == math.inf
         return b"" if whole else f"{self.start_s}\0{self.end_s}\0".encode()
 
     def fingerprint(self) -> str:
-        """Return a digest of the span and the files' names, sizes and modification times: cheap to compare.
+        """Return a cheap digest of the span and the files' names, sizes and modification times.
 
-        Of a clip under pseudonyms it is keyed: it says nothing of the names.
+        For a clip under pseudonyms it is keyed and reveals nothing about the names.
         """
         digest = hashlib.sha256(self._span())
         try:
             files = self.files()
-        except OSError:  # a folder that is gone
+        except OSError:  # the folder is gone
             files = [self.path]
         for path in files:
             try:
@@ -143,9 +143,9 @@ class Clip:
         return self._seal(digest.digest())[:32]
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the contents of the clip's files, in order: the same wherever they lie.
+        """Return the SHA-256 of the contents of the clip's files, in order, whatever their location.
 
-        Of a clip under pseudonyms it is keyed: who has the files cannot confirm that they are these.
+        For a clip under pseudonyms it is keyed: without the key nobody can confirm which files these are.
         """
         digest = hashlib.sha256(self._span())
         try:

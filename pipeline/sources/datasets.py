@@ -20,7 +20,7 @@ from tclr.schemas.errors import InputError, SettingError
 
 @dataclass(frozen=True)
 class Dataset:
-    """A kind of source; ``title``, ``layout`` and ``labels`` say to people what is expected."""
+    """A kind of source. ``title``, ``layout`` and ``labels`` describe it to users."""
 
     name: str
     title: str
@@ -45,7 +45,7 @@ DATASETS: dict[str, Dataset] = {
             "disfa",
             "DISFA",
             "Videos_LeftCamera/LeftVideoSN001_comp.avi (and Right), ActionUnit_Labels/SN001/SN001_au1.txt",
-            "intensity 0..5; present from 2 on",
+            "intensity 0..5; present from 2",
             find_disfa,
             looks_like_disfa,
         ),
@@ -75,7 +75,7 @@ DATASETS: dict[str, Dataset] = {
         ),
     )
 }
-"""In the order in which ``recognise`` tries them; ``folder`` takes anything."""
+"""By name, in the order that ``recognise`` tries them; ``folder`` accepts anything."""
 
 
 def recognise(source: Path) -> str:
@@ -88,15 +88,20 @@ def recognise(source: Path) -> str:
 def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
     """List the clips of a source, sorted by subject and clip.
 
-    The source is the folder of a dataset, a folder of videos and images, or a single one of them. ``dataset`` is a key
+    The source is a dataset's folder, a folder of videos and images, or a single video or image. ``dataset`` is a key
     of ``DATASETS``, or ``auto`` to recognise it.
 
     Raises
     ------
     InputError
-        If it is missing, of another kind, or holds no clip in the layout.
+        If the source is missing, is none of these, or has no clip in the layout.
     SettingError
         If the dataset's name is unknown.
+
+    Examples
+    --------
+    >>> [clip.name for clip in find_clips(Path("clips"))]
+    ['F001/T1', 'F003/T1']
     """
     if dataset not in (*DATASETS, "auto"):
         raise SettingError(f"Unknown dataset {dataset!r}. Known datasets: auto, {', '.join(sorted(DATASETS))}.")
@@ -112,8 +117,8 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
     if not clips:
         other = "" if kind.name == "folder" else ", or choose --dataset folder"
         raise InputError(
-            f"Expected {kind.title}'s layout ({kind.layout}) in {source}, but found none. "
-            f"Give the folder that holds it{other}."
+            f"Expected {kind.title}'s layout ({kind.layout}) in {source}, but found no clip. "
+            f"Give the folder that contains it{other}."
         )
     twice = [name for name, count in Counter(clip.key for clip in clips).items() if count > 1]
     if twice:
@@ -124,12 +129,17 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
 
 
 def pseudonymise(clips: list[Clip], pseudonyms: Pseudonyms) -> list[Clip]:
-    """Return clips under pseudonyms, sorted by these; labels are those of the names.
+    """Return clips under pseudonyms, sorted by pseudonym; each keeps its labels.
 
     Raises
     ------
     InputError
-        If two subjects, or two clips of one, would get the same pseudonym.
+        If two subjects, or two clips of one subject, would get the same pseudonym.
+
+    Examples
+    --------
+    >>> [clip.name for clip in pseudonymise(find_clips(Path("clips")), Pseudonyms(bytes(32)))]
+    ['Paahodicjwpwm/Cujf3of2etf7n', 'Pols7ai3v6gsh/Cujf3of2etf7n']
     """
     owners: dict[str, str] = {}
     hidden = [clip.pseudonymised(pseudonyms) for clip in clips]

@@ -1,4 +1,4 @@
-"""DISFA: one video a subject and camera at 20 frames/s, AU intensity by frame.
+"""DISFA: one video per subject and camera at 20 frames/s, AU intensity by frame.
 
 ::
 
@@ -6,8 +6,8 @@
     SOURCE/Videos_RightCamera/RightVideoSN001_comp.avi    clip right
     SOURCE/ActionUnit_Labels/SN001/SN001_au1.txt          lines frame,intensity; frames from 1, intensity 0..5
 
-Frame n of the labels is frame n - 1 of the video. An AU counts as present from intensity 2 on, as the literature
-does. Source: Mavadati et al., "DISFA: A Spontaneous Facial Action Intensity Database", IEEE TAC 2013.
+Frame n of the labels is frame n - 1 of the video. An AU counts as present at intensity 2 or more, as in the
+literature. Source: Mavadati et al., "DISFA: A Spontaneous Facial Action Intensity Database", IEEE TAC 2013.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ LABEL_FILE = re.compile(r"SN\d{3}_au(\d+)\.txt", re.IGNORECASE)
 
 
 def looks_like_disfa(source: Path) -> bool:
-    """Tell whether a folder has DISFA's layout: a camera's folder with videos named as DISFA names them."""
+    """Return whether a folder has DISFA's layout: a camera folder with videos named as in DISFA."""
     folders = [source / name for name in CAMERAS.values()]
     return any(VIDEO.match(path.name) for folder in folders if folder.is_dir() for path in folder.iterdir())
 
 
 def _read_column(path: Path) -> dict[int, float]:
-    """Return intensity by video frame of one AU's file."""
+    """Return one AU's intensity by video frame."""
     column: dict[int, float] = {}
     with reading_table(path):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -48,13 +48,13 @@ def _read_column(path: Path) -> dict[int, float]:
         except ValueError as error:
             raise InputError(f"Expected lines 'frame,intensity', but got {line!r} in {path}.") from error
         if not 0 <= value <= 5 or not 0 <= frame < MAX_FRAME or frame in column:
-            raise InputError(f"Expected each frame from 1 once, with intensity 0 to 5, but got {line!r} in {path}.")
+            raise InputError(f"Expected frames from 1, each once, with intensity 0 to 5, but got {line!r} in {path}.")
         column[frame] = value
     return column
 
 
 def read_intensity(paths: tuple[Path, ...]) -> Labels:
-    """Read intensity, and occurrence from it, of one subject's files; unknown where a file has no line for a frame."""
+    """Read intensity from one subject's files and derive occurrence; frames without a line are unknown."""
     named = [(LABEL_FILE.fullmatch(path.name), path) for path in paths]
     columns = {int(found[1]): _read_column(path) for found, path in named if found}
     numbers = sorted(columns)

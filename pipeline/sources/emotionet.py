@@ -5,8 +5,8 @@
     SOURCE/<folder>/.../<image>.jpg    images, in any tree
     SOURCE/<table>.csv                 a column of file names or addresses, and columns "AU 1", "AU 2", ...
 
-1 is present, 0 absent, 999 unknown. There are no subjects: each folder counts as one, cut into shards of
-``SHARD_IMAGES``. A frame's number is the image's place in its sorted folder; the store keeps the file names, too.
+1 is present, 0 absent, 999 unknown. There are no subjects: each folder counts as one and is split into clips of
+``SHARD_IMAGES`` images. A frame's number is the image's position in its sorted folder; the store keeps file names, too.
 Source: Fabian Benitez-Quiroz, Srinivasan and Martinez, "EmotioNet", CVPR 2016.
 """
 
@@ -27,10 +27,10 @@ from tclr.schemas.action_units import AU_NAMES, UNKNOWN, au_column
 from tclr.schemas.errors import InputError
 
 SHARD_IMAGES = 1000
-"""Images a clip; chosen by us: some minutes of work, so that workers share a large folder."""
+"""Images per clip: a few minutes of work, so that workers share a large folder."""
 AU_HEADER = re.compile(r"\s*AU[\s_]*0*(\d+)\s*", re.IGNORECASE)
 MAX_HEADER = 2**16
-"""Characters of a first row that are looked at; chosen by us."""
+"""Characters read of a first row; a header has far fewer."""
 TABLE_SUFFIXES = {".csv", ".tsv", ".txt"}
 CODES = {"1": 1, "0": 0, "999": UNKNOWN, "": UNKNOWN}
 Row = tuple[tuple[str, ...], np.ndarray]
@@ -52,13 +52,13 @@ def _header(path: Path) -> tuple[list[str], str] | None:
 
 
 def find_table(source: Path) -> Path | None:
-    """Return the table of AUs in a folder, ``None`` if there is none."""
+    """Return a folder's AU table, ``None`` if it has none."""
     tables = [path for path in sorted(source.iterdir()) if path.suffix.lower() in TABLE_SUFFIXES and path.is_file()]
     return next((path for path in tables if _header(path)), None)
 
 
 def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, list[Row]]]:
-    """Return AU names, and for each file name the rows that name it."""
+    """Return AU names, and by file name the rows that mention it."""
     header = _header(path)
     if header is None:
         raise InputError(f"Expected a table with columns 'AU 1', 'AU 2', ..., but found none in {path}.")
@@ -80,15 +80,15 @@ def read_table(path: Path) -> tuple[tuple[str, ...], dict[str, list[Row]]]:
 
 
 def _shared_end(first: tuple[str, ...], second: tuple[str, ...]) -> int:
-    """Return how many parts two paths share at their end."""
+    """Return the number of trailing parts that two paths share."""
     same = (a == b for a, b in zip(reversed(first), reversed(second), strict=False))
     return sum(1 for _ in itertools.takewhile(bool, same))
 
 
 def _codes_of(image: Path, rows: list[Row], unique: bool, n_aus: int) -> np.ndarray:
-    """Return an image's codes: those of the row whose path agrees with its own the furthest.
+    """Return an image's codes, from the row whose path shares the most trailing parts with its own.
 
-    Refuses rows that agree equally far and differ, and a bare file name that fits several images.
+    Equally good rows that differ are an error, and so is a bare file name that fits several images.
     """
     if not rows:
         return np.full(n_aus, UNKNOWN, np.int8)
@@ -103,12 +103,12 @@ def _codes_of(image: Path, rows: list[Row], unique: bool, n_aus: int) -> np.ndar
 
 
 def give_labels(paths: tuple[Path, ...], labels: Labels) -> Labels:
-    """Return labels that were read when the clips were listed, whatever their paths."""
+    """Return ``labels``, which were read when the clips were listed."""
     return labels
 
 
 def looks_like_emotionet(source: Path) -> bool:
-    """Tell whether a folder has a table of AUs that names images below it."""
+    """Return whether a folder has an AU table that names images below it."""
     table = find_table(source)
     if table is None:
         return False

@@ -4,14 +4,14 @@
 
     SOURCE/<subject>/<clip>.mp4          a video of a subject
     SOURCE/<subject>/<clip>/0001.jpg ... a numbered image sequence of a subject
-    SOURCE/<name>.mp4 or <name>.jpg      flat files: each its own subject, its clip has the same name
+    SOURCE/<name>.mp4 or <name>.jpg      a flat file: subject and clip both take its name
     SOURCE/0001.jpg ...                  numbered images only: one sequence, named after the folder
     SOURCE                               may also be a single video or image
-    SOURCE/clips.csv                     names them instead: path, subject, clip and, optionally, start_s, end_s
-    SOURCE/labels/<subject>_<clip>.csv   a clip's AU labels (``folder_labels``); no clip is looked for in this folder
+    SOURCE/clips.csv                     lists them instead: path, subject, clip and, optionally, start_s, end_s
+    SOURCE/labels/<subject>_<clip>.csv   a clip's AU labels (``folder_labels``); not searched for clips
 
-Deeper folders are joined into the clip's name with ``_``. Flat files that share a name, as ``a.mp4`` and
-``a.jpg``, keep their suffix.
+The names of deeper folders are joined into the clip's name with ``_``. Flat files that share a name, such as ``a.mp4``
+and ``a.jpg``, keep their suffix.
 """
 
 from __future__ import annotations
@@ -37,34 +37,34 @@ from tclr.schemas.errors import InputError
 
 CLIPS_TABLE = "clips.csv"
 MIN_SEQUENCE = 2
-"""Numbered images that make a folder an image sequence; chosen by us."""
+"""Fewest numbered images that make a sequence; one alone is a still."""
 FRAMES_PER_STRAY = 3
-"""Frames for each other picture in the folder of a sequence, at least; chosen by us: a cover, a thumbnail."""
+"""Fewest frames per other image in a sequence's folder, which leaves room for a cover or a thumbnail."""
 
 logger = logging.getLogger(__name__)
 
 
 def _is_sequence(images: list[Path], folder: Path) -> bool:
-    """Tell whether a folder's images are frames: numbered alike, each number once, with few others among them."""
+    """Return whether a folder's images are frames: named alike, each number once, with few other images."""
     frames = largest_sequence(images)
     strays = sorted(set(images) - {path for _, path in frames})
     unique = len({number for number, _ in frames}) == len(frames) >= MIN_SEQUENCE
     if not unique or len(frames) < FRAMES_PER_STRAY * len(strays):
         return False
     if strays:
-        logger.warning("%s is taken as an image sequence without %s.", folder, strays[0].name)
+        logger.warning("Reading %s as an image sequence, without %s.", folder, strays[0].name)
     return True
 
 
 def _list_media(source: Path) -> list[Path]:
-    """List videos, stills and folders that are image sequences; the folder of labels has none."""
+    """List videos, stills and folders of image sequences, outside the label folder."""
     media: list[Path] = []
     labels = source / LABEL_FOLDER
     for folder, files in walk_folders(source):
         if folder.is_relative_to(labels):
             passed = [path for path in files if is_video(path) or is_image(path)]
             if passed:
-                logger.warning("%s is passed over: %s is for labels. Move it to use it.", passed[0], labels)
+                logger.warning("Skipped %s: %s is for labels. Move the file to use it.", passed[0], labels)
             continue
         media += [path for path in files if is_video(path)]
         images = [path for path in files if is_image(path)]
@@ -73,7 +73,7 @@ def _list_media(source: Path) -> list[Path]:
 
 
 def _parts(path: Path, source: Path) -> tuple[str, ...]:
-    """Return the names from subject to clip; a path directly in the source names both."""
+    """Return the names from subject to clip; a path directly in the source gives both."""
     if path == source:
         return (source.resolve().name, source.resolve().name)
     relative = path.relative_to(source)
@@ -84,13 +84,13 @@ def _parts(path: Path, source: Path) -> tuple[str, ...]:
 def _parse_row(row: dict[str, str], source: Path, where: str, subjects: SubjectNames) -> Clip:
     path = source / row["path"]
     if not path.exists() or not path.resolve().is_relative_to(source.resolve()):
-        raise InputError(f"Expected a path below {source}, but got {row['path']!r} in {where}.")
+        raise InputError(f"Expected a file or folder below {source}, but got {row['path']!r} in {where}.")
     if not row["subject"] or not row["clip"]:
         raise InputError(f"Expected a subject and a clip for {row['path']!r}, but one is empty in {where}.")
     try:
         start_s, end_s = float(row.get("start_s") or 0), float(row.get("end_s") or math.inf)
     except ValueError as error:
-        raise InputError(f"Expected start_s and end_s in seconds, but got {error} in {where}.") from error
+        raise InputError(f"Cannot read start_s and end_s as seconds in {where}: {error}.") from error
     if not 0 <= start_s < end_s:
         raise InputError(f"Expected 0 <= start_s < end_s, but got {start_s} and {end_s} in {where}.")
     names = subjects.name(row["subject"], source), safe_name(row["clip"])
@@ -99,7 +99,7 @@ def _parse_row(row: dict[str, str], source: Path, where: str, subjects: SubjectN
 
 
 def read_clips_table(source: Path) -> list[Clip]:
-    """List the clips that ``clips.csv`` names."""
+    """List the clips of ``clips.csv``."""
     table = source / CLIPS_TABLE
     needed, known = {"path", "subject", "clip"}, {"path", "subject", "clip", "start_s", "end_s"}
     with reading_table(table), table.open(newline="", encoding="utf-8-sig") as file:
@@ -117,12 +117,12 @@ def read_clips_table(source: Path) -> list[Clip]:
                 raise InputError(f"Expected {len(header)} cells, but got more in {where}.")
             clips.append(_parse_row(row, source, where, subjects))
     if not clips:
-        raise InputError(f"Expected a clip a row, but {table} has none.")
+        raise InputError(f"Expected one clip per row, but {table} has only a header.")
     return clips
 
 
 def find_folder(source: Path) -> list[Clip]:
-    """List the clips of a folder tree, or the one of a single file, with their labels."""
+    """List the clips of a folder tree or a single file, with their labels."""
     if (source / CLIPS_TABLE).is_file():
         return attach_labels(source, read_clips_table(source))
     media = [source] if source.is_file() else _list_media(source)

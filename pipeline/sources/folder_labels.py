@@ -1,11 +1,11 @@
-"""AU labels for a folder of one's own: one table per clip, by frame number.
+"""AU labels for any folder of videos: one table per clip, by frame number.
 
 ::
 
     SOURCE/labels/<subject>_<clip>.csv    header frame,AU01_c,AU01_r,AU02,...; then one row per frame
 
-``frame`` is the store's ``source_frame``: the position in the video from 0, the number in the file name of image
-sequences. Each AU has one or two columns, named as the field's tools name them:
+``frame`` is the store's ``source_frame``: the position in a video, from 0, or the number in an image's file name.
+Each AU has one or two columns, named as in common tools:
 
 ==========  ===============================================================  =================
 ``AU01_c``  occurrence, 0 or 1; 9, 999, -1, empty = unknown                  OpenFace
@@ -13,8 +13,8 @@ sequences. Each AU has one or two columns, named as the field's tools name them:
 ``AU01``    intensity, 0..1, stored times 5; empty = unknown                 Py-Feat
 ==========  ===============================================================  =================
 
-Where an AU has an intensity alone, it is present from intensity 2 on, as in DISFA's protocol. Sources: Baltrusaitis,
-Zadeh, Lim and Morency, "OpenFace 2.0", FG 2018; Cheong et al., "Py-Feat", Affective Science 2023.
+An AU with an intensity alone is present at intensity 2 or more, as in DISFA's protocol. Sources: Baltrusaitis, Zadeh,
+Lim and Morency, "OpenFace 2.0", FG 2018; Cheong et al., "Py-Feat", Affective Science 2023.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from tclr.schemas.errors import InputError
 
 LABEL_FOLDER = "labels"
 OCCURRENCE, INTENSITY, SHARE = "_c", "_r", ""
-"""What follows an AU's name in the header; ``SHARE`` is an intensity of 0..1."""
+"""Suffixes of an AU's name in the header; ``SHARE`` is an intensity of 0..1."""
 COLUMN = re.compile(r"(AU(\d\d))(_c|_r|)")
 UNKNOWN_CODES = (9, 999, -1)
-"""Codes of BP4D, EmotioNet and tclr's store for an occurrence that is not known."""
+"""Codes for an unknown occurrence: BP4D's, EmotioNet's and that of tclr's store."""
 LIMITS = {INTENSITY: MAX_INTENSITY, SHARE: 1.0}
 ALLOWED = {
     OCCURRENCE: f"0 or 1, or {', '.join(map(str, UNKNOWN_CODES))} or empty for unknown",
@@ -51,7 +51,7 @@ Column = tuple[int, str]
 
 
 def _parse_header(cells: list[str], where: str) -> list[Column]:
-    """Return what each column after the first one holds."""
+    """Return the kind of each column after the first."""
     if not cells or cells[0] != "frame":
         raise InputError(
             f"Expected a header 'frame,AU01,...', but got {','.join(cells)[:60]!r} in {where}. "
@@ -72,15 +72,15 @@ def _parse_header(cells: list[str], where: str) -> list[Column]:
             raise InputError(f"Expected each column once, but got {cell!r} twice in {where}. Remove one.")
         if {(columns[-1][0], other) for other in LIMITS} <= set(columns):
             raise InputError(
-                f"Expected one intensity an AU, but got both {name} (0..1) and {name}_r (0..5) in {where}. Remove one."
+                f"Expected one intensity per AU, but got {name} (0..1) and {name}_r (0..5) in {where}. Remove one."
             )
     if not columns:
-        raise InputError(f"Expected one column per AU, as AU01, but got 'frame' alone in {where}. Add the labels.")
+        raise InputError(f"Expected columns such as AU01, but got only 'frame' in {where}. Add the labels.")
     return columns
 
 
 def _parse_row(cells: list[str], names: list[str], where: str) -> list[float]:
-    """Return a row's numbers, NaN where it is empty; the first one is a frame number."""
+    """Return a row's numbers, NaN for empty cells; the first is the frame number."""
     if len(cells) != len(names):
         raise InputError(
             f"Expected {len(names)} cells, but got {len(cells)} in {where}. Leave the cell of an unknown label empty."
@@ -96,14 +96,14 @@ def _parse_row(cells: list[str], names: list[str], where: str) -> list[float]:
             ) from error
     if not (values[0].is_integer() and 0 <= values[0] < MAX_FRAME):
         raise InputError(
-            f"Expected a whole frame number from 0 on, but got {cells[0]!r} in {where}. "
-            "Number frames as the column 'frame' of the features does."
+            f"Expected a whole frame number of 0 or more, but got {cells[0]!r} in {where}. "
+            "Number frames as in the column 'frame' of the features."
         )
     return values
 
 
 def _check_values(values: np.ndarray, columns: list[Column], lines: np.ndarray, path: Path) -> None:
-    """Refuse a value outside its range; ``values`` (N, C) float64, ``lines`` (N,) int64."""
+    """Reject a value outside its range; ``values`` (N, C) float64, ``lines`` (N,) int64."""
     good = np.isnan(values)
     for place, (_, kind) in enumerate(columns):
         column = values[:, place]
@@ -116,12 +116,12 @@ def _check_values(values: np.ndarray, columns: list[Column], lines: np.ndarray, 
         number, kind = columns[place]
         raise InputError(
             f"Expected {au_column(number)}{kind} to be {ALLOWED[kind]}, but got {values[row, place]:g} in {path} "
-            f"line {lines[row]}. Correct it, or give the column the name of its scale."
+            f"line {lines[row]}. Correct it, or rename the column to match its scale."
         )
 
 
 def _check_frames(frames: np.ndarray, lines: np.ndarray, path: Path) -> None:
-    """Refuse a frame that stands twice; ``frames`` (N,) int64, rising, ``lines`` (N,) int64."""
+    """Reject a frame that appears twice; ``frames`` (N,) int64, sorted, ``lines`` (N,) int64."""
     again = np.flatnonzero(np.diff(frames) == 0)
     if again.size:
         first, second = lines[again[0]], lines[again[0] + 1]
@@ -132,7 +132,7 @@ def _check_frames(frames: np.ndarray, lines: np.ndarray, path: Path) -> None:
 
 
 def _read_table(path: Path) -> tuple[list[Column], np.ndarray, np.ndarray, np.ndarray]:
-    """Return columns, frames (N,) int64, values (N, C) float64, lines (N,) int64; in order of the file."""
+    """Return columns, frames (N,) int64, values (N, C) float64 and lines (N,) int64, in file order."""
     rows, lines = [], []
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
@@ -144,14 +144,14 @@ def _read_table(path: Path) -> tuple[list[Column], np.ndarray, np.ndarray, np.nd
                 lines.append(reader.line_num)
     if not rows:
         raise InputError(
-            f"Expected one row per frame, but got a header alone in {path}. Add the labels, or delete the file."
+            f"Expected one row per frame, but got only a header in {path}. Add the labels, or delete the file."
         )
     table = np.array(rows, np.float64)
     return columns, table[:, 0].astype(np.int64), table[:, 1:], np.array(lines)
 
 
 def read_label_table(paths: tuple[Path, ...]) -> Labels:
-    """Read the one table of a clip: every AU of it, by number; ``intensity`` is ``None`` if no AU has one."""
+    """Read a clip's one table, AUs sorted by number; ``intensity`` is ``None`` if no AU has one."""
     (path,) = paths
     with reading_table(path):
         columns, frames, values, lines = _read_table(path)
@@ -162,7 +162,7 @@ def read_label_table(paths: tuple[Path, ...]) -> Labels:
 
 
 def _to_labels(columns: list[Column], frames: np.ndarray, values: np.ndarray) -> Labels:
-    """Turn a table's columns into occurrence and intensity; ``values`` (N, C) float64, NaN unknown."""
+    """Convert a table's columns to occurrence and intensity; ``values`` (N, C) float64, NaN unknown."""
     given = {column: values[:, place] for place, column in enumerate(columns)}
     numbers = sorted({number for number, _ in columns})
     occurrence = np.full((len(frames), len(numbers)), UNKNOWN, np.int8)
@@ -184,14 +184,14 @@ def _to_labels(columns: list[Column], frames: np.ndarray, values: np.ndarray) ->
 
 
 def _tables(source: Path) -> dict[str, Path]:
-    """Return the tables of a source folder by the name that they should have in common with a clip."""
+    """Return a source folder's label tables by their stem, ``<subject>_<clip>``."""
     folder = source / LABEL_FOLDER
     paths = folder.glob("*.csv") if folder.is_dir() else ()
     return {path.stem: path for path in paths if not path.name.startswith(".")}
 
 
 def attach_labels(source: Path, clips: Iterable[Clip]) -> list[Clip]:
-    """Return the clips with the labels that the folder has for them; a table must not fit two of them."""
+    """Return the clips with the folder's labels for them; a table that fits two clips is an error."""
     tables = _tables(source)
     owners: dict[str, Clip] = {}
     attached: list[Clip] = []
@@ -210,6 +210,12 @@ def attach_labels(source: Path, clips: Iterable[Clip]) -> list[Clip]:
 
 
 def unused_tables(source: Path, clips: Iterable[Clip]) -> list[Path]:
-    """Return the tables of a source folder that fit none of its clips, sorted."""
+    """Return the label tables of a source folder that fit none of its clips, sorted.
+
+    >>> Path("videos/labels").mkdir(parents=True)
+    >>> Path("videos/labels/anna_smiel.csv").touch()
+    >>> unused_tables(Path("videos"), clips=[])
+    [PosixPath('videos/labels/anna_smiel.csv')]
+    """
     used = {path for clip in clips for path in clip.label_paths}
     return sorted(set(_tables(source).values()) - used)

@@ -20,13 +20,13 @@ ROOTS = (".", "mp4", "dev", "test", "dev/mp4", "test/mp4")
 
 
 def _people(source: Path) -> list[Path]:
-    """List the folders of people, wherever the release has them."""
+    """List the people's folders, wherever the release puts them."""
     folders = [source / name for name in ROOTS if (source / name).is_dir()]
     return sorted(path for folder in folders for path in folder.iterdir() if PERSON.fullmatch(path.name))
 
 
 def looks_like_voxceleb2(source: Path) -> bool:
-    """Tell whether a folder has VoxCeleb2's layout: people named id00012."""
+    """Return whether a folder has VoxCeleb2's layout: people named id00012."""
     return bool(_people(source))
 
 

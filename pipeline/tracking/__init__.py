@@ -1,7 +1,7 @@
 """Frames with faces in, one steady crop per frame and person out.
 
-``scout_people`` finds out who is in a clip, ``PeopleTracker`` follows them, ``score_faces`` scores what it found,
-``GapFiller`` interpolates through short gaps, ``cut_crops`` aligns and cuts.
+``scout_people`` finds the people of a clip, ``PeopleTracker`` follows them, ``score_faces`` scores their faces,
+``GapFiller`` interpolates through short gaps, ``cut_crops`` aligns and crops.
 Imports ``faces``, ``video`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 

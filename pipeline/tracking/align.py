@@ -17,30 +17,30 @@ from tclr.schemas.errors import InputError
 
 EYES_NOSE = {478: ((33, 133), (362, 263), (1,)), 68: ((36, 39), (42, 45), (30,)), 5: ((0,), (1,), (2,))}
 """Landmark indices, by number of landmarks, whose means are the left eye, the right eye (as seen in the picture) and
-the tip of the nose: the corners of an eye are averaged, so that a blink does not move the crop."""
+the tip of the nose. The corners of an eye are averaged, so that a blink does not move the crop."""
 MOUTH = {478: (61, 291), 68: (48, 54), 5: (3, 4)}
 """Left and right corner of the mouth."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """Where a crop's alignment points lie."""
+    """Positions of a crop's alignment points."""
 
     points: np.ndarray
-    """(n, 2) shares of the crop's side, x and y."""
+    """(n, 2): x and y as fractions of the crop's side."""
     groups: dict[int, tuple[tuple[int, ...], ...]]
-    """For each number of landmarks, the one or two indices whose mean is each point."""
+    """By number of landmarks, the one or two indices whose mean is each point."""
 
     @cached_property
     def indices(self) -> dict[int, np.ndarray]:
-        """``groups`` as (n, 2) arrays: a landmark that stands alone stands there twice."""
+        """``groups`` as (n, 2) arrays; a single landmark appears twice."""
         return {number: np.array([(group[0], group[-1]) for group in groups]) for number, groups in self.groups.items()}
 
 
 TEMPLATES = {
     "tclr": Template(
-        # chosen by us: brows to chin, also with the jaw dropped, and a little room around; the corners of the mouth
-        # are averaged, so that a smile does not move the crop
+        # brows to chin, even with the jaw dropped, and a little room around; the corners of the mouth are averaged, so
+        # that a smile does not move the crop
         np.array([[0.335, 0.40], [0.665, 0.40], [0.50, 0.575], [0.50, 0.725]]),
         {number: (*EYES_NOSE[number], MOUTH[number]) for number in EYES_NOSE},
     ),
@@ -53,9 +53,9 @@ TEMPLATES = {
 }
 
 SAME_TIME_SIGMAS = 0.01
-"""Times that are less than this share of the smoothing's width apart are one to the fit of a parabola."""
+"""Times closer than this fraction of the smoothing width count as one when a parabola is fitted."""
 COARSE_SCALE = 0.5
-"""Downscaling beyond this factor is done in two steps, averaging first, so that the crop does not alias."""
+"""Below this scale pixels are averaged before they are warped, so that the crop does not alias."""
 
 
 def anchor_points(landmarks: np.ndarray, template: Template) -> np.ndarray:
@@ -65,12 +65,12 @@ def anchor_points(landmarks: np.ndarray, template: Template) -> np.ndarray:
     """
     if len(landmarks) not in template.groups:
         known = " or ".join(str(number) for number in sorted(template.groups))
-        raise InputError(f"Expected {known} landmarks a face, but got {len(landmarks)}.")
+        raise InputError(f"Expected {known} landmarks per face, but got {len(landmarks)}.")
     return landmarks[template.indices[len(landmarks)], :2].astype(np.float64).mean(axis=1)
 
 
 def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return the similarity transform (2, 3) float64 that takes source points nearest to target points.
+    """Return the similarity transform (2, 3) float64 that maps source points closest to target points.
 
     Points are (n, 2), at least two and not all the same. The transform is ``[s R | t]``: rotation and positive scale,
     no reflection. In complex numbers it is z -> c z + t, and the least-squares c is a quotient of two sums, which
@@ -87,33 +87,33 @@ def fit_similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def points_transform(points: np.ndarray, template: Template, size: int, margin: float) -> np.ndarray:
     """Return the transform (2, 3) float64 from source pixels to the pixels of a crop of side ``size``.
 
-    It takes alignment points (n, 2) of ``anchor_points`` nearest to the template, zoomed out around the crop's centre
-    by ``margin``; 1 is the template as it is.
+    It maps alignment points (n, 2) of ``anchor_points`` closest to the template. ``margin`` zooms out around the crop's
+    centre; 1 leaves the template unchanged.
     """
-    # pixel centres lie at whole numbers, so a crop of S pixels reaches from -0.5 to S - 0.5
+    # pixel centres are whole numbers, so a crop of S pixels spans -0.5 to S - 0.5
     target = ((template.points - 0.5) / margin + 0.5) * size - 0.5
     return fit_similarity(points, target)
 
 
 def align_transform(landmarks: np.ndarray, template: Template, size: int, margin: float) -> np.ndarray:
-    """Return the transform from source pixels to crop pixels of one face alone; see ``points_transform``."""
+    """Return one face's transform from source pixels to crop pixels, unsmoothed; see ``points_transform``."""
     return points_transform(anchor_points(landmarks, template), template, size, margin)
 
 
 def compute_side(landmarks: np.ndarray) -> float:
-    """Return how many source pixels the side of a crop with margin 1 spans on one face."""
+    """Return the number of source pixels that one side of a face's crop with margin 1 spans."""
     unit = align_transform(landmarks, TEMPLATES["tclr"], 1, 1.0)
     return float(1 / np.hypot(*unit[:, 0]))
 
 
 def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s: float) -> np.ndarray:
-    """Return where points are at a time, from a parabola fitted to them with Gaussian weights around that time.
+    """Return the smoothed points at a time, from a parabola fitted to them with Gaussian weights around that time.
 
-    The fit is local-quadratic (Cleveland, "Robust locally weighted regression", JASA 1979): it has no lag, keeps
-    constant speed and acceleration exactly, also at the ends of a track, and averages jitter away.
+    The fit is local-quadratic (Cleveland, "Robust locally weighted regression", JASA 1979). It has no lag and averages
+    jitter away. It keeps constant speed and acceleration exactly, even at the ends of a track.
 
-    Points are (m, n, 2) at times (m,) that do not fall and of which one is ``at_s``; the result is (n, 2). ``sigma_s``
-    is the width of the Gaussian.
+    Points are (m, n, 2) at times (m,), which never decrease and include ``at_s``; the result is (n, 2). ``sigma_s`` is
+    the width of the Gaussian.
     """
     offset = (times_s - at_s) / sigma_s
     n_times = 1 + int(np.count_nonzero(np.diff(offset) > SAME_TIME_SIGMAS))  # a parabola needs three
@@ -124,23 +124,23 @@ def smooth_points(times_s: np.ndarray, points: np.ndarray, at_s: float, sigma_s:
 
 
 def warp_crop(image: np.ndarray, transform: np.ndarray, size: int, reduction: int = 1) -> np.ndarray:
-    """Cut the crop (size, size, 3) uint8 out of an image (H, W, 3), black outside of it.
+    """Cut the crop (size, size, 3) uint8 out of an image (H, W, 3); it is black outside the image.
 
-    The transform goes from source pixels to crop pixels; ``reduction`` is the number of source pixels per pixel of the
-    image: 2 if it was decoded at half its size.
+    The transform maps source pixels to crop pixels. ``reduction`` is the number of source pixels per pixel of the
+    image: 2 if it was decoded at half size.
     """
     if reduction > 1:  # pixel centres: source = (pixel + 0.5) * reduction - 0.5
         shift = transform[:, :2] @ np.full(2, 0.5 * reduction - 0.5) + transform[:, 2]
         transform = np.column_stack([transform[:, :2] * reduction, shift])
     scale = math.sqrt(abs(transform[0, 0] * transform[1, 1] - transform[0, 1] * transform[1, 0]))
     part, transform = _cut_part(image, transform, size, int(1 / scale) if scale < COARSE_SCALE else 1)
-    # OpenCV warps four channels in half the time that it takes for three
+    # OpenCV warps four channels twice as fast as three
     warped = cv2.warpAffine(cv2.cvtColor(part, cv2.COLOR_RGB2RGBA), transform, (size, size), flags=cv2.INTER_LINEAR)
     return cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
 
 
 def _cut_part(image: np.ndarray, transform: np.ndarray, size: int, factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the part that the crop needs, of ``factor`` x ``factor`` pixels the average, and its transform."""
+    """Return the part that the crop needs, averaged over ``factor`` x ``factor`` pixels, and its transform."""
     (xx, xy, left), (yx, yy, top) = cv2.invertAffineTransform(transform).tolist()
     right, bottom = left + size * (max(xx, 0) + max(xy, 0)), top + size * (max(yx, 0) + max(yy, 0))
     left, top = left + size * (min(xx, 0) + min(xy, 0)), top + size * (min(yx, 0) + min(yy, 0))
@@ -158,10 +158,10 @@ def _cut_part(image: np.ndarray, transform: np.ndarray, size: int, factor: int) 
 
 
 def compute_sharpness(crop: np.ndarray) -> float:
-    """Return the variance of the Laplacian of a crop's grey levels; motion blur and upscaling bring it down.
+    """Return the variance of the Laplacian of a crop's grey levels; motion blur and upscaling lower it.
 
-    Source: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000. Only crops of one size
-    compare.
+    Only crops of the same size are comparable. Source: Pech-Pacheco et al., "Diatom autofocusing in brightfield
+    microscopy", ICPR 2000.
     """
     laplacian = cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_16S)  # whole numbers below 1021: exact
     return float(cv2.meanStdDev(laplacian)[1].item() ** 2)

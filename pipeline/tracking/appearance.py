@@ -1,7 +1,7 @@
-"""What a face looks like, to tell the people of one clip apart.
+"""The look of a face, to tell the people of one clip apart.
 
-Coarse colours of the aligned head, hair and a little of what is around it: a few numbers that hold within a clip, not
-a face recogniser that knows somebody again on another day. Figures stand in docs/people.md.
+A look is the coarse colours of the aligned head, its hair and a little around it: a few numbers that hold within a
+clip. It is no face recogniser and does not identify anybody on another day. docs/people.md has figures.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from tclr.pipeline.tracking.align import TEMPLATES, align_transform, warp_crop
 CROP_PX = 64
 GRID = 4
 MARGIN = 1.2
-"""The head with its hair, and a rim of what is behind it; measured beside 0.9 to 1.3 in docs/people.md."""
+"""Shows the head with its hair and a rim of background; docs/people.md compares 0.9 to 1.3."""
 WEIGHTS = (0.5, 2.0, 2.0)
-"""Of L, a and b: light changes within a clip, the colours of skin and hair do not."""
+"""Weights of L, a and b: light changes within a clip, the colours of skin and hair do not."""
 UNIT = 156.0
 """Scales differences so that 99% of those between two frames of one person's clip are below 1 (docs/people.md)."""
 SAME_PERSON = 1.0
-"""Below this difference two faces of a clip are taken for one person without further evidence."""
+"""Below this difference, two faces of a clip count as one person without further evidence."""
 OTHER_PERSON = 1.3
-"""From this difference on a face is not taken for a person even where it stands in the same place."""
+"""At this difference or more, a face does not count as a person even in the same place."""
 
 
 def describe_face(image: np.ndarray, landmarks: np.ndarray, reduction: int = 1) -> np.ndarray:
-    """Return what a face in an image (H, W, 3) uint8 looks like; landmarks (K, 3) are in source pixels.
+    """Return the look of a face in an image (H, W, 3) uint8; landmarks (K, 3) are in source pixels.
 
-    It is (48,) float32: mean L, a, b of 4 x 4 parts of the aligned crop; L relative to the crop's mean, so that light
-    as a whole does not count.
+    It is (48,) float32: mean L, a, b of 4 x 4 cells of the aligned crop. L is relative to the crop's mean, so that
+    overall brightness does not count.
     """
     transform = align_transform(landmarks, TEMPLATES["tclr"], CROP_PX, MARGIN)
     crop = warp_crop(image, transform, CROP_PX, reduction)
@@ -40,5 +40,5 @@ def describe_face(image: np.ndarray, landmarks: np.ndarray, reduction: int = 1) 
 
 
 def compare_looks(first: np.ndarray, second: np.ndarray) -> float:
-    """Return how different two faces look, from 0; see ``SAME_PERSON`` and ``OTHER_PERSON``."""
+    """Return the difference between two looks, 0 or more; see ``SAME_PERSON`` and ``OTHER_PERSON``."""
     return float(np.linalg.norm(first - second))

@@ -1,7 +1,7 @@
-"""Cuts the crops of a track: a steady transform for each frame, and the warp.
+"""Crops of a track: one steady transform per frame, and the warp.
 
-The transform of a frame is smoothed over its neighbours in the same track, before and after, so crops go out a few
-frames late; memory is those few frames.
+The transform of a frame is smoothed over its neighbours in the same track, before and after. Crops therefore come out
+a few frames late, and only those frames are in memory.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from tclr.pipeline.tracking.tracker import TrackedFrame
 from tclr.schemas.config import AlignConfig
 
 RADIUS_SIGMAS = 3.0
-"""Neighbours farther than this many widths of the Gaussian weigh next to nothing."""
+"""Neighbours further than this many widths of the Gaussian weigh next to nothing."""
 
 JUMP_SHARE = 0.1
-"""A move of more than this share of the face in one frame is no jitter: smoothing starts anew, so that a jump cut or
-a sudden start is not smeared. Chosen by us: jitter is some hundredths of this."""
+"""Smoothing restarts when a face moves by more than this fraction of its size in one frame, so that a jump cut or a
+sudden start is not smeared. Jitter is some hundredths of this."""
 
 
 @dataclass(frozen=True)
 class CroppedFrame:
-    """A tracked frame and its crop; without a face transform and crop are ``None``.
+    """A tracked frame and its crop; without a face, transform and crop are ``None``.
 
     ``transform`` (2, 3) float64 source pixel to crop pixel, ``crop`` (S, S, 3) uint8, ``sharpness`` of the crop.
     """
@@ -45,7 +45,7 @@ class CroppedFrame:
 
 
 class _Track:
-    """The frames of one track that wait for their neighbours."""
+    """The frames of one track that are waiting for their neighbours."""
 
     def __init__(self, align: AlignConfig) -> None:
         self._align = align
@@ -56,7 +56,7 @@ class _Track:
         self.last: TrackedFrame | None = None
 
     def add(self, item: TrackedFrame) -> Iterator[CroppedFrame]:
-        """Take the next frame; yield those whose neighbours are all there."""
+        """Add the next frame; yield those whose neighbours have all arrived."""
         if item.face is not None and self._align.smooth_s:
             self._points.append((item.frame.timestamp_s, anchor_points(item.face.landmarks, self._template)))
         self._waiting.append(item)
@@ -65,7 +65,7 @@ class _Track:
             yield self._cut(self._waiting.popleft())
 
     def flush(self) -> Iterator[CroppedFrame]:
-        """Yield the frames that still wait: the track has ended."""
+        """Yield the waiting frames: the track has ended."""
         while self._waiting:
             yield self._cut(self._waiting.popleft())
 
@@ -89,7 +89,7 @@ class _Track:
 
 
 def _continues(before: TrackedFrame, after: TrackedFrame) -> bool:
-    """Tell whether smoothing may reach from one frame's face to the next one's."""
+    """Return whether smoothing may reach from one frame's face to the next one's."""
     if before.face is None or after.face is None or before.track != after.track:
         return False
     centres = [face.bbox.reshape(2, 2).mean(axis=0) for face in (before.face, after.face)]
@@ -100,6 +100,12 @@ class CropCutter:
     """Cuts the crops of one person's frames, in order.
 
     Smoothing never reaches across a frame without a face, a new track (a cut, a loss), or a jump.
+
+    >>> from tclr.pipeline.video import Frame
+    >>> from tclr.schemas.config import AlignConfig
+    >>> cutter = CropCutter(AlignConfig())
+    >>> [len(list(cutter.add(without_face(Frame(i, i / 25, None))))) for i in range(3)], len(list(cutter.flush()))
+    ([0, 1, 1], 1)
     """
 
     def __init__(self, align: AlignConfig) -> None:
@@ -107,19 +113,29 @@ class CropCutter:
         self._track = _Track(align)
 
     def add(self, item: TrackedFrame) -> Iterator[CroppedFrame]:
-        """Take the next frame; yield those whose crop is settled."""
+        """Add the next frame; yield those whose crop is final."""
         if self._track.last is not None and not _continues(self._track.last, item):
             yield from self.flush()
         yield from self._track.add(item)
 
     def flush(self) -> Iterator[CroppedFrame]:
-        """Yield the frames that still wait: the next one begins anew."""
+        """Yield the waiting frames; the next one starts a new track."""
         yield from self._track.flush()
         self._track = _Track(self._align)
 
 
 def cut_crops(tracked: Iterable[TrackedFrame], align: AlignConfig) -> Iterator[CroppedFrame]:
-    """Yield each frame with its crop; see ``CropCutter``."""
+    """Yield each frame with its crop; see ``CropCutter``.
+
+    >>> from tclr.pipeline.faces import Face
+    >>> from tclr.pipeline.video import Frame
+    >>> from tclr.schemas.config import AlignConfig
+    >>> from tclr.schemas.store import Status
+    >>> face = Face(np.c_[TEMPLATES["arcface"].points * 64, np.zeros(5)], pose=np.zeros(3), blendshapes=None)
+    >>> item = TrackedFrame(Frame(0, 0.0, np.zeros((64, 64, 3), np.uint8)), Status.ok, face=face, track=0)
+    >>> [cropped.crop.shape for cropped in cut_crops([item], AlignConfig(size=32))]
+    [(32, 32, 3)]
+    """
     cutter = CropCutter(align)
     for item in tracked:
         yield from cutter.add(item)

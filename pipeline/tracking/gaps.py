@@ -1,4 +1,4 @@
-"""Short gaps in a track: the face is interpolated through them, and marked so."""
+"""Short gaps in a track: the face is interpolated, and the frames are marked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tclr.schemas.store import Status
 
 
 def interpolate_face(before: Face, after: Face, share: float) -> Face:
-    """Return the face a share of the way (0..1) from one face to another."""
+    """Return the face that is ``share`` (0..1) of the way from one face to another."""
 
     def between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return ((1 - share) * first + share * second).astype(np.float32)
@@ -25,7 +25,7 @@ def interpolate_face(before: Face, after: Face, share: float) -> Face:
 
 
 def _fill(gap: list[TrackedFrame], before: TrackedFrame, after: TrackedFrame) -> Iterator[TrackedFrame]:
-    """Yield the frames of a gap, with faces between those around it; unreadable frames have no picture to cut."""
+    """Yield the frames of a gap with interpolated faces, except unreadable ones, which have no picture to crop."""
     if before.face is None or after.face is None or before.track != after.track:
         yield from gap
         return
@@ -43,7 +43,17 @@ def _fill(gap: list[TrackedFrame], before: TrackedFrame, after: TrackedFrame) ->
 class GapFiller:
     """Interpolates the face through gaps of one track up to ``max_gap_s``, and marks those frames.
 
-    Longer gaps, and those between two tracks, stay as they are. At most a gap is held.
+    Longer gaps, and those between two tracks, stay empty. At most one gap is in memory.
+
+    >>> from tclr.pipeline.faces import Face
+    >>> from tclr.pipeline.video import Frame
+    >>> from tclr.schemas.store import Status
+    >>> frames = [Frame(i, i / 25, np.zeros((64, 64, 3), np.uint8)) for i in range(3)]
+    >>> face = Face(np.zeros((5, 3)), pose=np.zeros(3), blendshapes=None)
+    >>> first, last = (TrackedFrame(frames[i], Status.ok, 0.9, face, track=0) for i in (0, 2))
+    >>> filler = GapFiller(max_gap_s=0.2)
+    >>> [row.status.name for item in (first, without_face(frames[1]), last) for row in filler.add(item)]
+    ['ok', 'interpolated', 'ok']
     """
 
     def __init__(self, max_gap_s: float) -> None:
@@ -52,7 +62,7 @@ class GapFiller:
         self._gap: list[TrackedFrame] = []
 
     def add(self, item: TrackedFrame) -> Iterator[TrackedFrame]:
-        """Take the next frame; yield those that are settled."""
+        """Add the next frame; yield those that are final."""
         last = self._last
         if self._gap and last is not None and item.frame.timestamp_s - last.frame.timestamp_s > self._max_gap_s:
             yield from self.flush()
@@ -69,6 +79,6 @@ class GapFiller:
             self._gap.append(item)
 
     def flush(self) -> Iterator[TrackedFrame]:
-        """Yield what is held: nothing follows."""
+        """Yield the waiting frames: none follow."""
         yield from self._gap
         self._gap = []

@@ -1,4 +1,4 @@
-"""Whose each face is: the people of a clip, told apart by place and looks."""
+"""The people of a clip, told apart by position and looks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tclr.pipeline.tracking.scouting import Scouted
 from tclr.schemas.store import NO_TRACK
 
 MIN_OVERLAP = 0.3
-"""Overlap with the last box that continues a track; chosen by us: heads move far less in one frame."""
+"""Overlap with the last box that continues a track. Heads move far less than it allows in one frame."""
 MAX_PEOPLE = 32
-"""Faces of further people are passed over; chosen by us: nobody studies a crowd face by face in one clip."""
+"""Most people per clip; faces of others are ignored. Nobody studies a crowd face by face in one clip."""
 
 Owners = list[int | None]
-"""Whose each face is, by the number of a person; ``None`` for nobody's."""
+"""The number of the person that each face belongs to; ``None`` for nobody."""
 
 
 def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
@@ -32,7 +32,7 @@ def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 
 class Followed:
-    """One person on the way through a clip: looks, last place, and what was last measured of the face."""
+    """One person followed through a clip: looks, last position, and the last check."""
 
     def __init__(self, look: np.ndarray) -> None:
         self.looks = [look]
@@ -46,20 +46,20 @@ class Followed:
         self.checked = -1
 
     def compare(self, look: np.ndarray) -> float:
-        """Return how far a look is from this person's: at first and when last checked."""
+        """Return the difference between a look and the nearer of this person's first and last looks."""
         return min(compare_looks(own, look) for own in self.looks)
 
     def remember(self, look: np.ndarray) -> None:
-        """Keep the first look and the last one."""
+        """Keep a look as the last one, beside the first."""
         self.looks = [*self.looks[:1], look]
 
     def overlap(self, face: Face) -> float:
-        """Return the overlap of a face with this person's last place, 0 after a cut or a longer loss."""
+        """Return the overlap of a face with this person's last position, 0 after a cut or a longer loss."""
         return compute_overlap(face.bbox, self.bbox) if self.is_here and self.bbox is not None else 0.0
 
 
 class People:
-    """The people of a clip: those who were scouted, the subject first, and those who are seen on the way."""
+    """The people of a clip: those scouted, the subject first, then those seen later."""
 
     def __init__(self, scouted: Scouted | None, *, everyone: bool) -> None:
         known = scouted.people[:MAX_PEOPLE] if scouted is not None else ()
@@ -68,11 +68,11 @@ class People:
         self._everyone = everyone
 
     def at_place(self, face: Face) -> list[int]:
-        """Return whose last place a face overlaps with."""
+        """Return the people whose last position a face overlaps."""
         return [i for i, person in enumerate(self.all) if person.overlap(face) >= MIN_OVERLAP]
 
     def assign(self, faces: list[Face], looks: list[np.ndarray]) -> Owners:
-        """Return whose each face of a frame is; people not seen before are added."""
+        """Return the owner of each face of a frame; add people not seen before."""
         owners: Owners = [None] * len(faces)
         if not faces:
             return owners
@@ -83,7 +83,7 @@ class People:
         apart = np.array([[person.compare(look) for look in looks] for person in self.all])
         at_place = overlap >= MIN_OVERLAP
         allowed = (apart < SAME_PERSON) | (at_place & (apart < OTHER_PERSON))
-        # who was scouted goes before who was added on the way: that may be one of them in another light
+        # scouted people take precedence: one added later may be one of them in another light
         known = np.arange(len(self.all))[:, None] < self._n_known
         cost = np.where(allowed, apart - known * (1 + overlap), OTHER_PERSON)
         for i, j in zip(*linear_sum_assignment(cost), strict=True):
@@ -97,7 +97,7 @@ class People:
         return owners
 
     def _assign_unlike(self, owners: Owners, at_place: np.ndarray) -> None:
-        """Give faces that look like nobody to who was in their place, or to the only person there is.
+        """Give faces that look like nobody to the person last seen in that position, or to the only person.
 
         Light and pose change looks, too: such frames are marked, not lost.
         """
@@ -110,7 +110,7 @@ class People:
 
 
 def _hides(faces: Sequence[Face], owners: Owners, j: int) -> bool:
-    """Tell whether a face that nobody owns is a second find of one that somebody does."""
+    """Return whether a face without an owner is a second detection of one that has an owner."""
     return any(
         owner is not None and compute_overlap(faces[i].bbox, faces[j].bbox) >= MIN_OVERLAP
         for i, owner in enumerate(owners)

@@ -1,6 +1,6 @@
-"""How sure a face detector is that tracked faces are faces, and which of them are marked for it.
+"""Scores of tracked faces, a face detector's confidence that they are faces; low ones are marked.
 
-Following faces does not wait for it: it can be done a few frames behind, by another thread.
+Tracking does not wait for scores: another thread can compute them a few frames behind.
 """
 
 from __future__ import annotations
@@ -24,10 +24,19 @@ def score_faces(
     score_crop: Callable[[np.ndarray], float],
     min_score: float,
 ) -> Iterator[tuple[Frame, dict[int, TrackedFrame]]]:
-    """Yield frames and the faces in them with scores; those below ``min_score`` have status ``low_confidence``.
+    """Yield frames and their faces with scores; faces below ``min_score`` get status ``low_confidence``.
 
-    ``tracked`` is what ``PeopleTracker.track`` gives. ``score_crop`` is a detector's, and called for faces that are due
-    and have no score of their own; a face that is not due has the person's last score.
+    ``tracked`` comes from ``PeopleTracker.track``. ``score_crop`` is a detector's method, called for due faces that
+    have no score from their detection. A face that is not due gets the person's last score.
+
+    >>> from tclr.pipeline.faces import Face
+    >>> from tclr.pipeline.video import Frame
+    >>> from tclr.schemas.store import Status
+    >>> face = Face(np.c_[TEMPLATES["arcface"].points * 64, np.zeros(5)], pose=np.zeros(3), blendshapes=None)
+    >>> item = TrackedFrame(Frame(0, 0.0, np.zeros((64, 64, 3), np.uint8)), Status.ok, face=face, is_due=True)
+    >>> ((_, found),) = score_faces([(item.frame, {0: item})], score_crop=lambda crop: 0.3, min_score=0.4)
+    >>> found[0].score, found[0].status.name
+    (0.3, 'low_confidence')
     """
     scores: dict[int, float] = {}
     for frame, found in tracked:
@@ -45,6 +54,6 @@ def _with_score(item: TrackedFrame, score: float, min_score: float) -> TrackedFr
 
 def _cut_check_crop(item: TrackedFrame) -> np.ndarray:
     if item.face is None or item.frame.image is None:
-        raise ValueError("Expected a face and its picture, but got a frame without.")
+        raise ValueError("Expected a face and its picture, but the frame lacks one.")
     transform = align_transform(item.face.landmarks, TEMPLATES["tclr"], CHECK_SIZE_PX, 1.0)
     return warp_crop(item.frame.image, transform, CHECK_SIZE_PX, item.frame.reduction)

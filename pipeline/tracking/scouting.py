@@ -1,7 +1,7 @@
-"""Who is in a clip: a look at a few of its frames before it is read, so that the subject is no matter of chance.
+"""The people of a clip, from a few of its frames before it is read, so that chance does not choose the subject.
 
-The subject is who is there most and largest. Only where a sampled frame shows several faces does the detector look
-for several; elsewhere one is enough, which is faster.
+The subject is the person seen most often and largest. The detector looks for several faces only if a sampled frame
+shows several: looking for one is faster.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from tclr.pipeline.tracking.appearance import SAME_PERSON, compare_looks, descri
 from tclr.pipeline.video import ClipMedia, Frame
 
 FRAMES_PER_SAMPLE = 50
-"""One frame of this many is looked at, so that it costs next to nothing; chosen by us."""
+"""Frames per sample. One in 50 costs next to nothing."""
 MAX_SAMPLES = 24
-"""At most; chosen by us: a person who is in a tenth of the clip is then missed in 8 clips of 100."""
+"""Most samples per clip. A person in a tenth of the clip is then missed in 8 clips of 100."""
 
 
 @dataclass(eq=False)
 class Person:
     """One person of a clip.
 
-    ``look`` is what the face looks like on average (``appearance.describe_face``), ``sides_px`` how many source pixels
-    the side of an aligned crop spans, for each sampled frame that shows the person.
+    ``look`` is the mean of the face's looks (``appearance.describe_face``). ``sides_px`` has, for each sampled frame
+    that shows the person, the number of source pixels that one side of the aligned crop spans.
     """
 
     look: np.ndarray
@@ -39,23 +39,37 @@ class Scouted:
     """What the sampled frames show."""
 
     people: tuple[Person, ...] = ()
-    """Those who are seen most often and largest come first, so the first is the subject; empty without any face."""
+    """The person seen most often and largest, the subject, comes first; empty without any face."""
     n_faces: int = 0
     """Most faces in one frame."""
 
 
 def count_samples(media: ClipMedia) -> int:
-    """Return how many frames of a clip to look at; one if nothing tells its length."""
+    """Return the number of frames of a clip to sample; 1 if its length is unknown.
+
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.pipeline.video import ClipMedia
+    >>> count_samples(ClipMedia(find_clips(Path("clips"))[0], 25.0, 480, 480, n_expected=500, image_fps=25.0))
+    10
+    """
     n_frames = media.n_expected or round(media.duration_s / media.step_s)
     taken_s = min(media.clip.end_s, n_frames * media.step_s) - media.clip.start_s
     return int(np.clip(taken_s / media.step_s // FRAMES_PER_SAMPLE, 1, MAX_SAMPLES))
 
 
 def scout_people(frames: Iterable[Frame], detector: Detector) -> Scouted:
-    """Look at sampled frames and tell who is there.
+    """Return the people in sampled frames.
 
-    Faces are joined into people by their looks, greedily, in the order in which they come; two faces of one frame are
-    two people.
+    Faces are grouped into people by their looks, greedily and in order; two faces of one frame are two people.
+
+    >>> from tclr.pipeline.faces import open_detector
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.pipeline.video import probe, sample_frames
+    >>> from tclr.schemas.config import DetectConfig
+    >>> frames = sample_frames(probe(find_clips(Path("clips"))[0], image_fps=25), 3)
+    >>> scouted = scout_people(frames, open_detector(DetectConfig()))
+    >>> [len(person.sides_px) for person in scouted.people]  # one person, in all three frames
+    [3]
     """
     people: list[Person] = []
     n_faces = 0

@@ -1,7 +1,7 @@
-"""Which face is whose: the tracks of the people of a clip, frame by frame.
+"""The tracks of the people of a clip, frame by frame.
 
-A face goes on where it overlaps with its last place and looks as it did; after a cut or a longer loss its looks alone
-tell whose it is, and a new track begins. Frames come in as they are decoded and go out at once.
+A track continues where a face overlaps its last position and looks the same. After a cut or a longer loss, looks alone
+identify the person, and a new track begins. Frames come in as they are decoded and go out at once.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tclr.schemas.store import NO_TRACK, Status
 class TrackedFrame:
     """A frame and one person's face in it.
 
-    Without a face ``face`` is ``None``, ``score`` NaN and ``track`` ``NO_TRACK``; tracks of a person count from 0.
-    ``is_due`` tells that the face is still to be scored (``score_faces``).
+    Without a face, ``face`` is ``None``, ``score`` NaN and ``track`` ``NO_TRACK``; tracks of a person count from 0.
+    ``is_due`` means that ``score_faces`` must score the face.
     """
 
     frame: Frame
@@ -38,13 +38,18 @@ class TrackedFrame:
 
 
 def without_face(frame: Frame) -> TrackedFrame:
-    """Return the row of a frame in which a person is not seen."""
+    """Return the row of a frame in which a person is not seen.
+
+    >>> from tclr.pipeline.video import Frame
+    >>> without_face(Frame(0, 0.0, image=None)).status.name
+    'unreadable'
+    """
     return TrackedFrame(frame, Status.unreadable if frame.image is None else Status.no_face)
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """A frame that can be seen, and the number of its shot."""
+    """A readable frame and the number of its shot."""
 
     frame: Frame
     image: np.ndarray
@@ -54,12 +59,17 @@ class _Scene:
 class PeopleTracker:
     """Follows the people of a clip with a detector that was opened for it.
 
-    Parameters
-    ----------
-    scouted : Scouted
-        Who is in the clip, the subject first. If nobody was seen, the largest of the first faces is the subject.
-    everyone : bool
-        Follow all; else faces of others matter only so far as they are not the subject's.
+    ``scouted`` has the people of the clip, the subject first; if it has none, the largest of the first faces is the
+    subject. Without ``everyone``, a frame's only face belongs to the only known person, whatever its looks.
+
+    >>> from tclr.pipeline.faces import open_detector
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.pipeline.video import number_shots, probe, read_frames
+    >>> from tclr.schemas.config import DetectConfig
+    >>> shots = number_shots(read_frames(probe(find_clips(Path("clips"))[0], image_fps=25), fps=5))
+    >>> tracker = PeopleTracker(open_detector(DetectConfig()), DetectConfig())
+    >>> [(frame.index, found[0].track, found[0].status.name) for frame, found in tracker.track(shots)]
+    [(966, 0, 'ok'), (971, 0, 'ok'), (976, 0, 'ok'), (981, 0, 'ok')]
     """
 
     def __init__(
@@ -71,7 +81,7 @@ class PeopleTracker:
         self._shot = 0
 
     def track(self, shots: Iterable[tuple[Frame, int]]) -> Iterator[tuple[Frame, dict[int, TrackedFrame]]]:
-        """Yield each frame, given with the number of its shot, with the faces in it, by person; the subject is 0."""
+        """Yield each frame, given with its shot's number, with its faces by person; the subject is person 0."""
         waiting = iter(shots)
         while batch := list(islice(waiting, self._detector.batch_size)):
             scenes = [_Scene(frame, frame.image, shot) for frame, shot in batch if frame.image is not None]
@@ -94,7 +104,7 @@ class PeopleTracker:
             )
         faces = [_to_source(face, frame.reduction) for face in faces]
         near = self._people.at_place(faces[0]) if len(faces) == 1 else []
-        if len(near) == 1 and not self._is_due(frame, self._people.all[near[0]]):  # place alone tells whose it is
+        if len(near) == 1 and not self._is_due(frame, self._people.all[near[0]]):  # position identifies the person
             return {near[0]: self._note(scene, near[0], faces[0], None)}
         looks = [describe_face(scene.image, face.landmarks, frame.reduction) for face in faces]
         owners = self._people.assign(faces, looks)
@@ -105,7 +115,7 @@ class PeopleTracker:
         }
 
     def _is_due(self, frame: Frame, person: Followed) -> bool:
-        """Tell whether score and looks are to be checked: by the frame's number, so that every start agrees."""
+        """Return whether score and looks need a check: by the frame's number, wherever tracking started."""
         return frame.index // self._detect.score_every != person.checked
 
     def _note(self, scene: _Scene, owner: int, face: Face, look: np.ndarray | None) -> TrackedFrame:
@@ -115,7 +125,7 @@ class PeopleTracker:
         person.track += starts
         due = self._is_due(frame, person)
         if look is not None and (starts or due):
-            # who is doubted must look right again, not only less wrong
+            # a doubtful person must look right again, not just less wrong
             limit = OTHER_PERSON if person.is_like and not starts else SAME_PERSON
             person.is_like = person.compare(look) < limit
             if person.is_like:
@@ -128,14 +138,24 @@ class PeopleTracker:
 
 
 def _to_source(face: Face, reduction: int) -> Face:
-    """Return a face in source pixels, found in an image of 1/reduction of the source."""
+    """Convert a face found in an image of 1/reduction of the source to source pixels."""
     return face if reduction == 1 else replace(face, landmarks=face.landmarks * np.float32(reduction))
 
 
 def rank_faces(
     frames: Iterable[Frame], detector: Detector, detect: DetectConfig
 ) -> Iterator[tuple[Frame, dict[int, TrackedFrame]]]:
-    """Yield stills with the faces in each, the largest first: they have nothing to do with one another."""
+    """Yield unrelated stills with the faces in each, the largest first.
+
+    >>> from tclr.pipeline.faces import open_detector
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.pipeline.video import probe, sample_frames
+    >>> from tclr.schemas.config import DetectConfig
+    >>> stills = sample_frames(probe(find_clips(Path("clips"))[0], image_fps=25), 2)
+    >>> detector = open_detector(DetectConfig(), video=False)
+    >>> [(frame.index, list(found)) for frame, found in rank_faces(stills, detector, DetectConfig())]
+    [(966, [0]), (974, [0])]
+    """
     for frame in frames:
         tracker = PeopleTracker(detector, detect, everyone=True)
         ((_, found),) = tracker.track([(frame, 0)])

@@ -1,8 +1,8 @@
-"""The only decoder and encoder of video: a clip in, RGB frames with exact timestamps out.
+"""The only decoder and encoder: clips in, RGB frames with exact times out.
 
-``probe`` says what is known before decoding, ``read_frames`` streams a clip, ``read_timeline`` and ``read_rows`` read
-parts of one, ``sample_frames`` looks at a few frames, ``number_shots`` finds cuts, ``VideoWriter`` encodes. What cannot
-be decoded or shown as it should be is an ``InputError``.
+``probe`` describes a clip before it is decoded, ``read_frames`` streams it, ``read_timeline`` and ``read_rows`` read
+parts of it, ``sample_frames`` picks a few frames, ``number_shots`` finds cuts, ``VideoWriter`` encodes. A clip that
+cannot be decoded or shown correctly raises an ``InputError``.
 Imports ``sources``, ``system`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 

@@ -1,4 +1,4 @@
-"""The only place that opens and decodes a video: packets in, frames with their timestamps out."""
+"""The only module that opens and decodes videos: packets in, frames with timestamps out."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
 
 MICROSECONDS = 1_000_000
-"""A second, as containers count their duration."""
+"""Units per second of a container's duration."""
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2 matroska,webm avi mpegts mpeg mpegvideo asf flv live_flv ogg mxf m4v h264 hevc obu av1 "
     "ivf vc1 dv mjpeg nut wtv rm gif"
 )
-"""Formats of FFmpeg that hold a video themselves; playlists and scripts (hls, concat, ...) would read other files."""
+"""FFmpeg formats that contain the video itself; playlists and scripts (hls, concat, ...) would read other files."""
 OPEN = {"format_whitelist": FORMATS.replace(" ", ","), "protocol_whitelist": "file"}
-"""Options to open a container with."""
+"""Options for opening a container."""
 Pts = TypeVar("Pts", float, np.ndarray)
 
 
 def not_a_video(path: Path, reason: object) -> InputError:
-    """Return the error of a file that is no video."""
+    """Return the error for a file that is not a video."""
     return InputError(
         f"Expected a video, but cannot decode {path}: {reason}. Check the file, or take it out of the source folder."
     )
@@ -39,18 +39,18 @@ def not_a_video(path: Path, reason: object) -> InputError:
 
 @contextmanager
 def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av.container.InputContainer]:
-    """Open a video, its first video stream ready to be decoded by all cores.
+    """Open a video, with its first video stream set to be decoded on all cores.
 
-    Its content alone is read: formats that name other files or addresses to play are taken for no video. The decoder
-    refuses frames larger than the limit.
+    Only this file is read: formats that refer to other files or addresses do not count as video. The decoder refuses
+    frames larger than the limit.
 
     Raises
     ------
     InputError
-        If it is no video, or larger than the limit.
+        If it is not a video, or is larger than the limit.
     """
-    if not path.is_file():  # a named pipe would keep us waiting
-        raise not_a_video(path, "it is no regular file" if path.exists() else "there is no such file")
+    if not path.is_file():  # opening a named pipe would block
+        raise not_a_video(path, "it is not a regular file" if path.exists() else "there is no such file")
     try:
         container = av.open(str(path.absolute()), container_options=OPEN)
     except (av.error.FFmpegError, OSError) as error:
@@ -66,7 +66,7 @@ def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av
 
 
 def read_duration_s(container: av.container.InputContainer) -> float:
-    """Return how long a video takes by its header; 0 if it does not say."""
+    """Return a video's duration from its header; 0 if it states none."""
     stream = container.streams.video[0]
     if stream.duration:
         return to_seconds(stream.duration, stream)
@@ -74,22 +74,22 @@ def read_duration_s(container: av.container.InputContainer) -> float:
 
 
 def count_frames(container: av.container.InputContainer) -> int:
-    """Return the number of frames that a video shows by its header; 0 if it does not say."""
+    """Return the number of frames that a video shows, from its header; 0 if it states none."""
     stream = container.streams.video[0]
-    if stream.frames and "mp4" in container.format.name:  # the edit list may show fewer than there are
+    if stream.frames and "mp4" in container.format.name:  # the edit list may hide some
         return sum(not entry.is_discard for entry in stream.index_entries)
     return stream.frames
 
 
 class _SentTimes:
-    """The timestamps given to the decoder, to find those that did not come out: their rows keep their place.
+    """The timestamps sent to the decoder. They show which frames it lost, so that lost frames keep their rows.
 
-    Decoders give frames in order of time, late and from several packets at once, so a failing packet does not
-    tell which frame is lost. A timestamp that was sent, is older than a frame that came out, and has not come
-    out itself, is lost; but only as many as there were errors, since some formats hold packets that show nothing.
+    A decoder returns frames in order of time, late and from several packets at once, so a failed packet does not
+    show which frame is lost. A timestamp is lost if it was sent, is older than a returned frame, and was not returned.
+    At most one is lost per error, since some formats have packets that show nothing.
 
-    AVI stores no time of display, only the order of decoding at a fixed rate: there the n-th frame that comes out
-    is shown at the n-th time, whichever its packet was.
+    AVI stores no display times, only the decoding order at a fixed rate. There the n-th frame returned is shown at the
+    n-th time, whichever packet it came from.
     """
 
     def __init__(self, container: av.container.InputContainer) -> None:
@@ -98,16 +98,16 @@ class _SentTimes:
         self._in_turn = container.format.name == "avi" and container.streams.video[0].codec_context.has_b_frames
 
     def add(self, packet: av.Packet) -> None:
-        """Note a packet given to the decoder; those outside the edit list show nothing."""
+        """Record a packet sent to the decoder; those outside the edit list show nothing."""
         if packet.pts is not None and not packet.is_discard:
             heapq.heappush(self._sent, packet.pts)
 
     def failed(self) -> None:
-        """Note that the decoder raised an error."""
+        """Record that the decoder raised an error."""
         self._errors += 1
 
     def place(self, pts: int | None) -> Iterator[tuple[int | None, bool]]:
-        """Yield the timestamps up to the frame that came out as ``pts``, and whether there is a frame; forget them."""
+        """Yield and forget the timestamps up to a returned frame at ``pts``, each with whether it has a frame."""
         if self._in_turn and self._sent:
             while self._errors and len(self._sent) > 1:
                 self._errors -= 1
@@ -131,7 +131,7 @@ class _SentTimes:
 
 
 def decode(container: av.container.InputContainer) -> Iterator[Decoded]:
-    """Yield the frames from where a container stands, with their timestamps; ``None`` for those that are lost."""
+    """Yield the frames from a container's current position, with their timestamps; ``None`` for lost frames."""
     sent = _SentTimes(container)
     packets = container.demux(container.streams.video[0])
     while True:
@@ -153,6 +153,6 @@ def decode(container: av.container.InputContainer) -> Iterator[Decoded]:
 
 
 def to_seconds(pts: Pts, stream: av.VideoStream) -> Pts:
-    """Return timestamps of a stream in seconds."""
+    """Convert timestamps of a stream to seconds."""
     time_base = stream.time_base or Fraction(1)
     return pts * time_base.numerator / time_base.denominator

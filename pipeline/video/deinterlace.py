@@ -1,6 +1,6 @@
-"""Deinterlace decoded frames: one whole picture from the two fields of each frame that is flagged as interlaced.
+"""Deinterlace decoded frames: one whole picture from the two fields of each frame flagged as interlaced.
 
-The number of frames and their timestamps stay as they are. A video without such frames passes untouched.
+The number of frames and their timestamps do not change. A video without such frames passes through unchanged.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import av
 import av.filter
 
 Decoded = tuple[int | None, av.VideoFrame | None]
-"""A frame's timestamp in units of the stream's time base, if it has one, and the frame; ``None`` if it is lost."""
+"""A frame's timestamp in the stream's time base, ``None`` if it has none, and the frame, ``None`` if it is lost."""
 
 
 class _Deinterlacer:
-    """ffmpeg's bwdif, which looks at the frame before and after and so gives each frame one later."""
+    """FFmpeg's bwdif. It uses the frames before and after, so each frame comes out one frame late."""
 
     def __init__(self, frame: av.VideoFrame) -> None:
         self._kind = self._kind_of(frame)
@@ -36,18 +36,18 @@ class _Deinterlacer:
         return frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range
 
     def fits(self, frame: av.VideoFrame) -> bool:
-        """Tell whether a frame is like the first."""
+        """Return whether a frame has the size and format of the first."""
         return self._kind_of(frame) == self._kind
 
     def push(self, decoded: Decoded) -> Iterator[Decoded]:
-        """Take a frame; yield those that are ready."""
+        """Add a frame; yield those that are ready."""
         self._waiting.append(decoded)
         if decoded[1] is not None:
             self._graph.vpush(decoded[1])
         yield from self._ready()
 
     def flush(self) -> Iterator[Decoded]:
-        """Yield what is left."""
+        """Yield the remaining frames."""
         self._graph.vpush(None)
         yield from self._ready()
         yield from self._waiting  # lost frames after the last one
@@ -64,7 +64,7 @@ class _Deinterlacer:
 
 
 def deinterlace(frames: Iterable[Decoded]) -> Iterator[Decoded]:
-    """Yield decoded frames, from the first interlaced one on through the filter."""
+    """Yield decoded frames; from the first interlaced one, all of them go through the filter."""
     worker: _Deinterlacer | None = None
     for decoded in frames:
         frame = decoded[1]

@@ -1,4 +1,4 @@
-"""Frames and what is known of them before they are decoded."""
+"""Frames, before and after they are decoded, and the description of a clip."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 
 @dataclass(frozen=True)
 class Moment:
-    """When a frame is shown."""
+    """A frame's position and time."""
 
     index: int
-    """Position in a video from 0; the number in the file name for image sequences."""
+    """Position in a video, from 0; in an image sequence the number in the file name."""
     timestamp_s: float
     """Seconds from the clip's start."""
 
@@ -37,14 +37,14 @@ class Frame(Moment):
 
 @dataclass(frozen=True)
 class DecodedFrame(Moment):
-    """A frame of a video before it is made an image: only those that are taken are."""
+    """A video frame that is not yet an image: only selected frames are converted."""
 
     picture: av.VideoFrame | None
 
 
 @dataclass(frozen=True)
 class ImageFile(Moment):
-    """A frame that is an image file, not yet opened."""
+    """An image file that is not yet opened."""
 
     path: Path
     name: str
@@ -56,20 +56,20 @@ Moments = TypeVar("Moments", bound=Moment)
 
 @dataclass(frozen=True)
 class ClipMedia:
-    """What the source says about a clip before it is decoded."""
+    """Description of a clip, available before it is decoded."""
 
     clip: Clip
     fps: float
-    """Its nominal rate."""
+    """Nominal frame rate."""
     width: int
-    """In pixels as images are shown, like ``height``: upright, with square pixels."""
+    """In pixels of the image as shown, like ``height``: upright, with square pixels."""
     height: int
     n_expected: int
-    """Number of frames; 0 where the source does not say."""
+    """Number of frames; 0 if the source states none."""
     image_fps: float
     """Frames per second of an image sequence."""
     duration_s: float = 0.0
-    """Length of a video by its header; 0 where it does not say, and for images."""
+    """Duration of a video from its header; 0 if it states none, and for images."""
     limits: LimitsConfig = DEFAULT_LIMITS
 
     @property

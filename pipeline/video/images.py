@@ -1,6 +1,6 @@
-"""Upright 8-bit RGB, from an image file or a decoded video frame: as a player shows it, so that faces keep their shape.
+"""Upright 8-bit RGB from an image file or a decoded video frame: as a player shows it, so that faces keep their shape.
 
-Images are (H, W, 3) uint8 RGB. Turned and mirrored as the container or the EXIF says, pixels square, alpha dropped.
+Images are (H, W, 3) uint8 RGB: rotated and mirrored as the container or EXIF states, with square pixels, without alpha.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ REDUCTIONS = {
     4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
-"""Scales that JPEG decodes at, and OpenCV's flags: its IMREAD_REDUCED_COLOR_* are these with BGR instead of RGB."""
+"""JPEG's decoding scales, with OpenCV's flags; IMREAD_REDUCED_COLOR_* would give BGR."""
 
 JPEG_MAGIC = b"\xff\xd8"
 
 MAX_PIXEL_ASPECT = 4
-"""Chosen by us: anamorphic formats reach 2; more is a broken header."""
+"""Largest ratio of a pixel's sides. Anamorphic formats reach 2; more than 4 is a broken header."""
 
 HDR_TRANSFERS = frozenset({ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67})
-"""PQ and HLG: brightness that an 8-bit image cannot hold without a conversion."""
+"""PQ and HLG, whose brightness must be converted to fit 8 bits."""
 
 UNSPECIFIED_MATRIX = 2
 """``AVCOL_SPC_UNSPECIFIED``."""
@@ -44,19 +44,19 @@ UPRIGHT: Orientation = (1, 0, 0, 1)
 
 
 def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LIMITS) -> tuple[np.ndarray | None, int]:
-    """Decode an image file to (H, W, 3) uint8 RGB, ``None`` if that fails, and say at which reduction.
+    """Decode an image file; return (H, W, 3) uint8 RGB, ``None`` if that fails, and the reduction applied.
 
-    A JPEG is decoded at 1/1, 1/2, 1/4 or 1/8 of its width and height, rounded up, others in full size.
+    A JPEG is decoded at 1/1, 1/2, 1/4 or 1/8 of its width and height, rounded up, other images at full size.
 
     Raises
     ------
     InputError
-        If its full size is larger than the limit by its header; nothing of it is decoded then.
+        If the full size in its header is larger than the limit; nothing is decoded then.
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Expected 'reduction' to be one of {sorted(REDUCTIONS)}, but got {reduction}.")
     try:
-        data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)  # a pipe would keep us waiting
+        data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)  # reading a pipe would block
     except OSError:
         return None, 1
     size = read_image_size(data)
@@ -73,7 +73,7 @@ def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LI
 
 
 def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:
-    """Return an image turned and mirrored, contiguous."""
+    """Rotate and mirror an image; the result is contiguous."""
     a, b, c, d = orientation
     if a == 0:
         image = image.swapaxes(0, 1)
@@ -82,9 +82,9 @@ def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:
 
 
 class FrameConverter:
-    """Turns the decoded frames of one video into images.
+    """Converts the decoded frames of one video to images.
 
-    Its scaler is set up once per video: one per frame costs more than the conversion itself.
+    Its scaler is set up once per video: one per frame would cost more than the conversion itself.
     """
 
     def __init__(self, stream: av.VideoStream, path: Path) -> None:
@@ -93,18 +93,18 @@ class FrameConverter:
         self._pixel_aspect = float(aspect or 1)
         if not 1 / MAX_PIXEL_ASPECT <= self._pixel_aspect <= MAX_PIXEL_ASPECT:
             raise InputError(
-                f"Expected pixels at most {MAX_PIXEL_ASPECT} times as wide as high, or the reverse, but {path} says "
+                f"Expected pixels at most {MAX_PIXEL_ASPECT} times as wide as high, or the reverse, but {path} states "
                 f"{self._pixel_aspect:g}. Correct it, for instance with ffmpeg -i IN -c copy -aspect 4:3 OUT."
             )
         self._scaler = VideoReformatter()
 
     def _square_size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        """Return width and height with square pixels; the side that is too short grows, so that none is lost."""
+        """Return width and height with square pixels; the short side is stretched, so that no pixel is lost."""
         aspect = self._pixel_aspect
         return round(frame.width * max(aspect, 1)), round(frame.height / min(aspect, 1))
 
     def _orientation(self, frame: av.VideoFrame) -> Orientation:
-        """Return how a frame is turned and mirrored for display: x' = a x + c y, y' = b x + d y, each 0, 1 or -1."""
+        """Return how a frame is rotated and mirrored for display: x' = a x + c y, y' = b x + d y, each 0, 1 or -1."""
         side: Any = frame.side_data.get("DISPLAYMATRIX")
         if side is None:
             return UPRIGHT
@@ -113,13 +113,13 @@ class FrameConverter:
         a, b, c, d = (int(value) for value in np.rint(matrix))
         if abs(a * d - b * c) != 1 or np.abs(matrix - (a, b, c, d)).max() > 0.01:
             raise InputError(
-                f"Expected a video turned by a multiple of 90 degrees, but the display matrix of {self._path} is "
-                f"{matrix.round(3).tolist()}. Turn its frames, for instance with ffmpeg -i IN OUT."
+                f"Expected a video rotated by a multiple of 90 degrees, but the display matrix of {self._path} is "
+                f"{matrix.round(3).tolist()}. Rotate its frames, for instance with ffmpeg -i IN OUT."
             )
         return a, b, c, d
 
     def size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        """Return width and height of the image that a frame gives."""
+        """Return width and height of a frame's image."""
         width, height = self._square_size(frame)
         return (width, height) if self._orientation(frame)[0] else (height, width)
 
@@ -129,14 +129,14 @@ class FrameConverter:
         stretched = (width, height) != (frame.width, frame.height)
         how: dict[str, Any] = {"interpolation": Interpolation.BICUBIC} if stretched else {}
         if frame.colorspace == UNSPECIFIED_MATRIX and (frame.width >= 1280 or frame.height > 576):
-            how["src_colorspace"] = Colorspace.ITU709  # what players take for HD; the scaler takes BT.601 for all
+            how["src_colorspace"] = Colorspace.ITU709  # players assume this for HD; the scaler would assume BT.601
         if frame.color_trc in HDR_TRANSFERS:
             how |= {"dst_color_trc": ColorTrc.BT709, "dst_color_primaries": ColorPrimaries.BT709}
         try:
             rgb = self._scaler.reformat(frame, width, height, "rgb24", threads=1, **how)
         except (av.error.FFmpegError, OSError) as error:
             raise InputError(
-                f"Expected colours that can be made RGB, but {self._path} has {frame.format.name} with matrix "
+                f"Expected colours that convert to RGB, but {self._path} has {frame.format.name} with matrix "
                 f"{frame.colorspace}, transfer {frame.color_trc} and primaries {frame.color_primaries} (numbers of "
                 "ITU-T H.273). Convert it, for instance with ffmpeg -i IN -vf colorspace=bt709 OUT."
             ) from error

@@ -1,7 +1,7 @@
-"""The only decoder: frames with exact timestamps, from a video, an image sequence or a still image.
+"""Frames with exact timestamps from a video, an image sequence or a still image.
 
-Frames stream one at a time; nothing is held. A frame that cannot be decoded keeps its place, with no image.
-What becomes of each kind of video is told in docs/time.md.
+Frames stream one at a time and are not kept. A frame that cannot be decoded keeps its place, without an image.
+docs/time.md describes how each kind of video is read.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError, TruncatedError
 
 TRUNCATION_SLACK_FRAMES = 2
-"""Frames that a container may promise beyond what decodes: counts of some writers are off by one or two."""
+"""Frames that may be missing from a container's count: some writers are off by one or two."""
 
 TRUNCATION_SLACK_S = 0.5
-"""The same in time, for formats that state a duration and no count of frames."""
+"""The same in time, for formats that state a duration but no frame count."""
 
 
 def _too_long(path: Path, limits: LimitsConfig, n_frames: int) -> InputError:
@@ -36,27 +36,39 @@ def _too_long(path: Path, limits: LimitsConfig, n_frames: int) -> InputError:
 
 
 def list_images(clip: Clip) -> list[tuple[int, Path]]:
-    """Return the numbered images of a clip that is no video, rising."""
+    """Return the numbers and files of an image clip, sorted by number."""
     if clip.stills:
         return list(enumerate(clip.stills, start=clip.first))
     return numbered_images(clip.path) if clip.path.is_dir() else [(0, clip.path)]
 
 
 def is_video_clip(clip: Clip) -> bool:
-    """Tell whether a clip is a video, not images."""
+    """Return whether a clip is a video rather than images.
+
+    >>> from tclr.pipeline.sources import find_clips
+    >>> is_video_clip(find_clips(Path("clips"))[0])
+    False
+    """
     return not clip.stills and is_video(clip.path) and not clip.path.is_dir()
 
 
 def probe(clip: Clip, image_fps: float, limits: LimitsConfig = DEFAULT_LIMITS) -> ClipMedia:
-    """Return what is known of a clip without decoding more than its first image.
+    """Describe a clip without decoding more than its first image.
 
-    ``image_fps`` holds for image sequences of a dataset that does not fix it.
+    ``image_fps`` is the frame rate of image sequences whose dataset does not fix one.
 
     Raises
     ------
     InputError
-        If it is no video or image, the folder has no numbered image, its frames cannot be shown upright, or it goes
-        beyond a limit by its header.
+        If the clip is not a video or image, its folder has no numbered image, its frames cannot be shown upright, or
+        its header exceeds a limit.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.sources import find_clips
+    >>> media = probe(find_clips(Path("clips"))[0], image_fps=25)
+    >>> media.width, media.height, media.n_expected
+    (480, 480, 16)
     """
     return (_probe_video if is_video_clip(clip) else _probe_images)(clip, image_fps, limits)
 
@@ -69,7 +81,7 @@ def _probe_images(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMed
         raise _too_long(clip.path, limits, len(images))
     first = next((image for _, file in images if (image := read_image(file, 1, limits)[0]) is not None), None)
     if first is None:
-        raise InputError(f"Expected an image, but none can be decoded in {clip.path}. Check the files.")
+        raise InputError(f"Expected an image, but cannot decode any in {clip.path}. Check the files.")
     height, width = first.shape[:2]
     rate = clip.image_fps or image_fps
     return ClipMedia(clip, rate, width, height, len(images), rate, limits=limits)
@@ -88,14 +100,11 @@ def _probe_video(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMedi
 
 
 def check_whole(container: av.container.InputContainer, media: ClipMedia, n_frames: int, end_s: float) -> None:
-    """Compare what a video gave with what it promised: a count of frames, or of some formats only a duration.
-
-    It is a ``TruncatedError`` if it gave less.
-    """
+    """Raise ``TruncatedError`` if a video has fewer frames, or in some formats less time, than its header states."""
     stream = container.streams.video[0]
     slack_s = TRUNCATION_SLACK_S
     promised_s = _tagged_duration_s(stream)
-    if container.format.name == "avi" and media.fps:  # its count has frames that were dropped and take no packet
+    if container.format.name == "avi" and media.fps:  # its count includes dropped frames, which have no packet
         promised_s, slack_s = media.n_expected / media.fps, TRUNCATION_SLACK_FRAMES / media.fps
     elif n_frames < media.n_expected - TRUNCATION_SLACK_FRAMES:
         raise _truncated(media, f"{media.n_expected} frames", f"ends after {n_frames}")
@@ -111,7 +120,7 @@ def _truncated(media: ClipMedia, expected: str, got: str) -> TruncatedError:
 
 
 def _tagged_duration_s(stream: av.VideoStream) -> float:
-    """Return how long the video says it is, 0 if it does not: of formats without a frame count, Matroska does."""
+    """Return the duration in a video's tags, 0 if there is none. Matroska has it in place of a frame count."""
     try:
         hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
@@ -120,9 +129,9 @@ def _tagged_duration_s(stream: av.VideoStream) -> float:
 
 
 def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None) -> float:
-    """Return the time of a frame that follows one at ``last_s``: never before it.
+    """Return the time of the frame after one at ``last_s``, which is never earlier.
 
-    Refuses a video that goes back in time by more than its clock may tremble.
+    A step back of more than half a frame is an error; a smaller one is jitter of the clock.
     """
     if last_s is None:
         return 0.0
@@ -148,7 +157,7 @@ def _decode_all(media: ClipMedia, container: av.container.InputContainer) -> Ite
         last_s = _next_time_s(media, None if time_s is None else time_s - start_s, last_s)
         yield DecodedFrame(n_frames - 1, last_s, frame)
     if last_s is None:
-        raise not_a_video(media.clip.path, "it holds no frame")
+        raise not_a_video(media.clip.path, "it has no frames")
     check_whole(container, media, n_frames, start_s + last_s + media.step_s)
 
 
@@ -160,7 +169,7 @@ def _read_video(media: ClipMedia, fps: float) -> Iterator[Frame]:
 
 
 def list_image_files(media: ClipMedia) -> Iterator[ImageFile]:
-    """Yield the images of a clip that is no video, with their times."""
+    """Yield the files of an image clip, with their times."""
     images = list_images(media.clip)
     for number, path in images:
         timestamp_s = 0.0 if media.clip.stills else (number - images[0][0]) / media.image_fps
@@ -168,14 +177,14 @@ def list_image_files(media: ClipMedia) -> Iterator[ImageFile]:
 
 
 def load_images(files: Iterable[ImageFile], reduction: int) -> Iterator[Frame]:
-    """Read image files, one at a time."""
+    """Decode image files, one at a time."""
     for file in files:
         image, applied = read_image(file.path, reduction, file.limits)
         yield Frame(file.index, file.timestamp_s, image, file.name, applied)
 
 
 def trim(frames: Iterator[Moments], start_s: float, end_s: float) -> Iterator[Moments]:
-    """Yield the frames from ``start_s`` up to, not including, ``end_s``; time counts from ``start_s``."""
+    """Yield the frames from ``start_s`` to ``end_s`` (excluded); time counts from ``start_s``."""
     found, last_s = False, 0.0
     for frame in frames:
         last_s = frame.timestamp_s
@@ -189,9 +198,9 @@ def trim(frames: Iterator[Moments], start_s: float, end_s: float) -> Iterator[Mo
 
 
 def resample(frames: Iterator[Moments], fps: float) -> Iterator[Moments]:
-    """Yield, for each tick k / fps, the frame nearest in time; no frame twice.
+    """Yield the frame nearest in time to each tick k / fps, and no frame twice.
 
-    Frames keep their own index and timestamp. Where the source is slower than ``fps`` all its frames are kept.
+    Frames keep their index and timestamp. A source slower than ``fps`` keeps all its frames.
     """
     held: Moments | None = None
     tick = 0
@@ -207,7 +216,7 @@ def resample(frames: Iterator[Moments], fps: float) -> Iterator[Moments]:
 
 
 def select(frames: Iterator[Moments], clip: Clip, fps: float) -> Iterator[Moments]:
-    """Yield the frames of a source that a clip takes: its part by time, then ``fps`` frames per second of it."""
+    """Yield a clip's frames: its part of the source by time, at ``fps`` frames per second."""
     if clip.start_s > 0 or clip.end_s < math.inf:
         frames = trim(frames, clip.start_s, clip.end_s)
     return resample(frames, fps) if fps and not clip.stills else frames
@@ -222,9 +231,16 @@ def read_frames(media: ClipMedia, fps: float = 0, *, reduction: int = 1) -> Iter
     Raises
     ------
     InputError
-        If nothing can be decoded, or the frames cannot be put in order of time.
+        If nothing can be decoded, or the frames are not in order of time.
     TruncatedError
-        After the last frame, if the container promised more.
+        After the last frame, if the container states more.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.sources import find_clips
+    >>> media = probe(find_clips(Path("clips"))[0], image_fps=25)
+    >>> [(frame.index, frame.timestamp_s) for frame in read_frames(media, fps=5)]
+    [(966, 0.0), (971, 0.2), (976, 0.4), (981, 0.6)]
     """
     if is_video_clip(media.clip):
         return _read_video(media, fps)

@@ -1,4 +1,4 @@
-"""A few frames from all over a clip, at little cost: to see what is in it before it is read."""
+"""A few frames from across a clip, at little cost, to see what it shows before it is read."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ from tclr.pipeline.video.reading import is_video_clip, list_image_files, load_im
 from tclr.schemas.errors import InputError
 
 UNKNOWN_INDEX = -1
-"""``index`` of a frame that was jumped to."""
+"""``index`` of a frame reached by seeking."""
 
 SEEK_BACK_S = (0.0, 2.0, 10.0, math.inf)
-"""How far before a time to seek, one after the other, in formats that may land after it; chosen by us."""
+"""How far before a time to seek, tried in turn: some formats land after the requested time."""
 
 
 def sample_frames(media: ClipMedia, n: int, *, reduction: int = 1) -> Iterator[Frame]:
     """Yield up to ``n`` frames spread evenly over a clip, in order of time; the same call gives the same frames.
 
-    Of a video they are the first frame and keyframes near the other times, so that a video with few keyframes gives
-    few frames, and one that cannot be decoded none. ``index`` is -1 for keyframes, whose position is not known;
-    ``image`` is ``None`` for an image file that cannot be decoded.
+    A video gives its first frame and keyframes near the other times. With few keyframes it gives few frames, and none
+    if it cannot be decoded. ``index`` is -1 for keyframes, whose position is unknown; ``image`` is ``None`` for an
+    image file that cannot be decoded.
+
+    >>> from tclr.pipeline.sources import find_clips
+    >>> media = probe(find_clips(Path("clips"))[0], image_fps=25)
+    >>> [frame.index for frame in sample_frames(media, 4)]
+    [966, 970, 974, 978]
     """
     if n < 1:
         raise ValueError(f"Expected 'n' to be at least 1, but got {n}.")
@@ -41,7 +46,7 @@ def sample_frames(media: ClipMedia, n: int, *, reduction: int = 1) -> Iterator[F
 
 
 class _Sampler:
-    """Jumps about in the part of a video that a clip takes; times count from the start of that part."""
+    """Seeks in the part of a video that a clip covers; times count from the start of that part."""
 
     def __init__(self, media: ClipMedia, container: av.container.InputContainer) -> None:
         self._clip = media.clip
@@ -62,7 +67,7 @@ class _Sampler:
         return Frame(index, self._time_s(pts), self._convert(frame))
 
     def first(self) -> Frame | None:
-        """Return the first frame of the clip that can be decoded."""
+        """Return the clip's first frame that can be decoded."""
         start, decoded = self._decode()
         self._start_s = to_seconds(start[0] or 0, self._stream)
         index = 0
@@ -80,7 +85,7 @@ class _Sampler:
         return next(decoded, (None, None)), decoded
 
     def _decode_to_start(self, start: Decoded, decoded: Iterator[Decoded]) -> tuple[Decoded, Iterator[Decoded]]:
-        """Return the same from before the clip's start on; some formats need to be sent further back."""
+        """Return the same from at or before the clip's start; some formats must seek further back."""
         for back_s in SEEK_BACK_S:
             with suppress(av.error.FFmpegError):
                 self._seek(-min(back_s, self._clip.start_s))
@@ -90,7 +95,7 @@ class _Sampler:
         return start, decoded
 
     def keyframe_near(self, time_s: float) -> Frame | None:
-        """Return the keyframe at or before a time, or in some formats the next one; ``None`` if it cannot be had."""
+        """Return the keyframe at or before a time, or in some formats the next one; ``None`` on failure."""
         with suppress(av.error.FFmpegError):
             self._seek(time_s)
             for packet in self._container.demux(self._stream):

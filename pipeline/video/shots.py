@@ -1,4 +1,4 @@
-"""Where one shot ends and another begins."""
+"""Cuts: where one shot ends and the next begins."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from tclr.pipeline.video.frames import Frame
 
 THUMB_PX = 48
 CUT = 27.0
-"""Mean change of hue, saturation and value that makes a cut: PySceneDetect's content detector and its default."""
+"""Mean change of hue, saturation and value that makes a cut: the default of PySceneDetect's content detector."""
 
 
 def number_shots(frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
-    """Yield each frame with the number, from 0, of its shot; one that cannot be decoded belongs to the shot before."""
+    """Yield each frame with its shot's number, from 0; one that cannot be decoded belongs to the shot before.
+
+    >>> frames = [Frame(i, i / 25, np.full((64, 64, 3), grey, np.uint8)) for i, grey in enumerate([0, 0, 128, 128])]
+    >>> [shot for _, shot in number_shots(frames)]
+    [0, 0, 1, 1]
+    """
     shots, shot = _ShotCounter(), 0
     for frame in frames:
         shot = shot if frame.image is None else shots.count(frame.image)
@@ -23,9 +28,9 @@ def number_shots(frames: Iterable[Frame]) -> Iterator[tuple[Frame, int]]:
 
 
 class _ShotCounter:
-    """Numbers the shots of a clip by cuts between the thumbnails of neighbouring frames.
+    """Numbers the shots of a clip by changes between the thumbnails of neighbouring frames.
 
-    A flash or a black frame is no cut: a frame that looks like the end of the shot before belongs to it.
+    A flash or a black frame is no cut: a frame that looks like the end of the previous shot belongs to that shot.
 
     Source: the content value of PySceneDetect (Castellano, scenedetect.com), the mean over the picture of the absolute
     changes of hue, saturation and value (0..255, hue 0..179).
@@ -37,7 +42,7 @@ class _ShotCounter:
         self._before: tuple[int, np.ndarray] | None = None
 
     def count(self, image: np.ndarray) -> int:
-        """Return the number, from 0, of the shot that the next frame, (H, W, 3) uint8 RGB, belongs to."""
+        """Return the shot number, from 0, of the next frame, (H, W, 3) uint8 RGB."""
         thumb = _thumbnail(image)
         if self._now is None:
             self._now = (0, thumb)
@@ -54,7 +59,7 @@ class _ShotCounter:
 def _thumbnail(image: np.ndarray) -> np.ndarray:
     """Return (THUMB_PX, THUMB_PX, 3) int16 hue, saturation, value."""
     height, width = image.shape[:2]
-    # a coarse grid of pixels first: averaging all of a large frame would cost more than it tells
+    # a coarse grid of pixels first: averaging all of a large frame costs more than it gains
     grid = image[:: max(1, height // (2 * THUMB_PX)), :: max(1, width // (2 * THUMB_PX))]
     thumb = cv2.resize(grid, (THUMB_PX, THUMB_PX), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(thumb, cv2.COLOR_RGB2HSV).astype(np.int16)

@@ -1,8 +1,8 @@
-"""A clip by parts: which frames it has, found without decoding, and any rows of it to the bit.
+"""Parts of a clip: a list of its frames without decoding, and any rows of it, bit for bit.
 
-A video is cut at its keyframes. What cannot be cut with certainty has no timeline, and is read in one piece:
-containers other than MP4, MOV, Matroska, WebM and AVI; codecs that were not tried; packets without a time or with one
-that another has; interlaced frames, which need their neighbours; truncated files.
+A video is cut at its keyframes. If that may go wrong, the video has no timeline and is read in one piece: containers
+other than MP4, MOV, Matroska, WebM and AVI; untested codecs; packets without a time, or two with the same time;
+interlaced frames, which need their neighbours; truncated files.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from tclr.schemas.errors import TimelineError, TruncatedError
 CUTTABLE_CONTAINERS = frozenset({"mov", "matroska", "avi"})
 
 CUTTABLE_CODECS = frozenset({"av1", "h264", "hevc", "mjpeg", "mpeg4", "prores", "vp8", "vp9"})
-"""Those that give one frame a packet and start afresh at a keyframe, as tests show."""
+"""Codecs that have one frame per packet and start afresh at a keyframe, as tests show."""
 
 PROGRESSIVE_ORDERS = frozenset({0, 1})
 """``AV_FIELD_UNKNOWN`` and ``AV_FIELD_PROGRESSIVE``."""
 
 SEEK_TRIES = 3
-"""Keyframes to seek to, one before the other: formats that seek by the time of decoding may land too late."""
+"""Keyframes to try, each before the last: formats that seek by decoding time may land too late."""
 
 VP8_SHOWN = 0x10
 """Bit of a VP8 packet's first byte; packets without it give no frame (RFC 6386, 9.1)."""
@@ -40,20 +40,20 @@ NO_PTS = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """The N frames that ``read_frames`` gives of a clip; arrays are rising."""
+    """The N frames that ``read_frames`` yields for a clip; arrays are increasing."""
 
     times_s: np.ndarray
     """(N,) float64: ``timestamp_s`` of each."""
     index: np.ndarray
     """(N,) int64: ``index`` of each."""
     pts: np.ndarray
-    """(M,) int64: timestamps of all frames of a video, taken or not, in units of its time base. Empty for images."""
+    """(M,) int64: timestamps of all frames of a video, selected or not, in its time base. Empty for images."""
     key_pts: np.ndarray
     """(K,) int64: timestamps of its keyframes."""
     first: int
-    """``index`` of the frame that ``pts`` begins with."""
+    """``index`` of the first frame in ``pts``."""
     end: int
-    """``index`` behind the last frame that is looked at."""
+    """``index`` after the last frame that is decoded."""
     stands_alone: bool
     """Whether each frame of the video is a keyframe."""
 
@@ -74,14 +74,20 @@ class Timeline:
 
 
 def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
-    """Find out which frames ``read_frames(media, fps)`` gives, without decoding.
+    """Return the frames that ``read_frames(media, fps)`` yields, without decoding.
 
-    It is ``None`` if that is not certain, or the clip consists of stills.
+    Return ``None`` if they are uncertain, or if the clip consists of stills.
 
     Raises
     ------
     InputError
-        If the clip is a part of a video that has no frame there.
+        If the clip is a part of a video that has no frames there.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.sources import find_clips
+    >>> read_timeline(probe(find_clips(Path("clips"))[0], image_fps=25)).index[:3]
+    array([966, 967, 968])
     """
     if media.clip.stills:
         return None
@@ -123,12 +129,12 @@ def _can_be_cut(container: av.container.InputContainer) -> bool:
         name in CUTTABLE_CONTAINERS
         and codec.codec.canonical_name in CUTTABLE_CODECS
         and codec.field_order in PROGRESSIVE_ORDERS
-        and not (name == "avi" and codec.has_b_frames)  # it does not say when each packet is shown
+        and not (name == "avi" and codec.has_b_frames)  # AVI does not state when each packet is shown
     )
 
 
 def _scan(container: av.container.InputContainer, max_frames: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the timestamps of the frames and of the keyframes of a video, rising; ``None`` if doubtful or too many."""
+    """Return the timestamps of a video's frames and keyframes, increasing; ``None`` if doubtful or too many."""
     stream = container.streams.video[0]
     is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     pts, keys = [], []
@@ -139,7 +145,7 @@ def _scan(container: av.container.InputContainer, max_frames: int) -> tuple[np.n
             if packet.pts is None or packet.is_corrupt or (is_vp8 and not memoryview(packet)[0] & VP8_SHOWN):
                 return None
             if packet.is_keyframe:
-                keys.append(packet.pts)  # an edit list may hide it and show what depends on it
+                keys.append(packet.pts)  # an edit list may hide it but show frames that depend on it
             if not packet.is_discard:
                 pts.append(packet.pts)
             if len(pts) > max_frames:
@@ -153,14 +159,21 @@ def _scan(container: av.container.InputContainer, max_frames: int) -> tuple[np.n
 
 
 def read_rows(media: ClipMedia, timeline: Timeline, start: int, stop: int, *, reduction: int = 1) -> Iterator[Frame]:
-    """Decode the rows ``start`` to ``stop`` (not included) of a clip's timeline, and little else.
+    """Decode the rows ``start`` to ``stop`` (excluded) of a clip's timeline, and little else.
 
-    Frames are the same, to the bit, as ``read_frames`` gives there.
+    Frames equal those of ``read_frames``, bit for bit.
 
     Raises
     ------
     TimelineError
-        If the video does not decode as its timeline says: read it in one piece.
+        If the video does not decode as its timeline states: read it in one piece.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.sources import find_clips
+    >>> media = probe(find_clips(Path("clips"))[0], image_fps=25)
+    >>> [frame.index for frame in read_rows(media, read_timeline(media), 2, 5)]
+    [968, 969, 970]
     """
     rows = range(len(timeline))[start:stop]
     if not len(rows):
@@ -181,7 +194,7 @@ def _disagrees(media: ClipMedia, reason: str) -> TimelineError:
 def _read_video_rows(media: ClipMedia, timeline: Timeline, rows: range) -> Iterator[Frame]:
     wanted = {int(timeline.index[row]): row for row in rows}
     first = int(timeline.index[rows.start]) - timeline.first
-    # up to the next part's first frame, so that the parts together have seen every frame
+    # up to the next part's first frame, so that the parts together decode every frame
     end = int(timeline.index[rows.stop]) if rows.stop < len(timeline) else timeline.end
     keys = timeline.key_pts[timeline.key_pts <= timeline.pts[first]].tolist()
     place = int(np.searchsorted(timeline.pts, keys[-1]))
@@ -199,18 +212,18 @@ def _read_video_rows(media: ClipMedia, timeline: Timeline, rows: range) -> Itera
 def _decode_at(
     media: ClipMedia, container: av.container.InputContainer, keys: list[int], expected: np.ndarray, stands_alone: bool
 ) -> Iterator[av.VideoFrame | None]:
-    """Yield the frames with the expected timestamps, of which the first is the last of ``keys``.
+    """Yield the frames at the expected timestamps, of which the first is the last of ``keys``.
 
-    Where each frame ``stands_alone`` a damaged one is ``None``. Otherwise what a decoder makes of those after it
-    depends on where it began.
+    If every frame ``stands_alone``, a damaged one is ``None``. Otherwise it is an error: what follows would depend on
+    where decoding began.
     """
     for pts, frame in _decode_from(container, keys):
         if pts is not None and pts < keys[-1]:
-            continue  # refers to what lies before the keyframe
+            continue  # depends on frames before the keyframe
         if pts != expected[0]:
             raise _disagrees(media, f"there is a frame at {pts} instead of {expected[0]}")
         if frame is None and not stands_alone:
-            raise _disagrees(media, "it is damaged, and what follows depends on what came before")
+            raise _disagrees(media, "it is damaged, and later frames depend on earlier ones")
         if frame is not None and frame.interlaced_frame:
             raise _disagrees(media, "it is interlaced")
         yield frame
@@ -221,7 +234,7 @@ def _decode_at(
 
 
 def _decode_from(container: av.container.InputContainer, keys: list[int]) -> Iterator[Decoded]:
-    """Yield what decodes from the last of ``keys`` on, or from one before it."""
+    """Yield decoded frames from the last of ``keys``, or from an earlier one."""
     stream = container.streams.video[0]
     for target in keys[: -1 - SEEK_TRIES : -1]:
         with suppress(av.error.FFmpegError):

@@ -1,6 +1,6 @@
-"""The only encoder: RGB frames at their own times to H.264 in MP4, with the sound of another file.
+"""The only encoder: RGB frames with times in, H.264 in MP4 out, with the sound of another file.
 
-Times need not be regular: frames keep the ones that they are given.
+Times may be irregular; frames keep them.
 """
 
 from __future__ import annotations
@@ -16,16 +16,23 @@ from av.video.reformatter import ColorRange, Colorspace
 from tclr.schemas.errors import InputError
 
 CLOCK = 90_000
-"""Ticks of the timestamps per second: what MPEG uses, and a whole number of them for all usual rates."""
+"""Timestamp ticks per second, as in MPEG; frames at all usual rates last a whole number of them."""
 BT709, LIMITED_RANGE = 1, 1
-"""Numbers of ITU-T H.273 and of FFmpeg: what players take a video of any size for."""
+"""Codes of ITU-T H.273 and of FFmpeg; players would guess untagged colours from the size of the video."""
 
 
 class VideoWriter:
-    """Writes one MP4 of frames of an even width and height; use it in a ``with`` statement.
+    """Writes one MP4 of frames with even width and height; use it in a ``with`` statement.
 
-    ``crf`` is x264's constant rate factor, 0 (lossless) to 51. The first audio stream of the file ``sound``, if it has
-    one, is put beside the frames, as AAC; ``sound_start_s``, in seconds from that file's first picture, becomes 0.
+    ``crf`` is x264's constant rate factor, 0 (lossless) to 51. The first audio stream of the file ``sound``, if any, is
+    added as AAC; ``sound_start_s``, in seconds from that file's first picture, becomes 0.
+
+    >>> from tclr.pipeline.sources import find_clips
+    >>> with VideoWriter(Path("grey.mp4"), width=64, height=48, crf=23) as writer:
+    ...     for time_s in (0.0, 0.04, 0.1):
+    ...         writer.write(np.full((48, 64, 3), 128, np.uint8), time_s)
+    >>> [frame.timestamp_s for frame in read_frames(probe(*find_clips(Path("grey.mp4")), image_fps=25))]
+    [0.0, 0.04, 0.1]
     """
 
     def __init__(
@@ -46,7 +53,7 @@ class VideoWriter:
         self._held = next(self._audio, None)
 
     def write(self, image: np.ndarray, timestamp_s: float) -> None:
-        """Add a frame (height, width, 3) uint8 RGB that is shown later than the one before."""
+        """Add a frame, (height, width, 3) uint8 RGB, shown later than the previous one."""
         picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
@@ -78,7 +85,7 @@ def _audio_rate(path: Path) -> int:
 
 
 def _audio_frames(path: Path, start_s: float) -> Iterator[av.AudioFrame]:
-    """Yield the audio from ``start_s`` after the first picture, its timestamps counted from there."""
+    """Yield the audio from ``start_s`` after the first picture; timestamps count from there."""
     try:
         with av.open(str(path)) as container:
             video = container.streams.video[0] if container.streams.video else None
@@ -90,5 +97,5 @@ def _audio_frames(path: Path, start_s: float) -> Iterator[av.AudioFrame]:
                     yield frame
     except av.error.FFmpegError as error:
         raise InputError(
-            f"Expected sound that can be decoded, but {path} has other: {error.strerror}. Leave it out with --no-audio."
+            f"Cannot decode the sound of {path}: {error.strerror}. Leave it out with --no-audio."
         ) from error

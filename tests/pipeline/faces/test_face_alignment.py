@@ -71,7 +71,7 @@ class ScriptedSfd(torch.nn.Module):
 
 
 class ScriptedFan(torch.nn.Module):
-    """Sees a landmark where a dot has its colour; tells a mirrored face as FAN does, by how it looks."""
+    """Sees a landmark where a dot has its colour; recognises a mirrored face as FAN does, by its look."""
 
     def forward(self, x):
         distance = (x[:, None] * 255 - torch.from_numpy(COLOURS).view(1, 68, 3, 1, 1)).abs().amax(2)
@@ -85,7 +85,7 @@ class ScriptedFan(torch.nn.Module):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty place where torch.hub keeps weights."""
+    """An empty cache of torch.hub."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("TCLR_MODELS", raising=False)
     monkeypatch.setattr(models.urllib.request, "urlopen", lambda *a, **k: pytest.fail("reached for the network"))
@@ -121,13 +121,13 @@ def real_networks(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def portrait_layout(portrait):
-    """(68, 2) landmarks of a real face, in shares of their bounding box."""
+    """(68, 2) landmarks of a real face, as fractions of their bounding box."""
     points = detect_image(portrait)[0].landmarks[IBUG, :2]
     return (points - points.min(axis=0)) / np.ptp(points, axis=0)
 
 
 def grid_layout():
-    """(68, 2) places that are well apart, in shares of the box; 39 is left of 42."""
+    """(68, 2) places that are well apart, as fractions of the box; 39 is left of 42."""
     k = np.arange(68)
     shift = np.random.default_rng(0).uniform(-0.25, 0.25, (68, 2))
     return (np.column_stack([k % 9, k // 9]) + 0.5 + shift) / [9, 8]
@@ -334,12 +334,12 @@ def test_damaged_weights_are_told_in_one_line(cache, real_networks):
     for content in (b"damaged", b""):
         (cache / FAN_2D.name).write_bytes(content)
         find_weights.cache_clear()
-        with pytest.raises(ModelError, match=r"Expected weights of FAN in .*2DFAN4.*Delete that file") as caught:
+        with pytest.raises(ModelError, match=r"Cannot load weights of FAN from .*2DFAN4.*Delete that file") as caught:
             open_detector(CONFIG)
         assert "\n" not in str(caught.value)
     (cache / FAN_2D.name).unlink()
     (cache / FAN_2D.name).symlink_to(real_networks / S3FD.name)
-    with pytest.raises(ModelError, match="cannot load them"):
+    with pytest.raises(ModelError, match="Cannot load weights of"):
         open_detector(CONFIG)
 
 

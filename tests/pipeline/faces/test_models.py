@@ -50,7 +50,7 @@ def test_find_model_says_what_to_do_when_it_cannot_be_fetched(monkeypatch):
 
 @pytest.fixture
 def torch_cache(monkeypatch, tmp_path):
-    """An empty place where torch.hub keeps weights."""
+    """An empty cache of torch.hub."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("TCLR_MODELS", raising=False)
     find_weights.cache_clear()
@@ -91,7 +91,7 @@ def test_find_weights_fetches_once_into_torchs_cache(torch_cache, monkeypatch, c
     assert path == torch_cache / "net-x.pth" and path.read_bytes() == CONTENT
     assert digest == hashlib.sha256(CONTENT).hexdigest()
     assert [record.message for record in caplog.records][0] == f"Fetching {WEIGHTS.url}"
-    assert "2 MB so far" in caplog.text and "not as published" not in caplog.text
+    assert "2 MB so far" in caplog.text and "differs from the published" not in caplog.text
     find_weights.cache_clear()
     monkeypatch.setattr(models.urllib.request, "urlopen", lambda *a, **k: pytest.fail("fetched again"))
     assert find_weights(WEIGHTS) == (path, digest)
@@ -99,9 +99,7 @@ def test_find_weights_fetches_once_into_torchs_cache(torch_cache, monkeypatch, c
 
 def test_find_weights_refuses_a_damaged_download(torch_cache, monkeypatch):
     monkeypatch.setattr(models.urllib.request, "urlopen", serve(b"<html>not found</html>"))
-    with pytest.raises(
-        ModelError, match=rf"starts with {WEIGHTS.sha256_start}, but what came from https://example.org"
-    ):
+    with pytest.raises(ModelError, match=rf"starts with {WEIGHTS.sha256_start}, but the file at https://example.org"):
         find_weights(WEIGHTS)
     assert not list(torch_cache.iterdir())
 
@@ -114,7 +112,7 @@ def test_find_weights_warns_of_local_weights_that_are_not_the_published_ones(
     (torch_cache / "net-x.pth").write_bytes(CONTENT)
     monkeypatch.setenv("TCLR_MODELS", str(tmp_path))
     assert find_weights(WEIGHTS) == (tmp_path / "net-x.pth", hashlib.sha256(b"our own").hexdigest())
-    assert "not as published" in caplog.text and caplog.records[0].levelname == "WARNING"
+    assert "differs from the published" in caplog.text and caplog.records[0].levelname == "WARNING"
 
 
 def test_find_weights_says_where_to_put_the_file_when_it_cannot_be_fetched(torch_cache, monkeypatch):

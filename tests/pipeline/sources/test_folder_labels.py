@@ -1,4 +1,4 @@
-"""Labels of one's own folder: tables written by hand, and what OpenFace and Py-Feat would write."""
+"""Labels of any folder: tables written by hand, and tables as OpenFace and Py-Feat write them."""
 
 import os
 import pickle
@@ -80,8 +80,8 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
         ("0,0.1\n1,0.2\n", r"but got '0,0.1' in .*anna_smile.csv line 1\. Add one"),
         ("frame;AU01\n0;1\n", "but got 'frame;AU01' in .*line 1"),
         (",frame,AU01\n0,0,1\n", "but got ',frame,AU01' in .*frame number as the first column"),
-        ("frame\n0\n", "Expected one column per AU, as AU01, but got 'frame' alone in .*line 1"),
-        ("frame,AU01_c\n", "Expected one row per frame, but got a header alone in .*anna_smile.csv"),
+        ("frame\n0\n", "Expected columns such as AU01, but got only 'frame' in .*line 1"),
+        ("frame,AU01_c\n", "Expected one row per frame, but got only a header in .*anna_smile.csv"),
         (
             "frame,face_id,AU01_c\n0,0,1\n",
             r"but got 'face_id' in .*line 1\. Rename or remove it\. Known AUs: AU01, AU02",
@@ -89,14 +89,14 @@ def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
         ("frame,AU1\n0,1\n", "but got 'AU1' in .*line 1"),
         ("frame,AU60\n0,1\n", "but got 'AU60' in .*line 1"),
         ("frame,AU01_c,AU01_c\n0,1,1\n", "Expected each column once, but got 'AU01_c' twice in .*line 1"),
-        ("frame,AU01_r,AU01\n0,1,1\n", r"but got both AU01 \(0..1\) and AU01_r \(0..5\) in .*line 1"),
+        ("frame,AU01_r,AU01\n0,1,1\n", r"but got AU01 \(0..1\) and AU01_r \(0..5\) in .*line 1"),
         ("frame,AU01,AU02\n0,1,1\n1,1\n", "Expected 3 cells, but got 2 in .*line 3"),
         ("frame,AU01\n0,1,1\n", "Expected 2 cells, but got 3 in .*line 2"),
         ("frame,AU01\n0,yes\n", "Expected a number in column AU01, but got 'yes' in .*line 2"),
-        ("frame,AU01\n-1,1\n", "Expected a whole frame number from 0 on, but got '-1' in .*line 2"),
-        ("frame,AU01\n0.5,1\n", "whole frame number from 0 on, but got '0.5' in .*line 2"),
-        ("frame,AU01\n,1\n", "whole frame number from 0 on, but got '' in .*line 2"),
-        ("frame,AU01\n1e30,1\n", "whole frame number from 0 on, but got '1e30' in .*line 2"),
+        ("frame,AU01\n-1,1\n", "Expected a whole frame number of 0 or more, but got '-1' in .*line 2"),
+        ("frame,AU01\n0.5,1\n", "whole frame number of 0 or more, but got '0.5' in .*line 2"),
+        ("frame,AU01\n,1\n", "whole frame number of 0 or more, but got '' in .*line 2"),
+        ("frame,AU01\n1e30,1\n", "whole frame number of 0 or more, but got '1e30' in .*line 2"),
         ("frame,AU01\n0,1\n\n1,1.2\n", "Expected AU01 to be 0 to 1, or empty for unknown, but got 1.2 in .*line 4"),
         ("frame,AU02,AU01_r\n0,1,5.1\n", "Expected AU01_r to be 0 to 5, .*but got 5.1 in .*line 2"),
         ("frame,AU01_r\n0,-0.1\n", "Expected AU01_r to be 0 to 5, .*but got -0.1 in .*line 2"),
@@ -120,7 +120,7 @@ def test_read_label_table_explains_a_file_that_is_no_text_or_not_there(tmp_path)
     with pytest.raises(InputError, match="Expected a table in UTF-8, .*a_b.csv"):
         read_label_table((path,))
     path.write_text("frame,AU01_c\n0," + "1" * 200_000)
-    with pytest.raises(InputError, match="Expected a table with commas, .*a_b.csv"):
+    with pytest.raises(InputError, match="Expected a comma-separated table, .*a_b.csv"):
         read_label_table((path,))
     with pytest.raises(InputError, match="Cannot read .*gone.csv: No such file"):
         read_label_table((tmp_path / "gone.csv",))

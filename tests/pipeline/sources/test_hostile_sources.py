@@ -1,4 +1,4 @@
-"""Folders that anyone may have filled: pipes, loops of links, folders that cannot be read, names of bytes, tables."""
+"""Untrusted folders: pipes, loops of links, folders that cannot be read, names that are not UTF-8, tables."""
 
 import os
 import socket
@@ -78,7 +78,7 @@ def test_a_row_of_clips_csv_leads_nowhere_else(tmp_path, place):
 
 
 def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path, monkeypatch):
-    """Its clips would be missing without a word; root may read everything, so the system call is made to fail."""
+    """Its clips would go missing in silence. Root may read everything, so the system call is made to fail."""
     touch(tmp_path / "anna" / "a.mp4")
     touch(tmp_path / "ben" / "b.mp4")
     scandir = os.scandir
@@ -144,7 +144,7 @@ def test_names_that_differ_in_composition_only_are_one():
 
 
 def test_names_that_differ_in_case_are_two():
-    """VoxCeleb2's videos do."""
+    """Names of VoxCeleb2's videos do."""
     assert safe_name("21Uxsk56VDQ") != safe_name("21uxsk56vdq")
 
 

@@ -1,4 +1,4 @@
-"""Pseudonyms: what is written holds no name; the key, what it makes, and what is refused without it."""
+"""Pseudonyms: no name is written anywhere; the key, its pseudonyms, and what is refused without it."""
 
 import hashlib
 import hmac
@@ -57,7 +57,7 @@ def scheduler():
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory, moving_portrait, write_video):
-    """Two people side by side with labels, a video that is none, one that is cut off; all names from ``NAMES``."""
+    """Two people side by side with labels, a file that is not a video, a truncated one; all names from ``NAMES``."""
     root = tmp_path_factory.mktemp("source") / "Geheimordner"
     pair = [np.ascontiguousarray(np.hstack([image, image[:, ::-1]])) for image in moving_portrait(16)]
     write_video(root / "Zwiebelfisch" / "Kichererbse.mp4", pair)
@@ -85,7 +85,7 @@ def stills(source, portrait):
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory, source, stills, scheduler):
-    """All that the whole path writes of both sources, under umask 002, and the key beside it."""
+    """Everything that the whole path writes for both sources, under umask 002, with the key beside it."""
     root = tmp_path_factory.mktemp("pseudonyms")
     key = root / "study.key"
     before = os.umask(0o002)
@@ -118,7 +118,7 @@ def hdf5_content(path):
 
 
 def everything(folder):
-    """Yield (place, bytes) of all that lies below a folder: names of files, raw bytes, and what is packed in them."""
+    """Yield (place, bytes) of everything below a folder: file names, raw bytes, and what is packed in them."""
     for path in folder.rglob("*"):
         yield path, str(path.relative_to(folder)).encode()
         if path.is_file():
@@ -209,12 +209,12 @@ def test_another_key_or_none_or_a_store_of_names_is_refused(tmp_path, out, sourc
     store = out / "out" / "store"
     (tmp_path / "other.key").write_text("ab" * 32)
     before = (store / "run.json").read_bytes()
-    with pytest.raises(OutputError, match=r"holds pseudonyms of another key\. Give the key that it was made with"):
+    with pytest.raises(OutputError, match=r"has pseudonyms of another key\. Give the key that it was made with"):
         preprocess(source, store, CONFIG, key_file=tmp_path / "other.key")
-    with pytest.raises(OutputError, match=r"holds pseudonyms\. Give their key"):
+    with pytest.raises(OutputError, match=r"has pseudonyms\. Give their key"):
         preprocess(source, store, CONFIG)
     assert (store / "run.json").read_bytes() == before
-    with pytest.raises(OutputError, match=r"holds names in the clear\. Use another STORE"):
+    with pytest.raises(OutputError, match=r"has real names\. Use another STORE"):
         preprocess(source, make_store(tmp_path / "named", n_frames=4), CONFIG, key_file=tmp_path / "other.key")
 
 
@@ -247,7 +247,7 @@ def test_key_in_the_data_and_files_that_are_no_key_are_refused(tmp_path):
         with pytest.raises(SettingError, match="Keep it apart from the data"):
             open_key(place, source, store)
     (tmp_path / "short.key").write_text("abc")
-    with pytest.raises(InputError, match="64 hexadecimal digits, but .*short.key holds 3 other characters"):
+    with pytest.raises(InputError, match=r"64 hexadecimal digits, but .*short.key has other content \(3 char"):
         read_key(tmp_path / "short.key")
     with pytest.raises(OutputError, match="Cannot write"):
         open_key(tmp_path / "absent" / "a.key", source, store)

@@ -98,7 +98,7 @@ def test_find_clips_takes_a_single_video(tmp_path):
 def test_find_clips_explains_a_missing_an_empty_and_a_wrong_source(tmp_path):
     with pytest.raises(InputError, match="found nothing at"):
         find_clips(tmp_path / "absent")
-    with pytest.raises(InputError, match="but found none"):
+    with pytest.raises(InputError, match="but found no clip"):
         find_clips(tmp_path)
     touch(tmp_path / "file.txt")
     with pytest.raises(InputError, match="found another file at"):
@@ -158,11 +158,11 @@ def test_read_occurrence_parses_codes_by_frame_number(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0,1,2\n5,1\n", "whole numbers of equal length"),
+        ("0,1,2\n5,1\n", "whole numbers, all of the same length"),
         ("0,1\n5,x\n", "whole numbers"),
         ("0,1\n5,3\n", "codes 0, 1 or 9, but got 3"),
-        ("0,1\n", "rows of frames"),
-        ("0,1\n5,1\n5,0\n", "stands twice"),
+        ("0,1\n", "then one row per frame"),
+        ("0,1\n5,1\n5,0\n", "appears twice"),
     ],
 )
 def test_read_occurrence_names_what_is_malformed(tmp_path, text, message):

@@ -57,7 +57,7 @@ def test_align_transform_margin_zooms_out_around_the_centre():
 
 
 def test_align_transform_refuses_another_number_of_landmarks():
-    with pytest.raises(InputError, match="5 or 68 or 478 landmarks a face, but got 7"):
+    with pytest.raises(InputError, match="5 or 68 or 478 landmarks per face, but got 7"):
         align_transform(np.zeros((7, 3)), TEMPLATES["tclr"], 100, 1.0)
 
 

@@ -12,7 +12,7 @@ from .test_tracker import A, B, face_at, paint
 
 
 class Looker:
-    """Sees in each image the faces that the test says."""
+    """Returns the faces that the test gives for each image."""
 
     def __init__(self, rows):
         self.rows = iter(rows)

@@ -1,4 +1,4 @@
-"""Who is who: painted heads whose places and colours are known, through a detector that is told where they are."""
+"""Who is who: painted heads with known places and colours, and a detector that gets their places."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def face_at(x, y=30, side=60, score=None):
 
 
 class ToldDetector:
-    """Gives the faces that the test says are in each frame."""
+    """Returns the faces that the test gives for each frame."""
 
     name, n_landmarks, blendshape_names, n_faces = "told", 5, (), 4
 
@@ -50,7 +50,7 @@ def paint(heads, ground=128):
 
 
 def run(heads, *, everyone=False, scouted=None, grounds=None, fps=25, **options):
-    """Track; ``heads`` is, a frame, a list of (place, colour) or None for an unreadable one."""
+    """Track; ``heads`` has per frame a list of (place, colour), or None for an unreadable frame."""
     frames = [
         Frame(i, i / fps, None if row is None else paint(row, grounds[i] if grounds else 128))
         for i, row in enumerate(heads)
@@ -218,7 +218,7 @@ def test_rank_faces_of_stills_gives_the_largest_first():
 
 
 def blend(share, other):
-    """A's colour, some share of the way to another's."""
+    """A's colour, moved a fraction of the way to another's."""
     return tuple(round((1 - share) * a + share * b) for a, b in zip(A, other, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Pictures and clips beyond the limits are refused by their headers; playlists are no videos; pipes do not hang."""
+"""Pictures and clips beyond the limits are refused from their headers; playlists are refused; pipes do not hang."""
 
 import os
 import struct
@@ -118,7 +118,7 @@ def test_a_video_within_the_default_and_beyond_a_lower_limit(tmp_path, write_vid
 
 
 def test_a_frame_larger_than_the_video_declares_is_not_decoded(tmp_path):
-    """Motion JPEG: each frame has a size of its own, which a decoder would allocate."""
+    """Motion JPEG: each frame states its own size, which a decoder would allocate."""
     path = tmp_path / "a.avi"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)
@@ -139,7 +139,7 @@ def test_a_frame_larger_than_the_video_declares_is_not_decoded(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_video_with_more_frames_than_the_limit_is_refused(tmp_path, write_video, suffix):
-    """MP4 says its number of frames in the header, Matroska does not."""
+    """MP4 states its number of frames in the header, Matroska does not."""
     path = write_video(tmp_path / f"a{suffix}", [np.zeros((64, 96, 3), np.uint8)] * 9)
     assert len(list(read_frames(probe(clip_of(path), 25, LimitsConfig(max_frames=9))))) == 9
     limits = LimitsConfig(max_frames=8)
@@ -192,7 +192,7 @@ def test_limits_are_no_part_of_what_decides_whether_a_clip_is_done():
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 def test_a_playlist_that_is_called_a_video_is_none(tmp_path, write_video, text, suffix):
-    """FFmpeg would play what it names: another user's file, or an address of the network."""
+    """FFmpeg would play what the list names: another user's file, or a network address."""
     write_video(tmp_path / "other.avi", [np.full((64, 96, 3), 99, np.uint8)] * 3)
     path = tmp_path / f"list{suffix}"
     path.write_text(text)
@@ -209,7 +209,7 @@ def test_a_relative_path_with_a_colon_is_no_address(tmp_path, write_video, monke
 def test_named_pipes_called_video_image_or_table_do_not_keep_us_waiting(tmp_path):
     for name in ("a.mp4", "1.png"):
         os.mkfifo(tmp_path / name)
-    for name, message in (("a.mp4", "no regular file"), ("1.png", "none can be decoded")):
+    for name, message in (("a.mp4", "not a regular file"), ("1.png", "cannot decode any")):
         with pytest.raises(InputError, match=message):
             probe(clip_of(tmp_path / name), 25)
         with pytest.raises(InputError, match="regular file"):

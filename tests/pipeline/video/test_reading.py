@@ -14,7 +14,7 @@ from tclr.schemas.errors import InputError, TruncatedError
 
 
 def flat(n_frames, height=64, width=96):
-    """Frames whose grey level tells their index."""
+    """Frames whose grey level encodes their index."""
     return [np.full((height, width, 3), 20 + 4 * i, np.uint8) for i in range(n_frames)]
 
 
@@ -202,7 +202,7 @@ def test_truncated_avi_is_told(tmp_path, write_video):
 
 @pytest.fixture
 def mux_out_of_order(tmp_path, write_video):
-    """Return a function that writes a video of frames that stand alone, packets at given ms in the order given."""
+    """Return a function that writes a video of independent frames, with packets at given ms in the given order."""
 
     def mux(pts_ms):
         ordered = write_video(tmp_path / "a.mkv", flat(len(pts_ms)), codec="mjpeg", pix_fmt="yuvj420p")
@@ -290,7 +290,7 @@ def test_pixels_of_an_impossible_shape_are_refused(tmp_path, write_video):
         stream.codec_context.sample_aspect_ratio = Fraction(12, 1)
 
     path = write_video(tmp_path / "a.mp4", flat(2), codec="mpeg4", tune=tune)
-    with pytest.raises(InputError, match=r"at most 4 times as wide .* but .*a.mp4 says 12"):
+    with pytest.raises(InputError, match=r"at most 4 times as wide .* but .*a.mp4 states 12"):
         probe(clip_of(path), 25)
 
 
@@ -385,7 +385,7 @@ def test_colours_that_cannot_be_converted_are_refused(tmp_path, write_video):
         stream.codec_context.colorspace = 10  # BT.2020 with constant luminance
 
     path = write_video(tmp_path / "a.mp4", flat(2), tune=tune)
-    with pytest.raises(InputError, match=r"made RGB, but .*a.mp4 has yuv420p with matrix 10"):
+    with pytest.raises(InputError, match=r"convert to RGB, but .*a.mp4 has yuv420p with matrix 10"):
         read(path)
 
 

@@ -35,7 +35,7 @@ def test_sample_frames_gives_true_frames_from_all_over(
         frames = list(sample_frames(media, 4))
         times_s = [frame.timestamp_s for frame in frames]
         assert times_s[0] == min(whole) and times_s == sorted(set(times_s))
-        if not name.startswith("interlaced"):  # these look at their neighbours, which are not there
+        if not name.startswith("interlaced"):  # these need their neighbours, which are missing
             assert all(np.array_equal(frame.image, whole[frame.timestamp_s]) for frame in frames)
         assert len(frames) >= 3 and times_s[-1] >= max(whole) / 2
         assert times_s == [frame.timestamp_s for frame in sample_frames(media, 4)]
