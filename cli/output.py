@@ -167,7 +167,7 @@ def _options() -> list[click.Option]:
     texts = {
         "quiet": (("-q", "--quiet"), "Print errors only."),
         "verbose": (("-v", "--verbose"), "Log each step to standard error."),
-        "json": (("--json",), "Print one JSON document only (docs/command-line.md)."),
+        "json": (("--json",), "Print the result as one JSON document only."),
     }
     return [
         click.Option([*flags, name], is_flag=True, expose_value=False, callback=_choose, help=text)

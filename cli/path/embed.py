@@ -61,7 +61,7 @@ def command(
     """Export per-frame embeddings and Action Units of STORE to Parquet.
 
     The folder FEATURES gets one file per clip. Without options, embeddings and AUs come from the bundled model, which
-    needs no training and no download. The metadata of each file name the models and settings. Run the same command
+    needs no training and no download. Each file's metadata record the models and settings. Run the same command
     again to resume after an interruption. The exit status is 1 if a clip failed; all other clips are exported.
 
     \b
