@@ -16,7 +16,7 @@ from tclr.cli.output import Command, say
 @click.option("--features", type=PATH, help="Folder of 'tclr embed': adds AU timelines.")
 @click.option("--run", type=PATH, help="Folder of 'tclr pretrain': adds training curves.")
 def command(store: Path, out: Path, features: Path | None, run: Path | None) -> dict[str, Path]:
-    """Write one HTML page that shows STORE and what was made of it; it opens without a network.
+    """Write one HTML page about STORE and its results, which opens without a network.
 
     \b
     Example:

@@ -16,7 +16,7 @@ from tclr.cli.output import Command, say
 @click.argument("keyfile", type=FILE)
 @dataset_option
 def command(source: Path, keyfile: Path, dataset: str) -> dict[str, Any]:
-    """Print the names of subjects and clips of SOURCE beside their pseudonyms, as CSV.
+    """Print, as CSV, the subjects and clips of SOURCE beside their pseudonyms.
 
     The pseudonyms are those under the key of KEYFILE. Join features with other data on the same people by this table.
     Keep it, like the key, apart from what you share. SOURCE and stores are not written to.
