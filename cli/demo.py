@@ -1,4 +1,4 @@
-"""``tclr demo``: every stage on demo clips, at a size that two cores do in minutes."""
+"""``tclr demo``: every stage on demo clips, sized for a few minutes on two cores."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ def demo_steps(out: Path) -> list[list[str]]:
 @click.command("demo", cls=Command)
 @click.argument("out", type=PATH)
 def command(out: Path) -> dict[str, Any]:
-    """Run every stage on demo clips made in the folder OUT, and show the first rows of the features.
+    """Run every stage on demo clips and show the first rows of the features.
 
-    The clips are animated portraits: enough to see how everything works, far too little to learn from.
+    Clips and results are written to the folder OUT. The clips are animated portraits: enough to see how everything
+    works, far too few to learn from.
 
     \b
     Example:
@@ -62,7 +63,7 @@ def command(out: Path) -> dict[str, Any]:
 
 
 def show_features(features: Path) -> None:
-    """Print the first rows of a features folder as pandas shows them."""
+    """Print a features folder as pandas shows it."""
     import pandas as pd
 
     say(f"\n>>> pandas.read_parquet({str(features)!r})", bold=True)

@@ -1,4 +1,4 @@
-"""``tclr doctor``: whether everything is there, and works."""
+"""``tclr doctor``: checks of this machine and installation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 @click.command("doctor", cls=Command)
 @click.argument("folder", type=PATH, default=Path())
 def command(folder: Path) -> dict[str, Any]:
-    """Check packages, models, PyTorch's device, codecs, Dask, memory and the disk of FOLDER, and say what to fix.
+    """Check this machine and installation, and say what to fix.
 
-    Each is tried, not only looked for: a portrait's face is found, two frames of each codec are decoded, a chunk is
-    written and read, a worker is started. FOLDER is where stores are to be written, by default where you are. The exit
-    status is 1 if there is a problem; warnings are no problem.
+    The checks cover packages, models, PyTorch's device, codecs, Dask, memory, and the disk of FOLDER. Each part is put
+    to use: a portrait's face is detected, two frames per codec are decoded, a chunk is written and read, a worker is
+    started. FOLDER is where you want to write stores, by default the current folder. The exit status is 1 if there is
+    a problem, and 0 if there are only warnings.
 
     \b
     Example:
@@ -39,12 +40,12 @@ def command(folder: Path) -> dict[str, Any]:
         total = len(CHECKS) + 1
         begun: list[str] = []
 
-        def tell(what: str) -> None:
+        def show_check(name: str) -> None:
             bar(len(begun), total)
-            begun.append(what)
-            display.stage(what)
+            begun.append(name)
+            display.stage(name)
 
-        checks = list(run_checks(folder, tell))
+        checks = list(run_checks(folder, show_check))
         bar(total, total)
     table = Table("check", "state", "found")
     for check in checks:

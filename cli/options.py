@@ -1,4 +1,4 @@
-"""Options shared by commands: one for every setting, built from the settings classes, plus ``--config``."""
+"""Options shared by commands: one per setting, built from the settings classes, and ``--config``."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ dataset_option = click.option(
     "--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'."
 )
 scheduler_option = click.option(
-    "--scheduler", metavar="ADDRESS", help="Join a running Dask cluster, as tcp://host:8786."
+    "--scheduler", metavar="ADDRESS", help="Use a running Dask cluster, for example tcp://host:8786."
 )
 
 
 class _Names(click.ParamType):
-    """Names with commas between."""
+    """Names separated by commas."""
 
     name = "name,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
-        """Return the names."""
+        """Return the list of names."""
         return value if isinstance(value, list) else [name.strip() for name in value.split(",")]
 
 
 class _PathOrName(click.ParamType):
-    """A name that is known, or a file: the shell completes files."""
+    """A known name or a file; the shell completes files."""
 
     name = "text"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Have the shell complete files."""
+        """Leave completion to the shell."""
         return [CompletionItem(incomplete, type="file")]
 
 
@@ -52,14 +52,16 @@ TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "box", "embed", "ev
 
 
 def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any], Any]:
-    """Return the option of a field; with ``json_schema_extra={"flag": "smooth"}`` it has a second flag."""
+    """Return the option for a field; ``json_schema_extra={"flag": "smooth"}`` adds a second flag."""
     flag = name.replace("_", "-")
     extra = field.json_schema_extra
     short = [f"--{extra['flag']}"] if isinstance(extra, dict) else []
     differs = kind is PretrainConfig and PAPER.get(name, field.default) != field.default
     paper = f"; paper: {PAPER[name]}" if differs else ""
-    default = "" if field.default is None else f"  [default: {field.default}{paper}]"
-    help_text = f"{field.description}{default}"
+    default = field.default
+    if field.annotation is bool:
+        default = flag if default else f"no-{flag}"
+    help_text = f"{field.description}" + ("" if default in (None, "") else f"  [default: {default}{paper}]")
     if field.annotation is bool:
         return click.option(f"--{flag}/--no-{flag}", name, default=None, help=help_text)
     if get_origin(field.annotation) is Literal:
@@ -69,14 +71,14 @@ def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any]
 
 
 def _add_options(function: Any, kind: type[Settings], fields: Mapping[str, FieldInfo]) -> Any:
-    """Add an option for each field, so that help lists them in order."""
+    """Add an option per field; help lists them in the order of the fields."""
     for name, field in reversed(list(fields.items())):
         function = _option(kind, name, field)(function)
     return function
 
 
 def _pop_given(values: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
-    """Take the fields' options out of a command's values; return those that were given."""
+    """Remove the fields' options from a command's values and return those that were given."""
     taken = {name: values.pop(name) for name in fields}
     return {name: value for name, value in taken.items() if value is not None}
 
@@ -84,7 +86,7 @@ def _pop_given(values: dict[str, Any], fields: Iterable[str]) -> dict[str, Any]:
 def given_options(
     kind: type[Settings], without: Sequence[str] = ()
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add an option for every field of a settings class but some; pass only those that were given, as ``common``."""
+    """Add an option per field of a settings class; pass those that were given as the dictionary ``common``."""
     fields = {name: field for name, field in kind.model_fields.items() if name not in without}
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,12 +102,12 @@ def given_options(
 
 
 def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
-    """Read a TOML settings file with one table a stage.
+    """Read a TOML settings file with one table per stage.
 
     Raises
     ------
     SettingError
-        If the file cannot be read, is no TOML, or has an unknown table.
+        If the file cannot be read, is not TOML, or has an unknown table.
     """
     if path is None:
         return {}
@@ -120,10 +122,10 @@ def read_config(path: Path | None) -> dict[str, dict[str, Any]]:
 
 
 def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add an option for every field of the settings classes, and ``--config FILE``.
+    """Add ``--config FILE`` and an option per field of the settings classes.
 
-    The command then receives one settings object a keyword: ``settings_options(detect=DetectConfig)`` passes
-    ``detect``. An option given on the command line wins over the file, the file over the default.
+    The command receives one settings object per keyword: ``settings_options(detect=DetectConfig)`` passes ``detect``.
+    An option on the command line overrides the file, which overrides the default.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -135,13 +137,13 @@ def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., Any]], 
                 try:
                     values[table] = parse_settings(kind, in_file | chosen, "the command line")
                 except SettingError:
-                    parse_settings(kind, in_file, f"[{table}] of {config}")  # names the file, if it is to blame
+                    parse_settings(kind, in_file, f"[{table}] of {config}")  # an error in the file names it
                     raise
             return function(*args, **values)
 
         for kind in reversed(list(kinds.values())):
             wrapper = _add_options(wrapper, kind, kind.model_fields)
-        config_option = click.option("--config", type=PATH, help="TOML file with settings, one table a stage.")
+        config_option = click.option("--config", type=PATH, help="TOML file with settings, one table per stage.")
         return config_option(wrapper)
 
     return decorate

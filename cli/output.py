@@ -1,7 +1,7 @@
-"""What a command tells, in one place: prose for people, or one JSON document; and the options that choose.
+"""The output of all commands: prose for people or one JSON document, and the options that choose between them.
 
-Commands call ``say``, ``show``, ``warn`` and ``fail`` and return their result; ``--json`` makes a document of the
-result, ``--quiet`` leaves errors alone. Warnings and failures go to standard error, or into the document.
+Commands call ``say``, ``show``, ``warn`` and ``fail`` and return their result. ``--json`` prints the result as a
+document; ``--quiet`` prints errors only. Warnings and failures go to standard error, or into the document.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ C = TypeVar("C", bound=click.Command)
 
 
 def is_first_process() -> bool:
-    """Tell whether this is the only process or the first of those that ``torchrun`` started: only that one speaks."""
+    """Return whether this is the only process, or the first one of ``torchrun``; only that one prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @dataclass
 class Output:
-    """How a command speaks, and what it had to say besides its result."""
+    """What a command may print, and its warnings and failures."""
 
     prose: bool = field(default_factory=is_first_process)
     progress: bool = field(default_factory=is_first_process)
@@ -51,7 +51,7 @@ class Output:
 
     @contextmanager
     def clean(self) -> Iterator[TextIO]:
-        """Yield standard output; with ``--json``, what others write there goes to standard error."""
+        """Yield standard output; with ``--json``, redirect what libraries write there to standard error."""
         stream = sys.stdout
         if not self.json:
             yield stream
@@ -70,34 +70,34 @@ class Output:
         """See the function ``warn``."""
         self.warnings.append({"name": name, "reason": reason})
         if self.prose:
-            _tell(f"warning: {name}: {reason}" if name else f"warning: {reason}")
+            _write_line(f"warning: {name}: {reason}" if name else f"warning: {reason}")
 
     def document(self, content: Mapping[str, Any]) -> str:
         """Return the JSON document of a command's result, or of its ``error``.
 
-        Dataclasses, paths, and NumPy's scalars and arrays are allowed; what is not finite becomes null.
+        Dataclasses, paths, and NumPy's scalars and arrays are allowed; NaN and infinities become null.
         """
         from pydantic_core import to_json
 
         about = {"command": self.command, "seconds": self.seconds}
-        told = {"warnings": self.warnings, "failures": self.failures}
-        whole = about | {name: value for name, value in content.items() if name not in told} | told
+        problems = {"warnings": self.warnings, "failures": self.failures}
+        whole = about | {name: value for name, value in content.items() if name not in problems} | problems
         return to_json(whole, indent=2, inf_nan_mode="null", fallback=_to_plain).decode()
 
 
-def _tell(text: str) -> None:
-    """Write a line to standard error: by ``sys.stderr``, which puts it above a progress display."""
+def _write_line(text: str) -> None:
+    """Write a line to ``sys.stderr``, which puts it above a progress display."""
     sys.stderr.write(f"{printable(text)}\n")
     sys.stderr.flush()
 
 
 def _to_plain(value: Any) -> Any:
-    """Return a NumPy scalar or array as Python's own; anything else as text."""
+    """Return a NumPy scalar or array as plain Python; anything else as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def current() -> Output:
-    """Return the output of the command that runs."""
+    """Return the output of the running command."""
     ctx = click.get_current_context(silent=True)
     found = ctx.find_object(Output) if ctx else None
     return found or Output()
@@ -110,7 +110,7 @@ def say(text: str, **style: Any) -> None:
 
 
 def show(renderable: RenderableType, *, piped_width: int = 120) -> None:
-    """Print a table or the like on standard output, at the terminal's width, or at ``piped_width`` characters."""
+    """Print a table on standard output, as wide as the terminal, or ``piped_width`` characters in a pipe."""
     if current().prose:
         from rich.console import Console
 
@@ -118,35 +118,35 @@ def show(renderable: RenderableType, *, piped_width: int = 120) -> None:
 
 
 def warn(reason: str, name: str = "") -> None:
-    """Warn of something that did not keep the command from its result; ``name`` says what it is about."""
+    """Warn of a problem that leaves a result; ``name`` is the clip or other part that it concerns."""
     current().warn(reason, name)
 
 
 def fail(reason: str, name: str, *, what: str = "failed") -> None:
-    """Tell of a part that failed while others went on: the exit status becomes 1. ``what`` is the line's first word."""
+    """Report a part that failed and set the exit status to 1; ``what`` is the first word of the line."""
     output = current()
     output.failures.append({"name": name, "reason": reason})
     if not output.json:
-        _tell(f"{what}: {name}: {reason}")
+        _write_line(f"{what}: {name}: {reason}")
 
 
 class _LogHandler(logging.Handler):
-    """Warnings that the library logs are warnings of the command; the rest is shown as it comes."""
+    """Turns logged warnings of tclr into warnings of the command; ``--verbose`` shows other records."""
 
     def __init__(self, output: Output) -> None:
         super().__init__()
         self.output = output
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell a record."""
+        """Print a record, or add it to the warnings."""
         if record.levelno >= logging.WARNING and record.name.startswith("tclr"):
             self.output.warn(record.getMessage())
         elif self.output.verbose:
-            _tell(f"{record.name}: {record.getMessage()}")
+            _write_line(f"{record.name}: {record.getMessage()}")
 
 
 def _configure_logging(output: Output) -> None:
-    """Show what the library logs as far as it is wanted; warnings of other libraries only with ``--verbose``."""
+    """Show logged warnings of tclr; with ``--verbose``, also its details and warnings of other libraries."""
     for name, shown in (("tclr", True), ("py.warnings", output.verbose)):
         logger = logging.getLogger(name)
         logger.handlers = [handler for handler in logger.handlers if not isinstance(handler, _LogHandler)]
@@ -165,9 +165,9 @@ def _choose(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 def _options() -> list[click.Option]:
     texts = {
-        "quiet": (("-q", "--quiet"), "Say nothing but errors."),
-        "verbose": (("-v", "--verbose"), "Log what is done, to standard error."),
-        "json": (("--json",), "Print the result as one JSON document, and nothing else (docs/command-line.md)."),
+        "quiet": (("-q", "--quiet"), "Print errors only."),
+        "verbose": (("-v", "--verbose"), "Log each step to standard error."),
+        "json": (("--json",), "Print the result as one JSON document only."),
     }
     return [
         click.Option([*flags, name], is_flag=True, expose_value=False, callback=_choose, help=text)

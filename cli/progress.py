@@ -1,4 +1,4 @@
-"""Progress on standard error: stages, n of N, rate, time left, failures; silent when piped, and with ``--quiet``."""
+"""Progress on standard error: stages, n of N, rate, time left, failures; silent in a pipe and with ``--quiet``."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from rich.text import Text
 from tclr.cli.output import current
 
 WIDE_COLUMNS = 100
-"""From this width on, the bar has its full length."""
+"""Terminals of this width or more show the bar at its full length."""
 REFRESH_PER_S = 5
 
 
 def format_rate(per_s: float | None, unit: str) -> str:
-    """Return a rate as ``152 frames/s``, with two digits below 10, or nothing where it is not known yet."""
+    """Return a rate as ``152 frames/s``, with two digits below 10, or an empty text while it is unknown."""
     if not per_s:
         return ""
     return f"{per_s:,.0f} {unit}/s" if per_s >= 10 else f"{per_s:.2g} {unit}/s"
 
 
 class _BarColumn(BarColumn):
-    """Shows a bar where something is counted."""
+    """Shows a bar for tasks with a count."""
 
     def render(self, task: Task) -> ProgressBar | Text:  # type: ignore[override]
-        """Return the bar of the column."""
+        """Return the bar, or nothing for a stage."""
         return super().render(task) if task.fields["unit"] else Text("")
 
 
 class _LineColumn(ProgressColumn):
-    """Shows what a function makes of a task, in one line."""
+    """Shows a function's text for a task, in one line."""
 
     def __init__(self, describe: Callable[[Task], str], style: str) -> None:
         super().__init__(Column(no_wrap=True))
@@ -58,7 +58,7 @@ class _LineColumn(ProgressColumn):
 
 
 def _count(task: Task) -> str:
-    """Return ``12/600``, or ``12`` where nobody knows how many there are."""
+    """Return ``12/600``, or ``12`` if the total is unknown."""
     total = "" if task.total is None else f"/{task.total:,.0f}"
     return f"{task.completed:,.0f}{total}" if task.fields["unit"] else ""
 
@@ -72,7 +72,7 @@ def _failed(task: Task) -> str:
 
 
 class _TimeColumn(TimeRemainingColumn):
-    """Shows ``00:12 left``; since the start, ``00:12``, of what is finished or whose end nobody knows yet."""
+    """Shows the time left, ``00:12 left``; without an estimate, or when finished, the elapsed time, ``00:12``."""
 
     def render(self, task: Task) -> Text:
         """Return the text of the column."""
@@ -83,27 +83,27 @@ class _TimeColumn(TimeRemainingColumn):
 
 
 class Bar:
-    """One line with a count; call it with what is done and how much there is."""
+    """One line with a count; call it with the number done and the total."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
 
     def __call__(self, done: float, total: float | None) -> None:
-        """Tell how far it is."""
+        """Show the number done and the total; ``None`` for an unknown total."""
         self._progress.update(self._task, completed=done, total=total)
 
     def remove(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._progress.remove_task(self._task)
 
     def note(self, *, failed: int = 0, per_s: float | None = None) -> None:
-        """Tell how many failed so far, and a rate of something else than what is counted."""
+        """Show how many failed so far, and a rate in a unit other than that of the count."""
         self._progress.update(self._task, failed=failed, rate=per_s)
 
 
 class Display:
-    """The lines of a command: one that says what it waits for, and bars."""
+    """The lines of a command: its current stage, and bars."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -113,12 +113,12 @@ class Display:
         return self._progress.add_task(text, total=total, unit=unit, rate_unit=rate_unit or unit, rate=None, failed=0)
 
     def stage(self, text: str) -> None:
-        """Say what goes on where nothing can be counted; ends with the next stage, the next bar, or the command."""
+        """Show work that has no count, until the next stage, the next bar, or the end of the command."""
         self.end_stage()
         self._stage = self._add(text, None, "")
 
     def end_stage(self) -> None:
-        """Take the line of the stage away."""
+        """Remove the line of the stage."""
         if self._stage is not None:
             self._progress.remove_task(self._stage)
             self._stage = None
@@ -129,26 +129,26 @@ class Display:
         return Bar(self._progress, self._add(text, None, unit, rate_unit))
 
     def turns(self, unit: str) -> Callable[[str, float, float], None]:
-        """Return ``tell(what, done, total)`` for named pieces of work: a new name's bar takes the old one's place."""
+        """Return ``update(name, done, total)`` for named pieces of work; each new name's bar replaces the last."""
         shown: dict[str, Bar] = {}
 
-        def tell(what: str, done: float, total: float) -> None:
-            if what not in shown:
-                for name in list(shown):
-                    shown.pop(name).remove()
-                shown[what] = self.bar(what, unit)
-            shown[what](done, total)
+        def update(name: str, done: float, total: float) -> None:
+            if name not in shown:
+                for old in list(shown):
+                    shown.pop(old).remove()
+                shown[name] = self.bar(name, unit)
+            shown[name](done, total)
 
-        return tell
+        return update
 
     def line(self, text: str) -> None:
-        """Print a line above the display; nothing where there is none."""
+        """Print a line above the display, if there is one."""
         if not self._progress.disable:
             self._progress.console.print(text, highlight=False, markup=False)
 
 
 class _DownloadHandler(logging.Handler):
-    """Shows what is logged about the download of a model as a stage."""
+    """Shows log records about the download of a model as a stage."""
 
     def __init__(self, display: Display) -> None:
         super().__init__()
@@ -174,13 +174,13 @@ def _showing_downloads(display: Display) -> Iterator[None]:
 
 
 def _is_wanted() -> bool:
-    """Return whether somebody watches: FORCE_COLOR, as CI sets it, makes no terminal of a pipe."""
+    """Return whether standard error is a terminal and progress is on; FORCE_COLOR makes no terminal of a pipe."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and current().progress
 
 
 @contextmanager
 def show_progress() -> Iterator[Display]:
-    """Show a display on standard error, if somebody watches, until the block ends."""
+    """Show a display on a terminal's standard error until the block ends."""
     console = Console(stderr=True)
     columns: list[ProgressColumn] = [
         SpinnerColumn(finished_text=" ", table_column=Column(no_wrap=True)),
@@ -205,7 +205,7 @@ def show_progress() -> Iterator[Display]:
 
 @contextmanager
 def progress_bar(text: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Show one bar that counts ``unit``, in the plural; yields ``update(done, total)``."""
+    """Show one bar that counts ``unit``, in the plural; yield ``update(done, total)``."""
     with show_progress() as display:
         display.stage("Starting")
         bars: list[Bar] = []

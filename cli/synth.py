@@ -1,4 +1,4 @@
-"""``tclr synth``: write labelled demo clips."""
+"""``tclr synth``: labelled demo clips."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @click.command("synth", cls=Command)
 @click.argument("out", type=PATH)
-@click.option("--subjects", default=4, show_default=True, help="Subjects, 1 to 41.")
-@click.option("--tasks", default=2, show_default=True, help="Clips a subject, 1 to 8.")
-@click.option("--frames", default=75, show_default=True, help="Frames a clip, at 25 frames/s.")
-@click.option("--size", "size_px", default=480, show_default=True, help="Side of a frame in pixels.")
-@click.option("--seed", default=0, show_default=True, help="Other seeds give other events, motion and light.")
+@click.option("--subjects", default=4, show_default=True, help="Number of subjects, 1 to 41.")
+@click.option("--tasks", default=2, show_default=True, help="Clips per subject, 1 to 8.")
+@click.option("--frames", default=75, show_default=True, help="Frames per clip, at 25 frames/s.")
+@click.option("--size", "size_px", default=480, show_default=True, help="Side of each frame in pixels.")
+@click.option("--seed", default=0, show_default=True, help="Seed of events, motion and light.")
 def command(out: Path, subjects: int, tasks: int, frames: int, size_px: int, seed: int) -> SynthResult:
     """Write labelled demo clips in BP4D's layout to the folder OUT.
 
-    Two portraits, of Eileen Collins and Grace Hopper, are animated by Action Units, with head motion and
-    changing light; the labels are true by construction. Further subjects are variants of these two, not other
-    people: the clips are for trying the tools, not for judging a method. Nothing is downloaded.
+    Portraits of Eileen Collins and Grace Hopper are animated by Action Units, with head motion and changing light;
+    the labels are true by construction. Further subjects are variants of these two people. The clips are for trying
+    the tools, not for judging a method. Nothing is downloaded.
 
     \b
     Example:

@@ -1,7 +1,7 @@
-"""FACS Action Units: their names, and which of them each dataset's protocol scores.
+"""FACS Action Units: their names, and those that each dataset's protocol scores.
 
-Names follow Py-Feat and OpenFace: ``AU01``, two digits. Sources: Ekman, Friesen and Hager, "Facial Action
-Coding System" (2002) for the names; the datasets' protocols as the literature uses them (DESIGN.md, section 5).
+Columns are named as in Py-Feat and OpenFace: ``AU01``, two digits. Names are from Ekman, Friesen and Hager, "Facial
+Action Coding System" (2002); the sets of AUs are those that published results on each dataset score.
 """
 
 from __future__ import annotations
@@ -41,24 +41,17 @@ DISFA_AUS = (1, 2, 4, 6, 9, 12, 25, 26)
 EMOTIONET_AUS = (1, 2, 4, 5, 6, 9, 12, 17, 20, 25, 26, 43)
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
-"""Occurrence codes in the store: int8."""
+"""Occurrence codes in the store, int8."""
 MAX_INTENSITY = 5.0
-"""Intensity in the store goes from 0 to FACS's E, 5."""
+"""Largest intensity in the store: 0 is absent, 5 is FACS's E."""
 PRESENT_FROM = 2.0
-"""Least intensity that counts as present, as DISFA's protocol has it (DESIGN.md, section 5)."""
+"""Least intensity that counts as present, as in published results on DISFA."""
 
 
 def au_column(number: int) -> str:
-    """Return the column name of an Action Unit.
+    """Return the column name of an Action Unit, given its FACS number from 1 to 99.
 
-    Parameters
-    ----------
-    number : int
-        FACS number, 1 to 99.
-
-    Returns
-    -------
-    str
-        Two digits: ``au_column(1) == "AU01"``.
+    >>> au_column(1)
+    'AU01'
     """
     return f"AU{number:02d}"

@@ -1,4 +1,4 @@
-"""The 52 blendshapes of mediapipe's face landmarker, in model order (ARKit's names and ``_neutral``)."""
+"""The 52 blendshapes of mediapipe's face landmarker in the model's order: ARKit's names and ``_neutral``."""
 
 BLENDSHAPE_NAMES = (
     "_neutral",

@@ -1,8 +1,7 @@
 """One frozen settings object per stage; unknown keys and values out of range are errors.
 
-The defaults stand here and nowhere else: the command line builds its options from these classes
-(``cli/options.py``), and a TOML file given with ``--config`` has one table a class (``[detect]``, ``[align]``,
-``[limits]``, ``[pretrain]``, ``[fit_au]``, ``[embed]``, ``[evaluate]``, ``[overlay]``).
+This is the only place with defaults. ``cli/options.py`` builds the options of the command line from these classes, and
+a TOML file given with ``--config`` has one table per class, for example ``[fit_au]`` for ``FitAuConfig``.
 """
 
 from __future__ import annotations
@@ -29,11 +28,15 @@ from tclr.schemas.errors import SettingError
 S = TypeVar("S", bound="Settings")
 
 MAX_CLIP_FRAMES = 2**24
-"""Longer clips are refused, wherever they come from; chosen by us: more than a week at 25 frames/s."""
+"""Longer clips are refused, whatever their source: more than a week at 25 frames/s."""
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, no unknown keys, one canonical JSON form."""
+    """Base of all settings: frozen, without unknown keys, with one canonical JSON form.
+
+    >>> AlignConfig(size=96).size, AlignConfig().digest() == AlignConfig(size=224).digest()
+    (96, True)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -47,47 +50,45 @@ class Settings(BaseModel):
 
 
 class DetectConfig(Settings):
-    """How faces are found. Changing any of these means detecting again."""
+    """Detection of faces. A change of any of these means detecting again."""
 
-    detector: str = Field("mediapipe", description="Landmark detector: mediapipe, face-alignment, or an installed one.")
+    detector: str = Field("mediapipe", description="Landmark detector: mediapipe, face-alignment, or a plugin.")
     face_detector: Literal["sfd", "blazeface"] = Field(
-        "sfd", description="Which network finds the faces for --detector face-alignment; no other detector asks."
+        "sfd", description="Network that detects faces for --detector face-alignment; other detectors ignore it."
     )
-    fps: float = Field(0.0, ge=0, description="Frames a second to take, by time; 0 takes every frame.")
-    image_fps: float = Field(25.0, gt=0, description="Frames a second of image sequences; BP4D's are always 25.")
+    fps: float = Field(0.0, ge=0, description="Frames per second to keep, by time; 0 keeps every frame.")
+    image_fps: float = Field(25.0, gt=0, description="Frames per second of image sequences; BP4D always has 25.")
     faces: Literal["subject", "all"] = Field(
-        "subject", description="Follow the subject, or write each person's track as a clip of its own (<clip>#1)."
+        "subject", description="Follow the subject, or write one clip per person (<clip>#1)."
     )
-    max_faces: int = Field(
-        4, ge=1, le=16, description="Faces looked for in a frame, where a look at the clip shows several."
-    )
+    max_faces: int = Field(4, ge=1, le=16, description="Most faces to detect per frame, in clips that show several.")
     min_detection_confidence: float = Field(0.5, ge=0, le=1, description="Detector's threshold for a new face.")
     min_presence_confidence: float = Field(0.5, ge=0, le=1, description="Landmark model's threshold for a face.")
-    min_tracking_confidence: float = Field(0.5, ge=0, le=1, description="Threshold to go on tracking a face.")
-    score_every: int = Field(8, ge=1, description="Check score and looks of a tracked face every N source frames.")
-    min_score: float = Field(0.4, ge=0, le=1, description="Score below which a frame is marked low_confidence.")
-    max_gap_s: float = Field(0.2, ge=0, description="Longest gap in seconds that the face is interpolated through.")
-    min_face_px: float = Field(0.0, ge=0, description="Face size below which a frame is marked low_confidence.")
+    min_tracking_confidence: float = Field(0.5, ge=0, le=1, description="Threshold to keep tracking a face.")
+    score_every: int = Field(8, ge=1, description="Source frames between checks of a face's score and appearance.")
+    min_score: float = Field(0.4, ge=0, le=1, description="Score below which a frame is low_confidence.")
+    max_gap_s: float = Field(0.2, ge=0, description="Longest gap, in seconds, that is interpolated.")
+    min_face_px: float = Field(0.0, ge=0, description="Face size in pixels below which a frame is low_confidence.")
     segment_s: float = Field(
         300.0,
         ge=0,
-        description="Clips 1.5 times this long or longer are done in segments of about that many seconds; 0 never.",
+        description="Process clips of 1.5 times this many seconds or more in segments of about this length; 0 never.",
     )
 
 
 class LimitsConfig(Settings):
-    """What is refused before it is decoded. No part of what is stored: another limit does nothing again."""
+    """Limits on input, checked before decoding. They are not stored, so a change repeats no work."""
 
     max_megapixels: float = Field(
-        160.0, gt=0, le=1073, description="Largest picture in millions of pixels; a clip with a larger one fails."
+        160.0, gt=0, le=1073, description="Largest image in megapixels; a clip with a larger one fails."
     )
     max_frames: int = Field(
-        10_000_000, ge=1, le=MAX_CLIP_FRAMES, description="Longest clip in frames; a longer one fails."
+        10_000_000, ge=1, le=MAX_CLIP_FRAMES, description="Longest clip in frames; longer ones fail."
     )
 
     @property
     def max_pixels(self) -> int:
-        """Pixels of the largest picture."""
+        """Pixels of the largest image."""
         return round(self.max_megapixels * 1e6)
 
 
@@ -95,23 +96,23 @@ DEFAULT_LIMITS = LimitsConfig()
 
 
 class AlignConfig(Settings):
-    """How crops are cut and stored. Landmarks do not depend on it, unless large JPEG images are to be reduced less."""
+    """Cutting and storing of crops. Landmarks depend on it only where large JPEG images must be reduced less."""
 
     size: int = Field(224, ge=16, le=2048, description="Side of the square crop in pixels.")
-    template: Literal["tclr", "arcface"] = Field("tclr", description="Where eyes, nose and mouth lie in the crop.")
+    template: Literal["tclr", "arcface"] = Field("tclr", description="Positions of eyes, nose and mouth in the crop.")
     smooth_s: float = Field(
-        0.06, ge=0, le=1, description="Width in seconds of the zero-lag smoothing of the crop's motion; 0 for none."
+        0.06, ge=0, le=1, description="Width in seconds of the zero-lag smoothing of crop motion; 0 for none."
     )
     margin: float = Field(
-        1.0, gt=0.2, le=4, description="Zoom out: 1 is the template as it is, 1.2 shows 20% more around it."
+        1.0, gt=0.2, le=4, description="Field of view: 1 is that of the template, 1.2 shows 20% more around it."
     )
-    codec: Literal["zstd", "lz4", "gzip", "none", "jpeg"] = Field("zstd", description="How crops are compressed.")
+    codec: Literal["zstd", "lz4", "gzip", "none", "jpeg"] = Field("zstd", description="Compression of crops.")
     jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of the jpeg codec.")
-    frames: bool = Field(True, description="Store the crops, or only landmarks and what follows from them: no picture.")
+    frames: bool = Field(True, description="Store crops, or only landmarks and measures derived from them.")
 
     @model_serializer(mode="wrap")
     def _leave_out_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave ``frames`` out where it is true, so that stores from before it keep their ``digest``."""
+        """Leave out ``frames`` if true, so that stores older than this setting keep their ``digest``."""
         return {name: value for name, value in handler(self).items() if name != "frames" or not value}
 
 
@@ -228,21 +229,22 @@ class PretrainConfig(Settings):
 
 
 class FitAuConfig(Settings):
-    """AU head on an encoder's embeddings."""
+    """Fitting of an AU head."""
 
     head: Literal["linear", "mlp", "finetune"] = Field(
-        "linear", description="Linear or with a hidden layer, on the frozen encoder; or the encoder learns, too."
+        "linear",
+        description="Linear or one hidden layer (mlp) on a frozen encoder, or fine-tune the encoder, too.",
     )
     inputs: Literal["embedding", "blendshapes", "both"] = Field(
-        "embedding", description="What the head reads: embeddings, mediapipe's blendshapes, or both side by side."
+        "embedding", description="Input of the head: embeddings, mediapipe's blendshapes, or both."
     )
     loss: Literal["bce", "weighted", "asymmetric"] = Field(
-        "bce", description="Cross entropy, the same with rare AUs weighted, or asymmetric."
+        "bce", description="Binary cross entropy, the same with rare AUs weighted, or the asymmetric loss."
     )
-    l2: float = Field(0.01, gt=0, description="L2 penalty on the linear head's weights, beside the mean loss a frame.")
+    l2: float = Field(0.01, gt=0, description="L2 penalty on the linear head's weights, added to the mean loss.")
     hidden_dim: int = Field(128, ge=1, description="Units of the mlp's hidden layer.")
-    dropout: float = Field(0.3, ge=0, lt=1, description="Share of the mlp's hidden units left out at random.")
-    epochs: int = Field(30, ge=1, description="Most passes over the frames (mlp, finetune); fewer if that is better.")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Share of the mlp's hidden units dropped at random.")
+    epochs: int = Field(30, ge=1, description="Most passes over the frames; fewer if better (mlp, finetune).")
     learning_rate: float = Field(0.001, gt=0, description="Learning rate of the head (mlp, finetune).")
     encoder_learning_rate: float = Field(0.0001, gt=0, description="Learning rate of the encoder (finetune).")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW (mlp, finetune).")
@@ -250,24 +252,24 @@ class FitAuConfig(Settings):
         0.0,
         ge=0,
         le=1,
-        description="Share of crops spoilt as in poor video: coarse, compressed, noisy, half hidden (finetune).",
+        description="Share of crops degraded as in poor video: coarse, compressed, noisy, half hidden (finetune).",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the encoder (finetune); auto is bf16 on a GPU, fp32 on a CPU."
     )
-    half: bool = Field(False, description="Round the encoder's weights to 16 bits, which halves the file (finetune).")
+    half: bool = Field(False, description="Round the encoder's weights to 16 bits to halve the file (finetune).")
     leave_out: str = Field(
-        "", description="Subjects not to use, names or patterns with commas between, as P0*,F001; none: use all."
+        "", description="Subjects to leave out: names or patterns separated by commas, such as P0*,F001."
     )
     smooth_s: float = Field(
         0.0,
         ge=0,
-        description="Smooth predictions over time: the Gaussian's standard deviation in seconds.",
+        description="Standard deviation in seconds of the Gaussian that smooths predictions over time.",
         json_schema_extra={"flag": "smooth"},
     )
-    batch_size: int = Field(128, ge=1, description="Frames a step.")
+    batch_size: int = Field(128, ge=1, description="Frames per step.")
     folds: int = Field(5, ge=2, description="Subject-exclusive folds for thresholds and the reported scores.")
-    seed: int = Field(0, ge=0, description="Seed of folds, weights and the random encoder (the same as in embed).")
+    seed: int = Field(0, ge=0, description="Seed of folds, weights and the random encoder; embed needs the same.")
 
     @field_validator("inputs")
     @classmethod
@@ -285,72 +287,75 @@ class FitAuConfig(Settings):
 
 
 class BoxConfig(Settings):
-    """The recipe of the model in the box. Defaults are sizes that two processor cores do in under three hours."""
+    """The recipe of the bundled model. The default sizes take two processor cores less than three hours."""
 
     crop_size: int = Field(96, ge=32, description="Side of the stored crops in pixels.")
     image_size: int = Field(64, ge=32, description="Encoder input in pixels.")
     crop_ratio: float = Field(0.72, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
-    pretrain_epochs: int = Field(8, ge=1, description="Epochs of pretraining, eight anchors a clip each.")
+    pretrain_epochs: int = Field(8, ge=1, description="Epochs of pretraining, with eight anchors per clip.")
     finetune_epochs: int = Field(8, ge=1, description="Most epochs of fine-tuning.")
-    degrade: float = Field(0.5, ge=0, le=1, description="Share of crops spoilt as in poor video while fine-tuning.")
+    degrade: float = Field(0.5, ge=0, le=1, description="Share of crops degraded as in poor video while fine-tuning.")
     starts: str = Field(
         "tclr",
-        description="What fine-tuning starts from, with commas between: tclr, paper, random, or an encoder's file or "
-        "run, as of unlabelled video.",
+        description="Starting points of fine-tuning, separated by commas: tclr, paper, random, or the file or run of "
+        "an encoder.",
     )
-    seeds: int = Field(1, ge=1, description="Runs of each start, with seeds 0, 1, ...")
-    test_share: float = Field(0.2, gt=0, lt=0.5, description="Share of the people that nothing learns from.")
+    seeds: int = Field(1, ge=1, description="Runs per starting point, with seeds 0, 1, ...")
+    test_share: float = Field(0.2, gt=0, lt=0.5, description="Share of people held out for the final test.")
     select_share: float = Field(
-        0.1, gt=0, lt=0.5, description="Share of the people that say which run is taken, and that fusion learns from."
+        0.1, gt=0, lt=0.5, description="Share of people used to choose the best run and to fit the fusion."
     )
-    seed: int = Field(0, ge=0, description="Seed of who is tested.")
+    seed: int = Field(0, ge=0, description="Seed of the choice of test people.")
 
 
 class EmbedConfig(Settings):
     """Export of embeddings and AU predictions."""
 
-    batch_size: int = Field(128, ge=1, description="Frames read at once, and a step of the encoder on a GPU.")
+    batch_size: int = Field(128, ge=1, description="Frames read at once, and frames per step of the encoder on a GPU.")
     blendshapes: bool = Field(False, description="Add the 52 blendshape columns bs_<name>.")
     embedding: Literal["wide", "list", "none"] = Field(
-        "wide", description="A column a dimension (emb_000), one column of lists (emb), or no embedding."
+        "wide", description="One column per dimension (emb_000), one column of lists (emb), or no embedding."
     )
     columns: str = Field(
-        "", description="Columns to write, names or patterns with commas between, as frame,AU*,pitch; none: all."
+        "",
+        description="Columns to write: names or patterns separated by commas, such as frame,AU*; empty for all.",
     )
     smooth_s: float | None = Field(
         None,
         ge=0,
-        description="Smooth AU predictions over time: the Gaussian's standard deviation in seconds; not given: as "
-        "the head does.",
+        description="Standard deviation in seconds of the Gaussian that smooths AU predictions over time; by default "
+        "the head's.",
         json_schema_extra={"flag": "smooth"},
     )
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32",
-        description="Arithmetic of the encoder; bf16 is faster where the processor has it, and differs a little; auto "
-        "measures both at the start.",
+        description="Arithmetic of the encoder; bf16 differs a little and is faster on processors that support it; "
+        "auto measures both first.",
     )
     centre: Literal["none", "clip", "subject"] = Field(
         "none",
-        description="Move a head's predictions so that their median over the clip, or the person's clips, is that of "
-        "the people it was fitted on.",
+        description="Shift a head's predictions so that their median per clip or person equals that of the people it "
+        "was fitted on.",
     )
-    seed: int = Field(0, ge=0, description="Seed of the random encoder (the same as in fit-au).")
+    seed: int = Field(0, ge=0, description="Seed of the random encoder, as given to fit-au.")
 
 
 class EvaluateConfig(Settings):
-    """Evaluation of AU predictions; how heads are fitted is set in ``fit_au``."""
+    """Evaluation of AU predictions; ``fit_au`` has the settings of the heads."""
 
     average: Literal["folds", "pooled"] = Field(
-        "folds", description="What tables print: the mean over folds, as papers do, or of all folds' frames together."
+        "folds",
+        description="Scores in the tables: mean over folds, as in papers, or all folds' frames together.",
     )
-    intervals: bool = Field(False, description="Print the 95% interval of every figure.")
+    intervals: bool = Field(False, description="Print the 95% interval of every score.")
     resamples: int = Field(1000, ge=0, description="Resamples of the test subjects for the 95% intervals; 0 for none.")
-    test_folds: int = Field(3, ge=2, description="Folds of protocol emotionet; other protocols bring theirs.")
+    test_folds: int = Field(3, ge=2, description="Folds of protocol emotionet; other protocols define their own.")
     label_shares: str = Field(
         "",
-        description="Percentages of training subjects for a label-efficiency curve, as 1,5,10,25,100; none: no curve.",
+        description="Percentages of training subjects for a label-efficiency curve, such as 1,5,10,25,100; empty for "
+        "none.",
     )
-    label_seeds: int = Field(3, ge=1, description="Draws of those subjects, for the curve's spread.")
+    label_seeds: int = Field(3, ge=1, description="Random draws of those subjects, for the spread of the curve.")
 
     @field_validator("label_shares")
     @classmethod
@@ -360,39 +365,40 @@ class EvaluateConfig(Settings):
                 return text
         except ValueError:
             pass
-        raise ValueError("expected percentages above 0 and up to 100 with commas between, as 1,5,10,25,100")
+        raise ValueError("expected percentages above 0 and up to 100, separated by commas, such as 1,5,10,25,100")
 
     @property
     def shares(self) -> list[float]:
-        """The percentages, ascending."""
+        """The percentages in ascending order, without duplicates.
+
+        >>> EvaluateConfig(label_shares="50,10,100").shares
+        [10.0, 50.0, 100.0]
+        """
         return sorted({float(part) for part in self.label_shares.split(",") if part})
 
 
 class OverlayConfig(Settings):
-    """How a video with faces and AUs drawn on it looks."""
+    """Appearance of a video with faces and AUs drawn on it."""
 
     height: int = Field(720, ge=0, le=4320, description="Height in pixels; 0 keeps the video's.")
-    landmarks: bool = Field(True, description="Draw the landmarks, if there is a store.")
+    landmarks: bool = Field(True, description="Draw the landmarks of --store.")
     audio: bool = Field(True, description="Keep the video's sound.")
-    crf: int = Field(20, ge=0, le=51, description="Quality of H.264: 0 loses nothing, 51 is the smallest file.")
+    crf: int = Field(20, ge=0, le=51, description="Quality of H.264: 0 is lossless, 51 gives the smallest file.")
 
 
 def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:
-    """Build a settings object; turn every complaint into one readable line.
-
-    Parameters
-    ----------
-    kind : type
-        One of the classes above.
-    values : dict
-        Setting names and values, as parsed from TOML or the command line.
-    where : str
-        Where the values come from, for the message.
+    """Build a settings object from names and values; ``where`` names their source in errors.
 
     Raises
     ------
     SettingError
-        For an unknown key (with the known ones, sorted) or a value out of range.
+        For an unknown setting or a value out of range.
+
+    Examples
+    --------
+    >>> parse_settings(AlignConfig, {"sise": 96}, "tclr.toml")
+    Traceback (most recent call last):
+    tclr.schemas.errors.SettingError: Unknown setting 'sise' in tclr.toml. Known settings: codec, frames, ...
     """
     unknown = sorted(set(values) - set(kind.model_fields))
     if unknown:
@@ -410,7 +416,7 @@ def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:
 
 @dataclass(frozen=True)
 class PreprocessConfig:
-    """Settings of one run; only ``detect`` and ``align`` change what is stored."""
+    """Settings of a run of preprocessing; only ``detect`` and ``align`` affect what is stored."""
 
     detect: DetectConfig = field(default_factory=DetectConfig)
     align: AlignConfig = field(default_factory=AlignConfig)

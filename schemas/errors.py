@@ -1,8 +1,7 @@
 """Every error that tclr raises on purpose.
 
-The library raises these; ``cli/main.py`` alone turns them into one line and exit status 1. Each message says
-what was expected, what came, where, and what to do. Anything that is not a ``TclrError`` is a defect of ours
-and keeps its traceback.
+The library raises them; only ``cli/main.py`` turns them into one line and exit status 1. Each message says what was
+expected, what was found, where, and what to do. Any other exception is a defect of tclr and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -13,39 +12,39 @@ class TclrError(Exception):
 
 
 class InputError(TclrError):
-    """A source folder, video, image or label file that cannot be used."""
+    """A source folder, video, image, or label file cannot be used."""
 
 
 class TruncatedError(InputError):
-    """A video that ends before its container says it should."""
+    """A video ends before the end that its container announces."""
 
 
 class TimelineError(InputError):
-    """A video that does not decode to the frames that its packets announce."""
+    """A video decodes to other frames than its packets announce."""
 
 
 class OutputError(TclrError):
-    """An output that cannot be written, is full, or holds something else."""
+    """An output cannot be written, for example because the disk is full or another run holds it."""
 
 
 class ClusterError(TclrError):
-    """A Dask cluster that does not answer, or no longer."""
+    """A Dask cluster cannot be started or reached, or was lost."""
 
 
 class SettingError(TclrError):
-    """An unknown setting, or a value outside its range."""
+    """A setting is unknown, or its value is out of range."""
 
 
 class ModelError(TclrError):
-    """A model file that is missing, damaged, or does not fit."""
+    """A model file is missing, damaged, or does not match."""
 
 
 class StoreError(TclrError):
-    """A store or features folder that is missing, damaged, or of another format."""
+    """A store or features folder is missing, damaged, or of another format."""
 
 
 class UnreadableClipError(StoreError):
-    """A clip, named by ``clip``, that cannot be copied from its file, since that is damaged."""
+    """The clip ``clip`` cannot be copied from its damaged file."""
 
     def __init__(self, message: str, clip: str) -> None:
         super().__init__(message, clip)
@@ -56,4 +55,4 @@ class UnreadableClipError(StoreError):
 
 
 class NewerFormatError(StoreError):
-    """A store or features folder that a newer tclr wrote."""
+    """A store or features folder was written by a newer tclr."""

@@ -1,4 +1,4 @@
-"""The features: Parquet columns. This docstring is the specification of format 1.
+"""The Parquet columns of the features. This docstring specifies format 1.
 
 History
 -------
@@ -6,13 +6,13 @@ History
 
 Layout
 ------
-``FEATURES/subject=<id>/<clip>.parquet``; ``pandas.read_parquet(FEATURES)`` gives one row a frame. Every source frame
-keeps its row; without a face its numbers are null, its labels stay. All files of a folder have the same columns:
-those of ``features_schema``, or the chosen ones of them and ``KEYS``, and ``subject`` from the folder's name.
-Intensities have OpenFace's names, ``AU01_r``.
+``FEATURES/subject=<id>/<clip>.parquet``; ``pandas.read_parquet(FEATURES)`` gives one row per frame. Every source frame
+has a row; without a face its numbers are null and its labels remain. All files of a folder have the same columns: those
+of ``features_schema``, or ``KEYS`` and a selection of them. pandas adds ``subject`` from the folder's name. Intensities
+are named as in OpenFace: ``AU01_r``.
 
-Each file carries, under the metadata key ``tclr``, the format and its version, where the AU predictions come from
-(``au_source``), encoder and head digests, and the settings of all stages, as JSON.
+The metadata key ``tclr`` of each file holds a JSON object: format and version, the source of the AU predictions
+(``au_source``), digests of encoder and head, and the settings of all stages.
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ from tclr.schemas.errors import NewerFormatError, StoreError
 FORMAT = "tclr-features"
 FORMAT_VERSION = 1
 EMBEDDING = "emb"
-"""Name of the embedding as one column of lists."""
+"""Name of the embedding's column if it is one column of lists."""
 KEYS = ("clip", "frame", "timestamp")
-"""Columns that every file has, whatever was chosen: which frame a row is, and when."""
+"""Columns of every file, whatever the selection."""
 
 
 def embedding_columns(embedding_dim: int) -> list[str]:
-    """Return the names ``emb_000`` ...: at least three digits."""
+    """Return the names of the embedding's columns, with at least three digits.
+
+    >>> embedding_columns(2)
+    ['emb_000', 'emb_001']
+    """
     width = max(3, len(str(embedding_dim - 1)))
     return [f"emb_{i:0{width}d}" for i in range(embedding_dim)]
 
@@ -52,16 +56,16 @@ TEXT_COLUMNS = frozenset({"dataset", "subject", "clip", "status", "file"})
 
 
 def check_columns(schema: pa.Schema, where: str) -> None:
-    """Check that texts are texts, the embedding a list of numbers, and all other columns numbers.
+    """Check that text columns hold text, and all others numbers, or lists of numbers for the embedding.
 
     Raises
     ------
     StoreError
-        At the first column of another type, or if one of ``KEYS`` is missing.
+        For the first column of another type, or if one of ``KEYS`` is missing or occurs twice.
     """
     for name in KEYS:
         if schema.get_field_index(name) < 0:
-            raise StoreError(f"Expected a column {name!r} once, but got none or several in {where}. Run 'tclr embed'.")
+            raise StoreError(f"Expected one column {name!r}, but got none or several in {where}. Run 'tclr embed'.")
     types = pa.types
     for field in schema:
         kind = field.type
@@ -77,18 +81,18 @@ def check_columns(schema: pa.Schema, where: str) -> None:
 
 
 def check_metadata(metadata: Mapping[str, Any], where: str) -> None:
-    """Check format, version and types of the metadata of a features file.
+    """Check the format, version and types of a features file's metadata.
 
     Raises
     ------
     StoreError
-        If it is of another or a newer format, or an entry that is there is of another type.
+        If the format is another or newer one, or an entry has another type.
     """
     if metadata.get("format") != FORMAT:
         raise StoreError(f"Expected a file of format {FORMAT!r}, but got {metadata.get('format')!r}: {where}.")
     version = metadata.get("format_version")
     if not isinstance(version, int):
-        raise StoreError(f"Expected the number of a features format, but got {version!r}: {where}. Run 'tclr embed'.")
+        raise StoreError(f"Expected a whole number as format_version, but got {version!r}: {where}. Run 'tclr embed'.")
     if version > FORMAT_VERSION:
         raise NewerFormatError(
             f"Expected features format {FORMAT_VERSION} or older, but got {version}: {where}. Upgrade tclr to read it."
@@ -102,7 +106,7 @@ def check_metadata(metadata: Mapping[str, Any], where: str) -> None:
     }
     for name, is_good in good.items():
         if not is_good:
-            raise StoreError(f"Unexpected {type(metadata[name]).__name__} as {name!r} in {where}. Run 'tclr embed'.")
+            raise StoreError(f"Unexpected {type(metadata[name]).__name__} in {name!r} of {where}. Run 'tclr embed'.")
 
 
 def features_schema(
@@ -120,24 +124,29 @@ def features_schema(
     Parameters
     ----------
     au_names : sequence of str
-        AUs that are predicted, as ``AU01``.
+        Predicted AUs, for example ``AU01``.
     labelled_aus : sequence of str
-        AUs that the store has labels of.
+        AUs with labels in the store.
     embedding_dim : int
         Length of the embedding.
     blendshapes : bool
         Add the 52 blendshape columns.
     files : bool
-        Add the file name, for sources of still images.
+        Add the file name, for still images.
     intensity_aus : sequence of str
-        AUs whose intensity is predicted.
+        AUs with predicted intensity.
     embedding : str
-        ``wide``: a column a dimension, ``emb_000``; ``list``: one column ``emb`` of lists; ``none``.
+        ``wide`` for one column per dimension, ``emb_000``; ``list`` for one column ``emb`` of lists; or ``none``.
 
     Returns
     -------
     pyarrow.Schema
-        Fields carry ``units`` and ``description`` as metadata.
+        The fields carry ``units`` and ``description`` as metadata.
+
+    Examples
+    --------
+    >>> features_schema(["AU12"], [], 256, blendshapes=False, embedding="none").names[-3:]
+    ['roll', 'AU12', 'AU12_c']
     """
     text, single = pa.dictionary(pa.int32(), pa.string()), pa.float32()
     fields = [
@@ -146,10 +155,10 @@ def features_schema(
         _field("frame", pa.int64(), "", "Index in the video, or the number in the image's name"),
         _field("timestamp", pa.float64(), "s", "Time from the clip's start"),
         _field("status", text, "", "ok, interpolated, no_face, low_confidence or unreadable"),
-        _field("score", single, "0..1", "How sure the face detector is"),
-        _field("sharpness", single, "", "Variance of the crop's Laplacian; blur brings it down"),
+        _field("score", single, "0..1", "Confidence of the face detector"),
+        _field("sharpness", single, "", "Variance of the crop's Laplacian; blur lowers it"),
         _field("face_px", single, "px", "Larger side of the face's box in the source"),
-        _field("track", pa.int32(), "", "Number of the face's track; a cut or a loss begins a new one"),
+        _field("track", pa.int32(), "", "Number of the face's track; a cut or a loss starts a new one"),
         _field("pitch", single, "rad", "Head turned down (+) or up (-)"),
         _field("yaw", single, "rad", "Head turned to the right (+) or left (-) of the picture"),
         _field("roll", single, "rad", "Head tilted anticlockwise (+) or clockwise (-) in the picture"),

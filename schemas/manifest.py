@@ -1,6 +1,6 @@
-"""The manifest: one row a clip, ``STORE/manifest.parquet``, for pandas.
+"""The manifest ``STORE/manifest.parquet``: one row per clip, for pandas.
 
-A failed clip has its row, too, with the reason; its numbers are null.
+A failed clip also has a row, with the reason and without numbers (null).
 """
 
 from __future__ import annotations
@@ -31,7 +31,5 @@ MANIFEST_SCHEMA = pa.schema(
         ("detector", pa.string()),
     ]
 )
-"""``state`` is ``done`` or ``failed``; ``reason`` holds the error of a failed clip or the warning of one that is
-done (null if there is none); ``fps`` in frames/s, ``width`` and ``height`` in source pixels, ``share_ok`` is
-``n_ok / n_frames``; the counts are the clip's ``COUNT_ATTRS``, then come its ``QUALITY_ATTRS``; the last columns say
-which settings, code and model made it."""
+"""``fps`` is in frames/s, ``width`` and ``height`` in source pixels. The last columns identify the settings, code and
+model that made the clip. ``schemas/descriptions.py`` describes each column."""

@@ -1,7 +1,6 @@
-"""The out-of-fold predictions of an evaluation: Parquet columns. This docstring is the specification of format 1.
+"""The Parquet columns of an evaluation's out-of-fold predictions. This docstring specifies format 1.
 
-One row a method and test frame, in the order of methods, folds, subjects, clips and frames. ``AU01`` and so on stand
-for every AU of the protocol.
+One row per method and test frame, ordered by method, fold, subject, clip and frame.
 """
 
 from __future__ import annotations
@@ -15,11 +14,15 @@ FORMAT_VERSION = 1
 
 
 def predictions_schema(au_names: Sequence[str]) -> pa.Schema:
-    """Return the columns; null where a label is unknown or nothing was predicted.
+    """Return the columns for some AUs; unknown labels and missing predictions are null.
 
-    ``method``, ``fold``, ``dataset``, ``subject``, ``clip`` text; ``frame`` int64, as in the features; ``timestamp``
-    float64, seconds from the clip's start; for each AU ``AU01`` float32 probability 0..1, ``AU01_c`` int8 0/1 at the
-    fold's threshold, ``AU01_true`` int8 0/1 label, ``AU01_r`` float32 intensity 0..5, ``AU01_r_true`` its label.
+    ``method``, ``fold``, ``dataset``, ``subject`` and ``clip`` are text. ``frame`` is int64, as in the features.
+    ``timestamp`` is float64, in seconds from the clip's start. Each AU has ``AU01``, float32 probability 0..1;
+    ``AU01_c``, int8 0/1 at the fold's threshold; ``AU01_true``, int8 0/1 label; ``AU01_r``, float32 intensity 0..5; and
+    ``AU01_r_true``, its float32 label.
+
+    >>> predictions_schema(["AU12"]).names[7:]
+    ['AU12', 'AU12_c', 'AU12_true', 'AU12_r', 'AU12_r_true']
     """
     text = pa.dictionary(pa.int32(), pa.string())
     fields = [(name, text) for name in ("method", "fold", "dataset", "subject", "clip")]

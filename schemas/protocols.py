@@ -1,7 +1,6 @@
-"""Evaluation protocols that the literature shares: which subjects are tested together, and on which Action Units.
+"""Published evaluation protocols: the subjects and Action Units that are tested together.
 
-Sources: the subject lists are those that JAA-Net published (Shao, Liu, Cai and Ma, ECCV 2018) and that later work
-takes over; see DESIGN.md, section 5.
+The subject lists are those of JAA-Net (Shao, Liu, Cai and Ma, ECCV 2018), which later work uses, too.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from tclr.schemas.action_units import BP4D_AUS, DISFA_AUS, EMOTIONET_AUS, au_col
 class FoldProtocol:
     """Cross-validation on fixed parts of a dataset's subjects.
 
-    ``tested`` holds, fold by fold, the subjects that are tested; all others train. ``clip`` begins the names of the
-    clips that take part; ``published`` has mean F1 in percent by method.
+    ``tested`` holds the test subjects of each fold; all others train. Only clips whose names start with ``clip`` are
+    used. ``published`` maps methods to their mean F1 in percent.
     """
 
     name: str
@@ -59,16 +58,16 @@ FOLD_PROTOCOLS = {
             "disfa",
             tuple(map(au_column, DISFA_AUS)),
             (_DISFA_C, _DISFA_B, _DISFA_A),
-            "left",  # the literature's 130,788 frames are those of one camera
+            "left",  # published results use the 130,788 frames of one camera
             {"FMAE-IAT": 70.1, "AU-Net": 66.1},
         ),
     )
 }
-"""By name."""
+"""Protocols by name."""
 
 EMOTIONET = "emotionet"
 EMOTIONET_AU_NAMES = tuple(map(au_column, EMOTIONET_AUS))
 CROSS = "cross:"
 AUS_OF_DATASET = {protocol.dataset: protocol.au_names for protocol in FOLD_PROTOCOLS.values()}
 AUS_OF_DATASET[EMOTIONET] = EMOTIONET_AU_NAMES
-"""The AUs that are scored of a dataset, which may have labels of more."""
+"""Scored AUs by dataset; a dataset may have labels of more."""

@@ -1,1 +1,1 @@
-"""Commands that judge: Action Units, recipes of pretraining, the bundled model, and what the stages cost."""
+"""Commands that judge: Action Units, pretraining recipes, the bundled model, and the cost of the stages."""

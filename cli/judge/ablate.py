@@ -1,4 +1,4 @@
-"""``tclr ablate``: what each part of a pretraining recipe is worth."""
+"""``tclr ablate``: the worth of each part of a pretraining recipe."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from tclr.schemas.config import PretrainConfig
 @click.argument("store", type=PATH)
 @click.argument("probe", type=PATH)
 @click.argument("out", type=PATH)
-@click.option("--variants", type=NAMES, default="paper,tclr", show_default=True, help="Names, or all.")
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds of each: 0, 1, ...")
+@click.option("--variants", type=NAMES, default="paper,tclr", show_default=True, help="Names of variants, or all.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Seeds per variant: 0, 1, ...")
 @given_options(PretrainConfig, without=("seed", "recipe"))
 def command(
     store: Path, probe: Path, out: Path, variants: list[str], seeds: int, common: dict[str, Any]
 ) -> dict[str, Any]:
-    """Train variants of the recipe on STORE, and judge each on PROBE, a store with AU labels of other people.
+    """Train variants of the recipe on STORE and judge each on PROBE.
 
-    A linear probe of every AU is fitted on the frozen embeddings, on subject-exclusive folds that are the same for all
-    variants; beside them stand an untrained encoder, landmarks and blendshapes. Settings given here hold for all
-    variants. Results stay in OUT: run the same command again to go on. OUT/table.md has the table.
+    PROBE is a store with AU labels of other people. A linear probe per AU is fitted to the frozen embeddings, on the
+    same subject-exclusive folds for all variants. The table also has an untrained encoder, landmarks and blendshapes.
+    Settings given here apply to all variants. Results are kept in OUT, the table as OUT/table.md; run the same command
+    again to resume.
 
     \b
     Example:
-      tclr ablate people/ bp4d/ ablation/ --image-size 64 --batch-size 18 --epochs 4
+      tclr ablate people/ bp4d/ ablation/ --image-size 64 --epochs 4
       tclr ablate people/ bp4d/ ablation/ --variants all --seeds 5
     """
     from rich.markdown import Markdown
@@ -45,8 +46,8 @@ def command(
         names = list(VARIANTS) if variants == ["all"] else variants
         results: list[AblationResult] = []
         display.stage("Judging landmarks, blendshapes and untrained encoders")
-        tell = display.turns("tuples")
-        for result in run_ablation(store, probe, out, names, range(seeds), common, progress=tell):
+        progress = display.turns("tuples")
+        for result in run_ablation(store, probe, out, names, range(seeds), common, progress=progress):
             results.append(result)
             line = f"{result.variant}, seed {result.seed}: F1 {result.f1:.3f}, ROC-AUC {result.roc_auc:.3f}"
             ranking = "" if result.ranking is None else f", ranking accuracy {result.ranking:.3f}"

@@ -1,4 +1,4 @@
-"""``tclr bench``: what the stages cost, as ratios within one run."""
+"""``tclr bench``: the cost of each stage, as ratios within one run."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ SMOOTHINGS_S = (0.0, 0.03, 0.06, 0.12, 0.24)
 
 
 @click.command("bench", cls=Command)
-@click.option("--source", type=PATH, help="Folder of two clips  [default: demo clips made here]")
-@click.option("--rows", type=NAMES, help="What to measure  [default: startup,preprocess,loader,export,memory]")
-@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each row.")
+@click.option("--source", type=PATH, help="Folder of two clips  [default: new demo clips]")
+@click.option("--rows", type=NAMES, help="Rows to measure  [default: startup,preprocess,loader,export,memory]")
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs per row.")
 @click.option("-o", "--out", type=PATH, help="Write rows and machine to this JSON file.")
 @click.option("--markdown", type=PATH, help="Write the table to this Markdown file.")
-@click.option("--alignment", is_flag=True, help="Measure how well crops stay in place instead.")
-@click.option("--scaling", is_flag=True, help="Predict what datasets take on 1, 16 and 256 workers instead.")
+@click.option("--alignment", is_flag=True, help="Measure instead how steady the crops are.")
+@click.option("--scaling", is_flag=True, help="Predict instead how long datasets take on 1, 16 and 256 workers.")
 @click.option(
     "--price",
     type=click.FloatRange(min=0),
     default=0.05,
     show_default=True,
-    help="What a core costs an hour, for --scaling, in any currency.",
+    help="Price per core-hour for --scaling, in any currency.",
 )
 def command(
     source: Path | None,
@@ -42,17 +42,19 @@ def command(
     scaling: bool,
     price: float,
 ) -> dict[str, Any]:
-    """Measure each stage against what bounds it, and print the ratios.
+    """Measure each stage beside its bound, and print the ratios.
 
-    A ratio is measured in one run, turn by turn with its bound, so it holds on any machine that is not too busy;
-    figures in seconds and MB are this machine's. With --alignment, a portrait is moved in a known way and the crops'
-    jitter, error and lag are printed for several widths of smoothing. With --scaling, tasks and scheduler are measured
-    on clips as BP4D, DISFA and VoxCeleb2 have them, and simulated (docs/scaling.md).
+    A stage and its bound take turns within one run, so their ratio holds on any machine that is not too busy. Figures
+    in seconds and MB are those of this machine.
+
+    With --alignment, a portrait is moved in a known way; the table shows the crops' jitter, error and lag by width of
+    smoothing. With --scaling, tasks and scheduler are measured on clips like those of BP4D, DISFA and VoxCeleb2, and
+    larger clusters are simulated (docs/scaling.md).
 
     \b
     Example:
       tclr bench
-      tclr bench --rows preprocess,loader --source videos/ --runs 9 -o bench.json
+      tclr bench --rows preprocess,loader --source videos/ -o bench.json
       tclr bench --alignment
       tclr bench --scaling --price 0.03
     """

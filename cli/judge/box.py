@@ -1,4 +1,4 @@
-"""``tclr box``: make the model in the box, from videos of people with AU intensities."""
+"""``tclr box``: build the bundled model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 @click.command("box", cls=Command)
 @click.argument("people", type=PATH)
 @click.argument("out", type=PATH)
-@click.option("--workers", type=click.IntRange(min=1), help="Processes of preprocessing  [default: one a core]")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes of preprocessing  [default: one per core]")
 @settings_options(box=BoxConfig)
 def command(people: Path, out: Path, workers: int | None, box: BoxConfig) -> BoxResult:
-    """Make an encoder with an AU head from PEOPLE, a folder of videos with AU intensities, and judge it.
+    """Build an encoder with an AU head from PEOPLE, and judge it on unseen people.
 
-    Preprocess, pretrain, fine-tune, select, fuse with blendshapes, judge on people whom nothing has seen. OUT gets
-    box.safetensors, fusion.safetensors, model-card.md and evidence.json. Run the same command again to go on.
+    PEOPLE is a folder of videos with AU intensities. The steps: preprocess, pretrain, fine-tune, select, fuse with
+    blendshapes, and judge on people that no step has seen. The folder OUT gets box.safetensors, fusion.safetensors,
+    model-card.md and evidence.json. Run the same command again to resume.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``tclr evaluate``: score AU predictions by a protocol of the literature, beside baselines."""
+"""``tclr evaluate``: score AU predictions by a published protocol, beside baselines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _tables(evaluation: Evaluation, results: Sequence[MethodResult]) -> tuple[Table, Table]:
-    """Return the table of F1 by AU, and that of all metrics' means."""
+    """Return the table of F1 per AU, and that of the means of all metrics."""
     from tclr.pipeline.evaluation import f1_table, summary_table
 
     plan, data, config = evaluation.plan, evaluation.data, evaluation.config
@@ -28,7 +28,7 @@ def _tables(evaluation: Evaluation, results: Sequence[MethodResult]) -> tuple[Ta
     notes = list(plan.notes)
     if data.n_tested < data.n_labelled:
         notes.append(
-            f"{data.n_labelled - data.n_tested:,} of {data.n_labelled:,} labelled frames have no face, no score"
+            f"{data.n_labelled - data.n_tested:,} of {data.n_labelled:,} labelled frames have no face and no score"
         )
     frames = f"{data.n_tested:,} frames of {len({u for s in plan.splits for u in s.test})} {plan.unit}s"
     f1 = f1_table(
@@ -71,7 +71,7 @@ def _show(tables: Sequence[Table]) -> None:
     "--protocol",
     type=PATH_OR_NAME,
     required=True,
-    help="bp4d-3fold, disfa-3fold, emotionet, cross:TRAIN:TEST, or a .csv (subject,fold).",
+    help="bp4d-3fold, disfa-3fold, emotionet, cross:TRAIN:TEST, or a CSV file (subject,fold).",
 )
 @click.option(
     "--encoder", type=PATH_OR_NAME, required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'."
@@ -81,13 +81,13 @@ def _show(tables: Sequence[Table]) -> None:
 @click.option("--latex", type=PATH, help="Write the tables in LaTeX (booktabs).")
 @click.option("--markdown", type=PATH, help="Write the tables in Markdown.")
 @click.option("--plot", type=PATH, help="Draw the label-efficiency curve as PNG.")
-@click.option("--imagenet", type=PATH, help="ImageNet weights in torchvision's names, as a row.")
-@click.option("--methods", type=NAMES, help="Rows, as encoder,random  [default: all that can be done]")
+@click.option("--imagenet", type=PATH, help="Add a row for ImageNet weights (torchvision's names).")
+@click.option("--methods", type=NAMES, help="Rows, for example encoder,random  [default: all possible]")
 @click.option(
     "--pseudonyms",
     metavar="KEYFILE",
     type=FILE,
-    help="Key of a store made with --pseudonymise, for bp4d-3fold and disfa-3fold, which list people by name.",
+    help="Key of a store made with --pseudonymise; bp4d-3fold and disfa-3fold list people by name.",
 )
 @settings_options(evaluate=EvaluateConfig, fit_au=FitAuConfig)
 def command(
@@ -105,24 +105,25 @@ def command(
     evaluate: EvaluateConfig,
     fit_au: FitAuConfig,
 ) -> dict[str, Any]:
-    """Score AU predictions of an encoder on subjects that neither head nor threshold has seen, beside baselines.
+    """Score AU predictions of an encoder on unseen subjects, beside baselines.
 
-    Rows: all positive, blendshapes mapped by rule, landmarks and blendshapes with a linear head, an untrained encoder,
-    ImageNet's features if given, and the encoder. All share folds and settings. Files are written anew after each row.
-    Two STOREs are for cross:TRAIN:TEST, the one to train on first.
+    Rows: all positive, blendshapes mapped by rules, landmarks and blendshapes with a linear head, an untrained encoder,
+    ImageNet's features if given, and the encoder. All share folds and settings; neither heads nor thresholds see the
+    test subjects. Files are rewritten after each row. Protocol cross:TRAIN:TEST takes two STOREs, the one to train on
+    first.
 
     \b
     Example:
       tclr evaluate bp4d/ --protocol bp4d-3fold --encoder run/ --scores bp4d.json
-      tclr evaluate bp4d/ disfa/ --protocol cross:bp4d:disfa --encoder run/ --methods encoder,random
-      tclr evaluate mine/ --protocol folds.csv --encoder random --predictions oof.parquet --label-shares 10,25,50,100
+      tclr evaluate bp4d/ disfa/ --protocol cross:bp4d:disfa --encoder run/
+      tclr evaluate mine/ --protocol folds.csv --encoder run/ --latex f1.tex
     """
     from tclr.cli.progress import show_progress
     from tclr.schemas.errors import SettingError
 
     if plot and not evaluate.shares:
         raise SettingError(
-            "Expected --label-shares for --plot, but got none. Add, for instance, --label-shares 10,50,100."
+            "Expected --label-shares for --plot, but got none. Add, for example, --label-shares 10,50,100."
         )
     files = {"Scores": json_file, "Predictions": predictions, "Markdown": markdown, "LaTeX": latex, "Curve": plot}
     wanted = {kind: path for kind, path in files.items() if path}
@@ -151,7 +152,7 @@ def command(
 def _write(
     kind: str, path: Path, prepared: Evaluation, results: Sequence[MethodResult], tables: Sequence[Table]
 ) -> None:
-    """Write one of the files that were asked for."""
+    """Write one of the requested files."""
     from tclr.pipeline.evaluation import plot_curves, to_latex, to_markdown, write_evaluation, write_predictions
     from tclr.pipeline.system import write_text
 

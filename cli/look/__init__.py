@@ -1,1 +1,1 @@
-"""Commands that show: the report, the viewer and the overlay."""
+"""Commands that show results: the report, the viewer and the overlay."""

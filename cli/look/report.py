@@ -13,10 +13,10 @@ from tclr.cli.output import Command, say
 @click.command("report", cls=Command)
 @click.argument("store", type=PATH)
 @click.option("-o", "--out", type=PATH, required=True, help="The HTML file to write.")
-@click.option("--features", type=PATH, help="Folder that 'tclr embed' wrote: adds AU timelines.")
-@click.option("--run", type=PATH, help="Folder that 'tclr pretrain' wrote: adds training curves.")
+@click.option("--features", type=PATH, help="Folder of 'tclr embed': adds AU timelines.")
+@click.option("--run", type=PATH, help="Folder of 'tclr pretrain': adds training curves.")
 def command(store: Path, out: Path, features: Path | None, run: Path | None) -> dict[str, Path]:
-    """Write one HTML page that shows what STORE holds and what was made of it; it opens without a network.
+    """Write one HTML page about STORE and its results, which opens without a network.
 
     \b
     Example:

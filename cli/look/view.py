@@ -12,14 +12,14 @@ from tclr.cli.output import Command, current, say
 
 @click.command("view", cls=Command)
 @click.argument("features", type=PATH)
-@click.option("--store", type=PATH, required=True, help="The store that FEATURES was made from.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port; 0 takes a free one.  [default: 0]")
-@click.option("--no-browser", is_flag=True, help="Print the address, do not open it.")
+@click.option("--store", type=PATH, required=True, help="The store of FEATURES.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--no-browser", is_flag=True, help="Print the address only.")
 def command(features: Path, store: Path, port: int, no_browser: bool) -> dict[str, str]:
-    """Play the crops of clips in step with their AU curves of FEATURES, and mark AU events.
+    """Play clips in step with their AU curves of FEATURES, and mark AU events.
 
-    The page is for this machine and this user only: it listens on 127.0.0.1, and its address holds a random token.
-    Nothing is written; marked events leave as a CSV file that the browser saves. Ctrl-C ends it.
+    The page is for this machine and this user only: the server listens on 127.0.0.1, and the address holds a random
+    token. Nothing is written; the browser saves marked events as a CSV file. Ctrl-C ends the server.
 
     \b
     Example:
@@ -34,7 +34,7 @@ def command(features: Path, store: Path, port: int, no_browser: bool) -> dict[st
         display.stage("Reading")
         clips = ViewerClips(features, store)
     with ViewerServer(clips, port) as server:
-        click.echo(f"Viewer: {server.url}  (Ctrl-C ends it)", err=not current().prose)  # without it there is no viewer
+        click.echo(f"Viewer: {server.url}  (Ctrl-C ends it)", err=not current().prose)  # even with --quiet
         try:
             with nullcontext() if no_browser else opened_in_browser(server.url):
                 server.serve_forever()

@@ -1,1 +1,1 @@
-"""Commands along the path of the data: from videos to a store, from a store to features."""
+"""Commands along the path of the data: from videos to a store, and on to features."""

@@ -1,4 +1,4 @@
-"""``tclr datasets``: what preprocess can read."""
+"""``tclr datasets``: the datasets that preprocess reads."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tclr.cli.output import Command, say, show, warn
 @click.command("datasets", cls=Command)
 @click.argument("source", type=PATH, required=False)
 def command(source: Path | None) -> dict[str, Any]:
-    """List the datasets that preprocess knows, with the layout that it expects.
+    """List the datasets that preprocess reads, with the expected layouts.
 
-    With SOURCE, also count what it would find there: a look before a long run.
+    With SOURCE, also count the subjects and clips there, as a check before a long run.
 
     \b
     Example:
@@ -45,7 +45,7 @@ def command(source: Path | None) -> dict[str, Any]:
         say(f"{source} looks like {clips[0].dataset}: {subjects} subjects, {len(clips)} clips, {labelled} labelled")
         if unused:
             warn(
-                f"{len(unused)} tables of labels fit no clip and are not used, among them {unused[0].name}: "
+                f"{len(unused)} label tables match no clip and are not used, among them {unused[0].name}: "
                 f"expected names as {clips[0].subject}_{clips[0].clip}.csv"
             )
     return {"datasets": known, **found}

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 AU_SOURCES = {
     "head": "the given head",
-    "box": "the model in the box",
-    "fusion": "the model in the box, with mediapipe's blendshapes",
+    "box": "the bundled model",
+    "fusion": "the bundled model, with mediapipe's blendshapes",
     "blendshapes": "mediapipe's blendshapes, by fixed rules",
-    "none": "nowhere, so there are no AU columns: --columns leaves them out, or the store has no blendshapes (only the "
-    "mediapipe detector gives them) and no head was given. Leave --encoder out, or pass a head as --au-model",
+    "none": "nowhere, so there are no AU columns: --columns excludes them, or no head was given and the store has no "
+    "blendshapes, which only the mediapipe detector gives. Leave --encoder out, or pass a head as --au-model",
 }
 
 
@@ -30,22 +30,22 @@ AU_SOURCES = {
 @click.option(
     "--encoder",
     type=PATH_OR_NAME,
-    help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; a fine-tuned head's file is one, "
-    "too  [default: that of the model in the box]",
+    help="Encoder file, run folder of 'tclr pretrain', file of a fine-tuned head, 'random' or 'random:ARCH'  "
+    "[default: the bundled model]",
 )
 @click.option(
     "--au-model",
     type=PATH_OR_NAME,
     default="auto",
-    help="'box' or 'fusion', which come with tclr, 'blendshapes', or a head of 'tclr fit-au'  [default: box; with "
-    "--encoder: blendshapes]",
+    help="'box' or 'fusion' (bundled), 'blendshapes', or a head of 'tclr fit-au'  [default: box; with --encoder: "
+    "blendshapes]",
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Processes of a local Dask cluster; 0: in this process, which is best with a GPU or few clips.",
+    help="Processes of a local Dask cluster; 0 uses this process, best with a GPU or few clips.",
 )
 @scheduler_option
 @settings_options(embed=EmbedConfig)
@@ -58,18 +58,18 @@ def command(
     scheduler: str | None,
     embed: EmbedConfig,
 ) -> EmbedResult:
-    """Export per-frame embeddings and Action Units of STORE to Parquet files in the folder FEATURES.
+    """Export per-frame embeddings and Action Units of STORE to Parquet.
 
-    Without options, embeddings and AUs come from the model in the box: nothing is to be trained or fetched. The
-    files' metadata say what it was. Run the same command again to go on after an interruption. The exit status is 1
-    if a clip failed; the others are exported.
+    The folder FEATURES gets one file per clip. Without options, embeddings and AUs come from the bundled model, which
+    needs no training and no download. Each file's metadata record the models and settings. Run the same command
+    again to resume after an interruption. The exit status is 1 if a clip failed; all other clips are exported.
 
     \b
     Example:
       tclr embed store/ features/
       tclr embed store/ features/ --encoder run/ --au-model au.safetensors
       tclr embed store/ features/ --precision auto --workers 4
-      tclr embed store/ features/ --embedding none --smooth 0.1 --columns "AU*,pitch,yaw,roll"
+      tclr embed store/ features/ --embedding none --columns "AU*,pitch,yaw,roll"
     """
     from tclr.cli.progress import show_progress
 
@@ -89,11 +89,11 @@ def command(
         result = export(
             store, features, loaded, embed, au_model=au_model, workers=workers, scheduler=scheduler, notify=notify
         )
-    _tell(result, features)
+    _show(result, features)
     return result
 
 
-def _tell(result: EmbedResult, features: Path) -> None:
+def _show(result: EmbedResult, features: Path) -> None:
     for failure in result.failures:
         fail(failure.reason, failure.name)
     failed = f", {len(result.failures)} failed" if result.failures else ""
@@ -104,7 +104,7 @@ def _tell(result: EmbedResult, features: Path) -> None:
     say(f"AUs come from {AU_SOURCES[result.au_source.split(':')[0]]}.")
     if (choice := result.precision) is not None:
         say(
-            f"Encoder in {choice.precision}: bf16 was {choice.speedup:.1f} times as fast as fp32, and changed no "
-            f"number of an embedding by more than {choice.largest_difference:.1g}."
+            f"Encoder in {choice.precision}: bf16 was {choice.speedup:.1f} times as fast as fp32 and changed "
+            f"embeddings by at most {choice.largest_difference:.1g}."
         )
     say(f"Load: pandas.read_parquet({str(features)!r})")

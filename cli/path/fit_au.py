@@ -1,4 +1,4 @@
-"""``tclr fit-au``: fit an AU head on a frozen encoder."""
+"""``tclr fit-au``: fit an AU head to labels."""
 
 from __future__ import annotations
 
@@ -49,23 +49,23 @@ def _show(result: FitResult) -> None:
 @click.option(
     "--encoder",
     type=PATH_OR_NAME,
-    help="Encoder file, run folder of 'tclr pretrain', 'random', or 'random:ARCH'; not for --inputs blendshapes.",
+    help="Encoder file, run folder of 'tclr pretrain', 'random' or 'random:ARCH'. Not with --inputs blendshapes.",
 )
 @click.option("-o", "--out", type=PATH, required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)
 def command(store: Path, encoder: str | None, out: Path, fit_au: FitAuConfig) -> FitResult:
-    """Fit an AU head on the labelled frames of STORE and print how well it does on subjects it has not seen.
+    """Fit an AU head to the labels of STORE and score it on unseen subjects.
 
-    F1 and ROC AUC are out of fold: each subject is scored by classifiers and thresholds that never saw it. The
-    head that is written is then fitted on all subjects. With --head finetune, the encoder learns, too; one fold of
-    the subjects is held out for thresholds and scores, and the file holds the encoder as well. Where the labels have
-    intensities, those are learnt, too.
+    F1 and ROC AUC are out of fold: each subject is scored by classifiers and thresholds that never saw it. The written
+    head is then fitted on all subjects. With --head finetune, the encoder learns, too: one fold of the subjects is held
+    out for thresholds and scores, and the file also holds the encoder. Intensities are learnt where the labels have
+    them.
 
     \b
     Example:
       tclr fit-au store/ --encoder run/ -o au.safetensors
       tclr fit-au store/ --inputs blendshapes -o au.safetensors
-      tclr fit-au store/ --encoder run/ -o au.safetensors --head mlp --loss asymmetric --smooth 0.1
+      tclr fit-au store/ --encoder run/ -o au.safetensors --head mlp --smooth 0.1
     """
     from tclr.cli.progress import show_progress
 

@@ -1,4 +1,4 @@
-"""``tclr inspect``: show or verify what a store holds."""
+"""``tclr inspect``: show what a store holds, or verify it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _show(summary: dict[str, Any]) -> None:
 
 
 def _verify(store: Path) -> dict[str, Any]:
-    """Tell what is damaged, and note it for preprocessing."""
+    """Report damage, and record it for preprocessing."""
     from tclr.cli.progress import show_progress
     from tclr.pipeline.store import DamageRecord, find_damage
     from tclr.schemas.errors import OutputError
@@ -62,13 +62,13 @@ def _verify(store: Path) -> dict[str, Any]:
     for report in reports:
         for clip, reason in report.damage.items():
             fail(reason, f"{report.path.stem}/{clip}" if clip else report.path.stem, what="damaged")
-        note = f" ({report.n_unsealed} clips without checksums, of an older tclr)" if report.n_unsealed else ""
+        note = f" ({report.n_unsealed} clips of an older tclr, without checksums)" if report.n_unsealed else ""
         if not report.damage:
             say(f"ok: {report.path}{note}")
     try:
         DamageRecord(store).write({report.path.stem: list(report.damage) for report in reports if report.damage})
     except OutputError as error:
-        warn(f"preprocess will not know of the damage: {error}")
+        warn(f"the damage is not recorded for preprocess: {error}")
     return {"files": reports}
 
 
@@ -77,10 +77,10 @@ def _verify(store: Path) -> dict[str, Any]:
 @click.option(
     "--verify",
     is_flag=True,
-    help="Read every byte and check it; exit status 1 if one is damaged, which preprocess then repairs.",
+    help="Read and check every byte. Damage sets exit status 1; preprocess then repairs it.",
 )
 def command(store: Path, verify: bool) -> dict[str, Any]:
-    """Show subjects, clips, frames, share with a face, crop size and settings of STORE.
+    """Show clips, share of frames with a face, crop size and settings of STORE.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``tclr preprocess``: detect, align and store the faces of a folder."""
+"""``tclr preprocess``: detect, align and store faces."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     "--pseudonymise",
     metavar="KEYFILE",
     type=FILE,
-    help="Replace names of people, clips and files by keyed hashes; KEYFILE is made if it is not there.",
+    help="Replace names of people, clips and files by keyed hashes; a missing KEYFILE is created.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Processes of a local Dask cluster  [default: one a core]")
+@click.option("--workers", type=click.IntRange(min=1), help="Local worker processes  [default: one per core]")
 @scheduler_option
-@click.option("--allow-truncated", is_flag=True, help="Keep what decodes of truncated videos, with a warning.")
+@click.option("--allow-truncated", is_flag=True, help="Keep the decodable part of truncated videos, with a warning.")
 @settings_options(detect=DetectConfig, align=AlignConfig, limits=LimitsConfig)
 def command(
     source: Path,
@@ -45,10 +45,12 @@ def command(
 ) -> PreprocessResult:
     """Detect, align and store the faces of SOURCE in the folder STORE.
 
-    SOURCE is a folder of videos and image sequences (SOURCE/<subject>/<clip>.mp4, or flat files: each its own
-    subject), a single video, or a dataset (see 'tclr datasets'). Of several faces the subject's is followed, or
-    everyone's with --faces all. Run the same command again to go on after an interruption or to add new clips: what
-    is done is not done again. The exit status is 1 if a clip failed; the others are stored.
+    SOURCE is a folder of videos and image sequences, a single video, or a dataset (see 'tclr datasets'). In a folder,
+    SOURCE/<subject>/<clip>.mp4 names subjects; each file at the top is a subject of its own. The subject's face is
+    followed, or everyone's with --faces all.
+
+    Run the same command again to resume after an interruption or to add new clips; finished clips are skipped. The
+    exit status is 1 if a clip failed; all other clips are stored.
 
     \b
     Example:
@@ -78,15 +80,15 @@ def command(
         )
     if result.new_key:
         warn(
-            f"new key: {pseudonymise}. Keep a copy, apart from {store}: without it no recording can be added, and "
-            "nobody can tell who is who."
+            f"new key: {pseudonymise}. Keep a copy, apart from {store}: only with it can recordings be added and "
+            "pseudonyms be resolved."
         )
     for warning in result.warnings:
         warn(warning.reason, warning.name)
     for failure in result.failures:
         fail(failure.reason, failure.name)
     if dataset == "auto":
-        say(f"{source} was taken as: {result.dataset}")
+        say(f"{source} was read as: {result.dataset}")
     say(
         f"{store}: {result.n_subjects} subjects, {result.n_clips} clips; this run {result.n_frames} frames in "
         f"{time.monotonic() - started_s:.1f} s, {result.n_skipped} clips were done before, "

@@ -1,4 +1,4 @@
-"""``tclr pseudonyms``: who is who, for the person who holds the key."""
+"""``tclr pseudonyms``: names beside pseudonyms, for the holder of the key."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tclr.cli.output import Command, say
 @click.argument("keyfile", type=FILE)
 @dataset_option
 def command(source: Path, keyfile: Path, dataset: str) -> dict[str, Any]:
-    """Print, as CSV, the names of the subjects and clips of SOURCE and their pseudonyms under the key of KEYFILE.
+    """Print, as CSV, the subjects and clips of SOURCE beside their pseudonyms.
 
-    To join features with what else is known of people. Neither SOURCE nor any store is written; keep the table, as the
-    key, apart from what you share.
+    The pseudonyms are those under the key of KEYFILE. Join features with other data on the same people by this table.
+    Keep it, like the key, apart from what you share. SOURCE and stores are not written to.
 
     \b
     Example:
@@ -33,6 +33,6 @@ def command(source: Path, keyfile: Path, dataset: str) -> dict[str, Any]:
         (*clip.key, pseudonyms.subject(clip.subject), pseudonyms.clip(clip.clip))
         for clip in find_clips(real_path(source), dataset)
     ]
-    for row in (names, *rows):  # names are safe as file names: none has a comma or a quote
+    for row in (names, *rows):  # names are safe as file names, so without commas and quotes
         say(",".join(row))
     return {"clips": [dict(zip(names, row, strict=True)) for row in rows]}

@@ -110,13 +110,14 @@ def values_of(option: click.Option) -> str:
 
 
 def default_of(option: click.Option, told: str) -> str:
-    """Return the default that a help text tells, or the option's own; of two flags the one that holds."""
+    """Return the default that a help text names, or the option's own; of two flags the one that holds."""
     if option.required:
         return "required"
-    default = told or (option.default if isinstance(option.default, str | int | float) else "")
     if option.is_flag:
-        flags = {"True": option.opts, "False": option.secondary_opts}.get(str(default), [])
-        return code(flags[0]) if option.secondary_opts and flags else ""
+        if not option.secondary_opts:
+            return ""
+        return code(f"--{told}" if told else (option.opts if option.default else option.secondary_opts)[0])
+    default = told or (option.default if isinstance(option.default, str | int | float) else "")
     return prose(str(default))
 
 

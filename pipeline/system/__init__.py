@@ -1,8 +1,9 @@
-"""Whole files, locks, text, Parquet and tensor files, threads, and the cluster. It knows nothing of faces.
+"""Files written in one step, locks, text, tables, threads, and the cluster.
 
-In: paths, tables, tensors, calls. Out: files that appear whole or not at all, and one clear error where they cannot.
-Imports ``schemas`` alone. It is light: a name is imported with its module when it is first used (``lazy_loader``; the
-names are in ``__init__.pyi``), so that the command line starts without NumPy, and preprocessing without PyTorch.
+In: paths, tables, tensors, calls. Out: files that appear whole or not at all, and one clear error if they cannot be
+written. Nothing here concerns faces. Imports ``schemas`` only. The room is light: ``lazy_loader`` imports a module when
+one of its names (``__init__.pyi`` lists them) is first used. The command line thus starts without NumPy, and
+preprocessing without PyTorch.
 """
 
 import lazy_loader

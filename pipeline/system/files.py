@@ -1,4 +1,4 @@
-"""How files appear: whole, in one step, with one clear error when they cannot."""
+"""Files that appear whole, in one step, with one clear error if they cannot be written."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ import psutil
 from tclr.schemas.errors import OutputError, StoreError
 
 RESERVED_BYTES = 64 * 2**20
-"""Space left free; chosen by us: more than what the workers of one machine write between two checks."""
+"""Space left free: more than the workers of one machine write between two checks."""
 MAX_JSON_DEPTH = 32
-"""Levels of objects and lists; chosen by us: our own files have four."""
+"""Most levels of objects and lists; files of tclr have four."""
 ABANDONED_S = 3600
-"""A temporary file of another machine that nothing was written to for so long is taken for abandoned; chosen by us."""
+"""A temporary file of another machine counts as abandoned if it was not written to for this long."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the operating system and HDF5 say when a disk is full or read-only into one ``OutputError``."""
+    """Turn errors of the operating system and HDF5, such as a full disk, into one ``OutputError`` for ``path``."""
     try:
         yield
     except OSError as error:
@@ -40,7 +40,7 @@ def writing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and rename it on success, so nobody sees a half-written file."""
+    """Yield a temporary path beside ``path`` and rename it on success, so that no half-written file is visible."""
     temporary = path.with_name(f".{socket.gethostname()}~{os.getpid()}~{uuid.uuid4().hex[:12]}.tmp")
     try:
         with writing(path):
@@ -62,16 +62,16 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Delete temporary files that killed processes left behind: this machine's at once, others' after a while."""
+    """Delete the temporary files of killed processes: this machine's at once, others' after ``ABANDONED_S``."""
     for path in folder.rglob(".*~*~*.tmp"):
         if _is_abandoned(path):
             remove_quietly(path)
 
 
 def require_space(path: Path, n_bytes: int) -> None:
-    """Check that a folder's disk has room before HDF5 writes to it.
+    """Check that the disk has room before HDF5 writes to it.
 
-    HDF5 cannot close a file on a full disk and may take the process with it, so it must never meet one.
+    HDF5 cannot close a file on a full disk, and may end the process.
 
     Raises
     ------
@@ -82,15 +82,12 @@ def require_space(path: Path, n_bytes: int) -> None:
     if free < n_bytes + RESERVED_BYTES:
         raise OutputError(
             f"Cannot write {path}: no space is left on the device ({free / 1e6:.0f} MB free, "
-            f"{(n_bytes + RESERVED_BYTES) / 1e6:.0f} MB wanted). Free some space, then run the same command again."
+            f"{(n_bytes + RESERVED_BYTES) / 1e6:.0f} MB needed). Free some space, then run the same command again."
         )
 
 
 def set_aside(path: Path, folder: Path) -> Path:
-    """Keep a file that is about to go in another folder of its disk, under its name, numbered if that is taken.
-
-    Returns where it is kept.
-    """
+    """Keep a copy of a file in another folder of its disk and return its path, with a number if the name is taken."""
     with writing(folder):
         folder.mkdir(exist_ok=True)
         names = (path.name, *(f"{path.stem}~{number}{path.suffix}" for number in range(1, 10**6)))
@@ -103,7 +100,7 @@ def set_aside(path: Path, folder: Path) -> Path:
 
 
 def remove_quietly(path: Path) -> None:
-    """Delete a file if it is there and can be deleted: what went wrong before matters more than this."""
+    """Delete a file if possible; ignore errors, so that they do not hide an earlier one."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
@@ -120,12 +117,12 @@ def real_path(path: Path) -> Path:
 
 
 def parse_json(text: str | bytes) -> dict[str, Any]:
-    """Return the object that a JSON text of ours holds.
+    """Return the JSON object that a text holds.
 
     Raises
     ------
     ValueError
-        If it is no JSON, no object, or nested deeper than anything that we write.
+        If it is no JSON object, or has more than ``MAX_JSON_DEPTH`` levels.
     """
     try:
         content = json.loads(text)
@@ -140,12 +137,12 @@ def parse_json(text: str | bytes) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object that a small JSON file holds.
+    """Return the object of a small JSON file.
 
     Raises
     ------
     StoreError
-        If it cannot be read, or is no such object.
+        If it cannot be read or holds no JSON object.
     """
     try:
         if not path.is_file():
@@ -156,7 +153,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, in one step."""
+    """Write a text as UTF-8, in one step."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Catches what C and C++ libraries write to standard error, past any logger."""
+"""Captures what C and C++ libraries write to standard error without a logger."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _LOCK = threading.RLock()
 
 
 def _scratch_file() -> IO[bytes]:
-    """Return a file to read and write, in memory where the system can: a full disk keeps no image from being read."""
+    """Return a file to read and write, in memory if possible: images can then be read on a full disk."""
     return os.fdopen(os.memfd_create("tclr"), "w+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
 
 
 def _duplicate_stderr() -> int | None:
-    """Return a second descriptor of standard error; None where it is closed, as for some daemons."""
+    """Return a duplicate of standard error; None where it is closed, as in some daemons."""
     try:
         return os.dup(2)
     except OSError:
@@ -27,12 +27,12 @@ def _duplicate_stderr() -> int | None:
 
 @contextmanager
 def caught_stderr() -> Iterator[list[str]]:
-    """Catch what the block writes to file descriptor 2; other threads' words, too, so keep it short.
+    """Capture what the block writes to file descriptor 2, and what other threads write meanwhile; keep it short.
 
     Yields
     ------
     list of str
-        Empty; holds the lines when the block has ended. If it raises, they go to standard error as they would have.
+        Empty during the block, and filled after it. If the block raises, the lines go to standard error instead.
     """
     lines: list[str] = []
     with _LOCK, _scratch_file() as written:

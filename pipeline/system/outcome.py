@@ -1,4 +1,4 @@
-"""What comes of a task that may fail: errors as words, so that one failure ends neither its worker nor the run."""
+"""Outcomes of tasks, with errors as text, so that one failure ends neither its worker nor the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """A clip or subject that could not be done, and why."""
+    """A clip or subject that failed, and the reason."""
 
     name: str
     reason: str
@@ -20,22 +20,25 @@ class Failure:
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """What a task says when it ends."""
+    """The end of a task."""
 
     reason: str = ""
-    """Why it failed; empty if all went well."""
+    """Reason of a failure; empty after success."""
     fatal: bool = False
-    """Whether the output cannot be written, so that every other task would fail, too."""
+    """Whether the output cannot be written, so that all other tasks would fail, too."""
 
 
 def explain(error: Exception, spare_memory: str) -> str:
-    """Return why a task failed: our own errors speak for themselves, others name their kind.
+    """Return the reason of a failed task: the message of a ``TclrError``, or the kind and message of another error.
 
-    ``spare_memory`` is a sentence that says what to do if memory was out.
+    ``spare_memory`` is the sentence of advice after a lack of memory.
+
+    >>> explain(MemoryError(), "Use fewer --workers.")
+    'out of memory. Use fewer --workers.'
     """
     if isinstance(error, TclrError):
         return str(error)
-    # PyTorch has an error of its own for a GPU, and only a message for the CPU
+    # PyTorch has its own class of error on a GPU, but only a message on a CPU
     of_torch = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
     if isinstance(error, MemoryError) or of_torch:
         return f"out of memory. {spare_memory}"

@@ -1,7 +1,7 @@
-"""The only place that reads and writes Parquet.
+"""The only reader and writer of Parquet.
 
-Files appear in one step; their metadata are one JSON text under the key ``tclr``. What cannot be read, or has more rows
-than a clip may have, is a ``StoreError``; what cannot be written is an ``OutputError``.
+Files appear in one step; their metadata are one JSON text under the key ``tclr``. Reading raises a ``StoreError`` for a
+damaged file, or one with more rows than a clip may have. Writing raises an ``OutputError``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ METADATA_KEY = b"tclr"
 def write_table(
     path: Path, table: pa.Table, metadata: dict[str, Any], *, confirm: Callable[[], None] = lambda: None
 ) -> None:
-    """Write a table, zstd-compressed, with metadata; ``confirm`` is called before the file takes its place."""
+    """Write a table with metadata, compressed with zstd; ``confirm`` is called just before the file appears."""
     kept = {**(table.schema.metadata or {}), METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
     with replacing(path) as temporary:
         pq.write_table(table.replace_schema_metadata(kept), temporary, compression="zstd")
@@ -37,9 +37,9 @@ def write_table(
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn what Arrow and pandas say of a file that is no Parquet, or damaged, into one ``StoreError``."""
+    """Turn the errors of Arrow and pandas for a file that is damaged or no Parquet into one ``StoreError``."""
     try:
-        if not path.is_file():  # a named pipe would keep us waiting
+        if not path.is_file():  # reading a named pipe would block
             raise FileNotFoundError("no regular file" if path.exists() else "no such file")
         yield
     except (OSError, pa.ArrowException, ValueError, LookupError, TypeError, MemoryError) as error:
@@ -56,20 +56,20 @@ def _open(path: Path) -> pq.ParquetFile:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a file, or only some of its columns."""
+    """Read all columns of a file, or some."""
     with _reading(path), _open(path) as file:
         return file.read(columns=columns)
 
 
 def read_pandas(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a file, or only some of its columns, into pandas."""
+    """Read all columns of a file, or some, into pandas."""
     table = read_table(path, columns)
     with _reading(path):
         return table.to_pandas()
 
 
 def read_rows(path: Path, schema: pa.Schema, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Read some columns of a file, one dictionary per row; they must be there and of the schema's types."""
+    """Read columns of a file as one dictionary per row; each must be there and have the schema's type."""
     wanted = pa.schema([schema.field(name) for name in columns])
     table = read_table(path, columns)
     with _reading(path):

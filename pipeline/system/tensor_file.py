@@ -1,4 +1,4 @@
-"""Files of ours that hold tensors: ``.safetensors`` whose metadata name ``format``, ``format_version`` and more."""
+"""Tensor files of tclr: ``.safetensors`` with ``format``, ``format_version`` and more in the metadata."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_tensors(path: Path, expected: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors, on the CPU, and the metadata of a ``.safetensors`` file; ``expected`` is for the message.
+    """Return the CPU tensors and the metadata of a ``.safetensors`` file; ``expected`` names it in errors.
 
     Raises
     ------
     ModelError
         If it is missing or damaged.
     """
-    if not path.is_file():  # a named pipe would keep us waiting
+    if not path.is_file():  # reading a named pipe would block
         what = "no regular file" if path.exists() else "nothing"
         raise ModelError(f"Expected {expected} (.safetensors), but found {what} at {path}. Check the path.")
     try:

@@ -1,4 +1,4 @@
-"""Text of unknown origin, made safe to show and to keep."""
+"""Text of unknown origin, made safe to show and to store."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from collections.abc import Iterable, Sequence
 
 
 def printable(text: object) -> str:
-    r"""Return a text in one line, with characters that cannot be seen written as Python does, ``\x1b``.
+    r"""Return a text in one line, with invisible characters as Python escapes such as ``\x1b``.
 
-    Those are control characters, which a terminal obeys, marks that turn the direction of writing, and bytes of a file
-    name that are no UTF-8. White space of any kind becomes one space.
+    Those are control characters, marks of writing direction, and bytes of a file name that are no UTF-8. Each run of
+    white space becomes one space.
+
+    >>> printable("a\x1b[1m\n b")
+    'a\\x1b[1m b'
     """
     line = " ".join(str(text).split())
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def encodable(text: str) -> str:
-    r"""Return a text that HDF5 and Parquet take: bytes of a file name that are no UTF-8 are written as ``\xff``."""
+    r"""Return a text that HDF5 and Parquet accept: bytes of a file name that are no UTF-8 become ``\xff``."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of texts, which may hold Markdown."""
+    """Return a Markdown table of texts, which may hold Markdown themselves."""
     lines = [headers, ["---"] * len(headers), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

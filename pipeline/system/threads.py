@@ -1,8 +1,7 @@
-"""Runs a step of the path in a thread of its own, ahead of the step that takes what it gives.
+"""Runs a step of the path in its own thread, ahead of the step that consumes its output.
 
-Decoding, landmarks, and cutting, compressing and writing of crops each leave the interpreter's lock alone most of the
-time, so that a clip takes little longer than the slowest of them where a core has nothing else to do. Where every core
-has a worker, threads would only be in one another's way (docs/performance.md).
+Decoding, landmarks, and the writing of crops mostly run without the interpreter's lock. On idle cores a clip therefore
+takes little longer than its slowest step. If every core has a worker, threads only cost time (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -16,15 +15,18 @@ from typing import TypeVar, cast
 Item = TypeVar("Item")
 
 ITEMS_AHEAD = 8
-"""Chosen by us: enough that neither side waits for the other's longest item; eight frames of 1920 x 1080 are 50 MB."""
+"""Enough that neither side waits for the other's longest item; eight frames of 1920 x 1080 take 50 MB."""
 
 
 def run_ahead(items: Iterable[Item], n_ahead: int) -> Generator[Item]:
-    """Yield what an iterable gives, in order, while a thread reads the next ``n_ahead`` items.
+    """Yield the items of an iterable in order, while a thread reads the next ``n_ahead`` of them.
 
-    With 0, each item is read when it is asked for, without a thread. The iterable is read in the thread alone, and
-    closed at the end if it is a generator; what it raises comes after the items before. Close this generator
-    (``contextlib.closing``) where it may not be read to its end: that stops and awaits the thread.
+    With 0, each item is read on request, without a thread. Only the thread reads the iterable, which is closed at the
+    end if it is a generator; its errors follow the items before them. If this generator may not be read to its end,
+    close it (``contextlib.closing``), which stops the thread and waits for it.
+
+    >>> list(run_ahead("abc", 2))
+    ['a', 'b', 'c']
     """
     if not n_ahead:
         yield from items
@@ -44,10 +46,10 @@ def run_ahead(items: Iterable[Item], n_ahead: int) -> Generator[Item]:
 
 @contextmanager
 def begun(call: Callable[[], Item], n_ahead: int) -> Iterator[Callable[[], Item]]:
-    """Begin a call in a thread, and give what waits for its result, or for its error.
+    """Start a call in a thread and yield a function that waits for its result or error.
 
-    With ``n_ahead`` 0 it is not begun before it is waited for, and there is no thread. Nobody waits for a call whose
-    result is not asked for, because of an error elsewhere, say.
+    With ``n_ahead`` 0 there is no thread: the function makes the call. A result that is never requested, for example
+    because of an error elsewhere, is not waited for.
     """
     if not n_ahead:
         yield call

@@ -12,7 +12,7 @@ BROKEN = Finding("video decoding", "problem", "cannot decode hevc", "Run: pip in
 
 
 @pytest.mark.parametrize(
-    ("checks", "status", "told"),
+    ("checks", "status", "printed"),
     [
         ([WELL], 0, ""),
         ([WELL, LITTLE], 0, "warning: memory: Run tclr preprocess with --workers 1.\n"),
@@ -23,11 +23,11 @@ BROKEN = Finding("video decoding", "problem", "cannot decode hevc", "Run: pip in
         ),
     ],
 )
-def test_table_advice_and_exit_status(monkeypatch, capsys, tmp_path, checks, status, told):
+def test_table_advice_and_exit_status(monkeypatch, capsys, tmp_path, checks, status, printed):
     monkeypatch.setattr(doctor, "run_checks", lambda folder, tell: iter(checks))
     assert run(["doctor", str(tmp_path)]) == status
     out, err = capsys.readouterr()
-    assert err == told and all(check.name in out and check.found in out for check in checks)
+    assert err == printed and all(check.name in out and check.found in out for check in checks)
     assert ("All is well." in out) == (checks == [WELL])
     assert run(["doctor", str(tmp_path), "--json"]) == status
     document = json.loads(capsys.readouterr().out)

@@ -12,15 +12,17 @@ def run_tclr(*args):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_an_example(name):
-    result = CliRunner().invoke(cli, [name, "--help"])
+def test_every_command_has_help_with_an_example_in_80_columns(name):
+    result = CliRunner().invoke(cli, [name, "--help"], terminal_width=80)
     assert result.exit_code == 0
     assert "Example:" in result.output and f"tclr {name}" in result.output
+    assert max(map(len, result.output.splitlines())) <= 80 and "[default: ]" not in result.output
 
 
-def test_help_lists_every_command():
-    output = CliRunner().invoke(cli, ["--help"]).output
-    assert all(name in output for name in COMMANDS)
+def test_help_lists_every_command_in_a_line_of_80_columns():
+    lines = CliRunner().invoke(cli, ["--help"], terminal_width=80).output.splitlines()
+    assert all(any(line.startswith(f"  {name} ") and line.endswith(".") for line in lines) for name in COMMANDS)
+    assert max(map(len, lines)) <= 80
 
 
 def test_unknown_command_lists_the_known_ones():

@@ -1,4 +1,4 @@
-"""What a command tells, and where: prose, one JSON document, warnings, errors, exit statuses."""
+"""What a command prints, and where: prose, one JSON document, warnings, errors, exit statuses."""
 
 import importlib
 import json
@@ -26,12 +26,12 @@ class Result:
     share: float
     counts: np.ndarray
     rate: np.float32
-    warnings: tuple = ("are told elsewhere",)
+    warnings: tuple = ("are collected elsewhere",)
 
 
 @pytest.fixture
 def noisy(monkeypatch):
-    """The command ``tclr synth``, replaced by one that says all sorts of things."""
+    """The command ``tclr synth``, replaced by one with every kind of output."""
 
     @click.command("synth", cls=Command)
     @click.option("--how", default="well")
@@ -77,7 +77,7 @@ def test_prose_goes_to_standard_output_and_warnings_to_standard_error(noisy, cap
     assert err == "warning: anna: odd\nwarning: logged oddity\n"
 
 
-def test_quiet_leaves_failures_alone(noisy, capfd):
+def test_quiet_still_prints_failures(noisy, capfd):
     assert run(["--quiet", "synth", "--how", "badly"]) == 1
     out, err = capfd.readouterr()
     assert "prose" not in out and "a table" not in out and err == "failed: anna/smile: broken\n"
@@ -89,12 +89,12 @@ def test_verbose_logs_details(noisy, capfd):
 
 
 @pytest.mark.parametrize("flags", [("-q",), ("--json",), ("-v",), ("-q", "--json")])
-def test_options_may_stand_before_or_behind_the_command(noisy, capfd, flags):
-    told = []
+def test_options_may_precede_or_follow_the_command(noisy, capfd, flags):
+    outputs = []
     for args in ([*flags, "synth"], ["synth", *flags]):
         assert run(args) == 0
-        told.append([line for text in capfd.readouterr() for line in text.splitlines() if '"seconds"' not in line])
-    assert told[0] == told[1]
+        outputs.append([line for text in capfd.readouterr() for line in text.splitlines() if '"seconds"' not in line])
+    assert outputs[0] == outputs[1]
 
 
 def test_a_part_that_failed_is_in_the_document_beside_the_result(noisy, capfd):
@@ -103,7 +103,7 @@ def test_a_part_that_failed_is_in_the_document_beside_the_result(noisy, capfd):
     assert document["path"] == "a/b" and document["failures"] == [{"name": "anna/smile", "reason": "broken"}]
 
 
-def test_only_the_first_of_several_processes_speaks(noisy, capfd, monkeypatch):
+def test_only_the_first_of_several_processes_prints(noisy, capfd, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     for flags in ([], ["--json"]):
         assert run(["synth", *flags]) == 0
@@ -140,17 +140,17 @@ def test_errors_are_documents_too(args, error, kind, status, capfd, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "printed"),
     [(KeyboardInterrupt(), 130, "tclr: Interrupted.\n"), (RuntimeError("a defect"), 1, "RuntimeError: a defect\n")],
 )
-def test_errors_are_told_on_standard_error(error, status, told, capfd, monkeypatch):
+def test_errors_are_printed_on_standard_error(error, status, printed, capfd, monkeypatch):
     monkeypatch.setattr(importlib.import_module("tclr.cli.synth"), "command", raising(error))
     assert run(["synth", "--quiet"]) == status
     out, err = capfd.readouterr()
-    assert out == "" and err.endswith(told) and ("Traceback" in err) == (status == 1)
+    assert out == "" and err.endswith(printed) and ("Traceback" in err) == (status == 1)
 
 
-def test_a_reader_that_goes_away_is_no_defect():
+def test_a_closed_pipe_is_not_an_error():
     script = f"{sys.executable} -m tclr.cli.main datasets --json | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert done.stderr == ""
@@ -169,11 +169,11 @@ def test_warnings_of_libraries_are_shown_with_verbose_only(tmp_path):
         assert ("a library grumbles" in done.stderr) == shown
 
 
-def test_nested_commands_speak_as_the_outer_one(monkeypatch, capfd, tmp_path):
+def test_nested_commands_follow_the_output_options_of_the_outer_one(monkeypatch, capfd, tmp_path):
     from tclr.cli import demo
 
-    told = {"synth": [], "inspect": ["--verify"]}
-    monkeypatch.setattr(demo, "demo_steps", lambda out: [[name, str(out), *more] for name, more in told.items()])
+    steps = {"synth": [], "inspect": ["--verify"]}
+    monkeypatch.setattr(demo, "demo_steps", lambda out: [[name, str(out), *more] for name, more in steps.items()])
     monkeypatch.setattr(demo, "show_features", lambda features: say("rows"))
 
     @click.command("synth", cls=Command)
@@ -220,5 +220,5 @@ def test_help_shows_each_command_once_by_what_it_is_for():
     assert files - {"--init--", "main", "options", "output", "progress"} == set(COMMANDS)
 
 
-def test_document_needs_no_result_to_be_complete():
+def test_document_without_a_result_is_complete():
     assert set(json.loads(Output(command="x").document({}))) == {"command", "seconds", "warnings", "failures"}

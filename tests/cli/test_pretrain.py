@@ -59,7 +59,7 @@ def store(tmp_path_factory):
     return path
 
 
-def test_pretrain_writes_a_run_says_how_it_went_and_what_is_next(store, tmp_path):
+def test_pretrain_writes_a_run_and_prints_its_scores_and_the_next_command(store, tmp_path):
     run = tmp_path / "run"
     first = run_tclr("pretrain", store, run, *SMALL)
     assert (first.exit_code, first.stderr) == (0, "")
@@ -74,7 +74,7 @@ def test_pretrain_writes_a_run_says_how_it_went_and_what_is_next(store, tmp_path
         assert json.loads(file.metadata()["info"])["image_size"] == 32
 
 
-def test_the_same_command_goes_on_and_says_so(store, tmp_path):
+def test_the_same_command_resumes_and_reports_it(store, tmp_path):
     assert run_tclr("pretrain", store, tmp_path, *SMALL).exit_code == 0
     again = run_tclr("pretrain", store, tmp_path, *SMALL)
     assert again.exit_code == 0 and "Nothing to do: " in again.stdout and "Raise --epochs" in again.stdout
@@ -87,12 +87,12 @@ def test_the_same_command_goes_on_and_says_so(store, tmp_path):
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 1
 
 
-def test_no_held_out_subject_is_said(store, tmp_path):
+def test_no_held_out_subject_is_reported(store, tmp_path):
     result = run_tclr("pretrain", store, tmp_path, *SMALL, "--val-share", "0")
     assert result.exit_code == 0 and "no subject held out\n" in result.stdout and "accuracy" not in result.stdout
 
 
-def test_clips_that_are_too_short_say_what_is_needed(store, tmp_path):
+def test_error_for_short_clips_names_the_needed_length(store, tmp_path):
     message = error_of(run_tclr("pretrain", store, tmp_path, *SMALL, "--spacing", "4"))
     assert "Expected clips with 14 frames with a face in a row, but the longest run of S" in message
     assert "has 8. Lower --spacing" in message
@@ -129,7 +129,7 @@ def test_micro_batches_that_do_not_divide_a_step_are_one_error(store, tmp_path):
     assert "batch_size that processes x micro-batches (1 x 5) divide, but got 48" in message
 
 
-def test_collapse_is_told_on_standard_error(store, tmp_path, monkeypatch):
+def test_collapse_is_a_warning_on_standard_error(store, tmp_path, monkeypatch):
     monkeypatch.setattr("tclr.pipeline.pretraining.run.COLLAPSE_STD", 2.0)
     result = run_tclr("pretrain", store, tmp_path, *SMALL)
     assert result.exit_code == 0 and result.stderr.startswith("warning: the embeddings have nearly collapsed to one")

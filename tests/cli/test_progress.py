@@ -1,4 +1,4 @@
-"""Progress: what a terminal shows, and that nothing else gets any of it."""
+"""Progress: what a terminal shows, and that nothing else receives it."""
 
 import logging
 
@@ -18,9 +18,9 @@ def three_stages():
             clips.note(failed=2, per_s=1523.4)
         display.line("a line above")
         warn("odd", "anna")
-        tell = display.turns("steps")
-        tell("first fold", 1, 3)
-        tell("second fold", 2, 4)
+        update = display.turns("steps")
+        update("first fold", 1, 3)
+        update("second fold", 2, 4)
 
 
 @pytest.mark.parametrize("columns", [60, 100])
@@ -61,13 +61,13 @@ def test_no_color_leaves_no_colours(watch, monkeypatch):
     assert not any(f"\x1b[{code}" in watch(three_stages) for code in ("3", "9", "38", "1;3"))
 
 
-def test_pipe_gets_not_one_control_character(watch, monkeypatch):
+def test_pipe_gets_no_control_character(watch, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as CI sets it
     assert watch(three_stages, columns=None) == "warning: anna: odd\n"
 
 
 @pytest.mark.parametrize(("variable", "value"), [("TERM", "dumb"), ("RANK", "1")])
-def test_nobody_watches_a_dumb_terminal_or_a_second_process(watch, monkeypatch, variable, value):
+def test_no_progress_on_a_dumb_terminal_or_in_a_second_process(watch, monkeypatch, variable, value):
     def work():
         monkeypatch.setenv(variable, value)
         with progress_bar("Embedding", "frames") as update:
@@ -87,9 +87,7 @@ def test_synth_shows_progress_on_a_terminal_but_not_if_quiet(watch, plain, tmp_p
     assert watch(lambda: synth("--quiet")) == "" and capfd.readouterr().out == ""
     assert watch(lambda: synth("--verbose"), columns=None) == ""
     assert "\x1b" not in capfd.readouterr().out
-    assert "10/10" in plain(
-        watch(lambda: synth("--json"))
-    )  # the document is for a script, the progress for who watches
+    assert "10/10" in plain(watch(lambda: synth("--json")))  # the document is for a script, the progress for a person
 
 
 def test_rates_have_two_digits_where_they_are_small():

@@ -127,12 +127,9 @@ def test_every_option_of_every_command_is_in_the_reference(rows, name):
             if option.required:
                 assert default == "required"
             elif option.secondary_opts:
-                assert (
-                    default
-                    == {"True": option.opts, "False": option.secondary_opts}[
-                        told_default.removesuffix("]") or str(option.default)
-                    ][0]
-                )
+                flags = option.opts if option.default else option.secondary_opts
+                assert default == (f"--{told_default.removesuffix(']')}" if told_default else flags[0])
+                assert default in option.opts + option.secondary_opts
             elif told_default:
                 assert default == told_default.removesuffix("]")
             elif isinstance(option.default, str | int) and not option.is_flag:

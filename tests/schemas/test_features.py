@@ -53,7 +53,7 @@ def test_features_schema_describes_every_column():
         (1001, "emb_0000", "emb_1000"),
     ],
 )
-def test_embedding_columns_have_as_many_digits_as_the_last_needs(dim, first, last):
+def test_embedding_columns_have_the_digits_of_the_last_one(dim, first, last):
     columns = embedding_columns(dim)
     assert (columns[0], columns[-1], len(set(columns))) == (first, last, dim)
     assert columns == sorted(columns)

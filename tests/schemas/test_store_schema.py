@@ -46,7 +46,7 @@ DTYPES = {
 ATTRS = {field.name: {"str": "x", "int": 5, "float": 0.5}.get(field.type) for field in fields(ClipAttrs)}
 
 
-def test_parse_root_attrs_gives_what_a_complete_file_says():
+def test_parse_root_attrs_returns_the_attributes_of_a_complete_file():
     parsed = parse_root_attrs(ROOT | {"align_config": '{"size": 96}', "unknown": 1}, "a.h5")
     assert (parsed.subject, parsed.pseudonym_key, parsed.align.size) == ("x", "x", 96)
     assert parsed.settings == {"detect": {}, "align": {"size": 96}}

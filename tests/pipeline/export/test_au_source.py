@@ -74,7 +74,7 @@ def recut(store, **settings):
 def test_embed_without_options_uses_the_model_in_the_box(store, exported):
     features, output = exported
     table = load(features).dropna(subset="score")
-    assert "the model in the box" in output and len(table) == 20
+    assert "the bundled model" in output and len(table) == 20
     assert [name for name in table if len(name) == 4 and name.startswith("AU")] == AUS
     with Store(store) as opened:
         crops = np.concatenate([opened.read_frames(info, 0, 6)[opened.face_mask(info)] for info in opened.clips])

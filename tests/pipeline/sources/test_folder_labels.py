@@ -186,10 +186,12 @@ def test_datasets_tells_how_many_clips_have_labels_and_which_tables_fit_none(tmp
     for name in ("anna/smile.mp4", "ben/smile.mp4", "labels/anna_smile.csv", "labels/._anna_smile.csv"):
         touch(tmp_path / name)
     result = CliRunner().invoke(datasets_command, [str(tmp_path)])
-    assert "looks like folder: 2 subjects, 2 clips, 1 labelled" in result.output and "fit no clip" not in result.output
+    assert (
+        "looks like folder: 2 subjects, 2 clips, 1 labelled" in result.output and "match no clip" not in result.output
+    )
     touch(tmp_path / "labels" / "ben-smile.csv")
     result = CliRunner().invoke(datasets_command, [str(tmp_path)])
-    assert "1 tables of labels fit no clip and are not used, among them ben-smile.csv" in result.output
+    assert "1 label tables match no clip and are not used, among them ben-smile.csv" in result.output
     assert "expected names as anna_smile.csv" in result.output
 
 

@@ -22,7 +22,7 @@ class Opened:
 
 
 @pytest.mark.parametrize("scheduler", [None, "tcp://127.0.0.1:1"])
-def test_work_that_is_done_does_not_fail_because_dask_cannot_close(monkeypatch, caplog, scheduler):
+def test_an_error_of_dask_while_closing_does_not_fail_the_work(monkeypatch, caplog, scheduler):
     monkeypatch.setattr(cluster, "LocalCluster", Opened)
     monkeypatch.setattr(cluster, "Client", Opened)
     with cluster.connect(1, scheduler) as client:
@@ -61,7 +61,7 @@ def test_workers_that_do_not_start_are_one_clear_error(monkeypatch):
 
 
 class Asked:
-    """A client whose workers tell how many cores they may use."""
+    """A client whose workers return how many cores they may use."""
 
     def __init__(self, cores):
         self.cores = cores
@@ -117,7 +117,7 @@ def here():
         yield started.scheduler_address
 
 
-def test_results_come_with_their_jobs_until_the_backlog_and_what_follows_are_through(here, monkeypatch):
+def test_results_come_with_their_jobs_until_backlog_and_follow_up_tasks_are_done(here, monkeypatch):
     monkeypatch.setattr(cluster, "MOST_TASKS", 2)
     began, seen = [], []
     with cluster.dispatching(None, here, str, print) as tasks:
@@ -148,7 +148,7 @@ def report_twice(word):
     return word
 
 
-def test_reports_find_their_job_and_those_of_another_run_on_the_cluster_are_not_heard(here, monkeypatch):
+def test_reports_reach_their_job_and_those_of_another_run_are_ignored(here, monkeypatch):
     monkeypatch.setattr(cluster, "REPORT_EVERY_S", 0)
     heard, others = [], []
     with (
@@ -164,7 +164,7 @@ def test_reports_find_their_job_and_those_of_another_run_on_the_cluster_are_not_
     assert heard == [("job", 3, 0.25), ("job", 6, 0.5)] and not others
 
 
-def test_what_is_left_is_cancelled_when_the_block_ends_with_an_error(here, tmp_path):
+def test_remaining_tasks_are_cancelled_when_the_block_ends_with_an_error(here, tmp_path):
     with pytest.raises(ZeroDivisionError):
         with cluster.dispatching(None, here, str, print) as tasks:
             for number in range(50):

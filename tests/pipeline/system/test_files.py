@@ -5,7 +5,7 @@ from tclr.pipeline.system import remove_abandoned
 from tclr.pipeline.system.files import ABANDONED_S
 
 
-def test_temporary_files_of_other_machines_go_when_nothing_was_written_to_them_for_long(tmp_path):
+def test_abandoned_temporary_files_of_other_machines_are_deleted(tmp_path):
     (tmp_path / "parts").mkdir()
     old, fresh = (tmp_path / "parts" / f".elsewhere~{os.getpid()}~{name}.tmp" for name in ("old", "fresh"))
     for path in (old, fresh):

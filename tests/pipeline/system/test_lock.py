@@ -18,7 +18,7 @@ with lock_folder(Path(sys.argv[1])):
 """
 
 
-def test_second_run_is_refused_and_told_who_holds_the_store_until_that_dies(tmp_path):
+def test_second_run_is_refused_with_the_name_of_the_holder_until_that_dies(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "s")], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(OutputError, match=f"no other run on .*process {holder.pid}, since 20"):
@@ -31,7 +31,7 @@ def test_second_run_is_refused_and_told_who_holds_the_store_until_that_dies(tmp_
         assert content["process"] == os.getpid() and content["run"] == run
 
 
-def test_a_run_that_ended_well_leaves_the_store_free(tmp_path):
+def test_a_finished_run_releases_the_store(tmp_path):
     runs = set()
     for _ in range(2):
         with lock_folder(tmp_path) as run:
@@ -39,7 +39,7 @@ def test_a_run_that_ended_well_leaves_the_store_free(tmp_path):
     assert len(runs) == 2
 
 
-def test_worker_of_a_former_run_is_told(tmp_path):
+def test_worker_of_a_former_run_gets_an_error(tmp_path):
     with lock_folder(tmp_path) as first:
         check_run(tmp_path, first)
     with lock_folder(tmp_path), pytest.raises(OutputError, match="another one .* has begun since"):

@@ -7,7 +7,7 @@ import pytest
 from tclr.pipeline.system import caught_stderr
 
 
-def test_what_is_written_to_the_descriptor_is_caught_and_given_back(capfd):
+def test_what_is_written_to_the_descriptor_is_captured_and_returned(capfd):
     with caught_stderr() as lines:
         os.write(2, b"one\ntwo\n")
         with caught_stderr() as inner:
@@ -24,7 +24,7 @@ def test_what_is_written_before_an_error_is_shown(capfd):
     assert capfd.readouterr().err == "why it fails\n"
 
 
-def test_closed_standard_error_is_left_alone():
+def test_closed_standard_error_stays_closed():
     code = "import os\nos.close(2)\nfrom tclr.pipeline.system import caught_stderr\n"
     code += "with caught_stderr() as lines:\n    print('done', lines)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

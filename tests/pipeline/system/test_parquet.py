@@ -75,7 +75,7 @@ def test_reading_a_damaged_file_names_it(tmp_path, read, damage):
 
 
 @pytest.mark.parametrize("kept", [None, {b"other": b"{}"}, {b"tclr": b"no json"}])
-def test_read_metadata_refuses_the_files_of_others(tmp_path, kept):
+def test_read_metadata_refuses_foreign_files(tmp_path, kept):
     pq.write_table(TABLE.replace_schema_metadata(kept), tmp_path / "t.parquet")
     with pytest.raises(StoreError, match="tclr wrote"):
         read_metadata(tmp_path / "t.parquet")

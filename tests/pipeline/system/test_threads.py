@@ -7,7 +7,7 @@ from tclr.pipeline.system import begun, run_ahead
 
 
 @pytest.mark.parametrize("n_ahead", [0, 1, 3])
-def test_items_come_in_order_and_are_read_in_a_thread_of_their_own(n_ahead):
+def test_items_come_in_order_and_are_read_in_their_own_thread(n_ahead):
     threads = set()
 
     def items():
@@ -67,7 +67,7 @@ def test_closing_ends_the_thread_and_the_generator(n_ahead):
     assert len(ended) == 1 and threading.active_count() == before
 
 
-def test_steps_behind_one_another_are_closed_from_the_last_one():
+def test_chained_steps_are_closed_from_the_last_one():
     before = threading.active_count()
     with closing(run_ahead(range(1000), 2)) as first, closing(run_ahead((2 * i for i in first), 2)) as second:
         assert [next(second) for _ in range(3)] == [0, 2, 4]
@@ -75,7 +75,7 @@ def test_steps_behind_one_another_are_closed_from_the_last_one():
 
 
 @pytest.mark.parametrize("n_ahead", [0, 1])
-def test_a_call_that_was_begun_gives_its_result_when_it_is_waited_for(n_ahead):
+def test_a_call_returns_its_result_when_it_is_requested(n_ahead):
     threads = []
 
     def call():
@@ -88,7 +88,7 @@ def test_a_call_that_was_begun_gives_its_result_when_it_is_waited_for(n_ahead):
 
 
 @pytest.mark.parametrize("n_ahead", [0, 1])
-def test_a_call_that_fails_does_so_where_it_is_waited_for(n_ahead):
+def test_a_failed_call_raises_where_its_result_is_requested(n_ahead):
     def call():
         raise KeyError("lost")
 
@@ -96,9 +96,9 @@ def test_a_call_that_fails_does_so_where_it_is_waited_for(n_ahead):
         result()
 
 
-def test_nobody_waits_for_a_call_that_was_begun_in_vain():
-    go_on = threading.Event()
-    with pytest.raises(KeyError, match="elsewhere"), begun(lambda: go_on.wait(60), 1):
+def test_an_unused_result_is_not_waited_for():
+    release = threading.Event()
+    with pytest.raises(KeyError, match="elsewhere"), begun(lambda: release.wait(60), 1):
         raise KeyError("elsewhere")
-    assert not go_on.is_set()
-    go_on.set()
+    assert not release.is_set()
+    release.set()
