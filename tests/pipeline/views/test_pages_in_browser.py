@@ -13,7 +13,8 @@ PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 DESKTOP = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
 
 
-def wait(condition, what, limit_s=20):
+def wait(condition, what, limit_s=120):
+    """Return the first true value of a condition. The limit is for a busy machine; an idle one takes a second."""
     end = time.monotonic() + limit_s
     while not (value := condition()):
         assert time.monotonic() < end, f"waited in vain: {what}"
