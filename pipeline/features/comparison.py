@@ -10,6 +10,7 @@ rejective multiple test procedure", 1979. The permutation test and the bootstrap
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -119,20 +120,13 @@ def _compare(first: np.ndarray, second: np.ndarray, n_resamples: int, confidence
         return result
     result["difference"] = second.mean() - first.mean()
     result["hedges_g"] = float(hedges_g(first, second))
-    test = stats.permutation_test(
-        (first, second), _mean_difference, n_resamples=n_resamples, vectorized=True, axis=-1, rng=seed
-    )
+    sampling: dict[str, Any] = {"n_resamples": n_resamples, "vectorized": True, "axis": -1, "rng": seed}
+    test = stats.permutation_test((first, second), lambda x, y, axis: y.mean(axis=axis) - x.mean(axis=axis), **sampling)
     result["p"] = float(test.pvalue)
     with warnings.catch_warnings():  # samples of equal values have no g: they are left out
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        sampled = stats.bootstrap(
-            (first, second), hedges_g, n_resamples=n_resamples, vectorized=True, axis=-1, method="percentile", rng=seed
-        )
+        sampled = stats.bootstrap((first, second), hedges_g, method="percentile", **sampling)
     drawn = sampled.bootstrap_distribution[np.isfinite(sampled.bootstrap_distribution)]
     if len(drawn):
         result["g_low"], result["g_high"] = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     return result
-
-
-def _mean_difference(first: np.ndarray, second: np.ndarray, axis: int) -> np.ndarray:
-    return second.mean(axis=axis) - first.mean(axis=axis)

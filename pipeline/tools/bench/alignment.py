@@ -46,26 +46,16 @@ def true_motion(n_frames: int, *, moving: bool) -> np.ndarray:
     phase = 2 * np.pi * np.arange(n_frames) / FPS * moving
     angle, scale = np.radians(6) * np.sin(0.7 * phase), 1 + 0.06 * np.sin(0.4 * phase)
     shift = np.column_stack([25 * np.sin(phase), 12 * np.sin(1.3 * phase)])
-    centre = np.full(2, SIZE_PX / 2)
-    transforms = np.empty((n_frames, 2, 3))
-    for i in range(n_frames):
-        cosine, sine = scale[i] * np.cos(angle[i]), scale[i] * np.sin(angle[i])
-        matrix = np.array([[cosine, -sine], [sine, cosine]])
-        transforms[i] = np.column_stack([matrix, centre + shift[i] - matrix @ centre])
-    return transforms
-
-
-def _portrait() -> np.ndarray:
-    portrait = load_portraits()[0]
-    return cv2.resize(portrait.picture[portrait.head], (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_CUBIC)
+    cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
+    matrix = np.array([[cosine, -sine], [sine, cosine]]).transpose(2, 0, 1)
+    return np.concatenate([matrix, (CENTRE[:2] + shift - matrix @ CENTRE[:2])[..., None]], axis=2)
 
 
 def _frames(transforms: np.ndarray) -> Iterator[Frame]:
-    portrait, rng = _portrait(), np.random.default_rng(0)
+    portrait, rng = load_portraits()[0], np.random.default_rng(0)
+    face = cv2.resize(portrait.picture[portrait.head], (SIZE_PX, SIZE_PX), interpolation=cv2.INTER_CUBIC)
     for index, transform in enumerate(transforms):
-        image = cv2.warpAffine(
-            portrait, transform, (SIZE_PX, SIZE_PX), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
+        image = cv2.warpAffine(face, transform, (SIZE_PX, SIZE_PX), None, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
         noisy = image + rng.normal(0, NOISE_STD, image.shape)
         yield Frame(index, index / FPS, noisy.clip(0, 255).astype(np.uint8))
 

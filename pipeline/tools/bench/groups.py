@@ -36,11 +36,7 @@ def make_source(scratch: Path, tell: Callable[[str], None]) -> Path:
 
 
 def run_groups(
-    names: Sequence[str],
-    source: Path | None,
-    scratch: Path,
-    runs: int,
-    tell: Callable[[str], None] = lambda what: None,
+    names: Sequence[str], source: Path | None, scratch: Path, runs: int, tell: Callable[[str], None] = lambda what: None
 ) -> Iterator[list[BenchRow]]:
     """Measure some of ``GROUPS`` on the clips of a source folder, or on two demo clips; yield each group's rows.
 

@@ -98,14 +98,6 @@ def bench_codec(store: Path, jpegs: Sequence[Path], codec: str, runs: int) -> Be
     return BenchRow(name, "JPEG files with Pillow", tuple(ratios), at_least=CODECS.get(codec), rates=tuple(rates))
 
 
-def _bare_step(trainer: Trainer, x: Tensor, weights: Tensor) -> None:
-    """Take a step on pictures in memory, with a loss that costs next to nothing."""
-    loss = (trainer.model.encoder(x) * weights).sum()
-    trainer.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    trainer.optimizer.step()
-
-
 def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
     """Measure a whole training step relative to the network's part of it.
 
@@ -117,9 +109,12 @@ def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
     x = torch.rand(shape).to(memory_format=torch.channels_last)
     weights = torch.rand(shape[0], config.embedding_dim) / shape[0]
 
-    def bare() -> None:
+    def bare() -> None:  # on pictures in memory, with a loss that costs next to nothing
         for _ in range(STEPS_A_RUN):
-            _bare_step(trainer, x, weights)
+            loss = (trainer.model.encoder(x) * weights).sum()
+            trainer.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            trainer.optimizer.step()
 
     def full(steps: Iterator[int]) -> None:
         for _ in range(STEPS_A_RUN):

@@ -88,17 +88,11 @@ ACTIONS: dict[int, Action] = {
     # Lateral frontalis arches the outer brow and stretches the lid fold under it.
     2: Action(
         pulls=(Pull((70, 300), 0.02, 0.15, (0.22, 0.20)),),
-        creases=(
-            Crease(((63, 68), (105, 104), (66, 69)), 0.14),
-            Crease(((296, 299), (334, 333), (293, 298)), 0.14),
-        ),
+        creases=(Crease(((63, 68), (105, 104), (66, 69)), 0.14), Crease(((296, 299), (334, 333), (293, 298)), 0.14)),
     ),
     # Corrugator and depressor supercilii lower the brows and draw them together: upright lines between.
     4: Action(
-        pulls=(
-            Pull((55, 285), -0.08, -0.12, (0.18, 0.18)),
-            Pull((105, 334), -0.02, -0.08, (0.24, 0.16)),
-        ),
+        pulls=(Pull((55, 285), -0.08, -0.12, (0.18, 0.18)), Pull((105, 334), -0.02, -0.08, (0.24, 0.16))),
         upper_lid=0.08,
         creases=(Crease(((107, 9), (55, 9), (193, 8)), 0.22), Crease(((336, 9), (285, 9), (417, 8)), 0.22)),
     ),
@@ -133,19 +127,13 @@ ACTIONS: dict[int, Action] = {
     ),
     # Zygomaticus major pulls the lip corners up and out, lifts the cheek, deepens the nasolabial furrow.
     12: Action(
-        pulls=(
-            Pull((61, 291), 0.10, 0.12, (0.20, 0.15)),
-            Pull((205, 425), 0.04, 0.06, (0.22, 0.20)),
-        ),
+        pulls=(Pull((61, 291), 0.10, 0.12, (0.20, 0.15)), Pull((205, 425), 0.04, 0.06, (0.22, 0.20))),
         thin_lips=0.10,
         creases=(Crease((129, 203, 206, 216, 212), 0.24), Crease((358, 423, 426, 436, 432), 0.24)),
     ),
     # Buccinator tightens the corners against the teeth: they draw out and a dimple forms beside them.
     14: Action(
-        pulls=(
-            Pull((61, 291), 0.075, 0.02, (0.12, 0.09)),
-            Pull((212, 432), -0.05, 0.0, (0.09, 0.14)),
-        ),
+        pulls=(Pull((61, 291), 0.075, 0.02, (0.12, 0.09)), Pull((212, 432), -0.05, 0.0, (0.09, 0.14))),
         thin_lips=0.18,
         creases=(
             Crease(((57, 186), (57, 212), (57, 212), (43, 202)), 0.30),
@@ -155,10 +143,7 @@ ACTIONS: dict[int, Action] = {
     # Depressor anguli oris pulls the corners down; pouching below them.
     15: Action(
         pulls=(Pull((61, 291), 0.015, -0.13, (0.12, 0.13)), Pull((204, 424), 0.0, -0.03, (0.12, 0.12))),
-        creases=(
-            Crease((61, (43, 202), (202, 204), 211), 0.20),
-            Crease((291, (273, 422), (422, 424), 431), 0.20),
-        ),
+        creases=(Crease((61, (43, 202), (202, 204), 211), 0.20), Crease((291, (273, 422), (422, 424), 431), 0.20)),
     ),
     # Mentalis pushes the chin boss and the lower lip up: a furrow under the lip, a puckered chin.
     17: Action(
@@ -201,19 +186,9 @@ ACTIONS: dict[int, Action] = {
         ),
     ),
     # The lips part.
-    25: Action(
-        pulls=(
-            Pull((17,), 0.0, -0.09, (0.26, 0.12), "lower"),
-            Pull((0,), 0.0, 0.030, (0.22, 0.10), "upper"),
-        ),
-    ),
+    25: Action(pulls=(Pull((17,), 0.0, -0.09, (0.26, 0.12), "lower"), Pull((0,), 0.0, 0.030, (0.22, 0.10), "upper"))),
     # The jaw drops: chin and lower lip go down together, cheeks lengthen, corners come in a little.
-    26: Action(
-        pulls=(
-            Pull((200,), 0.0, -0.25, (0.62, 0.42), "lower"),
-            Pull((61, 291), -0.03, -0.03, (0.15, 0.15)),
-        ),
-    ),
+    26: Action(pulls=(Pull((200,), 0.0, -0.25, (0.62, 0.42), "lower"), Pull((61, 291), -0.03, -0.03, (0.15, 0.15)))),
     # Blink: levator palpebrae lets go, the upper lid comes down to the lower.
     45: Action(upper_lid=0.88, lower_lid=0.12),
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from tclr.schemas.action_units import PRESENT
 
@@ -55,11 +56,7 @@ def rotation_from_pose(pose: np.ndarray) -> np.ndarray:
 
     It is the inverse of ``tclr.pipeline.faces.pose_from_rotation``.
     """
-    (cp, cy, cr), (sp, sy, sr) = np.cos(pose), np.sin(pose)
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return about_y @ about_x @ about_z
+    return Rotation.from_euler("YXZ", np.asarray(pose)[[1, 0, 2]]).as_matrix()
 
 
 def draw_face(image: np.ndarray, face: FaceView) -> None:

@@ -154,11 +154,7 @@ class _Canvas:
 
 
 def _write(
-    media: ClipMedia,
-    out: Path,
-    clips: Sequence[ClipRows],
-    config: OverlayConfig,
-    progress: Callable[[int, int], None],
+    media: ClipMedia, out: Path, clips: Sequence[ClipRows], config: OverlayConfig, progress: Callable[[int, int], None]
 ) -> int:
     """Write the frames and return their number."""
     canvas, frames = _Canvas(media, clips, config), _match(media, clips)

@@ -122,11 +122,7 @@ def _describe_detection(names: list[str], shares_ok: list[float], what: str) -> 
 
 
 def _axes(x: str, y: str) -> dict[str, Any]:
-    return {
-        "xaxis": {"title": {"text": x}},
-        "yaxis": {"title": {"text": y}},
-        "legend": LEGEND,
-    }
+    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}, "legend": LEGEND}
 
 
 def training_figures(log: list[dict[str, Any]]) -> list[Figure]:
