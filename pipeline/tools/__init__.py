@@ -1,4 +1,4 @@
-"""Beside the path: demo clips, benchmark, bundled model's recipe, machine check.
+"""Beside the path: demo clips, benchmark, model recipe and machine check.
 
 Each folder is a room: ``synth``, ``bench``, ``box`` and ``doctor``. They may import every room except ``cli``.
 """

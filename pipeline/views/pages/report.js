@@ -17,8 +17,11 @@
   async function draw(plot) {
     const { data, layout } = JSON.parse(document.querySelector(`[data-plot="${plot.id}"]`).textContent);
     layout.dragmode = touch ? false : "zoom";  // a finger scrolls the page
+    for (const [path, value] of Object.entries(themed())) {  // set before drawing: relayout would draw a second time
+      const keys = path.split("."), last = keys.pop();
+      keys.reduce((part, key) => (part[key] ??= {}), layout)[last] = value;
+    }
     await Plotly.newPlot(plot, data, layout, { responsive: true, displayModeBar: false });
-    await Plotly.relayout(plot, themed());
     drawn.add(plot);
     if (["linear", "date"].includes(plot._fullLayout.xaxis.type)) steer(plot);
     const select = document.getElementById(`${plot.id}-colour`);
