@@ -120,10 +120,9 @@ def _measure_scaling(
         REAL_RUN_HEADERS,
         bench_scaling,
         describe_machine,
-        make_source,
     )
 
-    scaled = bench_scaling(source or make_source(scratch, tell), scratch / "scaling", runs, tell)
+    scaled = bench_scaling(source, scratch, runs, tell)
     tables = [
         ("measured", COST_HEADERS, [costs.cells(name) for name, costs in scaled.costs.items()]),
         ("real runs", REAL_RUN_HEADERS, [check.cells() for check in scaled.checks]),

@@ -1,7 +1,7 @@
 """Features in pandas: events, rates, co-occurrence, groups.
 
 In: a folder of Parquet files that ``tclr embed`` wrote. Out: data frames.
-Imports ``system`` and ``schemas``. It is light: pandas, NumPy and SciPy, no torch, mediapipe, dask or HDF5.
+Imports ``system`` and ``schemas``. It is light: pandas, NumPy and SciPy, without torch, mediapipe, dask or HDF5.
 """
 
 from tclr.pipeline.features.clips import FeatureClips, embeddings_of, values_of

@@ -1,4 +1,4 @@
-"""A features folder clip by clip: what the pages show of it, without having it all in memory."""
+"""Reads a features folder clip by clip, so that it never has to fit in memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ AU_COLUMN = re.compile(r"(AU\d{2,})(_c|_r|_true)?")
 class FeatureClips:
     """The clips of a folder that ``tclr embed`` wrote.
 
-    ``paths`` has the file of each (subject, clip), sorted; ``columns`` are those that every file has; ``au_names`` are
-    the AUs with a prediction or a label, sorted.
+    ``paths`` maps each (subject, clip) to its file, in sorted order. ``columns`` are the columns of every file.
+    ``au_names`` are the AUs with a prediction or a label, sorted.
 
     Raises
     ------
     StoreError
         If the folder holds no features.
+
+    Examples
+    --------
+    >>> clips = FeatureClips(Path("features"))
+    >>> list(clips.paths), clips.read("F001", "T1", ["frame", "AU12"]).shape
+    ([('F001', 'T1'), ('F003', 'T1')], (16, 2))
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,20 +47,24 @@ class FeatureClips:
         self.embedding_columns = [name for name in self.columns if re.fullmatch(rf"{EMBEDDING}(_\d+)?", name)]
 
     def metadata(self) -> dict[str, Any]:
-        """Return the metadata of the first file: encoder, AU source and settings are the same in all."""
+        """Return the metadata of the first file; encoder, AU source and settings are the same in all files."""
         return read_metadata(self._first)
 
     def read(self, subject: str, clip: str, columns: Sequence[str]) -> pd.DataFrame:
-        """Return (T, n) some columns of a clip; those that the folder lacks are left out."""
+        """Return a clip's table of T rows with the given columns; columns that the folder lacks are left out."""
         path = self.paths[subject, clip]
         check_columns(read_schema(path), str(path))
         return read_pandas(path, [name for name in columns if name in self.columns])
 
 
 def embeddings_of(table: pd.DataFrame) -> np.ndarray:
-    """Return (T, D) float32 embeddings of a table of ``FeatureClips.read``, NaN without a face.
+    """Return the (T, D) float32 embeddings of a table, NaN where there is no face.
 
-    They are in one column a number (``emb_000``) or in one column of lists (``emb``).
+    The table stores one column per dimension (``emb_000``) or one column of lists (``emb``).
+
+    >>> clips = FeatureClips(Path("features"))
+    >>> embeddings_of(clips.read("F001", "T1", clips.embedding_columns)).shape
+    (16, 32)
     """
     if EMBEDDING not in table:
         return table.filter(regex=rf"^{EMBEDDING}_\d+$").to_numpy(np.float32, na_value=np.nan)
@@ -69,7 +79,12 @@ def embeddings_of(table: pd.DataFrame) -> np.ndarray:
 
 
 def values_of(table: pd.DataFrame, column: str) -> np.ndarray:
-    """Return (T,) float64 of a numeric column, NaN where it is null or absent."""
+    """Return a numeric column as (T,) float64, NaN where it is null or absent.
+
+    >>> table = FeatureClips(Path("features")).read("F001", "T1", ["AU12_c"])
+    >>> values_of(table, "AU12_c")[:3], values_of(table, "AU99")[:3]
+    (array([0., 0., 0.]), array([nan, nan, nan]))
+    """
     if column not in table:
         return np.full(len(table), np.nan)
     return table[column].to_numpy(np.float64, na_value=np.nan)

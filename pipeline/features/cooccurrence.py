@@ -1,7 +1,7 @@
-"""Which Action Units come together: conditional probability, Jaccard index and phi of each pair.
+"""Which Action Units occur together: conditional probability, Jaccard index and phi of each pair.
 
-Occurrences are 0/1 columns of a table with one row per frame; null is unknown, and a pair counts the frames in which
-both are known.
+Occurrences are 0/1 columns of a table with one row per frame; null is unknown. A pair counts the frames in which both
+AUs are known.
 """
 
 from __future__ import annotations
@@ -17,30 +17,39 @@ MEASURES = ("conditional", "jaccard", "phi")
 
 
 def measure_cooccurrence(table: pd.DataFrame, columns: Sequence[str], by: str | None = "subject") -> pd.DataFrame:
-    """Measure how AUs come together.
+    """Measure how often AUs occur together.
 
     Parameters
     ----------
+    table : pandas.DataFrame
+        One row per frame.
     columns : sequence of str
-        Occurrences, 0 or 1, as ``["AU06_c", "AU12_c"]``, in a table with one row per frame.
+        Columns of occurrences, 0, 1 or null, such as ``["AU06_c", "AU12_c"]``.
     by : str, optional
-        Measure each group of rows on its own and average, so that each counts the same, however long it is: by
-        default each subject. ``None`` pools all frames.
+        Measure each group of rows separately and average, so that long and short groups count the same. The default
+        is each subject. ``None`` pools all frames.
 
     Returns
     -------
     pandas.DataFrame
-        One row per ordered pair, ``given`` and ``au``, also of an AU with itself: ``conditional``: share of the frames
-        with ``given`` that also have ``au``; ``jaccard``: frames with both by frames with one at least; ``phi``:
-        correlation of the two occurrences, -1..1; null where a group has no such frame, or an AU does not change;
-        averages are over the groups that have a value, and ``n_groups`` counts those of phi. ``n_frames`` with both
-        known and ``n_both`` with both present are of all groups together. ``.pivot(index="given", columns="au",
-        values="phi")`` makes the matrix.
+        One row per ordered pair, ``given`` and ``au``, including each AU with itself. ``conditional``: share of the
+        frames with ``given`` that also have ``au``. ``jaccard``: frames with both, divided by frames with at least
+        one. ``phi``: correlation of the two occurrences, -1..1. They are null in groups without such frames or with a
+        constant AU; averages are over the other groups, and ``n_groups`` counts those of phi. ``n_frames`` (both
+        known) and ``n_both`` (both present) are totals. ``.pivot(index="given", columns="au", values="phi")`` makes
+        the matrix.
 
     Raises
     ------
     InputError
-        If the table lacks a column, or an occurrence is neither 0, 1 nor null.
+        If the table lacks a column, or an occurrence is not 0, 1 or null.
+
+    Examples
+    --------
+    >>> pairs = measure_cooccurrence(load("features"), ["AU06_true", "AU12_true"])
+    >>> pairs.loc[[1], ["given", "au", "conditional", "n_both"]]
+           given         au  conditional  n_both
+    1  AU06_true  AU12_true          1.0      20
     """
     wanted = [*columns, *([by] if by else [])]
     if missing := sorted(set(wanted) - set(table.columns)):
@@ -49,7 +58,8 @@ def measure_cooccurrence(table: pd.DataFrame, columns: Sequence[str], by: str | 
     counts = np.stack([_count(part[list(columns)].to_numpy(float, na_value=np.nan), columns) for part in parts])
     measures = measure_pairs(*np.moveaxis(counts, 1, 0))
     index = pd.MultiIndex.from_product([columns, columns], names=["given", "au"])
-    values = {name: _mean(values).ravel() for name, values in zip(MEASURES, measures, strict=True)}
+    means = (np.ma.masked_invalid(values).mean(axis=0).filled(np.nan) for values in measures)
+    values = {name: mean.ravel() for name, mean in zip(MEASURES, means, strict=True)}
     values["n_groups"] = np.isfinite(measures[MEASURES.index("phi")]).sum(axis=0).ravel()
     for name, count in zip(("n_frames", "n_both"), counts.sum(axis=0)[:2], strict=True):
         values[name] = count.ravel().astype(np.int64)
@@ -57,38 +67,39 @@ def measure_cooccurrence(table: pd.DataFrame, columns: Sequence[str], by: str | 
 
 
 def _count(occurrence: np.ndarray, columns: Sequence[str]) -> np.ndarray:
-    if not np.isin(occurrence[~np.isnan(occurrence)], (0, 1)).all():
-        bad = [
-            name for name, x in zip(columns, occurrence.T, strict=True) if not np.isin(x[~np.isnan(x)], (0, 1)).all()
-        ]
-        raise InputError(f"Expected occurrences 0, 1 or null, but {bad[0]} has others. Give columns as AU12_c.")
+    for name, values in zip(columns, occurrence.T, strict=True):
+        if not np.isin(values[~np.isnan(values)], (0, 1)).all():
+            raise InputError(f"Expected 0, 1 or null, but {name} has other values. Give columns such as AU12_c.")
     return count_pairs(occurrence)
 
 
 def count_pairs(occurrence: np.ndarray) -> np.ndarray:
-    """Count pairs of AUs in (n, A) float occurrences, 1 present, 0 absent, NaN unknown.
+    """Count pairs of AUs in (n, A) float occurrences: 1 present, 0 absent, NaN unknown.
 
     Returns
     -------
     ndarray
-        (4, A, A) float: frames with both known, of those frames with both, with the first, with the second. Counts of
-        several parts may be added.
+        (4, A, A) float: frames with both known and, among these, frames with both, the first and the second present.
+        Counts of several parts may be added.
+
+    Examples
+    --------
+    >>> count_pairs(np.array([[1, 1], [1, 0], [0, np.nan]]))[:, 0, 1]
+    array([2., 1., 2., 1.])
     """
     known, present = (~np.isnan(occurrence)).astype(float), (occurrence == 1).astype(float)
     return np.stack([known.T @ known, present.T @ present, present.T @ known, known.T @ present])
 
 
 def measure_pairs(n: np.ndarray, both: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return the ``MEASURES`` of the counts of ``count_pairs``, NaN where they are not defined; all of one shape."""
+    """Return the ``MEASURES`` of counts from ``count_pairs``, in their shape; NaN where undefined.
+
+    >>> n, both, first, second = np.array([10.0, 2, 4, 5])
+    >>> [round(float(value), 3) for value in measure_pairs(n, both, first, second)]
+    [0.5, 0.286, 0.0]
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         conditional = both / first
         jaccard = both / (first + second - both)
         phi = (n * both - first * second) / np.sqrt(first * (n - first) * second * (n - second))
     return conditional, jaccard, phi
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean over the first axis of what is not NaN, NaN if nothing is."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)

@@ -1,11 +1,11 @@
-"""Events in AU curves: when an action begins (onset), is strongest (apex) and ends (offset), and how often it comes.
+"""Events in AU curves: when an action begins (onset), peaks (apex) and ends (offset), and how often it occurs.
 
 A curve is a column of the features (a probability, 0..1) or any other column that rises with the action, such as an
-intensity. Frames without a value are frames at which nobody looked: they neither begin nor end an action. Tables go
-in and out as pandas: one row per frame in, one row per event out.
+intensity. Frames without a value are unobserved: they do not begin or end an action. Tables are pandas data frames:
+one row per frame in, one row per event out.
 
-Sources: onset, apex and offset are FACS's terms (Ekman, Friesen and Hager, 2002); two thresholds with hysteresis are
-Canny's (1986, section VI-D), in time instead of along a contour.
+Sources: onset, apex and offset are FACS's terms (Ekman, Friesen and Hager, 2002). The two thresholds with hysteresis
+are Canny's (1986, section VI-D), in time instead of along a contour.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EVENT_DTYPES = {
 }
 """Columns of a table of events, in order."""
 LONGEST_BREAK_STEPS = 1.5
-"""Steps between frames that are never a gap, however slow the clip; chosen by us: one frame is missing from 2 on."""
+"""Longest step that is not a gap, in median steps of the clip: from 2 on, a frame is missing."""
 
 Thresholds = float | Mapping[str, float]
 """One for all columns, or one per column."""
@@ -44,30 +44,31 @@ def detect_events(
     min_duration_s: float = 0.1,
     max_gap_s: float = 0.2,
 ) -> pd.DataFrame:
-    """Find the events of each column in each clip: stretches of frames that all reach ``low``, one at least ``high``.
+    """Find events in each column and clip: runs of frames that reach ``low``, at least one reaching ``high``.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        One row per frame, with ``subject``, ``clip``, ``frame``, ``timestamp`` (s) and the columns, as
-        ``tclr.pipeline.features.load`` gives it. With a column ``track``, no event outlasts a track.
+        One row per frame, with ``subject``, ``clip``, ``frame``, ``timestamp`` (s) and the columns, as from ``load``.
+        If there is a column ``track``, events end with their track.
     columns : sequence of str
-        Curves, as ``["AU06", "AU12"]``; null where there is no face.
+        Curves, such as ``["AU06", "AU12"]``; null where there is no face.
     high, low : float or mapping of str to float
         Thresholds, in the columns' unit.
     min_duration_s : float
         Shorter events are left out.
     max_gap_s : float
-        An event ends where frames with a value are further apart: missing rows and null values are the same. One and
-        a half times the clip's median step is never a gap.
+        An event ends where frames with a value are further apart than this; missing rows and nulls are the same.
+        Steps up to 1.5 times the clip's median step are no gap.
 
     Returns
     -------
     pandas.DataFrame
-        One row per event, by subject, clip, AU and time. ``onset_s``, ``apex_s``, ``offset_s``: time of its first, its
-        highest (the first of them) and its last frame; ``duration_s``: from onset to offset, and one frame's step;
-        ``onset_frame``, ``apex_frame``, ``offset_frame``: as the table numbers them; ``peak`` and ``mean`` of the
-        curve; ``onset_cut``, ``offset_cut``: its beginning or end was not seen, since the clip or the face was cut off.
+        One row per event, sorted by subject, clip, AU and time. ``onset_s``, ``apex_s``, ``offset_s``: time of the
+        first, the (first) highest and the last frame. ``duration_s``: onset to offset plus one median step.
+        ``onset_frame``, ``apex_frame``, ``offset_frame``: the table's frame numbers; ``n_frames``. ``peak`` and
+        ``mean`` of the curve. ``onset_cut``, ``offset_cut``: its beginning or end is unobserved, because the clip or
+        the face begins or ends there.
 
     Raises
     ------
@@ -75,6 +76,13 @@ def detect_events(
         If the table lacks a column.
     SettingError
         If a column has no threshold, or ``low`` is above ``high``.
+
+    Examples
+    --------
+    >>> events = detect_events(load("features"), ["AU12"])
+    >>> events[["subject", "onset_s", "apex_s", "offset_s", "n_frames"]].head(1)
+      subject  onset_s  apex_s  offset_s  n_frames
+    0    F001     0.16    0.44      0.52        10
     """
     levels = {name: _parse_levels(name, high, low) for name in columns}
     rows = [
@@ -94,22 +102,31 @@ def summarise_events(
     by: Sequence[str] = ("subject",),
     max_gap_s: float = 0.2,
 ) -> pd.DataFrame:
-    """Count the events of each column against the time in which it could be seen.
+    """Relate the events of each column to the time in which the column was observed.
 
-    ``table``, ``columns`` and ``max_gap_s`` are what the events were detected in, and with; ``by`` is what a row
-    stands for: ``("subject",)`` or ``("subject", "clip")``.
+    ``table``, ``columns`` and ``max_gap_s`` are those given to ``detect_events``. ``by`` defines the groups:
+    ``("subject",)`` or ``("subject", "clip")``.
 
     Returns
     -------
     pandas.DataFrame
-        One row per group and AU, also where there is no event: ``observed_s``: seconds with a value; ``n_events``;
+        One row per group and AU, with or without events: ``observed_s``: seconds with a value; ``n_events``;
         ``events_per_min``; ``share_active``: share of the observed time, 0..1; ``mean_duration_s`` and ``mean_peak``,
-        null without an event.
+        null if there is no event.
 
     Raises
     ------
     InputError
         If the table lacks a column.
+
+    Examples
+    --------
+    >>> table = load("features")
+    >>> rates = summarise_events(detect_events(table, ["AU12"]), table, ["AU12"])
+    >>> rates[["subject", "observed_s", "n_events", "share_active"]]
+      subject  observed_s  n_events  share_active
+    0    F001        0.64         1         0.625
+    1    F003        0.64         1         0.625
     """
     keys = [*by, "au"]
     stretches = [
@@ -138,7 +155,8 @@ def _parse_levels(name: str, high: Thresholds, low: Thresholds) -> tuple[float, 
     levels = []
     for kind, given in (("high", high), ("low", low)):
         if isinstance(given, Mapping) and name not in given:
-            raise SettingError(f"Expected a threshold {kind!r} for {name}, but got only {', '.join(sorted(given))}.")
+            got = ", ".join(sorted(given))
+            raise SettingError(f"Expected a threshold {kind!r} for {name}, but got only {got}. Add one for {name}.")
         levels.append(float(given[name] if isinstance(given, Mapping) else given))
     if levels[1] > levels[0]:
         raise SettingError(f"Expected low <= high, but got low {levels[1]:g} and high {levels[0]:g} for {name}.")
@@ -148,7 +166,7 @@ def _parse_levels(name: str, high: Thresholds, low: Thresholds) -> tuple[float, 
 def _stretches(
     table: pd.DataFrame, columns: Sequence[str], max_gap_s: float
 ) -> Iterator[tuple[dict[str, str], pd.DataFrame, float]]:
-    """Yield (``subject``, ``clip`` and ``au``, rows of that column up to the next gap, the clip's median step in s)."""
+    """Yield (``subject``, ``clip`` and ``au``; rows of that column up to the next gap; the clip's median step in s)."""
     if missing := sorted({*CLIP_KEYS, "frame", "timestamp", *columns} - set(table.columns)):
         raise InputError(
             f"Expected a table with column {missing[0]!r}, but got {', '.join(map(str, table.columns[:12]))}. "
@@ -172,7 +190,7 @@ def _stretches(
 
 
 def _length_s(rows: pd.DataFrame, step_s: float) -> float:
-    """Return how long rows last: each frame until the next, the last one a median step."""
+    """Return the duration of rows: each frame lasts until the next, the last one a median step."""
     return float(rows["timestamp"].iloc[-1] - rows["timestamp"].iloc[0] + step_s)
 
 

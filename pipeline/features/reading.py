@@ -21,12 +21,17 @@ PARTITION = "subject="
 
 
 def list_files(path: Path) -> list[tuple[str, Path]]:
-    """Return (subject, file) of every clip, sorted by subject and clip.
+    """Return (subject, file) of every clip in a features folder, sorted by subject and clip.
 
     Raises
     ------
     StoreError
-        If there is none, a file is of another or a newer format, or not all were made with one encoder and AU source.
+        If there is none, a file has another or a newer format, or the files differ in encoder or AU source.
+
+    Examples
+    --------
+    >>> [(subject, file.name) for subject, file in list_files(Path("features"))]
+    [('F001', 'T1.parquet'), ('F003', 'T1.parquet')]
     """
     files = [(file.parent.name.removeprefix(PARTITION), file) for file in path.glob(f"{PARTITION}*/*.parquet")]
     if not files:
@@ -42,19 +47,19 @@ def list_files(path: Path) -> list[tuple[str, Path]]:
         first, second = sorted(origins.values())[:2]
         raise StoreError(
             f"Expected features of one encoder and one AU source in {path}, but {first} and {second} differ. "
-            "Run 'tclr embed' again: it was interrupted."
+            "An export was interrupted: run 'tclr embed' again."
         )
     return sorted(files, key=lambda item: (item[0], item[1].stem))
 
 
 def _origin(metadata: dict[str, Any]) -> str:
-    """Return what must be the same in all files of a folder, as text."""
+    """Return what all files of a folder must share, as text."""
     encoder = (metadata.get("encoder") or {}).get("digest")
     return json.dumps([encoder, *(metadata.get(name) for name in ("au_source", "au_smooth_s", "columns"))])
 
 
 def _brief(names: Sequence[str]) -> str:
-    """Return names in order, of numbered embeddings and of blendshapes only the first and the last."""
+    """Return sorted names as text; of embeddings and of blendshapes only the first and the last."""
     brief = []
     for prefix, group in itertools.groupby(sorted(names), lambda name: re.match("(?:emb_|bs_)?", name)[0]):  # type: ignore[index]
         members = list(group)
@@ -63,12 +68,17 @@ def _brief(names: Sequence[str]) -> str:
 
 
 def choose_columns(patterns: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Return the columns that names or patterns, as ``AU*``, ask for, in their order.
+    """Return the known columns that names or patterns such as ``AU*`` match, in the order of the patterns.
 
     Raises
     ------
     StoreError
-        If a pattern fits none; ``subject`` is no column of a file, and fits.
+        If a pattern matches no column. ``subject`` is accepted although no file has that column.
+
+    Examples
+    --------
+    >>> choose_columns(["AU*", "frame"], ["frame", "AU01", "AU02", "yaw"])
+    ['AU01', 'AU02', 'frame']
     """
     chosen: list[str] = []
     for pattern in patterns:
@@ -80,12 +90,16 @@ def choose_columns(patterns: Iterable[str], known: Sequence[str]) -> list[str]:
 
 
 def load(path: str | Path, columns: Iterable[str] | None = None, subjects: Iterable[str] | None = None) -> pd.DataFrame:
-    """Load the features in a folder that ``tclr embed`` wrote: all, or those of some subjects.
+    """Load features that ``tclr embed`` wrote into a data frame.
 
     Parameters
     ----------
+    path : str or Path
+        The folder.
     columns : iterable of str, optional
-        Column names or patterns, as ``["frame", "AU??"]``; default all. ``subject`` is always there.
+        Column names or patterns, such as ``["frame", "AU??"]``; default all. ``subject`` is always included.
+    subjects : iterable of str, optional
+        Subjects to load; default all.
 
     Returns
     -------
@@ -96,6 +110,13 @@ def load(path: str | Path, columns: Iterable[str] | None = None, subjects: Itera
     ------
     StoreError
         If the folder holds no features, or a column or subject is unknown.
+
+    Examples
+    --------
+    >>> load("features", ["timestamp", "AU12"], subjects=["F001"]).round(3).head(2)
+      subject  timestamp   AU12
+    0    F001       0.00  0.114
+    1    F001       0.04  0.085
     """
     files = list_files(Path(path))
     if subjects is not None:

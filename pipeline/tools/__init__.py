@@ -1,4 +1,4 @@
-"""Beside the path: demo clips, the benchmark, the recipe of the bundled model, and the check of a machine.
+"""Beside the path: demo clips, benchmark, model recipe and machine check.
 
-Each folder is a room of its own: ``synth``, ``bench``, ``box`` and ``doctor``. They may import every other room.
+Each folder is a room: ``synth``, ``bench``, ``box`` and ``doctor``. They may import every room except ``cli``.
 """

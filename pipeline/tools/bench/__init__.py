@@ -1,8 +1,8 @@
-"""The benchmark: what the stages cost beside the work that bounds them, as ratios within one run.
+"""The benchmark: what each stage costs relative to the work that bounds it.
 
-In: demo clips, made here. Out: rows of a table.
-A name is imported with its module when it is first used (the names are in ``__init__.pyi``): a group of rows is
-measured without the packages that another one needs.
+In: clips, by default demo clips made here. Out: rows of a table.
+Importing the room is light: a name is imported with its module on first use (``__init__.pyi`` lists the names), so that
+measuring one group of rows loads no packages of another.
 """
 
 import lazy_loader

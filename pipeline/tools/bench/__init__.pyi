@@ -1,12 +1,6 @@
 from .alignment import check_alignment as check_alignment
-from .export import bench_export as bench_export
 from .groups import GROUPS as GROUPS
-from .groups import bench_startup as bench_startup
-from .groups import make_source as make_source
 from .groups import run_groups as run_groups
-from .loader import bench_loader as bench_loader
-from .memory import bench_memory as bench_memory
-from .preprocess import bench_preprocess as bench_preprocess
 from .rows import HEADERS as HEADERS
 from .rows import describe_machine as describe_machine
 from .rows import to_record as to_record

@@ -1,4 +1,4 @@
-"""What embedding costs beside the bare network, and what writing and reading features does."""
+"""Measures embedding against the bare network, and writing and reading of features."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 BATCH_SIZES = (16, 64, 128)
 TRIED_FRAMES = 128
-"""How many pictures the network's best dtype, layout and batch are found with; chosen by us: some seconds each."""
+"""Pictures on which the network's best dtype, layout and batch size are chosen; each trial takes some seconds."""
 
 
 @torch.inference_mode()
@@ -46,15 +46,15 @@ def _pictures(encoder: LoadedEncoder, n_frames: int) -> Tensor:
 
 
 def bench_embed(store: Path, encoder: LoadedEncoder, scratch: Path, runs: int) -> BenchRow:
-    """Measure an export with embeddings against the network alone, at the dtype, layout and batch that suit it best.
+    """Measure an export with embeddings against the network alone, at the network's best dtype, layout and batch size.
 
-    The export computes in that dtype, too.
+    The export uses that dtype, too.
     """
     with Store(store) as opened:
         n_frames = sum(int(opened.face_mask(info).sum()) for info in opened.clips)
     ways = [(name, layout, size) for name in PRECISIONS for layout in LAYOUTS for size in BATCH_SIZES]
     few = _pictures(encoder, min(n_frames, TRIED_FRAMES))
-    _bare(encoder.model, few[:16], 16, torch.float32)  # the first pass sets things up
+    _bare(encoder.model, few[:16], 16, torch.float32)  # the first pass initialises
     tried = [
         (measure_s(partial(_bare, encoder.model, few.contiguous(memory_format=layout), size, PRECISIONS[name])), i)
         for i, (name, layout, size) in enumerate(ways)
@@ -73,7 +73,7 @@ def bench_embed(store: Path, encoder: LoadedEncoder, scratch: Path, runs: int) -
 
 
 def _make_table(n_rows: int) -> pa.Table:
-    """Return a clip's features with random values."""
+    """Return the features of a clip, with random values."""
     schema = with_pandas_types(features_schema(AUS, [], EMBEDDING_DIM, blendshapes=False))
     rng, columns = np.random.default_rng(0), []
     for field in schema:
@@ -88,7 +88,7 @@ def _make_table(n_rows: int) -> pa.Table:
 
 
 def bench_tables(scratch: Path, runs: int) -> list[BenchRow]:
-    """Measure writing Parquet, and how long pandas takes for the AU columns of a million rows."""
+    """Measure writing Parquet, and reading the AU columns of a million rows with pandas and with ``load``."""
     folder = scratch / "million"
     table = _make_table(ROWS_A_CLIP)
     metadata = {"format": FORMAT, "format_version": FORMAT_VERSION}
@@ -108,6 +108,6 @@ def bench_tables(scratch: Path, runs: int) -> list[BenchRow]:
 
 
 def bench_export(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
-    """Measure all rows, embedding the first clip of a source folder."""
+    """Measure all rows; the first clip of a source folder is embedded."""
     extract_clips(find_clips(source)[:1], scratch / "store", SMALL_CROPS)
     return [bench_embed(scratch / "store", load_encoder("random"), scratch, runs), *bench_tables(scratch, runs)]

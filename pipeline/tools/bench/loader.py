@@ -1,8 +1,8 @@
-"""What reading tuples costs, beside reading single JPEG files and beside the step that needs them.
+"""Measures reading tuples against reading single JPEG files and against the training step that needs them.
 
-The paper's trainer reads single JPEG files with Pillow and treats them with torchvision; the same is done here on the
-same crops, alternating with the loader, each on one core. What counts is the processor's time, which a busy machine
-changes little; files are in the system's memory.
+The paper's trainer reads single JPEG files with Pillow and transforms them with torchvision. Here the same is done with
+the same crops, alternating with the loader, each on one core. Processor time is measured, since a busy machine changes
+it little; the files are in the page cache.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from tclr.schemas.config import AlignConfig, PretrainConfig
 from tclr.schemas.store import CHUNK_FRAMES
 
 CODECS = {"none": 40.0, "lz4": 20.0, "zstd": 8.0}
-"""How many times as fast as single JPEG files each should be."""
+"""Goal for each codec: its speed relative to single JPEG files."""
 JPEG_QUALITY = 95
 RESIZED_PX, CROP_PX = 256, 224
-"""Sides of the paper's pictures, resized and cropped."""
+"""Sides of the paper's pictures after resizing and after cropping."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, as the paper's trainer has them."""
+"""ImageNet's, as in the paper's trainer."""
 TUPLES_A_RUN, TUPLES_A_BATCH = 240, 4
-"""Chosen by us: 2,880 frames, some tenths of a second; with a tenth of them the start of the reading thread shows."""
+"""2,880 frames take some tenths of a second. With a tenth of them, starting the reading thread would show."""
 JPEGS_A_RUN = 240
 STEPS_A_RUN = 2
 
@@ -50,7 +50,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def write_jpegs(frames: Iterable[np.ndarray], folder: Path) -> list[Path]:
-    """Write (H, W, 3) uint8 frames as single JPEG files."""
+    """Write (H, W, 3) uint8 frames as single JPEG files and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, frame in enumerate(frames):
@@ -60,7 +60,7 @@ def write_jpegs(frames: Iterable[np.ndarray], folder: Path) -> list[Path]:
 
 
 def read_jpegs(paths: Sequence[Path], rng: np.random.Generator) -> Tensor:
-    """Read single JPEG files as the paper's trainer does: resized, cropped at random, normalised, (n, 3, 224, 224)."""
+    """Read JPEG files as the paper's trainer does: resized, randomly cropped, normalised; (n, 3, 224, 224) float32."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     pictures = []
     for path in paths:
@@ -80,13 +80,13 @@ def _read_tuples(tuples: TupleDataset) -> None:
 
 
 def bench_codec(store: Path, jpegs: Sequence[Path], codec: str, runs: int) -> BenchRow:
-    """Measure the loader's frames per second and core against single JPEG files of the same crops; higher is better."""
+    """Measure the loader's frames per second and core relative to single JPEG files of the same crops."""
     config = PretrainConfig(recipe="paper")
     with Store(store) as opened:
         subjects = opened.subjects
     tuples = TupleDataset(store, subjects, config, anchors_per_clip=TUPLES_A_RUN)
     n_frames, ratios, rates = len(tuples) * tuples.n_frames, [], []
-    _read_tuples(tuples)  # times of clips are in memory, as in the midst of training
+    _read_tuples(tuples)  # loads the clips' timestamps, as in the middle of training
     for run in range(runs):
         tuples.set_epoch(run)
         rng = np.random.default_rng(run)
@@ -98,18 +98,10 @@ def bench_codec(store: Path, jpegs: Sequence[Path], codec: str, runs: int) -> Be
     return BenchRow(name, "JPEG files with Pillow", tuple(ratios), at_least=CODECS.get(codec), rates=tuple(rates))
 
 
-def _bare_step(trainer: Trainer, x: Tensor, weights: Tensor) -> None:
-    """Take a step on pictures that are there, for a loss that costs nothing."""
-    loss = (trainer.model.encoder(x) * weights).sum()
-    trainer.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    trainer.optimizer.step()
-
-
 def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
-    """Measure a training step with all that it reads and computes against the network's part; lower is better.
+    """Measure a whole training step relative to the network's part of it.
 
-    Batches are read ahead all the while, as in the midst of an epoch.
+    Batches are read ahead, as in the middle of an epoch.
     """
     trainer = Trainer(store, config, None, Processes(torch.device("cpu")))
     trainer.model.train()
@@ -117,9 +109,12 @@ def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
     x = torch.rand(shape).to(memory_format=torch.channels_last)
     weights = torch.rand(shape[0], config.embedding_dim) / shape[0]
 
-    def bare() -> None:
+    def bare() -> None:  # on pictures in memory, with a loss that costs next to nothing
         for _ in range(STEPS_A_RUN):
-            _bare_step(trainer, x, weights)
+            loss = (trainer.model.encoder(x) * weights).sum()
+            trainer.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            trainer.optimizer.step()
 
     def full(steps: Iterator[int]) -> None:
         for _ in range(STEPS_A_RUN):
@@ -142,7 +137,7 @@ def _read_blocks(store: Store, starts: Sequence[int], length: int) -> None:
 
 
 def bench_windows(folder: Path, runs: int, n_windows: int = 40, length: int = 12) -> BenchRow:
-    """Measure random 12-frame windows of a store against reading the same crops one chunk after another."""
+    """Measure reading random 12-frame windows of a store relative to reading its chunks in sequence."""
     ratios = []
     with Store(folder) as store:
         info = store.clips[0]
@@ -157,7 +152,7 @@ def bench_windows(folder: Path, runs: int, n_windows: int = 40, length: int = 12
 
 
 def bench_loader(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
-    """Measure all rows on the first clip of a source folder, which must be long enough for a tuple."""
+    """Measure all rows on the first clip of a source folder; it must be long enough for a tuple."""
     clips = find_clips(source)[:1]
     stores = {codec: scratch / codec for codec in CODECS}
     with _one_thread():

@@ -1,4 +1,4 @@
-"""The most memory that each stage takes in a process of its own, and whether it grows with clips and subjects."""
+"""Measures each stage's peak memory in its own process, and its growth with longer clips and more subjects."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tclr.schemas.config import AlignConfig, EmbedConfig, FitAuConfig, Preproces
 MOST_GROWTH = 1.1
 SHORT_FRAMES, LONG_FRAMES = 60, 480
 FEW_SUBJECTS, SOME_SUBJECTS, MANY_SUBJECTS = 2, 12, 41
-"""The last is as many as BP4D has. A dozen clips bring most of what the C library and mediapipe keep for the next ones,
-so growth is measured from there."""
+"""The last is BP4D's number. After a dozen clips, the C library and mediapipe hold most of the memory that they reuse;
+growth is therefore measured from there."""
 SMALL_CROPS = AlignConfig(size=96, codec="lz4")
 
 
 def _peak_mb(work: Callable[..., None], arguments: tuple[Any, ...]) -> float:
     work(*arguments)
-    try:  # what getrusage tells begins with the peak of the process that started this one
+    try:  # getrusage's figure includes the peak of the parent process
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
@@ -32,13 +32,13 @@ def _peak_mb(work: Callable[..., None], arguments: tuple[Any, ...]) -> float:
 
 
 def measure_peak_mb(work: Callable[..., None], *arguments: Any) -> float:
-    """Return the most memory in MB that a process takes for some work, imports included."""
+    """Return the peak memory in MB of a new process that does some work, including imports."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_peak_mb, work, arguments).result()
 
 
 def extract_clips(clips: Sequence[Clip], store: Path, align: AlignConfig) -> None:
-    """Extract clips of as many subjects, in this process."""
+    """Extract clips, each of another subject, in this process."""
     from tclr.pipeline.preprocessing import extract_clip, survey_clip
 
     for clip in clips:
@@ -52,7 +52,7 @@ def extract_all(source: Path, store: Path) -> None:
 
 
 def pretrain_a_little(store: Path, run: Path) -> None:
-    """Take a few steps on small pictures."""
+    """Train a few steps on small pictures."""
     from tclr.pipeline.pretraining import pretrain
 
     config = PretrainConfig(
@@ -87,7 +87,7 @@ STAGES: dict[str, Callable[..., None]] = {
 
 
 def bench_memory(source: Path | None, scratch: Path, runs: int) -> list[BenchRow]:
-    """Measure each stage once on demo clips: short ones of few people, long ones, and those of some and many people."""
+    """Measure each stage once on demo clips: short, long, and of some and many subjects."""
     shapes = {
         "plain": (FEW_SUBJECTS, SHORT_FRAMES),
         "long": (FEW_SUBJECTS, LONG_FRAMES),

@@ -1,4 +1,4 @@
-"""What preprocessing costs beside decoding and landmarks alone, and how it scales with workers."""
+"""Measures preprocessing against decoding and landmarks alone, and its scaling with workers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tclr.pipeline.video import probe, read_frames
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 
 OTHER_SIZES = (192, 208)
-"""Sides in pixels that crops are cut again with, in turn."""
+"""Sides in pixels for re-cropping, used in turn."""
 
 
 def decode(clips: Sequence[Clip], detect: DetectConfig) -> int:
-    """Decode clips, and nothing else; return the number of frames."""
+    """Decode clips and return the number of frames."""
     return sum(1 for clip in clips for _ in read_frames(probe(clip, detect.image_fps)))
 
 
 def decode_and_landmark(clips: Sequence[Clip], detect: DetectConfig) -> None:
-    """Decode clips and find landmarks, and nothing else."""
+    """Decode clips and find landmarks."""
     import cv2
 
     cv2.setNumThreads(1)  # as a worker does
@@ -42,15 +42,15 @@ def decode_and_landmark(clips: Sequence[Clip], detect: DetectConfig) -> None:
 def _run(source: Path, store: Path, client: Client, align: AlignConfig) -> None:
     result = preprocess(source, store, PreprocessConfig(align=align), scheduler=client.scheduler_info()["address"])
     if result.failures or result.n_skipped:
-        raise RuntimeError(f"{len(result.failures)} clips failed, {result.n_skipped} were done before")
+        raise RuntimeError(f"{len(result.failures)} clips failed, {result.n_skipped} were already done")
 
 
 def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
-    """Measure preprocessing on Dask clusters that have started, of one worker and of two.
+    """Measure preprocessing on running Dask clusters of one and of two workers.
 
-    The source needs two clips or more of about the same length, so that two workers have the same to do. One worker
-    with a core to spare decodes and writes beside the landmarks; two workers on two cores have none. What two gain is
-    therefore measured against one worker that has one core, too.
+    The source needs at least two clips of similar length, so that two workers have equal loads. One worker with a
+    spare core decodes and writes in parallel with the landmarks; two workers on two cores cannot. The gain of two is
+    therefore also measured against one worker on one core.
     """
     clips = find_clips(source)
     n_frames = decode(clips, DetectConfig())
@@ -58,7 +58,7 @@ def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
         clients = {"one": stack.enter_context(connect(1, None)), "two": stack.enter_context(connect(2, None))}
         with one_core():
             clients["one core"] = stack.enter_context(connect(1, None))
-        for name, client in clients.items():  # models are loaded, modules imported
+        for name, client in clients.items():  # loads models and imports modules
             _run(source, scratch / f"warm {name}", client, AlignConfig())
         taken_s = [_measure_run(source, clips, scratch, clients, run) for run in range(runs)]
 
@@ -70,14 +70,14 @@ def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
         BenchRow("preprocess, one worker", "decode + landmarks", ratio("bare", "one"), at_least=0.92, rates=rates),
         BenchRow("preprocess, two workers", "one worker on one core", ratio("one core", "two"), at_least=goal),
         BenchRow("preprocess, two workers", "one worker on all cores", ratio("one", "two")),
-        BenchRow("crops cut again, one worker", "decode", ratio("decode", "again"), at_least=0.7),
+        BenchRow("re-cropping, one worker", "decode", ratio("decode", "again"), at_least=0.7),
     ]
 
 
 def _measure_run(
     source: Path, clips: Sequence[Clip], scratch: Path, clients: Mapping[str, Client], run: int
 ) -> dict[str, float]:
-    """Return the seconds of the bare work, of each cluster, of decoding, and of cutting crops again."""
+    """Return the seconds of the bare work, of each cluster, of decoding, and of re-cropping."""
     detect, other = DetectConfig(), AlignConfig(size=OTHER_SIZES[run % 2])
     works: dict[str, Callable[[], object]] = {
         "bare": partial(decode_and_landmark, clips, detect),

@@ -1,6 +1,6 @@
-"""A row of the benchmark, how it is measured, and what a reader must know of the machine.
+"""A row of the benchmark, its measurement, and a description of the machine.
 
-Each ratio is measured alternately with its bound in one run, so that a busy machine slows both.
+A ratio's two sides are measured in turn within one run, so that a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 import psutil
 
 CAN_PIN = hasattr(os, "sched_setaffinity")
-"""Whether this system lets a process keep to some of its cores."""
+"""Whether this system can bind a process to some of its cores."""
 
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Let processes that are started now use one core alone, where the system can."""
+    """Bind processes that start now to one core, if the system can."""
     before = os.sched_getaffinity(0) if CAN_PIN else {0}
     if CAN_PIN:
         os.sched_setaffinity(0, {max(before)})
@@ -37,10 +37,10 @@ def one_core() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One line of the table: ``name`` is measured beside ``against``, which is empty for a figure that stands alone.
+    """One line of the table: ``name`` relative to ``against``, which is empty for an absolute figure.
 
-    ``values`` has one number per run, a ratio if there is no ``unit``. The median should be ``at_least`` or ``at_most``
-    what these say. ``rates`` are frames/s of each run, where that says something.
+    ``values`` has one number per run: a ratio if there is no ``unit``. ``at_least`` and ``at_most`` are goals for the
+    median. ``rates`` are the frames/s of each run, if meaningful.
     """
 
     name: str
@@ -58,13 +58,13 @@ class BenchRow:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the median is where it should be; None if nobody said where."""
+        """Whether the median meets its goal; ``None`` without a goal."""
         if self.at_least is not None:
             return self.median >= self.at_least
         return None if self.at_most is None else self.median <= self.at_most
 
     def cells(self) -> list[str]:
-        """Return the row as the table shows it; see ``HEADERS``."""
+        """Return the cells of the row, in the order of ``HEADERS``."""
         goal = f">= {self.at_least:g}" if self.at_least is not None else ""
         goal = f"<= {self.at_most:g}" if self.at_most is not None else goal
         rate = f"{np.median(self.rates):,.0f}" if self.rates else ""
@@ -77,14 +77,14 @@ HEADERS = ("what", "against", "median", "lowest", "highest", "goal", "reached", 
 
 
 def measure_s(work: Callable[[], object]) -> float:
-    """Return the seconds that some work takes."""
+    """Return the seconds that work takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def measure_cpu_s(work: Callable[[], object]) -> float:
-    """Return the seconds that the process's threads spend on some work."""
+    """Return the processor seconds that this process spends on work."""
     started = time.process_time()
     work()
     return time.process_time() - started
@@ -99,7 +99,11 @@ def _cpu_name() -> str:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what a reader of the figures must know of the machine."""
+    """Return the hardware, system and package versions that the figures depend on.
+
+    >>> sorted(describe_machine())
+    ['cores', 'gpu', 'memory_gb', 'packages', 'processor', 'python', 'system', 'tclr']
+    """
     import torch
 
     packages = ("mediapipe", "opencv-python", "h5py", "torch", "pyarrow", "pandas")
@@ -116,7 +120,11 @@ def describe_machine() -> dict[str, Any]:
 
 
 def to_record(rows: Sequence[BenchRow], runs: int) -> dict[str, Any]:
-    """Return machine and rows as JSON has them."""
+    """Return machine and rows as a record for JSON.
+
+    >>> to_record([], runs=5)["runs"]
+    5
+    """
     return {
         "machine": describe_machine(),
         "runs": runs,

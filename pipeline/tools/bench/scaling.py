@@ -1,8 +1,8 @@
-"""How long preprocessing takes on many workers: measured task times, walked through a simulated scheduler.
+"""Predicts how long preprocessing takes on many workers: measured task times in a simulated scheduler.
 
-Workers take clips in their order, as ``pipeline.graph`` hands them in; a subject is assembled, before other work, as
-soon as its clips are there. Handing in a task costs the scheduler time, one after another. What is not simulated: disks
-and networks that are too slow for all workers at once (the table says what they must bear), and machines that differ.
+Workers take clips in the order of submission. A subject is assembled as soon as its clips are done, before other work.
+The scheduler submits one task after another, which takes time. Not simulated are disks and networks that are too slow
+for all workers at once (the table gives the required rate), and differing machines.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ WORKERS = (1, 16, 256)
 
 @dataclass(frozen=True)
 class DatasetShape:
-    """What preprocessing a dataset depends on.
+    """The properties of a dataset that its preprocessing time depends on.
 
-    The ``frames`` of a clip are drawn evenly from a range. ``kind`` is ``jpeg`` (image sequences) or ``video``.
-    ``codec`` is that of the store.
+    The ``frames`` of a clip are drawn uniformly from a range. ``kind`` is ``jpeg`` (image sequences) or ``video``;
+    ``codec`` is the store's.
     """
 
     name: str
@@ -44,15 +44,15 @@ DATASET_SHAPES = (
     DatasetShape("DISFA", 27, 27, (4845, 4845), 1024, 768, "video", "zstd"),
     DatasetShape("VoxCeleb2", 6112, 1_128_246, (100, 290), 224, 224, "video", "jpeg"),
 )
-"""BP4D's 146,847 coded frames; DISFA's left camera; all of VoxCeleb2, 2,442 hours at 25 frames/s. How lengths are
-spread is our guess, their sums are the datasets'."""
+"""BP4D's 146,847 coded frames; DISFA's left camera; all of VoxCeleb2, 2,442 hours at 25 frames/s. The totals are the
+datasets', the distribution of lengths is a guess."""
 
 
 @dataclass(frozen=True)
 class TaskCosts:
-    """What tasks take of one worker, in seconds, and of the disk, in bytes.
+    """What tasks cost: seconds of one worker, and bytes per frame read and stored.
 
-    ``clip_s`` is what a clip takes beside its frames, ``joined_frame_s`` the assembly of a subject, a frame.
+    A clip takes ``clip_s`` plus ``frame_s`` per frame; assembling a subject takes ``joined_frame_s`` per frame.
     """
 
     frame_s: float
@@ -62,28 +62,21 @@ class TaskCosts:
     stored_bytes: float
 
     def cells(self, name: str) -> list[str]:
-        """Return the row of a dataset as the table shows it; see ``COST_HEADERS``."""
+        """Return the cells of a dataset's row, in the order of ``COST_HEADERS``."""
         seconds = f"{1 / self.frame_s:,.0f}", f"{self.clip_s:.2f}", f"{1e3 * self.joined_frame_s:.2f}"
         return [name, *seconds, f"{self.read_bytes / 1e3:,.1f}", f"{self.stored_bytes / 1e3:,.1f}"]
 
 
-COST_HEADERS = (
-    "clips as of",
-    "frames/s",
-    "a clip, s",
-    "assembly, ms a frame",
-    "read, kB a frame",
-    "stored, kB a frame",
-)
+COST_HEADERS = ("clips like", "frames/s", "s/clip", "assembly, ms/frame", "read, kB/frame", "stored, kB/frame")
 
 
 @dataclass(frozen=True)
 class Overheads:
-    """What is not the tasks' own, in seconds.
+    """Seconds in addition to the tasks.
 
-    Until the first worker is there and for each further one on the same machine (``start_s``, ``worker_s``); of a
-    worker's first task, which loads modules and models (``warm_s``); of the scheduler for a task (``task_s``); of
-    looking for a clip, planning it, and its row of the manifest (``clip_s``).
+    ``start_s``: until the first worker runs. ``worker_s``: for each further worker on the same machine. ``warm_s``: in
+    a worker's first task, for loading modules and models. ``task_s``: of the scheduler, per task. ``clip_s``: for
+    finding a clip, planning it, and writing its row of the manifest.
     """
 
     start_s: float
@@ -95,7 +88,7 @@ class Overheads:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run is expected to take: ``busy`` is the workers' mean share of time in tasks."""
+    """The predicted cost of a run; ``busy`` is the workers' mean share of time in tasks, 0..1."""
 
     dataset: str
     workers: int
@@ -107,11 +100,11 @@ class Prediction:
 
     @property
     def core_hours(self) -> float:
-        """What is to be paid for: all workers, from beginning to end."""
+        """Hours to pay for: all workers, from beginning to end."""
         return self.workers * self.seconds / 3600
 
     def cells(self, price: float) -> list[str]:
-        """Return the row as the table shows it, at a price of a core hour; see ``PREDICTION_HEADERS``."""
+        """Return the cells in the order of ``PREDICTION_HEADERS``, at a price per core hour."""
         hours, rest = divmod(round(self.seconds / 60), 60)
         time = f"{hours:,} h {rest:02d} min" if hours else f"{self.seconds / 60:.1f} min"
         cost = f"{self.core_hours * price:,.2f}"
@@ -127,17 +120,17 @@ def simulate(
 ) -> tuple[float, float]:
     """Return the seconds that a run takes, and the workers' mean share of that time in tasks.
 
-    ``subjects`` are the numbers of frames of each clip, by subject. ``local`` workers are started on this machine, one
-    after another; others run already.
+    ``subjects`` has the number of frames of each clip of each subject. ``local`` workers are started on this machine,
+    one after another; otherwise they already run.
     """
     n_clips = sum(len(clips) for clips in subjects)
     begin = overheads.start_s + overheads.worker_s * (workers - 1) * local + overheads.clip_s * n_clips
-    free = [(begin, True)] * workers  # when each has nothing to do, and whether it is its first task
+    free = [(begin, True)] * workers  # when each worker is idle, and whether its next task is its first
     handed_s = begin
     backlog = [(number, n) for number, clips in enumerate(subjects) for n in clips][::-1]
     missing = [len(clips) for clips in subjects]
     ends = [0.0] * len(subjects)
-    joins: list[tuple[float, float]] = []  # when a subject's clips are there, and how long it takes
+    joins: list[tuple[float, float]] = []  # when a subject's clips are done, and how long its assembly takes
     busy = end = 0.0
     while backlog or joins:
         now, fresh = heapq.heappop(free)
@@ -160,7 +153,7 @@ def simulate(
 
 
 def predict(shape: DatasetShape, costs: TaskCosts, overheads: Overheads, workers: int) -> Prediction:
-    """Return what a dataset takes on workers that run already."""
+    """Return the predicted cost of a dataset on workers that already run."""
     subjects = shape.draw()
     n_frames = sum(sum(clips) for clips in subjects)
     seconds, busy = simulate(subjects, costs, overheads, workers, local=False)

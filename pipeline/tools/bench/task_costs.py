@@ -1,4 +1,4 @@
-"""What the tasks of preprocessing take on a worker, for videos as a dataset has them, and what surrounds them."""
+"""Measures the tasks of preprocessing on a worker, for clips like those of a dataset, and the overheads."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from tclr.pipeline.preprocessing import (
 from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.store import ClipInfo, root_attrs, write_manifest
 from tclr.pipeline.system import connect, lock_folder
+from tclr.pipeline.tools.bench.groups import make_source
 from tclr.pipeline.tools.bench.loader import write_jpegs
 from tclr.pipeline.tools.bench.rows import measure_s, one_core
 from tclr.pipeline.tools.bench.scaling import (
@@ -45,16 +46,16 @@ from tclr.pipeline.video import VideoWriter, probe, read_frames
 from tclr.schemas.config import AlignConfig, PreprocessConfig
 
 SAMPLE_LENGTHS = (30, 90, 150)
-"""Frames of the clips that costs are measured on; chosen by us: seconds each, and far enough apart for a line."""
+"""Frames of the measured clips: each takes seconds, and they differ enough to fit a line."""
 SAMPLE_SUBJECTS = 4
 N_TASKS, N_CLIPS = 1000, (10, 200)
-"""Empty tasks, and numbers of tiny clips, that overheads are measured with."""
+"""Number of empty tasks and numbers of tiny clips for measuring overheads."""
 FPS = 25.0
 
 
 @dataclass(frozen=True)
 class RealRun:
-    """A real run beside what the simulation says of it."""
+    """A real run and the prediction of its time."""
 
     dataset: str
     workers: int
@@ -62,16 +63,16 @@ class RealRun:
     predicted_s: float
 
     def cells(self) -> list[str]:
-        """Return the row as the table shows it; see ``REAL_RUN_HEADERS``."""
+        """Return the cells of the row, in the order of ``REAL_RUN_HEADERS``."""
         error = f"{self.predicted_s / self.seconds - 1:+.0%}"
         return [self.dataset, str(self.workers), f"{self.seconds:.1f}", f"{self.predicted_s:.1f}", error]
 
 
-REAL_RUN_HEADERS = ("clips as of", "workers", "real run, s", "predicted, s", "error")
+REAL_RUN_HEADERS = ("clips like", "workers", "real run, s", "predicted, s", "error")
 
 
 def _timed(work: Callable[[], Outcome]) -> float:
-    """Return the seconds of a task, on the worker."""
+    """Return the seconds of a task; called on the worker."""
     started = time.perf_counter()
     outcome = work()
     if outcome.reason:
@@ -84,7 +85,7 @@ def _empty(task: ClipTask) -> Outcome:
 
 
 def _resized(clip: Clip, shape: DatasetShape, n_frames: int) -> Iterator[np.ndarray]:
-    """Yield frames of a clip, forth and back, as large as a dataset's, with the edge drawn out to its sides."""
+    """Yield frames of a clip, forwards and backwards, padded to a dataset's size by repeating the edge."""
     frames = [frame.image for frame in read_frames(probe(clip, FPS)) if frame.image is not None]
     side = min(shape.width, shape.height)
     above, left = (shape.height - side) // 2, (shape.width - side) // 2
@@ -96,7 +97,7 @@ def _resized(clip: Clip, shape: DatasetShape, n_frames: int) -> Iterator[np.ndar
 
 
 def write_sample(clips: Sequence[Clip], shape: DatasetShape, folder: Path) -> None:
-    """Write some clips of some subjects as a dataset has them, of the clips of another source."""
+    """Write clips like those of a dataset, made from the clips of another source."""
     for subject in range(SAMPLE_SUBJECTS):
         for n_frames in SAMPLE_LENGTHS:
             frames = _resized(clips[subject % len(clips)], shape, n_frames)
@@ -115,7 +116,7 @@ def _size(folder: Path) -> int:
 
 
 def measure_costs(client: Client, source: Path, codec: str, scratch: Path, runs: int) -> TaskCosts:
-    """Measure the tasks on one worker, with the clips of ``write_sample``; the median of the runs counts."""
+    """Measure the tasks on one worker with the clips of ``write_sample``; return medians over the runs."""
     config, made_by = PreprocessConfig(align=AlignConfig(codec=codec)), version("tclr-face")
     clips = find_clips(source)
     own = [clip for clip in clips if clip.subject == clips[0].subject]
@@ -150,7 +151,7 @@ def _start_and_stop(workers: int) -> None:
 
 
 def measure_overheads(source: Path, scratch: Path, runs: int) -> Overheads:
-    """Measure what surrounds the tasks; see ``measure_costs`` for what is given."""
+    """Measure the overheads with the clips of ``write_sample``; return medians over the runs."""
     one_s, two_s = (float(np.median([measure_s(partial(_start_and_stop, n)) for _ in range(runs)])) for n in (1, 2))
     clip = min(find_clips(source), key=lambda clip: clip.name)
     config = PreprocessConfig()
@@ -183,7 +184,7 @@ def _hand_in(client: Client, task: ClipTask) -> None:
 
 
 def _measure_plan_s(scratch: Path) -> float:
-    """Return the seconds that the command itself takes for a clip: to find it, to plan it, and for the manifest."""
+    """Return the seconds per clip of the command itself: finding it, planning it, and writing the manifest."""
     blank, config = np.zeros((64, 64, 3), np.uint8), PreprocessConfig(align=AlignConfig(size=32))
     seconds = []
     for n_clips in N_CLIPS:
@@ -208,20 +209,20 @@ def _measure_plan_s(scratch: Path) -> float:
 def measure_real_runs(
     shape: DatasetShape, source: Path, costs: TaskCosts, overheads: Overheads, scratch: Path, workers: Sequence[int]
 ) -> list[RealRun]:
-    """Preprocess a sample for real, workers and all, and say what the simulation says."""
+    """Preprocess a sample with real workers, and compare with the simulation."""
     config = PreprocessConfig(align=AlignConfig(codec=shape.codec))
     checks = []
     for n in workers:
         work = partial(preprocess, source, scratch / f"{n}-workers", config, workers=n)
         predicted_s, _ = simulate([SAMPLE_LENGTHS] * SAMPLE_SUBJECTS, costs, overheads, n)
-        with one_core() if n == 1 else nullcontext():  # one worker per core, as on a node that is full of them
+        with one_core() if n == 1 else nullcontext():  # one worker per core, as on a fully used node
             checks.append(RealRun(shape.name, n, measure_s(work), predicted_s))
     return checks
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Measured costs, real runs beside their predictions, and what the datasets would take."""
+    """Measured costs, real runs with their predictions, and predictions for the datasets."""
 
     overheads: Overheads
     costs: dict[str, TaskCosts]
@@ -229,17 +230,26 @@ class Scaling:
     predictions: list[Prediction]
 
 
-def bench_scaling(source: Path, scratch: Path, runs: int, tell: Callable[[str], None]) -> Scaling:
-    """Measure, check and predict for all datasets, with samples made of the clips of a source folder.
+def bench_scaling(
+    source: Path | None, scratch: Path, runs: int, tell: Callable[[str], None] = lambda what: None
+) -> Scaling:
+    """Measure task costs, check them by real runs, and predict the time that whole datasets take.
 
-    Costs are measured ``runs`` times, real runs are made once. ``tell`` is called with what is done next.
+    The measured samples are made from the clips of a source folder, or from two demo clips. Costs are measured ``runs``
+    times, real runs are made once. ``tell`` is called with each step before it begins.
+
+    Examples
+    --------
+    >>> scaling = bench_scaling(Path("clips"), Path("scratch"), runs=3)  # doctest: +SKIP
+    >>> [(row.dataset, row.workers, row.core_hours) for row in scaling.predictions]  # doctest: +SKIP
     """
+    source = source or make_source(scratch, tell)
     clips = find_clips(source)
     samples = {shape.name: scratch / shape.name for shape in DATASET_SHAPES}
     for shape in DATASET_SHAPES:
-        tell(f"Writing clips as {shape.name} has them")
+        tell(f"Writing clips like {shape.name}'s")
         write_sample(clips, shape, samples[shape.name])
-    tell("Measuring what surrounds tasks")
+    tell("Measuring overheads")
     overheads = measure_overheads(samples[DATASET_SHAPES[-1].name], scratch / "overheads", runs)
     costs: dict[str, TaskCosts] = {}
     checks: list[RealRun] = []
@@ -248,7 +258,7 @@ def bench_scaling(source: Path, scratch: Path, runs: int, tell: Callable[[str], 
         tell(f"Measuring tasks of {shape.name}")
         with connect(1, None) as client:
             costs[shape.name] = measure_costs(client, sample, shape.codec, folder, runs)
-        tell(f"Real runs as of {shape.name}")
+        tell(f"Real runs on clips like {shape.name}'s")
         checks += measure_real_runs(shape, sample, costs[shape.name], overheads, folder, (1, 2))
     tell("Simulating")
     predictions = [predict(shape, costs[shape.name], overheads, n) for shape in DATASET_SHAPES for n in WORKERS]

@@ -1,4 +1,7 @@
-"""The check of a machine and an installation: nothing in, one line per check out, with what to fix."""
+"""The check of a machine and an installation.
+
+In: the folder for stores. Out: one finding per check, with advice on what to fix.
+"""
 
 from tclr.pipeline.tools.doctor.checks import CHECKS, run_checks
 

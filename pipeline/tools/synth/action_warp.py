@@ -1,11 +1,11 @@
-"""Move the landmarks of a face by FACS action units, and draw the furrows that they make.
+"""Moves the landmarks of a face by FACS action units, and draws the furrows that they make.
 
 Landmarks are mediapipe's 478 points, ``(478, 3)`` float32 in pixels: x right, y down, z away from the camera.
-Displacements are worked out in the face's own frame (origin between the eyes, x along the eye line, y down,
-the distance between the eyes = 1, about 62 mm) and then turned into pixels.
+Displacements are computed in the face's own frame (origin between the eyes, x along the eye line, y down,
+the distance between the eyes = 1, about 62 mm) and then converted to pixels.
 
-What each action does to the skin follows Ekman, Friesen and Hager, "Facial Action Coding System" (2002).
-Sizes, radii and crease strengths are chosen by us: by eye, and by the response of mediapipe's blendshapes.
+The effect of each action on the skin follows Ekman, Friesen and Hager, "Facial Action Coding System" (2002).
+Sizes, radii and crease strengths were tuned by eye and by the response of mediapipe's blendshapes.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ N_LANDMARKS = 478
 
 @dataclass(frozen=True)
 class Pull:
-    """A patch of skin that a muscle pulls: a Gaussian around each anchor, which is the index of a landmark.
+    """A patch of skin that a muscle pulls: a Gaussian around each anchor (a landmark's index).
 
-    At intensity 1 it moves ``out`` (away from the midline) and ``up`` by so many eye distances. ``radius`` is the
-    standard deviation along x and y; ``part`` keeps the pull to the upper or the lower side of the mouth line.
+    ``out`` (away from the midline) and ``up`` are its displacements at intensity 1, in eye distances. ``radius`` is the
+    standard deviation along x and y. ``part`` limits the pull to the upper or the lower side of the mouth line.
     """
 
     anchors: tuple[int, ...]
@@ -62,7 +62,7 @@ class Pull:
 
 @dataclass(frozen=True)
 class Crease:
-    """A furrow that deepens: a line through landmarks (a pair means their midpoint), darker by ``depth``."""
+    """A deepening furrow: a line through landmarks (a pair: their midpoint), darker by ``depth``."""
 
     path: tuple[int | tuple[int, int], ...]
     depth: float
@@ -70,7 +70,7 @@ class Crease:
 
 @dataclass(frozen=True)
 class Action:
-    """One action unit at intensity 1: pulls, lip thinning, the share of the eye each lid closes, creases."""
+    """One action unit at intensity 1: pulls, lip thinning, the share of the eye that each lid closes, creases."""
 
     pulls: tuple[Pull, ...] = ()
     thin_lips: float = 0.0
@@ -88,17 +88,11 @@ ACTIONS: dict[int, Action] = {
     # Lateral frontalis arches the outer brow and stretches the lid fold under it.
     2: Action(
         pulls=(Pull((70, 300), 0.02, 0.15, (0.22, 0.20)),),
-        creases=(
-            Crease(((63, 68), (105, 104), (66, 69)), 0.14),
-            Crease(((296, 299), (334, 333), (293, 298)), 0.14),
-        ),
+        creases=(Crease(((63, 68), (105, 104), (66, 69)), 0.14), Crease(((296, 299), (334, 333), (293, 298)), 0.14)),
     ),
     # Corrugator and depressor supercilii lower the brows and draw them together: upright lines between.
     4: Action(
-        pulls=(
-            Pull((55, 285), -0.08, -0.12, (0.18, 0.18)),
-            Pull((105, 334), -0.02, -0.08, (0.24, 0.16)),
-        ),
+        pulls=(Pull((55, 285), -0.08, -0.12, (0.18, 0.18)), Pull((105, 334), -0.02, -0.08, (0.24, 0.16))),
         upper_lid=0.08,
         creases=(Crease(((107, 9), (55, 9), (193, 8)), 0.22), Crease(((336, 9), (285, 9), (417, 8)), 0.22)),
     ),
@@ -133,19 +127,13 @@ ACTIONS: dict[int, Action] = {
     ),
     # Zygomaticus major pulls the lip corners up and out, lifts the cheek, deepens the nasolabial furrow.
     12: Action(
-        pulls=(
-            Pull((61, 291), 0.10, 0.12, (0.20, 0.15)),
-            Pull((205, 425), 0.04, 0.06, (0.22, 0.20)),
-        ),
+        pulls=(Pull((61, 291), 0.10, 0.12, (0.20, 0.15)), Pull((205, 425), 0.04, 0.06, (0.22, 0.20))),
         thin_lips=0.10,
         creases=(Crease((129, 203, 206, 216, 212), 0.24), Crease((358, 423, 426, 436, 432), 0.24)),
     ),
     # Buccinator tightens the corners against the teeth: they draw out and a dimple forms beside them.
     14: Action(
-        pulls=(
-            Pull((61, 291), 0.075, 0.02, (0.12, 0.09)),
-            Pull((212, 432), -0.05, 0.0, (0.09, 0.14)),
-        ),
+        pulls=(Pull((61, 291), 0.075, 0.02, (0.12, 0.09)), Pull((212, 432), -0.05, 0.0, (0.09, 0.14))),
         thin_lips=0.18,
         creases=(
             Crease(((57, 186), (57, 212), (57, 212), (43, 202)), 0.30),
@@ -155,10 +143,7 @@ ACTIONS: dict[int, Action] = {
     # Depressor anguli oris pulls the corners down; pouching below them.
     15: Action(
         pulls=(Pull((61, 291), 0.015, -0.13, (0.12, 0.13)), Pull((204, 424), 0.0, -0.03, (0.12, 0.12))),
-        creases=(
-            Crease((61, (43, 202), (202, 204), 211), 0.20),
-            Crease((291, (273, 422), (422, 424), 431), 0.20),
-        ),
+        creases=(Crease((61, (43, 202), (202, 204), 211), 0.20), Crease((291, (273, 422), (422, 424), 431), 0.20)),
     ),
     # Mentalis pushes the chin boss and the lower lip up: a furrow under the lip, a puckered chin.
     17: Action(
@@ -201,23 +186,13 @@ ACTIONS: dict[int, Action] = {
         ),
     ),
     # The lips part.
-    25: Action(
-        pulls=(
-            Pull((17,), 0.0, -0.09, (0.26, 0.12), "lower"),
-            Pull((0,), 0.0, 0.030, (0.22, 0.10), "upper"),
-        ),
-    ),
+    25: Action(pulls=(Pull((17,), 0.0, -0.09, (0.26, 0.12), "lower"), Pull((0,), 0.0, 0.030, (0.22, 0.10), "upper"))),
     # The jaw drops: chin and lower lip go down together, cheeks lengthen, corners come in a little.
-    26: Action(
-        pulls=(
-            Pull((200,), 0.0, -0.25, (0.62, 0.42), "lower"),
-            Pull((61, 291), -0.03, -0.03, (0.15, 0.15)),
-        ),
-    ),
+    26: Action(pulls=(Pull((200,), 0.0, -0.25, (0.62, 0.42), "lower"), Pull((61, 291), -0.03, -0.03, (0.15, 0.15)))),
     # Blink: levator palpebrae lets go, the upper lid comes down to the lower.
     45: Action(upper_lid=0.88, lower_lid=0.12),
 }
-"""What each animated action unit does at intensity 1."""
+"""The animated action units, by number."""
 
 AUS = tuple(ACTIONS)
 
@@ -231,16 +206,16 @@ class FaceFrame:
     unit_px: float
 
     def to_face(self, points_px: np.ndarray) -> np.ndarray:
-        """Turn pixels (..., 2) into eye distances."""
+        """Convert positions (..., 2) from pixels to eye distances."""
         return (points_px - self.origin) @ self.axes.T / self.unit_px
 
     def to_pixels(self, vectors: np.ndarray) -> np.ndarray:
-        """Turn displacements (..., 2) in eye distances into pixels."""
+        """Convert displacements (..., 2) from eye distances to pixels."""
         return vectors @ self.axes * self.unit_px
 
 
 def fit_frame(landmarks: np.ndarray) -> FaceFrame:
-    """Fit the face's frame to landmarks (478, 3): eye centres from the eye corners, which no lid moves."""
+    """Fit the face's frame to landmarks (478, 3), using the eye corners, which no lid moves."""
     left, right = (landmarks[list(pair), :2].mean(0) for pair in ((33, 133), (362, 263)))
     unit_px = float(np.linalg.norm(right - left))
     x_axis = (right - left) / unit_px
@@ -262,7 +237,7 @@ def _mouth_line(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, floa
 
 
 def _lower_share(points: np.ndarray) -> np.ndarray:
-    """Return how far each landmark (478,) goes with lower lip and jaw: 0 above the mouth line, 1 below."""
+    """Return how far each landmark (478,) follows lower lip and jaw: 0 above the mouth line, 1 below."""
     line_x, line_y, centre_x, half_width = _mouth_line(points)
     below = points[:, 1] - np.interp(points[:, 0], line_x, line_y)
     share = smoothstep((below + 0.12) / 0.32)
@@ -274,7 +249,7 @@ def _lower_share(points: np.ndarray) -> np.ndarray:
 
 
 def _hold_lids() -> np.ndarray:
-    """Return the share (478,) of a skin pull that each landmark follows: lids sit on the eyeball."""
+    """Return the share (478,) of a skin pull that each landmark follows; lids stay on the eyeball."""
     share = np.ones(N_LANDMARKS, np.float32)
     share[np.unique(LEFT_FOLDS + RIGHT_FOLDS)] = 0.75
     share[np.unique(LEFT_LIDS + RIGHT_LIDS)] = 0.0
@@ -282,7 +257,7 @@ def _hold_lids() -> np.ndarray:
 
 
 def _pull_field(pull: Pull, points: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Return the displacement (478, 2), in eye distances, of one pull at intensity 1."""
+    """Return the displacement (478, 2) of one pull at intensity 1, in eye distances."""
     parts = {"all": np.ones_like(lower), "upper": 1 - lower, "lower": lower}
     field = np.zeros_like(points)
     for anchor in pull.anchors:
@@ -294,7 +269,7 @@ def _pull_field(pull: Pull, points: np.ndarray, lower: np.ndarray) -> np.ndarray
 
 
 def _thinning_field(points: np.ndarray) -> np.ndarray:
-    """Return the displacement (478, 2) that rolls the red of both lips in to the mouth line."""
+    """Return the displacement (478, 2) that rolls the red of both lips in towards the mouth line."""
     line_x, line_y, centre_x, half_width = _mouth_line(points)
     height = points[:, 1] - np.interp(points[:, 0], line_x, line_y)
     thickness = np.abs(height[[0, 17]]).max()
@@ -304,9 +279,9 @@ def _thinning_field(points: np.ndarray) -> np.ndarray:
 
 
 def build_moves(neutral: np.ndarray) -> np.ndarray:
-    """Return the pixels (len(AUS), 478, 2) by which each action unit moves each landmark of a face at rest (478, 3).
+    """Return the displacements (len(AUS), 478, 2) in pixels of a neutral face (478, 3) under each action unit.
 
-    They are for intensity 1, in the order of `AUS`; lids are left to `apply_actions`.
+    They are for intensity 1, in the order of `AUS`, without the lids, which `apply_actions` moves.
     """
     frame = fit_frame(neutral)
     points = frame.to_face(neutral[:, :2])
@@ -322,7 +297,7 @@ def build_moves(neutral: np.ndarray) -> np.ndarray:
 def apply_actions(neutral: np.ndarray, moves: np.ndarray, intensities: np.ndarray) -> np.ndarray:
     """Return the landmarks (478, 3) of a face under action units.
 
-    ``neutral`` (478, 3) is the face at rest, ``moves`` are from `build_moves`, ``intensities`` (len(AUS),) are 0 to 1.
+    ``neutral`` (478, 3) is the neutral face, ``moves`` are from `build_moves`, ``intensities`` (len(AUS),) are 0..1.
     """
     landmarks = neutral.copy()
     landmarks[:, :2] += np.einsum("a,alx->lx", intensities, moves)
@@ -346,7 +321,7 @@ def _close_lids(landmarks: np.ndarray, upper: float, lower: float) -> None:
 
 
 def _keep_lips_apart(landmarks: np.ndarray) -> None:
-    """Where the lower lip's edge has crossed the upper's, in place: let both meet in the middle."""
+    """Let the lips' edges meet in the middle where they have crossed, in place."""
     upper, lower = landmarks[list(INNER_UPPER)], landmarks[list(INNER_LOWER)]
     overlap = np.clip(upper[:, 1] - lower[:, 1], 0, None) / 2
     landmarks[list(INNER_UPPER), 1] -= overlap
@@ -354,7 +329,7 @@ def _keep_lips_apart(landmarks: np.ndarray) -> None:
 
 
 def measure_closure(lids: Lids, rest: np.ndarray, now: np.ndarray) -> float:
-    """Return how far an eye is closed: 0 as at rest, 1 shut; points are (n, 2) or (n, 3)."""
+    """Return how far an eye is closed: 0 as at rest, 1 shut. Points are (n, 2) or (n, 3)."""
     upper, lower = (list(lid) for lid in lids)
     was_px, is_px = (np.abs(points[lower, 1] - points[upper, 1]).sum() for points in (rest, now))
     return float(np.clip(1 - is_px / was_px, 0, 1))
@@ -363,8 +338,8 @@ def measure_closure(lids: Lids, rest: np.ndarray, now: np.ndarray) -> float:
 def slide_lids(source: np.ndarray, rest: np.ndarray, now: np.ndarray) -> np.ndarray:
     """Return the source points (n, 2) with the upper lids' edges moved up to bare skin as the eyes close.
 
-    Otherwise the lashes would be stretched over the lid. ``rest`` and ``now`` are (n, 3): where the vertices
-    are at rest and under action units.
+    Otherwise the lashes would be stretched over the lid. ``rest`` and ``now`` are (n, 3) vertices without and with
+    action units.
     """
     slid = source.copy()
     for lids, (fold, _) in EYES:
@@ -383,7 +358,7 @@ def inset_lips(landmarks: np.ndarray, amount: float) -> np.ndarray:
 
 
 def relax_smile(landmarks: np.ndarray, amount: float) -> np.ndarray:
-    """Return landmarks (478, 3) with a smile of ``amount`` (1 is AU12 in full) undone and the lips closed."""
+    """Return landmarks (478, 3) with closed lips and without a smile of ``amount`` (1: AU12 in full)."""
     relaxed = landmarks.copy()
     relaxed[:, :2] -= amount * build_moves(landmarks)[AUS.index(12)]
     frame = fit_frame(relaxed)
@@ -398,9 +373,9 @@ def relax_smile(landmarks: np.ndarray, amount: float) -> np.ndarray:
 
 
 def shade_creases(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Draw the furrows of every action unit, (len(AUS), height, width) float32, in a picture of that shape.
+    """Return the furrows of every action unit, (len(AUS), height, width) float32, for a picture of that shape.
 
-    They are relative changes of brightness at intensity 1: a dark line with a lighter fold of skin below it.
+    They are relative changes of brightness at intensity 1: a dark line with a lighter fold of skin around it.
     """
     unit_px = fit_frame(landmarks).unit_px
     shades = np.zeros((len(AUS), *shape), np.float32)

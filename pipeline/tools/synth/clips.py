@@ -1,16 +1,16 @@
-"""Write labelled demo clips in BP4D's layout, with no download: two portraits, animated by action units.
+"""Writes labelled demo clips in BP4D's layout, without a download: two portraits, animated by action units.
 
 Subjects beyond the second are variants of these two (``portraits``): mirrored, recoloured, slightly reshaped.
-They are NOT independent people: both sides of every subject split know the same two faces.
-Use the clips to try the tools and to test them, never to claim how well a method does.
+They are NOT independent people: both sides of every subject split contain the same two faces.
+Use the clips to try and to test the tools, never to evaluate a method.
 
-Layout, as BP4D has it, 25 frames/s::
+BP4D's layout, 25 frames/s::
 
-    OUT/2D+3D/F001/T1/0314.jpg            frames, numbered from a different start in each clip
-    OUT/AUCoding/AU_OCC/F001_T1.csv       first row 0,1,...,99; then frame number and a code for each AU
+    OUT/2D+3D/F001/T1/0314.jpg            frames; the first number differs between clips
+    OUT/AUCoding/AU_OCC/F001_T1.csv       first row 0,1,...,99; then frame number and one code per AU
 
-Codes: 1 present (intensity of at least `PRESENT_FROM`), 0 absent, 9 not coded. Coded: BP4D's 12 action units,
-and 25, 26, 45. The same settings and seed give the same bytes on the same machine.
+Codes: 1 present (intensity of at least `PRESENT_FROM`), 0 absent, 9 not coded. BP4D's 12 action units and
+25, 26 and 45 are coded. The same settings and seed give the same bytes on the same machine.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 
 FPS = 25.0
 PRESENT_FROM = 0.3
-"""Intensity (0..1) from which a frame is labelled present; chosen by us: a trained eye sees it from there."""
+"""Intensity (0..1) from which a frame is labelled present: about where a trained eye sees the action."""
 NOT_CODED = 9
 LABEL_COLUMNS = 100
 JPEG_QUALITY = 95
 
-# BP4D's subjects, from the literature's parts A, B, C in turn: the first three already fill all three folds.
+# BP4D's subjects, from the literature's parts A, B, C in turn, so that the first three already fill all three folds.
 SUBJECTS = tuple(
     "F001 F003 F004 F002 F005 F006 F008 F011 F007 F009 F013 F012 F010 F020 F014 F016 F022 F015 F018 M002 "
     "F017 F023 M005 F019 M001 M010 F021 M004 M011 M003 M007 M013 M006 M008 M016 M009 M012 M017 M015 M014 "
@@ -53,9 +53,9 @@ RANGES = {
     "size_px": (160, 1080),
     "seed": (0, 2**32 - 1),
 }
-"""Smallest and largest value of the settings of `write_demo`."""
+"""Smallest and largest values of the settings of `write_demo`."""
 
-# What moves together, as spontaneous behaviour shows it; either deck holds every action unit.
+# Actions that move together, as in spontaneous behaviour; either deck contains every action unit.
 LOWER_DECKS = (
     ((6, 12, 25), (10,), (14,), (15, 17), (23, 24), (25, 26)),
     ((12, 14), (6, 10), (17, 24), (15,), (23,), (25, 26)),
@@ -66,7 +66,7 @@ SINGLES = ((12,), (17,), (24,), (6,), (10, 25), (25,))
 
 @dataclass(frozen=True)
 class SynthResult:
-    """What `write_demo` wrote, and where."""
+    """The folder and the contents that `write_demo` wrote."""
 
     out: Path
     n_subjects: int
@@ -76,7 +76,7 @@ class SynthResult:
 
 @dataclass(frozen=True)
 class Scene:
-    """How head and light are in each frame of a clip.
+    """Head pose and light in each frame of a clip.
 
     ``pose`` (T, 6): pitch, yaw, roll in radians, shift along x and y in frame widths, scale - 1.
     ``light`` (T, 3): gain - 1, change of brightness from left to right and from top to bottom.
@@ -96,23 +96,28 @@ def write_demo(
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SynthResult:
-    """Write demo clips and their labels to a folder that holds neither ``2D+3D`` nor ``AUCoding`` yet.
+    """Write demo clips and their labels to a folder without ``2D+3D`` and ``AUCoding``.
 
-    Each subject has ``tasks`` clips of ``frames`` square frames, at 25 frames/s. Other seeds give other events, motion
-    and light. ``progress`` is called with (frames written, frames in all).
+    Each subject has ``tasks`` clips of ``frames`` square frames, at 25 frames/s. The seed determines events, motion and
+    light. ``progress`` is called with (frames written, frames in all).
 
     Raises
     ------
     SettingError
         If a setting is outside its range.
     OutputError
-        If ``out`` already holds clips, or cannot be written.
+        If ``out`` already contains clips or cannot be written.
+
+    Examples
+    --------
+    >>> write_demo(Path("demo"), subjects=1, tasks=1, frames=10, size_px=160)
+    SynthResult(out=PosixPath('demo'), n_subjects=1, n_clips=1, n_frames=10)
     """
     _check_settings(subjects=subjects, tasks=tasks, frames=frames, size_px=size_px, seed=seed)
     _check_output(out)
     if len(load_portraits()) == 1:
         logger.warning(
-            "scikit-image, which ships the second portrait, is not installed: every subject is a variant of one. "
+            "scikit-image, which includes the second portrait, is not installed: all subjects are variants of one. "
             "For two, run: pip install 'tclr-face[demo]'"
         )
     total = subjects * tasks * frames
@@ -130,7 +135,7 @@ def _write_clip(
     out: Path, puppet: Puppet, name: str, subject: int, task: int, frames: int, rng: np.random.Generator
 ) -> Iterator[Path]:
     """Write a clip and its labels; yield the path of each frame."""
-    # One stream each: changing how the light is drawn must not move an event.
+    # Separate streams, so that a change in how light is drawn does not move events.
     when, what, scene, look = rng.spawn(4)
     first = int(when.integers(20, 1200))
     intensities = plan_actions(subject, task, frames, rng=what)
@@ -146,7 +151,7 @@ def _write_clip(
 
 
 def _check_settings(**settings: int) -> None:
-    """Refuse a setting outside its range."""
+    """Raise ``SettingError`` if a setting is outside its range."""
     for name, value in settings.items():
         low, high = RANGES[name]
         if not low <= value <= high:
@@ -156,11 +161,11 @@ def _check_settings(**settings: int) -> None:
 
 
 def _check_output(out: Path) -> None:
-    """Refuse a folder that holds clips already, and what is no folder."""
+    """Raise ``OutputError`` if the folder already contains clips, or is not a folder."""
     for name in ("2D+3D", "AUCoding"):
         if (out / name).exists():
             raise OutputError(
-                f"Expected no '{name}' in the output folder, but found one: {out / name}. "
+                f"Expected no '{name}' in the output folder, but found {out / name}. "
                 "Choose another folder, or remove this one first."
             )
     if out.exists() and not out.is_dir():
@@ -168,7 +173,7 @@ def _check_output(out: Path) -> None:
 
 
 def _write_labels(path: Path, first: int, intensities: np.ndarray) -> None:
-    """Write the codes of a clip with intensities (T, len(AUS)), whose frames are numbered from ``first``."""
+    """Write the codes of a clip with intensities (T, len(AUS)) and frames numbered from ``first``."""
     codes = np.full((len(intensities), LABEL_COLUMNS), NOT_CODED)
     codes[:, 0] = first + np.arange(len(codes))
     codes[:, AUS] = intensities >= PRESENT_FROM
@@ -181,7 +186,7 @@ def _write_labels(path: Path, first: int, intensities: np.ndarray) -> None:
 def plan_actions(subject: int, task: int, frames: int, *, rng: np.random.Generator) -> np.ndarray:
     """Plan the events of a clip: intensities (frames, len(AUS)) float32, 0..1.
 
-    Events of the lower face, of the upper face, and blinks come each in turn, independent of each other.
+    Events of the lower face, events of the upper face, and blinks are independent of each other.
     """
     intensities = np.zeros((frames, len(AUS)), np.float32)
     deck = (subject // 2) % 2
@@ -210,7 +215,7 @@ def _add_event(
 
 
 def _bump(frames: int, begin: float, stop: float, onset: float, offset: float) -> np.ndarray:
-    """Rise from 0 at ``begin`` to 1 and fall to 0 at ``stop``; onset and offset are shares of the whole."""
+    """Return (frames,) that rise from 0 at ``begin`` to 1 and fall to 0 at ``stop``; onset and offset are shares."""
     time = (np.arange(frames) - begin) / (stop - begin)
     return smoothstep(time / onset) * smoothstep((1 - time) / offset)
 
@@ -226,7 +231,7 @@ def _add_blinks(intensities: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def plan_scene(frames: int, *, rng: np.random.Generator) -> Scene:
-    """Plan head motion and light of a clip: slow waves, independent of the action units."""
+    """Plan head motion and light of a clip as slow waves, independent of the action units."""
     pose_limit = np.array([0.09, 0.16, 0.06, 0.025, 0.02, 0.03])
     light_limit = np.array([0.12, 0.18, 0.12])
     return Scene(_waves(frames, 6, rng) * pose_limit, _waves(frames, 3, rng) * light_limit)
@@ -245,7 +250,7 @@ def _waves(frames: int, count: int, rng: np.random.Generator) -> np.ndarray:
 def render_clip(
     puppet: Puppet, intensities: np.ndarray, scene: Scene, *, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Yield RGB frames (size_px, size_px, 3) of a clip; intensities are (T, len(AUS))."""
+    """Yield the frames (size_px, size_px, 3) uint8 RGB of a clip with intensities (T, len(AUS))."""
     size = puppet.size_px
     grain = rng.normal(0, 2.0, (size + 64, size + 64, 3)).astype(np.float32)
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)

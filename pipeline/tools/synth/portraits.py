@@ -1,4 +1,4 @@
-"""The portraits that demo clips are made of; installed packages ship them, so nothing is downloaded."""
+"""The portraits behind demo clips; installed packages include them, so nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tclr.schemas.errors import InputError
 class Portrait:
     """A picture (H, W, 3) uint8 RGB of one face.
 
-    ``head`` are the rows and columns of a square around the head, ``smile`` is the smile in units of AU12.
+    ``head`` has the rows and columns of a square around the head. ``smile`` is the smile's strength (1: AU12 in full).
     """
 
     picture: np.ndarray
@@ -26,7 +26,11 @@ class Portrait:
 
 
 def load_portraits() -> list[Portrait]:
-    """Return Eileen Collins, if scikit-image is installed, which ships her, and Grace Hopper, of matplotlib."""
+    """Return Eileen Collins (if scikit-image, which includes her, is installed) and Grace Hopper (from matplotlib).
+
+    >>> load_portraits()[-1].picture.shape
+    (600, 512, 3)
+    """
     import matplotlib
 
     portraits = []
@@ -42,6 +46,6 @@ def _read(path: Path) -> np.ndarray:
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if picture is None:
         raise InputError(
-            f"Expected a portrait that a package ships, but cannot read {path}. Install that package again."
+            f"Expected a portrait from an installed package, but cannot read {path}. Reinstall that package."
         )
     return picture

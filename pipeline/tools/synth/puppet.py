@@ -1,6 +1,6 @@
-"""Portraits that can move: a picture, warped triangle by triangle after action units and pose.
+"""Animates portraits: warps a picture triangle by triangle, following action units and pose.
 
-A puppet's vertices are mediapipe's 478 landmarks and rings of points round its oval, out to the border.
+A puppet's vertices are mediapipe's 478 landmarks and rings of points around the face's oval, out to the border.
 Eyeballs and the inside of the mouth are painted behind lids and lips. Pictures are (height, width, 3) RGB;
 vertices are in pixels: x right, y down, z away from the camera.
 """
@@ -19,24 +19,23 @@ from tclr.pipeline.tools.synth.portraits import load_portraits
 from tclr.schemas.errors import ModelError
 
 FACE_HEIGHT = 0.46
-"""Height of the face (forehead to chin) as a share of the frame; chosen by us, about as in BP4D."""
+"""Height of the face (forehead to chin) as a share of the frame, about as in BP4D."""
 CANVAS = 1.25
-"""Size of the picture behind the frame, in frames: room for the head to move without showing an edge."""
+"""Size of the picture relative to the frame: the head can move without showing an edge."""
 RINGS = {1.18: (1.0, 0.75), 1.45: (1.0, 0.35), 1.9: (0.75, 0.0), 2.8: (0.25, 0.0), 6.0: (0.0, 0.0)}
-"""Rings of skin, hair and background round the face: size -> (share of head rotation, share of action)."""
+"""Rings of skin, hair and background around the face: size -> (share of head rotation, share of action)."""
 
 CREASE_TINT = np.array([0.75, 1.05, 1.15], np.float32)
-"""How much more a furrow darkens green and blue than red: skin in shadow is redder. Chosen by us."""
+"""Relative darkening of red, green and blue in a furrow: skin in shadow is redder."""
 
 
 @dataclass(frozen=True)
 class Puppet:
-    """A portrait that is ready to move.
+    """A portrait that is ready for animation.
 
     ``texture`` is (canvas, canvas, 3) float32 RGB. The vertices are ``source`` (n, 2) in canvas pixels and ``rest``
-    (n, 3) in frame pixels: 478 landmarks, then 36 for each ring. ``moves`` and ``shades`` are those of `action_warp`;
-    the shades cover the part of the canvas that starts at ``face_corner`` (x, y). ``triangles`` (m, 3) go from far to
-    near.
+    (n, 3) in frame pixels: 478 landmarks, then 36 per ring. ``moves`` and ``shades`` come from `action_warp`; shades
+    cover the part of the canvas from ``face_corner`` (x, y) on. ``triangles`` (m, 3) are sorted from far to near.
     """
 
     texture: np.ndarray
@@ -50,7 +49,7 @@ class Puppet:
 
 
 def build_puppet(subject: int, *, size_px: int, rng: np.random.Generator) -> Puppet:
-    """Make the subject of that index: a portrait, or a mirrored, recoloured and reshaped variant of one."""
+    """Build the puppet of a subject's index: a portrait, or a mirrored, recoloured and reshaped variant of one."""
     portraits = load_portraits()
     variant, which = divmod(subject, len(portraits))
     portrait = portraits[which]
@@ -87,7 +86,7 @@ def build_puppet(subject: int, *, size_px: int, rng: np.random.Generator) -> Pup
 
 
 def _hold_glasses(landmarks: np.ndarray) -> np.ndarray:
-    """Return the share (478,) of an action that each landmark follows when the skin lies behind glasses."""
+    """Return the share (478,) of an action that each landmark of a face with glasses follows."""
     points = action_warp.fit_frame(landmarks).to_face(landmarks[:, :2])
     x, y = np.abs(points[:, 0]), points[:, 1]
     behind = [(y + 0.36) / 0.12, (0.62 - y) / 0.15, (1.3 - x) / 0.12]
@@ -97,7 +96,7 @@ def _hold_glasses(landmarks: np.ndarray) -> np.ndarray:
 def _crop(
     picture: np.ndarray, landmarks: np.ndarray, height_px: float, canvas_px: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a square, (canvas_px, canvas_px, 3) float32, round a face of that height; landmarks go along."""
+    """Cut a square (canvas_px, canvas_px, 3) float32 around a face scaled to that height; return its landmarks, too."""
     low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
     scale = height_px / (high[1] - low[1])
     shift = canvas_px / 2 - scale * (low + high) / 2
@@ -110,14 +109,14 @@ def _crop(
 
 
 def _recolour(texture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change skin tone and light: gamma, and a gain for each colour."""
+    """Change skin tone and light by a gamma and a gain per colour."""
     gamma = rng.uniform(0.8, 1.45)
     gains = rng.uniform(0.92, 1.06, 3) * np.array([1.0, 0.99, 0.96])
     return np.clip((texture / 255) ** gamma * gains * 255, 0, 255).astype(np.float32)
 
 
 def _reshape(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change the face's proportions a little: width, jaw, length of nose and chin."""
+    """Change the face's proportions a little: width, jaw, length and brows."""
     frame = action_warp.fit_frame(landmarks)
     points = frame.to_face(landmarks[:, :2])
     wide, jaw, tall, brow = rng.uniform(-1, 1, 4) * [0.06, 0.07, 0.06, 0.04]
@@ -130,7 +129,7 @@ def _reshape(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _add_rings(landmarks: np.ndarray) -> np.ndarray:
-    """Return landmarks (478, 3) followed by `RINGS` round the face's oval: (478 + 36 * len(RINGS), 3)."""
+    """Return landmarks (478, 3) followed by `RINGS` around the face's oval: (478 + 36 * len(RINGS), 3)."""
     oval = landmarks[list(action_warp.OVAL)]
     centre = oval.mean(0)
     rings = [np.c_[centre[:2] + size * (oval - centre)[:, :2], oval[:, 2]] for size in RINGS]
@@ -166,10 +165,10 @@ def fill_strip(first: Sequence[int], second: Sequence[int]) -> np.ndarray:
 def map_triangles(
     source: np.ndarray, target: np.ndarray, triangles: np.ndarray, size_px: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find where each pixel of a square picture comes from: x and y for ``cv2.remap``, (size_px, size_px) float32 each.
+    """Return the source x and y of each pixel of a square picture for ``cv2.remap``, (size_px, size_px) float32 each.
 
-    The vertices were at ``source`` (n, 2) and are at ``target`` (n, 2); the map is affine inside each of the triangles
-    (m, 3). Later triangles hide earlier ones; those that turned over are left out.
+    Vertices move from ``source`` (n, 2) to ``target`` (n, 2); the map is affine inside each of the triangles (m, 3).
+    Later triangles hide earlier ones; triangles that turned over are left out.
     """
     before, after = source[triangles].astype(np.float64), target[triangles].astype(np.float64)
     was, now = before[:, 1:] - before[:, :1], after[:, 1:] - after[:, :1]
@@ -201,7 +200,7 @@ def render_face(puppet: Puppet, intensities: np.ndarray, pose: np.ndarray) -> np
 
 
 def _crease_skin(puppet: Puppet, intensities: np.ndarray) -> np.ndarray:
-    """Return the texture with the furrows of the action units at work."""
+    """Return the texture with the furrows of the active action units."""
     skin = puppet.texture.astype(np.uint8)
     shade = np.zeros(puppet.shades.shape[1:], np.float32)
     for row in np.flatnonzero(intensities > 0.01):
@@ -213,7 +212,7 @@ def _crease_skin(puppet: Puppet, intensities: np.ndarray) -> np.ndarray:
 
 
 def _carry_rings(rest: np.ndarray, acted: np.ndarray) -> np.ndarray:
-    """Return all vertices, the rings following the oval's actions by their share."""
+    """Return all vertices; the rings follow the oval's actions by their share."""
     oval = list(action_warp.OVAL)
     shift = acted[oval] - rest[oval]
     shares = [action for _, action in RINGS.values()]
@@ -222,7 +221,7 @@ def _carry_rings(rest: np.ndarray, acted: np.ndarray) -> np.ndarray:
 
 
 def turn_head(vertices: np.ndarray, rest: np.ndarray, pose: np.ndarray, size_px: int) -> np.ndarray:
-    """Return where vertices (n, 3) fall in the frame, (n, 2): head turned about the neck, picture shifted."""
+    """Return the positions (n, 2) of vertices (n, 3) in the frame, with the head turned about the neck and shifted."""
     pitch, yaw, roll, shift_x, shift_y, zoom = (float(value) for value in pose)
     unit_px = action_warp.fit_frame(rest).unit_px
     pivot = rest[: action_warp.N_LANDMARKS].mean(0) + np.array([0, 0.5, 0.9], np.float32) * unit_px
@@ -239,7 +238,7 @@ def turn_head(vertices: np.ndarray, rest: np.ndarray, pose: np.ndarray, size_px:
 
 
 def _cut_out(picture: np.ndarray, points: np.ndarray, margin_px: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return a view of the picture round points (n, 2), and the x and y of its corner."""
+    """Return a view of the picture around points (n, 2), and the x and y of its corner."""
     low = np.maximum(np.floor(points.min(0) - margin_px), 0).astype(int)
     high = np.ceil(points.max(0) + margin_px).astype(int)
     return picture[low[1] : high[1], low[0] : high[0]], low
@@ -285,13 +284,13 @@ def _show_eyes(picture: np.ndarray, puppet: Puppet, moved: np.ndarray, still: np
 
 
 def _smooth_lid(part: np.ndarray, lid: np.ndarray, shut: float, unit_px: float) -> None:
-    """Blur the skin of a closing lid (a polygon (n, 2)), in place: it was stretched from a few pixels."""
+    """Blur the skin of a closing lid (a polygon (n, 2)), in place, since it was stretched from a few pixels."""
     smooth = cv2.GaussianBlur(part, (0, 0), sigmaX=0.09 * unit_px, sigmaY=0.02 * unit_px)
     part += shut * _soft_mask(part, lid, 1.2) * (smooth - part)
 
 
 def _show_mouth(picture: np.ndarray, moved: np.ndarray, still: np.ndarray) -> None:
-    """Paint the inside of the mouth between the lips: dark, with the upper teeth where the skull has them."""
+    """Paint the inside of the mouth between the lips, in place: dark, with the upper teeth fixed to the skull."""
     upper, lower = list(action_warp.INNER_UPPER), list(action_warp.INNER_LOWER)
     unit_px = action_warp.fit_frame(moved).unit_px
     part, corner = _cut_out(picture, moved[upper + lower], 0.08 * unit_px)

@@ -1,4 +1,4 @@
-"""A video with each track's box, landmarks, head axes and AU bars drawn on it.
+"""A video with each track's box, landmarks, head axes and AU bars on it.
 
 In: a video, its store and features. Out: an MP4.
 """

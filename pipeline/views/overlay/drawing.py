@@ -1,6 +1,6 @@
-"""Draws what is known of faces on a frame: box, landmarks, axes of the head, and AU bars beside the picture.
+"""Draws faces on a frame: box, landmarks and axes of the head on the picture, AU bars beside it.
 
-Pictures are (H, W, 3) uint8 RGB; they are drawn on in place.
+Pictures are (H, W, 3) uint8 RGB and are changed in place.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from tclr.schemas.action_units import PRESENT
 
@@ -17,23 +18,23 @@ Colour = tuple[int, int, int]
 TRACK_COLOURS: tuple[Colour, ...] = (
     (86, 180, 233), (230, 159, 0), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0), (0, 114, 178),
 )  # fmt: skip
-"""Okabe and Ito's colours, which colour-blind people tell apart."""
+"""Okabe and Ito's colours, which colour-blind people can distinguish."""
 AXIS_COLOURS: tuple[Colour, ...] = ((255, 80, 80), (80, 220, 80), (90, 130, 255))
-"""Of the head's x (to the right of the picture), y (up) and z (out of the face)."""
+"""Colours of the head's x (to the right of the picture), y (up) and z (out of the face)."""
 BACKGROUND, TROUGH, PALE, WHITE = (24, 24, 24), (60, 60, 60), (150, 150, 150), (240, 240, 240)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 PANEL_SHARE = 0.42
-"""Width of a face's panel as a share of the height; chosen by us."""
+"""Width of a face's panel as a share of its height: room for an AU's name, bar and label."""
 MAX_ROW_SHARE = 0.05
-"""Largest height of an AU's bar as a share of the panel's; chosen by us."""
+"""Largest height of an AU's row as a share of the panel's, so that a few AUs do not fill it."""
 
 
 @dataclass(frozen=True)
 class FaceView:
-    """What is shown of one face in one frame; ``None`` or NaN where it is not known."""
+    """One face in one frame; unknown values are ``None`` or NaN."""
 
     name: str
-    """Whose face it is, as ``F001/T1``."""
+    """Its clip, such as ``F001/T1``."""
     status: str
     colour: Colour
     bbox: np.ndarray | None
@@ -43,7 +44,7 @@ class FaceView:
     pose: np.ndarray | None
     """(3,) pitch, yaw, roll in radians."""
     aus: tuple[str, ...]
-    """A names; the arrays below are (A,), probability and threshold 0..1, the others 0, 1 or NaN."""
+    """A names. The arrays below are (A,): probability and threshold 0..1, the others 0, 1 or NaN."""
     probability: np.ndarray
     present: np.ndarray
     true: np.ndarray
@@ -55,15 +56,11 @@ def rotation_from_pose(pose: np.ndarray) -> np.ndarray:
 
     It is the inverse of ``tclr.pipeline.faces.pose_from_rotation``.
     """
-    (cp, cy, cr), (sp, sy, sr) = np.cos(pose), np.sin(pose)
-    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
-    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    return about_y @ about_x @ about_z
+    return Rotation.from_euler("YXZ", np.asarray(pose)[[1, 0, 2]]).as_matrix()
 
 
 def draw_face(image: np.ndarray, face: FaceView) -> None:
-    """Draw box, landmarks, head axes and name of a face on a picture, if it has them."""
+    """Draw the box, landmarks, head axes and name of a face on a picture, as far as they are known."""
     if face.bbox is None:
         return
     thickness = max(1, round(image.shape[0] / 360))
@@ -78,7 +75,7 @@ def draw_face(image: np.ndarray, face: FaceView) -> None:
 
 
 def draw_panel(face: FaceView | None, height: int) -> np.ndarray:
-    """Return the AU bars of a face, (height, ``PANEL_SHARE`` of it, 3); without a face an empty panel."""
+    """Return the panel of a face's AU bars, (height, ``PANEL_SHARE`` of it, 3); without a face it is empty."""
     width = even(PANEL_SHARE * height)
     panel = np.full((height, width, 3), BACKGROUND, np.uint8)
     if face is None:
@@ -98,12 +95,12 @@ def draw_panel(face: FaceView | None, height: int) -> np.ndarray:
 
 
 def even(value: float) -> int:
-    """Return the nearest even number: H.264 wants even sides."""
+    """Return the nearest even number: H.264 needs even sides."""
     return 2 * round(value / 2)
 
 
 def _draw_axes(image: np.ndarray, pose: np.ndarray, origin: tuple[int, int], length_px: float, thickness: int) -> None:
-    """Draw the head's axes as a far camera sees them; those nearer to the camera last."""
+    """Draw the head's axes in parallel projection, the farthest from the camera first."""
     rotation = rotation_from_pose(pose)
     for axis in np.argsort(rotation[2]):
         x, y = rotation[:2, axis] * length_px
@@ -112,7 +109,7 @@ def _draw_axes(image: np.ndarray, pose: np.ndarray, origin: tuple[int, int], len
 
 
 def _draw_bar(panel: np.ndarray, face: FaceView, i: int, top: int, bottom: int) -> None:
-    """Draw the i-th AU: its name, probability as a bar, threshold as a line, label as a square, full if present."""
+    """Draw the i-th AU: its name, probability (bar), threshold (line) and label (square, filled if present)."""
     width = panel.shape[1]
     pad, left = round(0.04 * width), round(0.26 * width)
     full_px = width - 2 * pad - round(0.06 * width) - left
@@ -130,7 +127,7 @@ def _draw_bar(panel: np.ndarray, face: FaceView, i: int, top: int, bottom: int) 
 
 
 def _write(image: np.ndarray, text: str, place: tuple[int, int], size: float, colour: Colour) -> None:
-    """Write a line of text with a dark rim; its bottom left corner is at ``place``."""
+    """Write a line of text with a dark outline; its bottom left corner is at ``place``."""
     thickness = max(1, round(1.6 * size))
     for dx, dy in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
         cv2.putText(image, text, (place[0] + dx, place[1] + dy), FONT, size, (0, 0, 0), thickness, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""What a store and features know of a video, frame by frame: the rows that an overlay draws."""
+"""The rows of a store and of features that belong to the frames of a video."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from tclr.schemas.features import check_columns
 from tclr.schemas.store import NO_TRACK, Status
 
 BLOCK = 256
-"""Rows of landmarks read at once; chosen by us: an hour's would take half a gigabyte."""
+"""Rows of landmarks read at once: those of an hour would take half a gigabyte."""
 
 
 @dataclass(frozen=True)
 class ClipSource:
-    """A clip of a store or of features, and how to recognise its video."""
+    """A clip of a store or of features, and what identifies its video."""
 
     name: str
     """``subject/clip``."""
     path: str
-    """Where the video was, relative to the source folder."""
+    """Path of the video, relative to the source folder."""
     sha256: str
-    """Of its contents; of labels, too, where the clip has some."""
+    """Hash of its contents, and of its labels if the clip has some."""
     fps: float
 
 
 class ClipRows:
-    """The T rows of one clip: (T,) ``frame`` numbers, ``timestamp`` in s, ``status`` names, ``track`` (-1 for none).
+    """The T rows of one clip: (T,) ``frame`` numbers, ``timestamp`` in s, ``status`` names and ``track`` (-1: none).
 
-    ``size`` is width and height of the video in pixels, ``None`` without a store. ``aus`` are the names of its AUs,
-    none without features.
+    ``size`` is the width and height of the video in pixels, ``None`` without a store. ``aus`` are the names of its
+    AUs, empty without features.
     """
 
     def __init__(self, source: ClipSource, store: Store | None, info: ClipInfo | None, features: Path | None) -> None:
@@ -54,7 +54,7 @@ class ClipRows:
             self._take_faces(store, info)
             if table is not None and not np.array_equal(table["frame"], self.frame):
                 raise StoreError(
-                    f"Expected features of the store's frames, but those of {source.name} differ. "
+                    f"Expected the store's frame numbers in {features}, but those of {source.name} differ. "
                     "Run 'tclr embed' on this store."
                 )
         elif table is not None:
@@ -82,7 +82,7 @@ class ClipRows:
         self._true = known[[f"{name}_true" for name in self.aus]].to_numpy(float, na_value=np.nan)
 
     def row(self, number: int) -> int | None:
-        """Return the row of a frame number."""
+        """Return the row of a frame number, ``None`` if the clip has none."""
         return self._row.get(number)
 
     def _landmarks(self, row: int) -> np.ndarray | None:
@@ -96,7 +96,7 @@ class ClipRows:
         return points if np.isfinite(points).all() else None
 
     def view(self, row: int, colour: Colour, scale: float, landmarks: bool) -> FaceView:
-        """Return what is drawn of a row on a picture of ``scale`` times the source's size."""
+        """Return a row's face for a picture of ``scale`` times the source's size."""
         box, pose = self._bbox[row], self._pose[row]
         points = self._landmarks(row) if landmarks else None
         return FaceView(
@@ -115,30 +115,29 @@ class ClipRows:
 
 
 def _read_features(path: Path, aus: Iterable[str]) -> pd.DataFrame:
-    """Return the columns that are drawn: AUs if the file has them, what else it does not have as nulls."""
+    """Return the columns to draw. AUs that the file lacks are left out; other missing columns are null."""
     schema = read_schema(path)
     check_columns(schema, str(path))
-    there = schema.names
-    aus = [name for name in aus if name in there]
+    aus = [name for name in aus if name in schema.names]
     wanted = ["frame", "timestamp", "status", "track", "pitch", "yaw", "roll", *aus, *(f"{name}_true" for name in aus)]
-    return read_pandas(path, [name for name in wanted if name in there]).reindex(columns=wanted)
+    return read_pandas(path, [name for name in wanted if name in schema.names]).reindex(columns=wanted)
 
 
 def scale_points(points: np.ndarray, scale: float) -> np.ndarray:
-    """Return where positions lie in a picture of ``scale`` times the size; centres of pixels are whole numbers."""
+    """Return positions in a picture of ``scale`` times the size; centres of pixels are whole numbers."""
     return (points + 0.5) * scale - 0.5
 
 
 def open_clips(video: Path, store: Store | None, features: Path | None, wanted: str | None) -> list[ClipRows]:
-    """Return the clips of a video, from a store, from features, or from both.
+    """Return the clips of a video from a store, from features, or from both.
 
-    They are the ``wanted`` one (``subject/clip``), or all whose source is the end of the video's path or has its
-    contents.
+    They are the ``wanted`` clip (``subject/clip``) or else all clips whose source path ends the video's path; if there
+    are none, those with the video's contents.
 
     Raises
     ------
     InputError
-        If there is no such video, or no clip of it.
+        If the video does not exist or has no clip.
     StoreError
         If features and store differ in their frames.
     """
@@ -166,7 +165,7 @@ def _choose_by_name(known: Sequence[ClipSource], wanted: str) -> list[ClipSource
     found = [one for one in known if one.name == wanted]
     if not found:
         names = ", ".join(sorted(one.name for one in known)[:12])
-        raise InputError(f"Expected a clip as SUBJECT/CLIP, but got {wanted!r}. Known clips: {names}.")
+        raise InputError(f"Unknown clip {wanted!r}. Known clips: {names}. Give one as SUBJECT/CLIP.")
     return found
 
 
@@ -180,7 +179,7 @@ def _choose_by_video(known: Sequence[ClipSource], video: Path) -> list[ClipSourc
     if not found:
         paths = ", ".join(sorted(ends)[:6])
         raise InputError(
-            f"Expected a video that the clips were made from, as {paths}, but got {video}. "
-            "If it is one of them under another name, say which clip with --clip SUBJECT/CLIP."
+            f"Expected a video that the clips were made from ({paths}), but got {video}. "
+            "If it is one of them under another name, name its clip: --clip SUBJECT/CLIP."
         )
     return found

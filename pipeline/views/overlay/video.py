@@ -1,8 +1,7 @@
-"""Writes a video with what was found in it drawn on top: faces from a store, Action Units (AUs) from features.
+"""Writes a video with faces from a store and Action Units (AUs) from features drawn on it.
 
-A frame is written if a clip has a row of its number, and its time must be that row's; nothing is drawn on a neighbour.
-So a store made at fewer frames per second, or of a part of a video, gives a video of just those frames, each at its
-time.
+A frame is written if a clip has a row with its number; its time must equal that row's. A store made at fewer frames
+per second, or from a part of a video, therefore gives a video of those frames only, each at its time.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from tclr.schemas.errors import InputError, TruncatedError
 from tclr.schemas.store import NO_TRACK
 
 MAX_PANELS = 3
-"""Clips whose AUs are shown beside the picture; chosen by us: more do not fit a screen."""
+"""Most clips with AU bars beside the picture: more do not fit a screen."""
 SAME_TIME_S = 1e-3
-"""Times that differ by less are those of one frame: containers count in milliseconds or finer."""
+"""Largest difference of two times of one frame: containers count in milliseconds or finer."""
 
 
 @dataclass(frozen=True)
 class OverlayResult:
-    """The clips drawn, as ``subject/clip``; those of them beyond the AU bars' room; the number of frames written."""
+    """The clips drawn, as ``subject/clip``; those without room for AU bars; the number of frames written."""
 
     clips: list[str]
     without_bars: list[str]
@@ -51,17 +50,24 @@ def overlay(
     clip: str | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> OverlayResult:
-    """Draw what a store, features or both say about a video, or a folder of numbered images, on its frames.
+    """Draw the contents of a store, of features or of both on a video or a folder of numbered images.
 
     Boxes, landmarks and head axes come from the store, AU bars from the features. ``clip`` is the ``subject/clip`` to
-    draw; by default all clips of the video are. ``progress`` is called with frames written and frames in all.
+    draw, by default all clips of the video. ``progress`` is called with (frames written, frames in all).
 
     Raises
     ------
     InputError
-        If neither is given, no clip is of this video, or its frames are not the clip's.
+        If neither is given, if no clip was made from this video, or if its frames differ from the clip's.
     StoreError
         If features and store differ in their frames.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import OverlayConfig
+    >>> frames = Path("clips/2D+3D/F001/T1")
+    >>> overlay(frames, Path("t1.mp4"), OverlayConfig(), store=Path("store"), features=Path("features"))
+    OverlayResult(clips=['F001/T1'], without_bars=[], n_frames=16)
     """
     if store is None and features is None:
         raise InputError("Expected a store or features to draw, but got neither. Give --store, --features or both.")
@@ -78,7 +84,7 @@ def overlay(
 
 
 def _track_colours(clips: Sequence[ClipRows]) -> dict[tuple[str, int], Colour]:
-    """Return a colour for each clip and track, as long as there are enough; rows without a track have the first's."""
+    """Return the colour of each clip and track; colours repeat, and rows without a track have the first track's."""
     palette = cycle(TRACK_COLOURS)
     colours: dict[tuple[str, int], Colour] = {}
     for rows in clips:
@@ -90,13 +96,13 @@ def _track_colours(clips: Sequence[ClipRows]) -> dict[tuple[str, int], Colour]:
 
 
 def _read_all(media: ClipMedia) -> Iterator[Frame]:
-    """Yield the frames that are there: the rows tell how many there should be, if the video was cut off before, too."""
+    """Yield the frames up to the end of a truncated video; ``_match`` compares their number with the rows."""
     with suppress(TruncatedError):
         yield from read_frames(media)
 
 
 def _match(media: ClipMedia, clips: Sequence[ClipRows]) -> Iterator[tuple[Frame, list[int | None]]]:
-    """Yield the frames that a clip has a row of, with the row of each clip; check that the times are the rows'."""
+    """Yield each frame that a clip has a row of, with the row of each clip; check that times and number agree."""
     starts_s: dict[str, float] = {}
     unseen = {rows.source.name: len(rows.frame) for rows in clips}
     for frame in _read_all(media):
@@ -107,7 +113,7 @@ def _match(media: ClipMedia, clips: Sequence[ClipRows]) -> Iterator[tuple[Frame,
             unseen[rows.source.name] -= 1
             start_s = frame.timestamp_s - float(rows.timestamp[row])
             if abs(start_s - starts_s.setdefault(rows.source.name, start_s)) > SAME_TIME_S:
-                raise _another_video(media, rows, f"its frame {frame.index} comes at {frame.timestamp_s:.3f} s")
+                raise _another_video(media, rows, f"its frame {frame.index} is at {frame.timestamp_s:.3f} s")
         if any(row is not None for row in found):
             yield frame, found
     for rows in clips:
@@ -134,7 +140,7 @@ class _Canvas:
         self._size = even(media.width * self._scale), even(media.height * self._scale)
 
     def draw(self, frame: Frame, found: Sequence[int | None]) -> np.ndarray:
-        """Return the picture of a frame, given the row of each clip."""
+        """Return the picture of a frame; ``found`` has the row of each clip."""
         views = {}
         for rows, row in zip(self._clips, found, strict=True):
             if row is not None:
@@ -148,11 +154,7 @@ class _Canvas:
 
 
 def _write(
-    media: ClipMedia,
-    out: Path,
-    clips: Sequence[ClipRows],
-    config: OverlayConfig,
-    progress: Callable[[int, int], None],
+    media: ClipMedia, out: Path, clips: Sequence[ClipRows], config: OverlayConfig, progress: Callable[[int, int], None]
 ) -> int:
     """Write the frames and return their number."""
     canvas, frames = _Canvas(media, clips, config), _match(media, clips)
@@ -170,7 +172,7 @@ def _write(
 
 
 def _resize(image: np.ndarray | None, width: int, height: int) -> np.ndarray:
-    """Return a picture of a size, black where the frame could not be decoded."""
+    """Return the picture in another size; it is black if the frame could not be decoded."""
     if image is None:
         return np.zeros((height, width, 3), np.uint8)
     interpolation = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC

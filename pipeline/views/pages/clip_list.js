@@ -1,11 +1,11 @@
-// The list of clips: filtered by name and quality, ordered, and the one that is open marked.
+// The list of clips: filters by name and quality, sorts, and marks the open clip.
 
 const MAX_LISTED = 300;
 
 export const nameOf = (clip) => `${clip.subject}/${clip.clip}`;
 
 export class ClipList {
-  // clips and nMissing as the server gives them; open(index) is called when one is chosen
+  // clips and nMissing come from the server; open(index) is called when a clip is chosen
   constructor(clips, nMissing, open) {
     Object.assign(this, { clips, nMissing, open, now: 0 });
     this.form = document.getElementById("filter");
@@ -27,8 +27,8 @@ export class ClipList {
   show(now = this.now) {
     this.now = now;
     const kept = this.kept();
-    const more = kept.length > MAX_LISTED ? `; the first ${MAX_LISTED} are listed, narrow the filter for others` : "";
-    const missing = this.nMissing ? ` ${this.nMissing} of the features are not in the store.` : "";
+    const more = kept.length > MAX_LISTED ? `; the first ${MAX_LISTED} are listed, narrow the filter to see others` : "";
+    const missing = this.nMissing ? ` ${this.nMissing} more are missing from the store.` : "";
     document.getElementById("count").textContent = `${kept.length} of ${this.clips.length} clips${more}.${missing}`;
     document.getElementById("clips").replaceChildren(...kept.slice(0, MAX_LISTED).map((clip) => this.item(clip)));
   }
@@ -46,7 +46,7 @@ export class ClipList {
     return item;
   }
 
-  // Opens the next clip of the list (by = 1) or the previous one (-1).
+  // Opens the next (by = 1) or previous (by = -1) clip of the list.
   step(by) {
     const kept = this.kept(), place = kept.findIndex((clip) => clip.index === this.now);
     const next = kept[Math.min(Math.max(place + by, 0), kept.length - 1)];

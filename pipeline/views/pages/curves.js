@@ -1,8 +1,8 @@
-// Draws one Action Unit's curves, labels and marked events on a canvas; knows nothing of the rest of the page.
+// Draws one Action Unit's curves, labels and marked events on a canvas; independent of the rest of the page.
 
 const HEIGHT = 46, BAR = 7;
 
-// First index whose time is not below t (0 to times.length).
+// First index (0 to times.length) whose time is t or later.
 export function firstFrom(times, t) {
   let low = 0, high = times.length;
   while (low < high) {
@@ -12,7 +12,7 @@ export function firstFrom(times, t) {
   return low;
 }
 
-// The row on show at time t: the last that has begun.
+// The row shown at time t: the last that has begun.
 export function rowAt(times, t) {
   return Math.max(0, firstFrom(times, t + 1e-6) - 1);
 }
@@ -34,7 +34,7 @@ function size(canvas) {
   return [context, width];
 }
 
-// A line through the known values; where several fall on one pixel their least and greatest, so that no peak is lost.
+// A line through the known values. Of several values on one pixel, the lowest and highest are drawn, so no peak is lost.
 function line(context, times, values, top, view, width) {
   const from = Math.max(0, firstFrom(times, view.from) - 1), to = Math.min(times.length, firstFrom(times, view.to) + 1);
   const y = (value) => 2 + (HEIGHT - BAR - 5) * (1 - value / top);
@@ -70,7 +70,7 @@ function bars(context, times, label, view, width) {
   }
 }
 
-// au: {probability, intensity, label}, each a list or absent; spans: [{start, end, chosen}] in rows.
+// au: {probability, intensity, label}, each a list or absent; spans: [{start, end, draft}] in rows.
 export function drawLane(canvas, times, au, view, spans, colours) {
   const [context, width] = size(canvas);
   if (!width) return;

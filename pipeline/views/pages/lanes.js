@@ -1,4 +1,4 @@
-// One lane an Action Unit: its name, its value now, its curves; a click goes there, a drag marks an event.
+// One lane per Action Unit: its name, current value and curves. A click goes to that time, a drag marks an event.
 import { drawLane, rowAt, tOf, xOf } from "./curves.js";
 
 const DRAG_PX = 5;
@@ -75,7 +75,7 @@ export class Lanes {
     this.hooks.chosen(this.chosen);
   }
 
-  // curves: of each AU, as the server gives them; times: the x of each row
+  // curves: those of each AU, from the server; times: the x of each row
   open(curves, times) {
     Object.assign(this, { curves, times });
     for (const { canvas, au } of this.lanes) canvas.setAttribute("aria-label", this.describe(au));

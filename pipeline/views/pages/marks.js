@@ -1,4 +1,4 @@
-// The marked events: kept over a reload of the page, listed, annotated, deleted, and saved as the CSV that the server makes.
+// The marked events: kept when the page reloads, listed, annotated, deleted, and saved as CSV made by the server.
 
 const KEY = `tclr-events ${location.pathname}`;
 

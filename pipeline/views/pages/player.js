@@ -1,5 +1,5 @@
-// Shows a clip's crops: fetches sprites of some frames when they are needed, the next one ahead, and forgets old ones.
-// Of a store without crops it shows nothing, and is always ready.
+// Shows a clip's crops: fetches sprites when they are needed, the next one ahead, and drops old ones.
+// For a store without crops it shows nothing and is always ready.
 
 const KEPT = 12;
 
@@ -25,9 +25,9 @@ export class Player {
       const clip = this.clip;
       image.src = `api/clips/${clip}/sprites/${number}`;
       image.onload = () => { if (clip === this.clip) this.show(this.wanted); };
-      image.onerror = () => this.say("Cannot read crops: is 'tclr view' still running?");
+      image.onerror = () => this.say("Cannot read crops. Is 'tclr view' still running?");
     }
-    this.images.set(number, image);  // now the youngest
+    this.images.set(number, image);  // now the most recent
     while (this.images.size > KEPT) this.images.delete(this.images.keys().next().value);
     return image;
   }
@@ -38,7 +38,7 @@ export class Player {
     return image.complete && image.naturalWidth > 0;
   }
 
-  // Draws a frame if it is here, else as soon as it comes.
+  // Draws a frame now, or as soon as its sprite arrives.
   show(row) {
     if (!this.sprite) return;
     const { frames, columns, tile_px: side } = this.sprite;

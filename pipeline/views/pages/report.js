@@ -17,8 +17,11 @@
   async function draw(plot) {
     const { data, layout } = JSON.parse(document.querySelector(`[data-plot="${plot.id}"]`).textContent);
     layout.dragmode = touch ? false : "zoom";  // a finger scrolls the page
+    for (const [path, value] of Object.entries(themed())) {  // set before drawing: relayout would draw a second time
+      const keys = path.split("."), last = keys.pop();
+      keys.reduce((part, key) => (part[key] ??= {}), layout)[last] = value;
+    }
     await Plotly.newPlot(plot, data, layout, { responsive: true, displayModeBar: false });
-    await Plotly.relayout(plot, themed());
     drawn.add(plot);
     if (["linear", "date"].includes(plot._fullLayout.xaxis.type)) steer(plot);
     const select = document.getElementById(`${plot.id}-colour`);
@@ -30,7 +33,7 @@
     }
   }
 
-  // Keys do what dragging does: along the axis and back, nearer and farther.
+  // Keys pan and zoom as dragging does.
   function steer(plot) {
     const whole = [...plot._fullLayout.xaxis.range];
     const status = document.getElementById(`${plot.id}-range`);
@@ -56,7 +59,7 @@
     });
   }
 
-  // Subjects get hues a golden angle apart; a column of AUs gets shades, unknown frames grey.
+  // Subjects get hues a golden angle apart; AU columns get shades; unknown frames are grey.
   function paint(plot, extra, column) {
     const values = column ? extra.columns[column] : extra.codes;
     const shade = (value) => (value === null ? "rgba(138,143,148,0.25)" : `hsl(${210 - 180 * value} 75% 52%)`);
@@ -76,7 +79,7 @@
   }, { rootMargin: "400px" });
   for (const plot of document.querySelectorAll(".plot")) {
     const { layout } = JSON.parse(document.querySelector(`[data-plot="${plot.id}"]`).textContent);
-    plot.style.minHeight = `${layout.height}px`;  // so that nothing jumps when it is drawn
+    plot.style.minHeight = `${layout.height}px`;  // so that the page does not jump when it is drawn
     seen.observe(plot);
   }
   document.addEventListener("themechange", () => drawn.forEach((plot) => Plotly.relayout(plot, themed())));

@@ -1,11 +1,11 @@
-// The button that goes through automatic, light and dark; pages hear of a change by the event "themechange".
+// The button that switches between automatic, light and dark; a change fires the event "themechange".
 "use strict";
 (() => {
   const root = document.documentElement;
   const button = document.getElementById("theme");
   const themes = ["auto", "light", "dark"];
   const recall = () => { try { return localStorage.getItem("tclr-theme"); } catch { return null; } };
-  const keep = (theme) => { try { localStorage.setItem("tclr-theme", theme); } catch { /* private mode: forget it */ } };
+  const keep = (theme) => { try { localStorage.setItem("tclr-theme", theme); } catch { /* private mode: not kept */ } };
   const tell = () => document.dispatchEvent(new Event("themechange"));
   const set = (theme) => {
     if (theme === "auto") delete root.dataset.theme; else root.dataset.theme = theme;

@@ -1,4 +1,4 @@
-// The viewer's page: opens clips, keeps the time, and joins list, player, lanes, events and keys.
+// The viewer's page: opens clips, keeps the time, and connects list, player, lanes, events and keys.
 import { ClipList, nameOf } from "./clip_list.js";
 import { firstFrom, rowAt } from "./curves.js";
 import { Lanes } from "./lanes.js";
@@ -16,7 +16,7 @@ async function get(path) {
 }
 
 const { clips, aus, sprite, n_without_crops: nMissing } = await get("api/clips");
-// times: x of each row, in seconds, or rows where a clip has no time, as stills; begin: {au, row} of an event that is not ended
+// times: x of each row in seconds, or row numbers of a clip without times (stills); begin: {au, row} of an open event
 const state = { clip: 0, row: 0, t: 0, data: null, times: [0], begin: null, playing: false };
 const name = (index) => nameOf(clips[index]);
 const list = new ClipList(clips, nMissing, open);
@@ -66,7 +66,7 @@ function play(on) {
   $("play").setAttribute("aria-pressed", String(on));
 }
 
-// One step of the clock, which waits while crops are on their way.
+// One step of the clock, which waits for crops to arrive.
 function advance(now, last, tick) {
   if (!state.playing) return now;
   const t = state.t + (Math.max(now - last, 0) / 1000) * Number($("speed").value), row = rowAt(state.times, t);
@@ -92,7 +92,7 @@ function setBegin(mark) {
 function begin() {
   if (!aus.length) return;
   setBegin({ au: lanes.chosen.id, row: state.row });
-  say(`${lanes.chosen.id} begins at ${state.times[state.row].toFixed(2)} s: go to its end and press O.`);
+  say(`${lanes.chosen.id} begins at ${state.times[state.row].toFixed(2)} s. Go to its end and press O.`);
 }
 
 function end() {
@@ -145,7 +145,7 @@ document.addEventListener("keydown", (event) => {
   const at = event.target, key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (at.matches("select, input:not([type=checkbox], [type=range])")) return;
   if (key === " " && at.matches("button, summary, input")) return;
-  if (at.matches("[type=range]") && !event.shiftKey && /^(Arrow|Home|End|Page)/.test(key)) return;  // it moves itself
+  if (at.matches("[type=range]") && !event.shiftKey && /^(Arrow|Home|End|Page)/.test(key)) return;  // the slider handles these keys
   if (keys[key]) { event.preventDefault(); keys[key](event); }
 });
 const controls = {

@@ -1,4 +1,4 @@
-"""One HTML page about a run that opens without a network.
+"""One HTML page about a run, which opens without a network.
 
 In: a store, and optionally features and a pretraining run. Out: the page.
 """

@@ -1,4 +1,4 @@
-"""The report's figures: Plotly drawings, each with a description and the table behind it for who cannot see it."""
+"""The report's figures: Plotly drawings, each with a description in words and a table of its numbers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tclr.schemas.errors import StoreError
 from tclr.schemas.store import Status
 
 MAX_BARS = 40
-"""Subjects or clips that a bar chart shows: as many as fit a page. Chosen by us."""
+"""Most subjects or clips of a bar chart: more do not fit on a page."""
 MAX_TABLE_ROWS = 200
 BLUE, GREY = "#2a8fb0", "#8a8f94"
 STATUS_COLOURS = {"ok": BLUE, "interpolated": "#7cc0a8", "low_confidence": "#e0a030", "no_face": "#c0504d"}
 STATUS_COLOURS["unreadable"] = "#7b5ea7"
 SHADES = [[0, "rgba(42,143,176,0.06)"], [1, "rgb(42,143,176)"]]
-"""From the page's background to blue: reads on light and dark."""
+"""From the page's background to blue: legible on light and dark."""
 LISTED = {"autorange": "reversed", "type": "category", "showgrid": False, "zeroline": False}
 """An axis of names, the first one on top."""
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom"}
@@ -36,14 +36,14 @@ class Figure:
 
     title: str
     description: str
-    """In words, what there is to see."""
+    """The content in words."""
     spec: str
-    """Plotly's JSON: ``data`` and ``layout``; the page sets the colours of its theme."""
+    """Plotly's JSON: ``data`` and ``layout``. The page sets the theme's colours."""
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
-    """The table behind it, as text."""
+    """Its numbers, as text."""
     extra: dict[str, Any] = field(default_factory=dict)
-    """What the page's script needs beside ``spec``."""
+    """Data that the page's script needs in addition to ``spec``."""
 
 
 def _figure(
@@ -79,9 +79,9 @@ def au_title(column: str) -> str:
 
 
 def detection_figure(rows: list[dict[str, Any]], what: str) -> Figure:
-    """Return stacked bars of what became of the frames of each ``what`` (subject or clip), lowest shares of ok first.
+    """Return stacked bars of the frames of each ``what`` (subject or clip) by status, lowest shares of ok first.
 
-    Rows have ``n_frames``, ``n_<status>``, ``subject``, and ``clip`` where they are clips.
+    Rows have ``n_frames``, ``n_<status>``, ``subject`` and, for clips, ``clip``.
     """
     rows = sorted(rows, key=share_ok)
     names = [row["subject"] if what == "subject" else f"{row['subject']}/{row['clip']}" for row in rows]
@@ -115,23 +115,18 @@ def detection_figure(rows: list[dict[str, Any]], what: str) -> Figure:
 
 def _describe_detection(names: list[str], shares_ok: list[float], what: str) -> str:
     part = f"All {len(names)} {what}s" if len(names) <= MAX_BARS else f"The {MAX_BARS} lowest of {len(names)} {what}s"
-    if not names:
-        return f"{part}."
-    if shares_ok[0] == 1:
+    if names and shares_ok[0] == 1:
         return f"{part}; every frame is ok."
-    return f"{part}; {names[0]} has the lowest share of ok frames, {_percent(shares_ok[0])}."
+    lowest = f"; {names[0]} has the lowest share of ok frames, {_percent(shares_ok[0])}" if names else ""
+    return f"{part}{lowest}."
 
 
 def _axes(x: str, y: str) -> dict[str, Any]:
-    return {
-        "xaxis": {"title": {"text": x}},
-        "yaxis": {"title": {"text": y}},
-        "legend": LEGEND,
-    }
+    return {"xaxis": {"title": {"text": x}}, "yaxis": {"title": {"text": y}}, "legend": LEGEND}
 
 
 def training_figures(log: list[dict[str, Any]]) -> list[Figure]:
-    """Return loss, ranking accuracy and spread of embeddings over epochs, from the lines of a run's log."""
+    """Return figures of loss, ranking accuracy and spread of embeddings over epochs, from the lines of a run's log."""
     epochs = [line["epoch"] for line in log]
     colours = {"train_loss": GREY, "val_loss": BLUE, "val_accuracy": BLUE, "embedding_std": BLUE}
 
@@ -159,19 +154,19 @@ def training_figures(log: list[dict[str, Any]]) -> list[Figure]:
 
 
 def _check_curve(curve: Any, where: str) -> None:
-    """Refuse what is no curve of ``write_distances``: lists of numbers, equally long."""
+    """Raise ``StoreError`` unless a curve is one of ``write_distances``: lists of numbers of one length."""
     lists = [curve.get(key) if isinstance(curve, dict) else None for key in ("seconds", "mean", "q25", "q75")]
     lengths = {len(values) if isinstance(values, list) else -1 for values in lists}
     good = len(lengths) == 1 and -1 not in lengths
     if not good or not all(isinstance(value, int | float) for values in lists if values for value in values):
         raise StoreError(
-            f"Expected lists of numbers, seconds, mean, q25 and q75 of one length, but got others for {where}. "
-            "Remove the file, or leave out --run."
+            f"Expected equally long lists of numbers (seconds, mean, q25, q75), but got something else for {where}. "
+            "Remove the file, or omit --run."
         )
 
 
 def distance_figures(run: Path) -> list[Figure]:
-    """Return the distance of embeddings over time, from ``RUN/distance.json``; none without held-out subjects."""
+    """Return figures of the distance of embeddings over time from ``RUN/distance.json``, none without that file."""
     path = run / "distance.json"
     if not path.is_file():
         return []
@@ -187,8 +182,8 @@ def distance_figures(run: Path) -> list[Figure]:
         rows += [(name, *(_number(value) for value in values)) for values in numbers]
     title = "Distance to the anchor"
     description = (
-        "Held-out subjects: squared distance of embeddings by the time between two frames, mean and middle half of "
-        "the pairs. A curve that rises tells time apart."
+        "Held-out subjects: squared distance of embeddings by the time between two frames; mean and middle half of "
+        "the pairs. If a curve rises, the encoder distinguishes frames by their distance in time."
     )
     header = ("encoder", "seconds", "mean", "lower quartile", "upper quartile")
     layout = _axes("time from the anchor in s", "squared distance")
@@ -202,20 +197,20 @@ def _heatmap(z: np.ndarray, x: Any, y: list[str], hover: str) -> go.Heatmap:
 
 
 def _rounded(values: np.ndarray) -> list[float | None]:
-    """Return (N,) numbers as JSON has them, with two decimals, ``None`` for NaN."""
+    """Return (N,) numbers for JSON, with two decimals; ``None`` for NaN."""
     return [None if np.isnan(value) else round(value, 2) for value in values.tolist()]
 
 
 def au_timeline_figure(timeline: AuTimeline, clip: str) -> Figure:
-    """Return AU probabilities of a clip over time as a heat map, with intensities and labels in the rows below each."""
+    """Return a heat map of a clip's AU probabilities over time; intensities and labels are in the rows below each."""
     names = list(timeline.rows)
     seconds, shares = np.round(timeline.seconds, 3).tolist(), np.array(list(timeline.rows.values()))
     heat = _heatmap(shares, seconds, names, "%{y} at %{x:.2f} s: %{z}")
     layout = {"xaxis": {"title": {"text": "time in s"}, "showgrid": False, "zeroline": False}, "yaxis": LISTED}
     most = max(timeline.table, key=lambda row: row[1] or 0)
-    description = f"{clip}: predicted probability over time, intensity and labels below it where there are any."
+    description = f"{clip}: predicted probability over time, with intensities and labels below it if there are any."
     if most[1]:
-        description += f" Most often predicted: {au_title(most[0])}, {_percent(most[1])} of the frames."
+        description += f" Most often predicted: {au_title(most[0])}, in {_percent(most[1])} of the frames."
     rows = [(au_title(name), _percent(p), _percent(label), _number(f1)) for name, p, label, f1 in timeline.table]
     header = ("AU", "predicted present", "labelled present", "F1 in this clip")
     height = 80 + 17 * len(names)
@@ -223,7 +218,7 @@ def au_timeline_figure(timeline: AuTimeline, clip: str) -> Figure:
 
 
 def co_occurrence_figure(counted: CoOccurrence, what: str) -> Figure | None:
-    """Return P(column | row) of AUs as a heat map; ``None`` where no AU was ever present.
+    """Return a heat map of P(column | row) of AUs, ``None`` if no AU is ever present.
 
     ``what`` was counted: ``Predictions`` or ``Labels``.
     """
@@ -233,7 +228,7 @@ def co_occurrence_figure(counted: CoOccurrence, what: str) -> Figure | None:
     heat = _heatmap(shares, names, names, "%{x} given %{y}: %{z}")
     others = np.where(np.eye(len(names), dtype=bool), -1, np.nan_to_num(shares, nan=-1))
     row, column = np.unravel_index(int(others.argmax()), others.shape)
-    description = "Share of the frames with the row's AU in which the column's AU is present, too."
+    description = "Share of the frames with the row's AU in which the column's AU is also present."
     if others[row, column] >= 0:
         strongest = f"{_percent(others[row, column])} of the frames with {au_title(names[row])}"
         description += f" Highest: {au_title(names[column])} in {strongest}."
@@ -245,7 +240,7 @@ def co_occurrence_figure(counted: CoOccurrence, what: str) -> Figure | None:
 
 
 def map_figure(mapped: EmbeddingMap) -> Figure:
-    """Return the map of embeddings; the page colours it by subject or by a column of ``extra["columns"]``."""
+    """Return the map of embeddings, which the page colours by subject or by a column of ``extra["columns"]``."""
     subjects, codes = np.unique(mapped.subjects, return_inverse=True)
     dots = go.Scatter(
         x=mapped.points[:, 0].round(4).tolist(),
@@ -257,9 +252,9 @@ def map_figure(mapped: EmbeddingMap) -> Figure:
     )
     axes = [f"principal component {i + 1} ({_percent(share)})" for i, share in enumerate(mapped.explained)]
     description = (
-        f"{len(mapped.points):,} frames, the first two principal components of their embeddings. Of the variance of "
-        f"whole embeddings, {_percent(mapped.between['subject'])} lie between subjects, telling who it is "
-        "rather than what the face does."
+        f"{len(mapped.points):,} frames, the first two principal components of their embeddings. "
+        f"{_percent(mapped.between['subject'])} of the variance of whole embeddings lies between subjects: it depends "
+        "on who the person is, not on what the face does."
     )
     rows = [(_between_name(name), _percent(share)) for name, share in mapped.between.items()]
     columns = {name: _rounded(values) for name, values in mapped.columns.items()}

@@ -1,4 +1,4 @@
-"""Gathers what the report shows and writes it as one HTML file that asks for nothing from a network."""
+"""Gathers the contents of the report and writes them as one HTML file that makes no network requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ClipView:
-    """What the page shows of one clip."""
+    """The contents of the page about one clip."""
 
     row: dict[str, Any]
     pictures: list[SheetPicture]
@@ -75,10 +75,10 @@ def _clip_views(
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of ``RUN/log.jsonl``, all JSON objects with an ``epoch``; others are a ``StoreError``."""
+    """Return the lines of ``RUN/log.jsonl``; raise ``StoreError`` unless all are JSON objects with an ``epoch``."""
     path = run / "log.jsonl"
     if not path.is_file():
-        raise StoreError(f"Expected a run of 'tclr pretrain' with log.jsonl, but found none in {run}.")
+        raise StoreError(f"Expected a run of 'tclr pretrain' with log.jsonl, but found none in {run}. Check --run.")
     return [
         _epoch(line, f"line {n} of {path}") for n, line in enumerate(path.read_bytes().splitlines(), 1) if line.strip()
     ]
@@ -92,8 +92,8 @@ def _epoch(text: bytes, place: str) -> dict[str, Any]:
         line = None
     if not isinstance(line, dict) or not isinstance(line.get("epoch"), int):
         raise StoreError(
-            f"Expected a JSON object with the number of an epoch, but got {text[:60].decode(errors='replace')!r} in "
-            f"{place}. Remove the line, or leave out --run."
+            f"Expected a JSON object with an epoch number, but got {text[:60].decode(errors='replace')!r} in {place}. "
+            "Remove the line, or omit --run."
         )
     return line
 
@@ -110,7 +110,7 @@ def _provenance(summary: Mapping[str, Any], features: FeatureClips | None, run: 
 
 
 def _feature_context(clips: FeatureClips) -> dict[str, Any]:
-    """Return what the page shows of a features folder as a whole."""
+    """Return the contents of the page about a features folder as a whole."""
     statistics = read_statistics(clips)
     counted = (("Predictions", statistics.predicted), ("Labels", statistics.labelled))
     return {
@@ -130,9 +130,9 @@ def write_report(
     run: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Path:
-    """Write the page about a store and, if they are given, features and a pretraining run; return ``out``.
+    """Write the page about a store and, if given, features and a pretraining run; return ``out``.
 
-    ``progress`` is called with clips done and clips in all.
+    ``progress`` is called with (clips done, clips in all).
 
     Raises
     ------
@@ -140,6 +140,11 @@ def write_report(
         If the store, features or run cannot be read.
     OutputError
         If the page cannot be written.
+
+    Examples
+    --------
+    >>> write_report(Path("store"), Path("report.html"), features=Path("features")).read_text()[:15]
+    '<!doctype html>'
     """
     summary = summarise_store(root)
     clips = FeatureClips(features) if features is not None else None

@@ -1,4 +1,4 @@
-"""Which clips and frames the report shows, and their pictures: the most doubtful ones, and typical ones beside them."""
+"""Chooses the clips and frames that the report shows: the worst ones, and typical ones beside them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tclr.schemas.store import Status
 
 FACES_PER_CLIP = 12
 WORST_FRAMES = 24
-"""Frames of the sheet of the whole store's worst."""
+"""Most pictures of the store's worst frames."""
 WORST_PER_CLIP = 3
-"""Most frames that one clip has in that sheet, so that one bad clip does not fill it."""
+"""Most of them from one clip, so that a single bad clip does not fill the sheet."""
 MAX_CLIPS = 24
-"""Clips that get pictures and timelines. Numbers chosen by us: the page stays below some 15 MB."""
+"""Most clips with pictures and timelines. These numbers keep the page below some 15 MB."""
 THUMBNAIL_PX = 112
 
 
 @dataclass(frozen=True)
 class SheetPicture:
-    """A picture of a contact sheet, as a data URL; ``worst`` tells doubtful frames from typical ones."""
+    """A picture of a contact sheet, as a data URL; ``worst`` if its score is among the lowest."""
 
     caption: str
     picture: str
@@ -34,19 +34,19 @@ class SheetPicture:
 
 
 def share_ok(row: dict[str, Any]) -> float:
-    """Return the share 0..1 of a clip's frames with status ok; ``row`` as ``summarise_store`` gives it."""
+    """Return the share 0..1 of frames with status ok in a row of ``summarise_store``."""
     return row["n_ok"] / max(row["n_frames"], 1)
 
 
 def spread_evenly(n_items: int, count: int) -> np.ndarray:
-    """Return up to ``count`` indices that lie evenly through ``n_items``, both ends included."""
+    """Return up to ``count`` evenly spaced indices below ``n_items``, both ends included."""
     return np.linspace(0, n_items - 1, min(count, n_items)).round().astype(int)
 
 
 def choose_clips(rows: Sequence[dict[str, Any]], count: int = MAX_CLIPS) -> list[int]:
-    """Return indices of ``count`` clips of ``summarise_store`` to show, or of all if there are fewer.
+    """Return the indices of at most ``count`` clips of ``summarise_store`` to show.
 
-    Half of them have the lowest shares of ok frames and come first; the others lie evenly through the rest.
+    The first half has the lowest shares of ok frames; the others are evenly spaced among the rest.
     """
     by_share = sorted(range(len(rows)), key=lambda i: share_ok(rows[i]))
     if len(rows) <= count:
@@ -56,10 +56,10 @@ def choose_clips(rows: Sequence[dict[str, Any]], count: int = MAX_CLIPS) -> list
 
 
 def choose_rows(status: np.ndarray, score: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows, all with a face, that a contact sheet of ``count`` frames shows, by (T,) status and (T,) score.
+    """Return (worst rows, typical rows) for a contact sheet of ``count`` frames with a face.
 
-    The first third has the lowest scores, rising, at least T / ``count`` frames apart: neighbours look alike. The
-    others lie evenly through the clip.
+    ``status`` and ``score`` are (T,). A third of the frames has the lowest scores, in rising order; they are at least
+    T / ``count`` frames apart, since neighbours look alike. The others are evenly spaced in time.
     """
     rows = np.flatnonzero(np.isfinite(score) & (status != Status.no_face))
     by_score = rows[np.argsort(score[rows], kind="stable")]
@@ -88,7 +88,7 @@ def _face(store: Store, info: ClipInfo, row: int, worst: bool, where: str = "") 
 
 
 def clip_pictures(store: Store, info: ClipInfo, count: int = FACES_PER_CLIP) -> list[SheetPicture]:
-    """Return the contact sheet of a clip: worst frames first, by score, then typical ones by time."""
+    """Return the contact sheet of a clip: the worst frames by score, then typical ones by time."""
     worst, typical = choose_rows(store.read(info, "status"), store.read(info, "score"), count)
     return [_face(store, info, row, True) for row in worst] + [_face(store, info, row, False) for row in typical]
 
@@ -96,7 +96,7 @@ def clip_pictures(store: Store, info: ClipInfo, count: int = FACES_PER_CLIP) -> 
 def worst_pictures(
     store: Store, count: int = WORST_FRAMES, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[SheetPicture]:
-    """Return the frames with the lowest scores of the whole store, at most ``WORST_PER_CLIP`` of a clip."""
+    """Return the frames with the lowest scores of the store, at most ``WORST_PER_CLIP`` per clip."""
     lowest: list[tuple[float, int, int]] = []
     for index, info in enumerate(store.clips):
         score = store.read(info, "score")

@@ -1,6 +1,6 @@
-"""Numbers behind the report's figures: shares by subject, AU co-occurrence, a map of the embeddings, timelines.
+"""Computes the numbers of the report's figures: shares by subject, AU co-occurrence, embedding map, timelines.
 
-Everything is read clip by clip; of a large folder a part of the clips, evenly through it.
+Clips are read one by one; of a large folder, an evenly spaced part of the clips.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tclr.schemas.action_units import MAX_INTENSITY
 from tclr.schemas.store import Status
 
 MAX_FEATURE_CLIPS = 400
-"""Clips that co-occurrence and map are taken from."""
+"""Most clips that are read for co-occurrence and map; it bounds the time and is not tuned."""
 MAX_MAP_POINTS = 3000
 TIMELINE_BINS = 400
-"""Columns of a timeline: more than a page is wide, few enough for 24 of them in one file. All three chosen by us."""
+"""Most columns of a timeline: enough for the width of a page, few enough for 24 timelines in one file."""
 
 
 def subject_rows(clips: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Sum clips (of ``summarise_store``) by subject: ``subject``, ``n_clips``, ``n_frames``, and ``n_<status>``."""
+    """Sum the clips of ``summarise_store`` by subject: ``subject``, ``n_clips``, ``n_frames`` and ``n_<status>``."""
     counts = ["n_frames", *(f"n_{status.name}" for status in Status)]
     table = pd.DataFrame(clips, columns=["subject", *counts]).assign(n_clips=1)
     return table.groupby("subject").sum().reset_index().to_dict("records")
@@ -35,7 +35,7 @@ def subject_rows(clips: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 @dataclass
 class CoOccurrence:
-    """How often one of A AUs is present among the frames in which another one is."""
+    """Counts of pairs of A AUs over any number of clips."""
 
     au_names: Sequence[str]
     counts: np.ndarray = field(init=False)
@@ -54,7 +54,7 @@ class CoOccurrence:
 
 
 def variance_between(points: np.ndarray, groups: np.ndarray) -> float:
-    """Return the share 0..1 of the variance of points (N, D) that lies between groups (N,): eta squared."""
+    """Return eta squared: the share 0..1 of the variance of points (N, D) that lies between groups (N,)."""
     centred = points - points.mean(axis=0)
     total = float(np.square(centred).sum())
     between = 0.0
@@ -71,21 +71,22 @@ class EmbeddingMap:
     points: np.ndarray
     """(N, 2) float."""
     explained: np.ndarray
-    """(2,) share of the variance along each axis."""
+    """(2,) shares of the variance along the axes."""
     names: list[str]
-    """N of ``subject/clip frame``."""
+    """N names, such as ``F001/T1 frame 12``."""
     subjects: np.ndarray
     """(N,) str."""
     columns: dict[str, np.ndarray]
-    """(N,) float for each column of AUs: 0..1, NaN unknown."""
+    """(N,) float per column of AUs: 0..1, NaN unknown."""
     between: dict[str, float]
-    """Share of the whole embedding's variance between subjects, and between presence and absence of each AU."""
+    """Shares of the whole embedding's variance between subjects, and between presence and absence of each AU."""
 
 
 def map_embeddings(embeddings: np.ndarray, frames: pd.DataFrame, au_names: Sequence[str]) -> EmbeddingMap | None:
-    """Project embeddings and measure what they tell; ``None`` with fewer than three frames or two dimensions.
+    """Project embeddings (N, D), finite, and split their variance by subject and by AU.
 
-    ``embeddings`` are (N, D) float, finite; ``frames`` has N rows of ``subject``, ``clip``, ``frame`` and AU columns.
+    ``frames`` has N rows with ``subject``, ``clip``, ``frame`` and AU columns. With fewer than three frames or two
+    dimensions, the result is ``None``.
     """
     if len(embeddings) < 3 or embeddings.shape[1] < 2:
         return None
@@ -109,17 +110,17 @@ def map_embeddings(embeddings: np.ndarray, frames: pd.DataFrame, au_names: Seque
 
 @dataclass(frozen=True)
 class FeatureStatistics:
-    """What the report shows of a features folder as a whole."""
+    """The numbers of the report about a features folder as a whole."""
 
     n_clips: int
-    """Clips that the numbers are from."""
+    """Number of clips read."""
     predicted: CoOccurrence
     labelled: CoOccurrence
     embedding: EmbeddingMap | None
 
 
 def read_statistics(features: FeatureClips) -> FeatureStatistics:
-    """Read a features folder once, or ``MAX_FEATURE_CLIPS`` of its clips, evenly through it."""
+    """Read a features folder once, at most ``MAX_FEATURE_CLIPS`` evenly spaced clips of it."""
     every = list(features.paths)
     keys = [every[i] for i in spread_evenly(len(every), MAX_FEATURE_CLIPS)]
     names = features.au_names
@@ -148,7 +149,7 @@ def _flags(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 
 def bin_means(values: np.ndarray, n_bins: int) -> np.ndarray:
-    """Return (min(T, n_bins),) means of successive, nearly equal parts of (T,) values; NaN is left out of a mean."""
+    """Return (min(T, n_bins),) means of successive, nearly equal parts of (T,) values, ignoring NaN."""
     if len(values) <= n_bins:
         return values
     edges = np.linspace(0, len(values), n_bins + 1).round().astype(int)
@@ -162,13 +163,13 @@ class AuTimeline:
     seconds: np.ndarray
     """(n,) mean time of each column."""
     rows: dict[str, np.ndarray]
-    """(n,) 0..1 of each AU and, below it, of its intensity, a fifth of 0..5, and its label; NaN unknown."""
+    """(n,) 0..1 for each AU's probability, intensity (divided by 5) and label, in this order; NaN unknown."""
     table: list[tuple[str, float | None, float | None, float | None]]
-    """AU, share of frames predicted present, share labelled present, F1 of the two; ``None`` unknown."""
+    """AU, share of frames predicted present, share labelled present, and their F1; ``None`` unknown."""
 
 
 def read_au_timeline(features: FeatureClips, subject: str, clip: str) -> AuTimeline | None:
-    """Return the timeline of a clip; ``None`` if the folder lacks it or has no AUs."""
+    """Return the timeline of a clip, ``None`` if the folder lacks it or has no AUs."""
     if (subject, clip) not in features.paths or not features.au_names:
         return None
     frames = features.read(subject, clip, ["timestamp", *features.au_columns])

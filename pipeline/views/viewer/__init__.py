@@ -1,6 +1,6 @@
-"""A local page that plays a clip's crops in step with its AU curves, and where AU events are marked.
+"""A local page that plays crops beside their AU curves and marks AU events.
 
-``clips`` reads what the page asks for, ``marks`` turns marks into CSV, ``server`` answers requests.
+In: a store and its features. Out: a server for this machine's browser, and marked events as CSV.
 """
 
 from tclr.pipeline.views.viewer.browser import opened_in_browser

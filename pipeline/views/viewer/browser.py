@@ -1,4 +1,4 @@
-"""Opens the viewer in this user's browser without telling other users its address."""
+"""Opens the viewer in this user's browser, hiding its address from other users."""
 
 from __future__ import annotations
 
@@ -19,16 +19,22 @@ PAGE = (
 
 @contextmanager
 def opened_in_browser(url: str) -> Iterator[None]:
-    """Open ``url`` while the context lasts, by a page that only this user can read.
+    """Open ``url`` in the browser through a page that only this user can read.
 
-    Command lines are visible to every user of the machine, so the browser is given the path of a page with mode 0600
-    that leads to ``url``, as Jupyter does. The page is removed at the context's end. The browser is started by a
-    thread: one that does not return at once keeps nobody waiting.
+    Command lines are visible to every user of the machine. The browser is therefore given the path of a page with mode
+    0600 that leads to ``url``, as Jupyter does; the context's end removes it. A thread starts the browser, since some
+    browsers do not return at once.
 
     Raises
     ------
     OutputError
         If the page cannot be written.
+
+    Examples
+    --------
+    >>> clips = ViewerClips(Path("features"), Path("store"))
+    >>> with ViewerServer(clips) as server, opened_in_browser(server.url):  # doctest: +SKIP
+    ...     server.serve_forever()
     """
     with ExitStack() as stack:
         try:
@@ -38,7 +44,7 @@ def opened_in_browser(url: str) -> Iterator[None]:
             page.write_text(PAGE.format(url=html.escape(url)), encoding="utf-8")
         except OSError as error:
             raise OutputError(
-                f"Expected a temporary folder for the page that opens the viewer, but cannot write it: {error}. "
+                f"Expected to write a temporary page that opens the viewer, but got: {error}. "
                 "Set TMPDIR, or use --no-browser."
             ) from error
         threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()

@@ -1,4 +1,4 @@
-"""What the viewer shows of a clip: its quality, its AU curves, and its crops as JPEG sprites read block by block."""
+"""Reads what the viewer shows of a clip: its quality, its AU curves, and its crops as JPEG sprites."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ from tclr.schemas.errors import StoreError
 SPRITE_FRAMES = 32
 SPRITE_COLUMNS = 8
 BLOCK_FRAMES = 8
-"""Frames read from the store at a time: one of its chunks, whatever the size of the crops."""
+"""Frames read from the store at a time: one chunk of it."""
 MAX_TILE_PX = 224
-"""Larger crops are reduced to this side. Numbers chosen by us: a sprite is some 200 kB and a second of video."""
+"""Side to which larger crops are reduced. A sprite is then some 200 kB for about a second of video."""
 
 
 class ViewerClips:
-    """The clips that both a features folder and its store have; addressed by index, safe to use from several threads.
+    """The clips that a features folder and its store have in common, by index; safe to use from several threads.
 
     Raises
     ------
     StoreError
         If either cannot be read, or they have no clip in common.
+
+    Examples
+    --------
+    >>> clips = ViewerClips(Path("features"), Path("store"))
+    >>> [info.name for info in clips.infos], clips.curves(0)["aus"]["AU12"]["label"][:6]
+    (['F001/T1', 'F003/T1'], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0])
     """
 
     def __init__(self, features: Path, store: Path) -> None:
@@ -43,7 +49,7 @@ class ViewerClips:
             self._store.close()
             raise StoreError(
                 f"Expected a store with the clips of {features}, but {store} has none of them. "
-                "Give as --store the folder that 'tclr embed' read."
+                "Give --store the folder that 'tclr embed' read."
             )
         self.au_names = self._features.au_names
         self.tile_px = min(self._store.crop_size(), MAX_TILE_PX)
@@ -54,15 +60,15 @@ class ViewerClips:
             self._store.close()
 
     def summary(self) -> dict[str, Any]:
-        """Return what the page's list shows: all clips with their quality, and how sprites are laid out.
+        """Return what the page's list shows: all clips with their quality, and the layout of sprites.
 
         Returns
         -------
         dict
             ``clips``: one dict per clip, with ``subject``, ``clip``, ``n_frames``, ``duration_s``, ``share_ok`` (0..1),
-            ``face_px``, ``sharpness``, ``score`` (medians, ``None`` without a face), ``warning``; ``aus``: their
-            names; ``sprite``: ``frames``, ``columns``, ``tile_px``, or ``None`` for a store without crops;
-            ``n_without_crops``: clips that the store lacks.
+            ``warning`` and the medians ``face_px``, ``sharpness`` and ``score`` (``None`` without a face). ``aus``: a
+            dict with ``id`` and ``name`` per AU. ``sprite``: ``frames``, ``columns`` and ``tile_px``, or ``None`` for
+            a store without crops. ``n_without_crops``: number of clips that the store lacks.
         """
         sprite = {"frames": SPRITE_FRAMES, "columns": SPRITE_COLUMNS, "tile_px": self.tile_px}
         return {
@@ -78,9 +84,9 @@ class ViewerClips:
         Returns
         -------
         dict
-            Lists of T numbers: ``timestamp`` in seconds, ``frame`` numbers of the source, ``status`` names, empty where
-            the features have none; ``aus``: for each AU those of ``probability`` (0..1), ``intensity`` (0..5) and
-            ``label`` (0/1) that the features have, ``None`` where unknown.
+            Lists of T values: ``timestamp`` in seconds, ``frame`` numbers of the source, and ``status`` names (empty
+            strings if the features lack them). ``aus``: for each AU, the lists of ``probability`` (0..1),
+            ``intensity`` (0..5) and ``label`` (0/1) that the features have, ``None`` where unknown.
         """
         table = self._table(index, ["status", *self._features.au_columns])
         aus = {}
@@ -96,7 +102,7 @@ class ViewerClips:
         }
 
     def times(self, index: int) -> tuple[list[float], list[int]]:
-        """Return timestamps in seconds and frame numbers of the source, T of each."""
+        """Return T timestamps in seconds and T frame numbers of the source."""
         table = self._table(index, [])
         return table["timestamp"].tolist(), table["frame"].tolist()
 
@@ -111,7 +117,7 @@ class ViewerClips:
         return table
 
     def sprite(self, index: int, block: int) -> bytes:
-        """Return crops ``block * 32`` and on as one JPEG, row by row of 8 tiles; black where there is no face.
+        """Return up to 32 crops from ``block * 32`` on as one JPEG, in rows of 8 tiles; black where there is no face.
 
         Raises
         ------
@@ -123,7 +129,7 @@ class ViewerClips:
         info = self.infos[index]
         first = block * SPRITE_FRAMES
         if not 0 <= first < info.n_frames:
-            raise IndexError(f"expected a block of {info.name}, but got {block}")
+            raise IndexError(f"{info.name} has no block {block}")
         stop = min(first + SPRITE_FRAMES, info.n_frames)
         n_rows = math.ceil((stop - first) / SPRITE_COLUMNS)
         sheet = np.zeros((n_rows * self.tile_px, SPRITE_COLUMNS * self.tile_px, 3), np.uint8)

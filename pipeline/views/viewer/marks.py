@@ -1,4 +1,4 @@
-"""AU events that were marked in the viewer, as CSV."""
+"""Turns AU events that were marked in the viewer into CSV."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tclr.schemas.errors import InputError
 
 COLUMNS = ("subject", "clip", "AU", "start_s", "end_s", "start_frame", "end_frame", "note")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What makes a spreadsheet take a cell for a formula; source: OWASP, CSV injection."""
+"""Starts of a cell that spreadsheets read as a formula; source: OWASP, CSV injection."""
 
 
 class Event(BaseModel):
@@ -31,13 +31,13 @@ _EVENTS = TypeAdapter(list[Event])
 
 
 def parse_events(text: bytes, clips: ViewerClips) -> list[Event]:
-    """Return the events of a JSON list, in its order; what it names must be there, or there is an ``InputError``."""
+    """Return the events of a JSON list; raise ``InputError`` if it names an unknown clip, AU or row."""
     try:
         events = _EVENTS.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the list"
-        raise InputError(f"Expected a JSON list of events, but got at {place}: {first['msg']}.") from error
+        raise InputError(f"Expected a JSON list of events, but got an error at {place}: {first['msg']}.") from error
     for number, event in enumerate(events):
         if event.clip >= len(clips.infos):
             raise InputError(f"Expected a clip below {len(clips.infos)}, but got {event.clip} in event {number}.")
@@ -46,18 +46,17 @@ def parse_events(text: bytes, clips: ViewerClips) -> list[Event]:
         n_frames = clips.infos[event.clip].n_frames
         if not event.start <= event.end < n_frames:
             raise InputError(
-                f"Expected rows 0 to {n_frames - 1}, the start not after the end, but got {event.start} to "
+                f"Expected a start and an end of 0 to {n_frames - 1} in this order, but got {event.start} and "
                 f"{event.end} in event {number}."
             )
     return events
 
 
 def events_csv(events: list[Event], clips: ViewerClips) -> str:
-    """Return one line per event: ``subject, clip, AU, start_s, end_s, start_frame, end_frame, note``.
+    """Return CSV with one line per event and the columns ``COLUMNS``, sorted by clip and start.
 
     Times are those of the first and the last frame, in seconds from the clip's start; frames are numbers of the
-    source; both ends belong to the event. A note that a spreadsheet would take for a formula begins with ``'``.
-    Sorted by clip and start.
+    source. Both ends belong to the event. A note that a spreadsheet would read as a formula is prefixed with ``'``.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")

@@ -1,8 +1,8 @@
-"""Serves the viewer to this machine's browser, and to nobody else.
+"""Serves the viewer to this machine's browser only.
 
-Bound to the loopback address. Every request must carry the random token in its path and name this server as its
-host, so neither other users nor other pages (by DNS rebinding) can read faces. Nothing in a request is ever a path of
-the file system, nothing is written, and answers are not to be kept by caches.
+The server is bound to the loopback address. Every request must carry the random token in its path and name this
+server as its host, so that other users and other pages (by DNS rebinding) cannot read faces. No part of a request
+becomes a path of the file system, nothing is written, and answers forbid caching.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tclr.schemas.errors import InputError, OutputError, TclrError
 
 LOOPBACK = "127.0.0.1"
 MAX_BODY_BYTES = 4 * 2**20
-"""Largest list of events; chosen by us: some 30,000 events."""
+"""Largest list of events: some 30,000."""
 IDLE_S = 30
-"""Seconds after which a silent connection is closed."""
+"""Seconds after which an idle connection is closed."""
 ASSETS = {
     "": ("viewer.html", "text/html; charset=utf-8"),
     "icon.svg": ("icon.svg", "image/svg+xml"),
@@ -48,7 +48,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request gets."""
+    """The answer to a request."""
 
     body: bytes
     content_type: str
@@ -69,12 +69,18 @@ NOT_FOUND = _text("Not found.", HTTPStatus.NOT_FOUND)
 class ViewerServer(ThreadingHTTPServer):
     """The viewer's server; ``serve_forever`` runs it, ``shutdown`` ends it.
 
-    It closes the clips that it shows. ``port`` 0 takes a free one; ``url`` is the address to open, token included.
+    The server closes its clips. ``port`` 0 takes a free port. ``url`` is the address to open, with the token.
 
     Raises
     ------
     OutputError
         If the port is taken.
+
+    Examples
+    --------
+    >>> with ViewerServer(ViewerClips(Path("features"), Path("store"))) as server:
+    ...     server.url, server.get("api/clips/0").content_type
+    ('http://127.0.0.1:...', 'application/json')
     """
 
     daemon_threads = True
@@ -98,12 +104,12 @@ class ViewerServer(ThreadingHTTPServer):
         self.clips.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a browser that went away in the middle of a request; report all else."""
+        """Report errors, except that a browser dropped its request."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def get(self, path: str) -> Answer:
-        """Answer a GET of a path below the token."""
+        """Answer a GET request for a path below the token."""
         if path in self.assets:
             return self.assets[path]
         if path == "api/clips":
@@ -119,7 +125,7 @@ class ViewerServer(ThreadingHTTPServer):
             return NOT_FOUND
 
     def post(self, path: str, body: bytes) -> Answer:
-        """Answer a POST of a path below the token: events as JSON come back as CSV."""
+        """Answer a POST request for a path below the token: events in JSON return as CSV."""
         if path != "api/events.csv":
             return NOT_FOUND
         return Answer(events_csv(parse_events(body, self.clips), self.clips).encode(), "text/csv; charset=utf-8")
@@ -134,10 +140,10 @@ class _Handler(BaseHTTPRequestHandler):
         return "tclr"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Keep no log: requests hold the token."""
+        """Keep no log: requests contain the token."""
 
     def _path(self) -> str | None:
-        """Return the path below the token; ``None`` if host, origin or token are wrong."""
+        """Return the path below the token, ``None`` if host, origin or token is wrong."""
         origin = self.headers.get("Origin")
         known_origins = {f"http://{host}" for host in self.server.hosts}
         if self.headers.get("Host") not in self.server.hosts or (origin is not None and origin not in known_origins):
@@ -159,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what the library refuses in the same way, with the same headers."""
+        """Answer requests that the library refuses with the same headers as all others."""
         self._send(_text(message or HTTPStatus(code).phrase, HTTPStatus(code)))
 
     def _answer(self, body: bytes | None = None) -> Answer:

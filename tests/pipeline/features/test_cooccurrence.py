@@ -61,7 +61,7 @@ def test_an_au_that_never_comes_has_no_measures(table):
 
 
 def test_measure_refuses_probabilities_and_unknown_columns(table):
-    with pytest.raises(InputError, match="AU12 has others"):
+    with pytest.raises(InputError, match="AU12 has other values"):
         measure_cooccurrence(table.assign(AU12=0.4), ["AU12"])
     with pytest.raises(InputError, match="column 'AU99_c'"):
         measure_cooccurrence(table, ["AU99_c"])

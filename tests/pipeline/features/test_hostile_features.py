@@ -178,7 +178,7 @@ CURVES += [
 @pytest.mark.parametrize("curve", CURVES, ids=str)
 def test_a_curve_of_distances_that_is_none_is_refused(tmp_path, curve):
     (tmp_path / "distance.json").write_text(json.dumps({"trained": curve}))
-    with pytest.raises(StoreError, match="seconds, mean, q25 and q75"):
+    with pytest.raises(StoreError, match="seconds, mean, q25, q75"):
         distance_figures(tmp_path)
 
 

@@ -131,7 +131,7 @@ def test_wrong_arithmetic_is_a_problem(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch, "ones", lambda *shape, dtype: torch.zeros(*shape))
     (check,) = run_one("PyTorch", monkeypatch, tmp_path)
-    assert check.state == "problem" and "bfloat16 comes out wrong" in check.found
+    assert check.state == "problem" and "bfloat16 is wrong" in check.found
 
 
 @pytest.mark.parametrize("codec", doctor.VIDEO_CODECS)
@@ -188,7 +188,7 @@ def test_cluster_that_does_not_start(monkeypatch, tmp_path):
 def test_folder_that_is_absent_read_only_full_or_without_locks(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "CHECKS", {})
     (absent,) = run_checks(tmp_path / "absent")
-    assert absent.state == "problem" and "Make it, or name another one" in absent.found
+    assert absent.state == "problem" and "Create it, or name another one" in absent.found
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10**9))
     monkeypatch.setattr(fcntl, "flock", lambda file, how: None)
     assert states(run_checks(tmp_path)) == {"folder": "ok", "file locks": "warning", "disk space": "warning"}
@@ -217,7 +217,7 @@ def test_few_open_files_are_a_warning():
         (check,) = CHECKS["open files"]()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert check.state == "warning" and check.found == "512 a process" and "ulimit -n 4096" in check.advice
+    assert check.state == "warning" and check.found == "512 per process" and "ulimit -n 4096" in check.advice
 
 
 def test_check_that_breaks_down_is_a_problem_and_the_others_go_on(monkeypatch, tmp_path):

@@ -123,7 +123,7 @@ def test_a_renamed_video_is_known_by_its_contents(tmp_path, write_video, write_f
     write_features(tmp_path / "f", "a", "b", columns, {"AU12": 0.0}, source_sha256=digest, **facts)
     assert overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f").clips == ["a/b"]
     write_features(tmp_path / "f", "a", "b", columns, {"AU12": 0.0}, source_sha256="0", **facts)
-    with pytest.raises(InputError, match=r"as old\.mp4, but got .*renamed\.mp4.*--clip"):
+    with pytest.raises(InputError, match=r"\(old\.mp4\), but got .*renamed\.mp4.*--clip"):
         overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f")
     assert overlay(video, tmp_path / "o.mp4", PLAIN, features=tmp_path / "f", clip="a/b").n_frames == 3
 
@@ -192,7 +192,7 @@ def test_another_video_is_refused_and_nothing_is_left(tmp_path, person, write_fe
     columns = bars(40) | {"frame": np.arange(40) + 100, "timestamp": np.arange(40) / 24}
     facts = {"source": "F001/T1", "source_sha256": "", "fps": 25.0}
     write_features(tmp_path / "late", "F001", "T1", columns, {"AU12": 0.0}, **facts)
-    with pytest.raises(InputError, match=r"frame 101 comes at 0\.040 s"):
+    with pytest.raises(InputError, match=r"frame 101 is at 0\.040 s"):
         overlay(images, tmp_path / "o.mp4", PLAIN, features=tmp_path / "late")
     write_features(tmp_path / "other", "F001", "T1", columns | {"frame": np.arange(40)}, {"AU12": 0.0}, **facts)
     with pytest.raises(StoreError, match=r"those of F001/T1 differ"):
@@ -208,7 +208,7 @@ def test_overlay_refuses_nothing_to_draw_and_unknown_clips(tmp_path, person):
     images, store, _ = person
     with pytest.raises(InputError, match="--store, --features or both"):
         overlay(images, tmp_path / "o.mp4", PLAIN)
-    with pytest.raises(InputError, match="got 'F001/T9'. Known clips: F001/T1"):
+    with pytest.raises(InputError, match="Unknown clip 'F001/T9'. Known clips: F001/T1"):
         overlay(images, tmp_path / "o.mp4", PLAIN, store=store, clip="F001/T9")
     with pytest.raises(InputError, match="found nothing at"):
         overlay(tmp_path / "absent.mp4", tmp_path / "o.mp4", PLAIN, store=store)

@@ -14,6 +14,7 @@ DESKTOP = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False
 
 
 def wait(condition, what, limit_s=120):
+    """Return the first true value of a condition. The limit is for a busy machine; an idle one takes a second."""
     end = time.monotonic() + limit_s
     while not (value := condition()):
         assert time.monotonic() < end, f"waited in vain: {what}"

@@ -210,16 +210,16 @@ def test_note_cannot_become_a_formula_in_a_spreadsheet(server):
 @pytest.mark.parametrize(
     ("events", "message"),
     [
-        (b"no json", "Expected a JSON list of events, but got at the list"),
+        (b"no json", "Expected a JSON list of events, but got an error at the list"),
         ({"clip": 0}, "Expected a JSON list of events"),
-        ([{"clip": 0, "au": "AU01", "start": 0}], "but got at 0.end: Field required"),
-        ([{"clip": 0, "au": "AU01", "start": "0", "end": 1}], "but got at 0.start"),
-        ([{"clip": 0, "au": "AU01", "start": -1, "end": 1}], "but got at 0.start"),
-        ([{"clip": 0, "au": "AU01", "start": 0, "end": 1, "path": "/"}], "but got at 0.path"),
+        ([{"clip": 0, "au": "AU01", "start": 0}], "but got an error at 0.end: Field required"),
+        ([{"clip": 0, "au": "AU01", "start": "0", "end": 1}], "but got an error at 0.start"),
+        ([{"clip": 0, "au": "AU01", "start": -1, "end": 1}], "but got an error at 0.start"),
+        ([{"clip": 0, "au": "AU01", "start": 0, "end": 1, "path": "/"}], "but got an error at 0.path"),
         ([{"clip": 4, "au": "AU01", "start": 0, "end": 1}], "Expected a clip below 4, but got 4 in event 0"),
         ([{"clip": 0, "au": "AU99", "start": 0, "end": 1}], "Unknown AU 'AU99' in event 0. Known AUs: AU01, AU12"),
-        ([{"clip": 0, "au": "AU01", "start": 0, "end": 40}], "Expected rows 0 to 39"),
-        ([{"clip": 0, "au": "AU01", "start": 3, "end": 2}], "Expected rows 0 to 39"),
+        ([{"clip": 0, "au": "AU01", "start": 0, "end": 40}], "Expected a start and an end of 0 to 39"),
+        ([{"clip": 0, "au": "AU01", "start": 3, "end": 2}], "Expected a start and an end of 0 to 39"),
     ],
 )
 def test_events_that_make_no_sense_are_one_clear_line(server, events, message):
