@@ -34,7 +34,6 @@ from tclr.pipeline.pretraining.validation import (
     write_distances,
 )
 from tclr.pipeline.system import remove_abandoned, remove_quietly, write_json
-from tclr.pipeline.tuples import stop_workers
 from tclr.schemas.config import PretrainConfig
 
 LOG_EVERY_STEPS = 10
@@ -151,7 +150,7 @@ def _train(run: Path, trainer: Trainer, progress: Callable[[int, int], None], wa
                     warned = True
                     warn(_describe_collapse(line))
         finally:
-            stop_workers(trainer.data.train_tuples)
+            trainer.data.train_tuples.stop_workers()
 
 
 def _describe_collapse(line: dict[str, Any]) -> str:

@@ -84,7 +84,7 @@ class Trainer:
         """Do the rest of the epoch's steps; yield after each the number of its tuples, over all processes."""
         tuples, todo = self.data.train_tuples, self.plan[self.step :]
         self.model.train()
-        tuples.set_epoch(self.epoch)
+        tuples.epoch = self.epoch
         shares = [[self.processes.share(micro) for micro in step] for step in todo]
         wanted = [share for step in shares for share in step if share]
         batches = load_batches(tuples, wanted, num_workers=self.config.num_workers, device=self.device)

@@ -229,7 +229,7 @@ def test_a_partial_last_step_counts_by_its_size_and_micro_batches_add_up(tmp_pat
     config = CONFIG.model_copy(update=still)
     trainer = Trainer(store, config, None)
     trainer.model.train()
-    trainer.data.train_tuples.set_epoch(0)
+    trainer.data.train_tuples.epoch = 0
     sizes, losses = [], []
     for batch in load_batches(trainer.data.train_tuples, [range(4), range(4, 6)], num_workers=0, device=trainer.device):
         embeddings = trainer.model.embed(trainer.model.encoder, augment(batch.frames, batch.draws, config), len(batch))
