@@ -15,16 +15,16 @@ from tclr.schemas.config import PretrainConfig
 @click.command("pretrain", cls=Command)
 @click.argument("store", type=PATH)
 @click.argument("run", type=PATH)
-@click.option("--init", type=PATH, help="Weights to start from (ImageNet, the paper's, or ours).")
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on from RUN/checkpoint.pt.")
+@click.option("--init", type=PATH, help="Initial weights: ImageNet's, the paper's, or an encoder or run of tclr.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Resume from RUN/checkpoint.pt.")
 @settings_options(pretrain=PretrainConfig)
 def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: PretrainConfig) -> dict[str, Any] | None:
     """Train an encoder on STORE by temporal consistency and write it to the folder RUN.
 
-    The network learns, without labels, to rank frames by their distance in time from an anchor (Lu et al., BMVC
-    2020), and by default also how landmarks move (docs/pretraining.md); --recipe paper is the paper's. It uses a GPU
-    if there is one. Run the same command again to go on after an interruption; the result is the same. RUN then
-    holds encoder.safetensors, checkpoint.pt, log.jsonl, config.json, distance.png and tensorboard/.
+    Without labels, the network learns to rank frames by their distance in time from an anchor (Lu et al., BMVC 2020).
+    By default it also learns how landmarks move (docs/pretraining.md); --recipe paper does not. A GPU is used if there
+    is one. Run the same command again to resume after an interruption; the result is the same. RUN then contains
+    encoder.safetensors, checkpoint.pt, log.jsonl, config.json, distance.png and tensorboard/.
 
     \b
     Example:
@@ -43,7 +43,7 @@ def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: P
     if not result.is_main:
         return None
     if result.resumed_at == pretrain.epochs:
-        more = "Raise --epochs to go on." if pretrain.schedule == "constant" else f"Start a new run with --init {run}."
+        more = "Raise --epochs for more." if pretrain.schedule == "constant" else f"Start a new run with --init {run}."
         say(f"Nothing to do: {run} already has {result.resumed_at} epochs. {more}")
     elif result.resumed_at or result.resumed_step:
         within = f", step {result.resumed_step} of the next" if result.resumed_step else ""
