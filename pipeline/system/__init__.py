@@ -1,4 +1,4 @@
-"""Whole files, locks, text, Parquet and tensor files, threads, and the cluster. It knows nothing of faces.
+"""Whole files, locks, text, Parquet and tensor files, threads, and the cluster. Nothing is specific to faces.
 
 In: paths, tables, tensors, calls. Out: files that appear whole or not at all, and one clear error where they cannot.
 Imports ``schemas`` alone. It is light: a name is imported with its module when it is first used (``lazy_loader``; the
