@@ -92,7 +92,7 @@ def pretrain(
     InputError
         If no clip is long enough for a tuple.
     SettingError, ModelError
-        If the checkpoint or the initial weights do not fit, or processes do not divide a step.
+        If the checkpoint or the initial weights do not match, or ``batch_size`` is not divisible by the processes.
     TclrError
         If a loss or the weights are no longer finite.
 
