@@ -139,67 +139,69 @@ PAPER = {
     "grad_clip": 0.0,
     "precision": "fp32",
 }
-"""The paper's settings, where tclr's are others: as its authors' repository trains."""
+"""Settings of the paper, as in its authors' repository, that differ from tclr's."""
 
 
 class PretrainConfig(Settings):
-    """Temporal-consistency pretraining. Defaults are those of tclr's recipe; ``recipe="paper"`` has others."""
+    """Temporal-consistency pretraining. Defaults are those of tclr's recipe; ``recipe="paper"`` has its own."""
 
-    recipe: Literal["tclr", "paper"] = Field("tclr", description="Defaults of all other settings: ours or the paper's.")
+    recipe: Literal["tclr", "paper"] = Field("tclr", description="Defaults of other settings: tclr's or the paper's.")
     arch: Literal["resnet18", "resnet50", "densenet121", "mobilenet_v2"] = Field(
         "resnet18", description="Network; the paper's is resnet18."
     )
     epochs: int = Field(50, ge=1, description="Passes over all clips.")
-    batch_size: int = Field(48, ge=1, description="Tuples a step, over all processes and micro-batches.")
-    accumulate: int = Field(1, ge=1, description="Micro-batches that a step is done in, to save memory.")
-    anchors_per_clip: int = Field(1, ge=1, description="Random anchors a clip and epoch.")
-    spacing: int = Field(1, ge=1, description="Frames between neighbours of a tuple (k), if given; else by seconds.")
-    spacing_min_s: float = Field(0.04, ge=0, description="Smallest spacing in seconds, drawn per tuple; 0: --spacing.")
+    batch_size: int = Field(48, ge=1, description="Tuples per step, over all processes and micro-batches.")
+    accumulate: int = Field(1, ge=1, description="Micro-batches per step; more save memory.")
+    anchors_per_clip: int = Field(1, ge=1, description="Random anchors per clip and epoch.")
+    spacing: int = Field(1, ge=1, description="Spacing of a tuple in frames (k); if not given, it is in seconds.")
+    spacing_min_s: float = Field(
+        0.04, ge=0, description="Smallest spacing in seconds, drawn per tuple; 0 uses --spacing."
+    )
     spacing_max_s: float = Field(
-        0.24, ge=0, validate_default=True, description="Largest spacing in seconds; 0: --spacing."
+        0.24, ge=0, validate_default=True, description="Largest spacing in seconds; 0 uses --spacing."
     )
-    direction: Literal["forward", "both"] = Field("both", description="Tuples run forward, or half of them backwards.")
+    direction: Literal["forward", "both"] = Field("both", description="Tuples run forward, or half of them backward.")
     n_following: int = Field(4, ge=1, le=64, description="Frames after the sibling (N); a tuple has N + 2.")
-    image_size: int = Field(224, ge=32, le=1024, description="Encoder input in pixels, a part of the resized crop.")
-    crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
+    image_size: int = Field(224, ge=32, le=1024, description="Side of the encoder's input in pixels.")
+    crop_ratio: float = Field(0.875, gt=0.3, le=1, description="Side of the input as a share of the stored crop's.")
     augment: Literal["tuple", "frame", "none"] = Field(
-        "frame", description="Change pictures at random: frame by frame, a tuple alike, or not."
+        "frame", description="Augment each frame separately, all frames of a tuple alike, or none."
     )
-    shift: float = Field(0.03, ge=0, le=1, description="Largest shift within the stored crop, as a share of its side.")
+    shift: float = Field(0.03, ge=0, le=1, description="Largest shift, as a share of the stored crop's side.")
     flip: float = Field(0.5, ge=0, le=1, description="Share of tuples that are mirrored.")
-    rotation_deg: float = Field(5.0, ge=0, le=45, description="Largest rotation in the picture's plane, degrees.")
+    rotation_deg: float = Field(5.0, ge=0, le=45, description="Largest in-plane rotation in degrees.")
     zoom: float = Field(0.06, ge=0, lt=0.5, description="Largest relative change of size; half as much of shape.")
-    tilt: float = Field(0.06, ge=0, le=0.3, description="Strongest perspective, as of a head turned to the side.")
+    tilt: float = Field(0.06, ge=0, le=0.3, description="Strongest perspective distortion, as of a turned head.")
     colour_jitter: float = Field(
-        0.3, ge=0, le=1, description="Largest change of brightness, contrast, colour and gamma, as a logarithm."
+        0.3, ge=0, le=1, description="Changes of brightness, contrast, colour and gamma: their largest logarithm."
     )
-    light_jitter: float = Field(0.3, ge=0, le=1, description="Strongest light from one side, as a logarithm.")
+    light_jitter: float = Field(0.3, ge=0, le=1, description="Largest logarithm of a light from one side.")
     blur: float = Field(0.2, ge=0, le=1, description="Share of pictures that are blurred.")
     ranking_weight: float = Field(0.3, ge=0, description="Weight of the ranking loss.")
-    margin: float = Field(0.03, ge=0, description="Margin of each triplet loss.")
-    geometry_weight: float = Field(5.0, ge=0, description="Weight of predicting how landmarks and blendshapes moved.")
-    geometry_components: int = Field(48, ge=1, description="Largest directions of movement to predict, whitened.")
-    supervision_weight: float = Field(0.0, ge=0, description="Weight of AU labels instead of geometry: for a ceiling.")
+    margin: float = Field(0.03, ge=0, description="Margin of each triplet in the ranking loss.")
+    geometry_weight: float = Field(5.0, ge=0, description="Weight of predicting landmark and blendshape movement.")
+    geometry_components: int = Field(48, ge=1, description="Number of whitened directions of movement to predict.")
+    supervision_weight: float = Field(0.0, ge=0, description="Weight of AU labels in place of geometry, as a ceiling.")
     embedding_dim: int = Field(256, ge=2, le=4096, description="Length of the embedding.")
     optimizer: Literal["sgd", "adamw"] = Field("adamw", description="Optimizer.")
     learning_rate: float = Field(0.002, gt=0, description="Learning rate.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    weight_decay: float = Field(0.05, ge=0, description="Weight decay; with adamw none on norms and biases.")
-    schedule: Literal["constant", "cosine"] = Field("cosine", description="Learning rate after the warm-up.")
-    warmup_epochs: float = Field(0.3, ge=0, description="Epochs in which the learning rate rises from 0.")
-    grad_clip: float = Field(1.0, ge=0, description="Largest norm of the gradient; 0 does not clip.")
+    weight_decay: float = Field(0.05, ge=0, description="Weight decay; adamw excludes norms and biases.")
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="Course of the learning rate after warm-up.")
+    warmup_epochs: float = Field(0.3, ge=0, description="Epochs during which the learning rate rises from 0.")
+    grad_clip: float = Field(1.0, ge=0, description="Largest gradient norm; 0 disables clipping.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Arithmetic of the encoder; auto is bf16 on a GPU, fp32 on a CPU."
+        "auto", description="Arithmetic of the encoder; auto is bf16 on a GPU and fp32 on a CPU."
     )
     compile: bool = Field(False, description="Compile the encoder with torch.compile.")
-    val_share: float = Field(0.2, ge=0, lt=1, description="Share of subjects held out to measure ranking accuracy.")
+    val_share: float = Field(0.2, ge=0, lt=1, description="Share of subjects to hold out for validation.")
     leave_out: str = Field(
-        "", description="Subjects not to use, names or patterns with commas between, as P0*,F001; none: use all."
+        "", description="Subjects to leave out: names or patterns separated by commas, such as P0*,F001."
     )
     checkpoint_every: int = Field(1, ge=1, description="Epochs between checkpoints.")
     checkpoint_every_s: float = Field(600.0, ge=0, description="Seconds between checkpoints within an epoch.")
-    num_workers: int = Field(0, ge=0, description="Loader processes; 0 loads in the trainer.")
-    seed: int = Field(0, ge=0, description="Seed of everything that is random.")
+    num_workers: int = Field(0, ge=0, description="Loader processes; 0 loads in the training process.")
+    seed: int = Field(0, ge=0, description="Seed of all random numbers.")
 
     @model_validator(mode="before")
     @classmethod
@@ -216,7 +218,7 @@ class PretrainConfig(Settings):
     @classmethod
     def _has_one_target(cls, weight: float, info: ValidationInfo) -> float:
         if weight and info.data.get("geometry_weight"):
-            raise ValueError("expected 'geometry_weight' 0 where it is above 0")
+            raise ValueError("expected 0 unless 'geometry_weight' is 0")
         return weight
 
     @field_validator("spacing_max_s")
@@ -224,7 +226,7 @@ class PretrainConfig(Settings):
     def _is_a_range(cls, largest: float, info: ValidationInfo) -> float:
         smallest = info.data.get("spacing_min_s", 0.0)
         if largest < smallest or (largest > 0 and smallest == 0):
-            raise ValueError(f"expected both above 0 and at least 'spacing_min_s', which is {smallest}, or both 0")
+            raise ValueError(f"expected at least 'spacing_min_s', which is {smallest}, and both above 0 or both 0")
         return largest
 
 

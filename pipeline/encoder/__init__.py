@@ -1,6 +1,6 @@
 """Crops in, embeddings of unit length out: networks, weights, augmentation.
 
-``load_encoder`` loads any weights that are known, ``LoadedEncoder.embed`` runs them, ``augment`` makes training views.
+``load_encoder`` loads weights, ``LoadedEncoder.embed`` runs them, ``augment`` makes training inputs.
 Imports ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.
 """
 

@@ -1,11 +1,11 @@
-"""Augmentation of a batch of tuples on its device, as a function of numbers drawn beforehand.
+"""Augmentation of a batch of tuples on its device, as a function of random numbers drawn beforehand.
 
-Time also shows in how a head turns and how light changes; an encoder that may use those need not see the face. Frames
-of a tuple are therefore changed one by one (``augment = "frame"``): moved, turned, stretched, seen from a slightly
-other side, and lit otherwise. Only the mirror image is always a tuple's: a face does not change sides.
+The time between two frames also shows in head pose and lighting, and an encoder that reads those can ignore the face.
+Each frame of a tuple is therefore augmented separately (``augment = "frame"``): shifted, rotated, stretched, tilted in
+perspective and relit. Only mirroring applies to a whole tuple: a face does not change sides.
 
-The random numbers come with the batch (``TupleBatch.draws``), so that neither the device nor the way a batch is split
-over processes changes them.
+The random numbers come with the batch (``TupleBatch.draws``). They depend neither on the device nor on how a batch is
+split over processes.
 """
 
 from __future__ import annotations
@@ -16,25 +16,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tclr.pipeline.encoder.input_transform import resize
+from tclr.pipeline.encoder.input_transform import resize, resized_side
 from tclr.schemas.config import PretrainConfig
 
 N_DRAWS = 24
-"""Uniform random numbers per frame; which does what is said where it is used."""
+"""Uniform random numbers per frame; the functions below list which number does what."""
 BLUR_TAPS = 5
 
 
 def flipped(draws: Tensor, config: PretrainConfig) -> Tensor:
-    """Return (B,) bool: which tuples are mirrored, by their draws (B, F, N_DRAWS)."""
+    """Return (B,) bool: which tuples are mirrored, from their draws (B, F, N_DRAWS) in [0, 1).
+
+    >>> import torch
+    >>> from tclr.schemas.config import PretrainConfig
+    >>> flipped(torch.tensor([0.2, 0.8])[:, None, None].expand(2, 6, N_DRAWS), PretrainConfig(flip=0.5))
+    tensor([ True, False])
+    """
     share = 0.0 if config.augment == "none" else config.flip
     return draws[:, 0, 0] < share
 
 
 def augment(frames: Tensor, draws: Tensor, config: PretrainConfig) -> Tensor:
-    """Cut the encoder's input out of crops, changed at random.
+    """Cut randomly augmented encoder inputs out of crops.
 
-    (B, F, S, S, 3) uint8 RGB to (B * F, 3, image_size, image_size) float32 in 0..1, channels last in memory; ``draws``
-    (B, F, N_DRAWS) are float32 in [0, 1), on the same device.
+    ``frames`` (B, F, S, S, 3) uint8 RGB and ``draws`` (B, F, N_DRAWS) float32 in [0, 1), on one device, give
+    (B * F, 3, image_size, image_size) float32 in 0..1, channels last in memory.
+
+    >>> import torch
+    >>> from tclr.schemas.config import PretrainConfig
+    >>> frames, draws = torch.zeros(2, 6, 40, 40, 3, dtype=torch.uint8), torch.rand(2, 6, N_DRAWS)
+    >>> augment(frames, draws, PretrainConfig(image_size=32)).shape
+    torch.Size([12, 3, 32, 32])
     """
     n_tuples, n_frames = frames.shape[:2]
     mirrored = flipped(draws, config).repeat_interleave(n_frames)
@@ -42,8 +54,7 @@ def augment(frames: Tensor, draws: Tensor, config: PretrainConfig) -> Tensor:
         draws = draws[:, :1].expand(-1, n_frames, -1)
     u = draws.reshape(n_tuples * n_frames, N_DRAWS)
     flat = frames.flatten(0, 1)
-    whole = round(config.image_size / config.crop_ratio)
-    x = resize(flat, min(whole, flat.shape[1])).float().div_(255)  # a sampling grid alone would alias
+    x = resize(flat, min(resized_side(config), flat.shape[1])).float().div_(255)  # a sampling grid alone would alias
     still = config.augment == "none"
     x = cut(x, torch.full_like(u, 0.5) if still else u, mirrored, config)
     if not still:
@@ -53,13 +64,13 @@ def augment(frames: Tensor, draws: Tensor, config: PretrainConfig) -> Tensor:
 
 
 def cut(x: Tensor, u: Tensor, mirrored: Tensor, config: PretrainConfig) -> Tensor:
-    """Cut the input (N, 3, image_size, image_size) out of crops (N, 3, S, S), each by the map that its draws give.
+    """Cut the inputs (N, 3, image_size, image_size) out of crops (N, 3, S, S), each by the map that its draws give.
 
-    Beyond the crop's edge the picture is mirrored.
+    Beyond its edges, a crop is continued by reflection.
     """
     size = config.image_size
     steps = (torch.arange(size, device=x.device, dtype=x.dtype) + 0.5) * 2 / size - 1
-    # a row of the map: what changes along a line, and what changes from line to line
+    # each row of the map: the part that changes within a line, and the part that changes from line to line
     seen_x, seen_y, depth = (
         (a[:, None] * steps)[:, None] + (b[:, None] * steps + c[:, None])[..., None]
         for a, b, c in place_input(u, mirrored, config)
@@ -69,14 +80,13 @@ def cut(x: Tensor, u: Tensor, mirrored: Tensor, config: PretrainConfig) -> Tenso
 
 
 def place_input(u: Tensor, mirrored: Tensor, config: PretrainConfig) -> list[list[Tensor]]:
-    """Return the 3 x 3 entries, each (N,), of the projective maps from the input to the crop, both in -1..1.
+    """Return the 3 x 3 entries, each (N,), of the projective maps from input to crop, both with coordinates in -1..1.
 
-    ``u`` (N, N_DRAWS): 1 and 2 place the part, 3 zooms, 4 stretches, 5 turns, 6 and 7 tilt; ``mirrored`` (N,) bool.
+    ``u`` (N, N_DRAWS): 1 and 2 shift, 3 zooms, 4 stretches, 5 rotates, 6 and 7 tilt; ``mirrored`` (N,) bool.
     """
-    size = config.image_size
-    whole = round(size / config.crop_ratio)
+    size, whole = config.image_size, resized_side(config)
     signed = 2 * u - 1
-    # whole pixels, so that a part that is neither turned nor resized is not blurred either
+    # whole pixels, so that an input that is neither rotated nor resized stays sharp
     margin = whole - size
     reach = 0 if config.augment == "none" else round(config.shift * whole)
     lowest, highest = max(margin // 2 - reach, 0), min((margin + 1) // 2 + reach, margin)
@@ -97,10 +107,10 @@ def place_input(u: Tensor, mirrored: Tensor, config: PretrainConfig) -> list[lis
 
 
 def relight(x: Tensor, u: Tensor, config: PretrainConfig) -> Tensor:
-    """Change contrast, brightness, colour balance and gamma, and light the picture from one side.
+    """Change contrast, brightness, colour balance and gamma, and light each picture from one side.
 
-    ``u`` (N, N_DRAWS): 8 is contrast, 9 brightness, 10 to 12 red, green and blue, 13 gamma, 14 the side that the light
-    comes from, 15 how strong it is. Contrast is changed first, about the picture's mean.
+    ``u`` (N, N_DRAWS): 8 is contrast, 9 brightness, 10 to 12 red, green and blue, 13 gamma, 14 the direction of the
+    light, 15 its strength. Contrast is changed first, about the picture's mean.
     """
     signed = (2 * u - 1)[:, :, None, None, None]
     jitter = config.colour_jitter
@@ -118,7 +128,7 @@ def relight(x: Tensor, u: Tensor, config: PretrainConfig) -> Tensor:
 
 
 def soften(x: Tensor, u: Tensor, share: float) -> Tensor:
-    """Blur a share of the pictures: ``u`` (N, N_DRAWS), 16 whether, 17 how much (Gaussian of 0.3 to 1.2 pixels)."""
+    """Blur a share of the pictures; ``u`` (N, N_DRAWS): 16 is whether, 17 the Gaussian's width of 0.3 to 1.2 pixels."""
     if not share:
         return x
     sigma = torch.where(u[:, 16] < share, 0.3 + 0.9 * u[:, 17], torch.full_like(u[:, 0], 1e-2))

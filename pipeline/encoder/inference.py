@@ -1,4 +1,4 @@
-"""An encoder ready to embed crops: weights from a file, digest, arithmetic."""
+"""An encoder that is ready to embed crops: loading, digest and precision."""
 
 from __future__ import annotations
 
@@ -26,22 +26,26 @@ from tclr.pipeline.system import run_ahead
 from tclr.schemas.errors import InputError, ModelError
 
 SMALLEST_STEP, LARGEST_STEP = 8, 32
-"""Crops that go through the network at once on a CPU, at 224 px and at small sizes (docs/performance.md).
+"""Crops per pass through the network on a CPU, at 224 px and at small sizes (docs/performance.md).
 
-Convolutions sum in another order for other numbers of crops and threads, so both are fixed: a size's own number of
-crops, filled up with black ones, and one thread.
+The order in which convolutions sum depends on the numbers of crops and threads. Both are therefore fixed: the number of
+crops by their size, padded with black crops, and one thread.
 """
 LEAST_SPEEDUP = 1.2
-"""How many times as fast bfloat16 must be for ``choose_precision`` to take it; chosen by us."""
+"""Speed of bfloat16 relative to float32 above which ``choose_precision`` takes it."""
 
 
 def default_device() -> torch.device:
-    """Return the GPU if there is one, else the CPU."""
+    """Return the GPU if there is one, else the CPU.
+
+    >>> default_device().type in ("cuda", "cpu")
+    True
+    """
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def cpu_step(image_size: int) -> int:
-    """Return how many crops of a size go through the network at once on a CPU."""
+    """Return the number of crops per pass through the network on a CPU, for an input side in pixels."""
     return int(np.clip(SMALLEST_STEP * (224 / image_size) ** 2, SMALLEST_STEP, LARGEST_STEP))
 
 
@@ -55,7 +59,7 @@ def _require_crops(frames: np.ndarray) -> np.ndarray:
 
 
 def _regroup(batches: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
-    """Yield the same crops ``n`` at a time, the last ones perhaps fewer."""
+    """Yield the same crops in batches of ``n``; the last batch may be smaller."""
     rest: np.ndarray | None = None
     for batch in batches:
         crops = batch if rest is None else np.concatenate([rest, batch])
@@ -67,9 +71,14 @@ def _regroup(batches: Iterable[np.ndarray], n: int) -> Iterator[np.ndarray]:
 
 
 class LoadedEncoder:
-    """An encoder ready to embed crops.
+    """An encoder that is ready to embed crops, by default on the GPU if there is one.
 
     ``precision`` is the arithmetic of the network, ``fp32`` or ``bf16``; its input is always float32.
+
+    >>> encoder = load_encoder("encoder.safetensors")
+    >>> embeddings = encoder.embed(np.zeros((3, 40, 40, 3), np.uint8))
+    >>> embeddings.shape, bool(np.allclose(np.linalg.norm(embeddings, axis=1), 1))
+    ((3, 32), True)
     """
 
     precision = "fp32"
@@ -82,22 +91,21 @@ class LoadedEncoder:
         self.embedding_dim = info.embedding_dim
 
     def embed(self, frames: np.ndarray) -> np.ndarray:
-        """Embed crops (n, S, S, 3) uint8 RGB, n may be 0: (n, embedding_dim) float32 of unit length.
+        """Return the embeddings (n, embedding_dim) float32 of unit length of crops (n, S, S, 3) uint8 RGB, n >= 0.
 
-        On a CPU the same to the last bit, whatever is beside a crop and however many threads.
+        On a CPU, a crop's embedding is the same to the last bit whatever the other crops and the number of threads.
 
         Raises
         ------
         InputError
-            If the array is of another shape or dtype; values in 0..1 would otherwise give wrong features silently.
+            If the array has another shape or dtype: float crops in 0..1 would silently give wrong features.
         """
         return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *self.embed_all([frames])])
 
     def embed_all(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Embed crops that come batch by batch, all of one size; the next are read while the network computes.
+        """Embed batches of crops of one size, as ``embed`` does; the next batch is read while the network computes.
 
-        What is yielded, in order, are the embeddings of a batch on a GPU, on a CPU of what goes through the network at
-        once, from one batch or two.
+        Embeddings are yielded in order: per batch on a GPU, per ``cpu_step`` crops on a CPU.
         """
         checked = map(_require_crops, batches)
         if self.device.type != "cpu":
@@ -108,7 +116,7 @@ class LoadedEncoder:
         yield from map(self._run_padded, steps) if torch.get_num_threads() == 1 else self._run_in_threads(steps)
 
     def _run_in_threads(self, steps: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Run steps side by side, each in one thread."""
+        """Run steps in parallel, each in one thread."""
         n_threads = torch.get_num_threads()
         try:
             with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -120,7 +128,7 @@ class LoadedEncoder:
                 while waiting:
                     yield waiting.popleft().result()
         finally:
-            torch.set_num_threads(n_threads)  # later threads take what was set last
+            torch.set_num_threads(n_threads)  # threads started later use the value that was set last
 
     def _run_padded(self, frames: np.ndarray) -> np.ndarray:
         padded = np.zeros((cpu_step(self.info.image_size), *frames.shape[1:]), np.uint8)
@@ -134,7 +142,7 @@ class LoadedEncoder:
             return self.model(x).float().cpu().numpy()
 
     def with_precision(self, precision: str) -> LoadedEncoder:
-        """Return the same encoder that computes in ``fp32`` or ``bf16``."""
+        """Return this encoder with another arithmetic, ``fp32`` or ``bf16``; weights are shared."""
         if precision == self.precision:
             return self
         other = copy(self)
@@ -144,7 +152,7 @@ class LoadedEncoder:
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """Which arithmetic is taken, how many times as fast bfloat16 was, and by how much it changes an embedding."""
+    """The chosen arithmetic, the speed of bfloat16 relative to float32, and the largest change of an embedding."""
 
     precision: str
     speedup: float
@@ -152,9 +160,13 @@ class PrecisionChoice:
 
 
 def choose_precision(encoder: LoadedEncoder, frames: np.ndarray, runs: int = 3) -> PrecisionChoice:
-    """Measure an encoder in float32 and in bfloat16 on some crops, and take bfloat16 if it is clearly faster.
+    """Time an encoder in float32 and in bfloat16 on some crops, and choose bfloat16 if it is clearly faster.
 
-    ``frames`` are (n, S, S, 3) uint8 RGB, n >= 1. Each arithmetic is timed ``runs`` times; the quickest run counts.
+    ``frames`` are (n, S, S, 3) uint8 RGB, n >= 1. Each arithmetic is timed ``runs`` times; the fastest run counts.
+
+    >>> choice = choose_precision(load_encoder("encoder.safetensors"), np.zeros((2, 32, 32, 3), np.uint8))
+    >>> choice.precision in ("fp32", "bf16"), choice.speedup > 0
+    (True, True)
     """
     ways = [encoder.with_precision(name) for name in ("fp32", "bf16")]
     first, second = (way.embed(frames) for way in ways)
@@ -170,7 +182,12 @@ def choose_precision(encoder: LoadedEncoder, frames: np.ndarray, runs: int = 3) 
 
 
 def encoder_digest(model: TemporalEncoder, info: EncoderInfo) -> str:
-    """Return the SHA-256 of what determines embeddings: weights in order of name, and the input transform."""
+    """Return the SHA-256 of all that determines embeddings: weights in order of name, and the input transform.
+
+    >>> encoder = load_encoder("encoder.safetensors")
+    >>> encoder_digest(encoder.model, encoder.info)
+    '2b92b0d45c636d53...'
+    """
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -180,7 +197,11 @@ def encoder_digest(model: TemporalEncoder, info: EncoderInfo) -> str:
 
 
 def untrained_encoder(info: EncoderInfo, *, device: torch.device | None = None) -> LoadedEncoder:
-    """Return an encoder with the random weights that follow from the info's seed and architecture."""
+    """Return an encoder with random weights, determined by the info's seed and architecture.
+
+    >>> untrained_encoder(EncoderInfo(embedding_dim=8, arch="mobilenet_v2", seed=1)).embedding_dim
+    8
+    """
     return LoadedEncoder(build_encoder(info.embedding_dim, info.seed, info.arch), info, device)
 
 
@@ -192,22 +213,29 @@ def load_encoder(
     image_size: int = 224,
     embedding_dim: int = 256,
 ) -> LoadedEncoder:
-    """Load an encoder, of whatever architecture the file holds; by default on the GPU if there is one.
+    """Load an encoder of any architecture, by default on the GPU if there is one.
 
     Parameters
     ----------
     source : str or Path
         A ``.safetensors`` file, a run folder of ``tclr pretrain`` or its checkpoint.pt, a ``.pt`` checkpoint with
-        the paper's names, or ``random`` for an untrained ResNet-18, ``random:ARCH`` for another one.
+        the paper's names, ``random`` for an untrained ResNet-18, or ``random:ARCH`` for another architecture.
     seed : int
         Seed of ``random``.
     image_size, embedding_dim : int
-        Used where the file does not say.
+        For ``random`` and files without this information.
 
     Raises
     ------
     ModelError
-        If there is no such file, it does not fit, or it holds no trained embedding layer.
+        If the file is missing, does not fit, or has no trained embedding layer.
+
+    Examples
+    --------
+    >>> load_encoder("encoder.safetensors").info.arch
+    'mobilenet_v2'
+    >>> load_encoder("random", image_size=64).embed(np.zeros((2, 96, 96, 3), np.uint8)).shape
+    (2, 256)
     """
     info = EncoderInfo(embedding_dim=embedding_dim, image_size=image_size, seed=seed)
     kind, _, arch = str(source).partition(":")
@@ -216,8 +244,8 @@ def load_encoder(
     weights, stored = read_weights(source)
     if not has_embedding_layer(weights):
         raise ModelError(
-            f"Expected an encoder with the layer 'fc1', but found none in {source}: its embeddings were never trained. "
-            "Give such weights to 'tclr pretrain --init'."
+            f"Expected an encoder with the layer 'fc1', but found none in {source}: its embeddings were not trained. "
+            "Use these weights with 'tclr pretrain --init'."
         )
     info = stored or replace(info, arch=require_arch(weights, str(source)), recipe=Path(source).name)
     model = build_encoder(info.embedding_dim, seed, info.arch)
@@ -226,15 +254,21 @@ def load_encoder(
 
 
 def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device | None = None) -> LoadedEncoder:
-    """Load weights without an embedding layer, such as ImageNet's: the embedding is the backbone's pooled features.
+    """Load a backbone, such as ImageNet's, as an encoder whose embedding is the pooled features.
 
-    Embeddings are scaled to unit length, as all encoders' are. ``source`` has weights in torchvision's names, or is an
-    encoder, whose embedding layer is then left aside. The input has the sizes of ``like`` and ImageNet's colours.
+    Embeddings are scaled to unit length, as those of all encoders. ``source`` has weights in torchvision's names or is
+    an encoder, whose embedding layer is then ignored. The input has the sizes of ``like`` and ImageNet's mean and
+    standard deviation.
 
     Raises
     ------
     ModelError
-        If the file cannot be read or is of no architecture of ours.
+        If the file cannot be read or is of an unknown architecture.
+
+    Examples
+    --------
+    >>> load_backbone("encoder.safetensors", like=EncoderInfo(image_size=64)).embedding_dim
+    1280
     """
     weights, stored = read_weights(source)
     arch, origin = require_arch(weights, str(source)), stored or EncoderInfo()

@@ -1,4 +1,4 @@
-"""What an encoder says of itself: architecture, input, embedding and where it comes from, as JSON in its file."""
+"""Description of an encoder: architecture, input, embedding and origin, stored as JSON in its file."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tclr.schemas.errors import ModelError
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_EMBEDDING_DIM = 2**16
-"""Chosen by us: far beyond any use, and no memory is filled by it."""
+"""Far beyond any use, but too small to fill the memory."""
 
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """What a user of an encoder file must know.
+    """Input, embedding and origin of an encoder.
 
-    ``image_size`` is the input side in pixels; crops are resized to ``image_size / crop_ratio`` and their centre is
-    taken. ``mean`` and ``std`` are subtracted and divided after scaling to 0..1. ``arch`` is a name of ``BACKBONES``.
-    The other fields say how it came about: ``detect_hash``, ``align_hash``, ``data_hash`` and ``crop_size`` (the crop's
-    side in pixels) are the store's, ``n_subjects`` counts those trained on and ``subjects`` names them, as
-    ``dataset/subject``; ``supervised`` says that AU labels were learnt from. 0, "" and () where nobody said.
+    Crops are resized to ``image_size / crop_ratio`` pixels, and their central ``image_size`` pixels are the input.
+    Pixels are scaled to 0..1, then ``mean`` is subtracted and the result divided by ``std``. ``arch`` is a name of
+    ``BACKBONES``. The other fields describe the training: ``detect_hash``, ``align_hash``, ``data_hash`` and
+    ``crop_size`` (side in pixels) are those of the store; ``n_subjects`` and ``subjects`` (``dataset/subject``) are the
+    subjects trained on; ``supervised`` is true if AU labels were used. Unknown values are 0, "" or ().
     """
 
     embedding_dim: int = 256
@@ -45,17 +45,21 @@ class EncoderInfo:
     tclr_version: str = ""
 
     def brief(self) -> dict[str, Any]:
-        """Return the info for files that quote it: without the names of the subjects, which may be thousands."""
+        """Return the fields for other files: without the subjects' names, of which there may be thousands."""
         return {name: value for name, value in asdict(self).items() if name != "subjects"}
 
 
 def info_to_json(info: EncoderInfo) -> str:
-    """Return the info as ``parse_info`` reads it."""
+    """Return the info as the JSON text that encoder files contain.
+
+    >>> info_to_json(EncoderInfo(embedding_dim=8))
+    '{"embedding_dim": 8, "image_size": 224, "crop_ratio": 0.875, ...}'
+    """
     return json.dumps(asdict(info))
 
 
 def _check_info(info: EncoderInfo) -> None:
-    """Refuse values of another type or out of any use: networks are built, and pictures resized, by them."""
+    """Raise for a wrong type or an absurd value: networks are built, and pictures resized, by these values."""
     for field in fields(EncoderInfo):
         value, default = getattr(info, field.name), field.default
         kind = (int, float) if isinstance(default, float) else type(default)
@@ -70,12 +74,12 @@ def _check_info(info: EncoderInfo) -> None:
 
 
 def parse_info(text: str, where: str) -> EncoderInfo:
-    """Read the info that ``save_encoder`` wrote as JSON; fields that a newer tclr added are left out.
+    """Read the JSON of ``info_to_json``; fields that a newer tclr added are ignored.
 
     Raises
     ------
     ModelError
-        If it is no such JSON, or names an architecture that we do not have.
+        If the text is not such JSON, or names an unknown architecture.
     """
     known = {field.name for field in fields(EncoderInfo)}
     try:
@@ -85,12 +89,12 @@ def parse_info(text: str, where: str) -> EncoderInfo:
         _check_info(info)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
-            f"Expected the info of an encoder, but cannot read it in {where}: {error!r}. "
-            "The file is damaged: write it again with 'tclr pretrain'."
+            f"Cannot read the info of an encoder in {where}: {error!r}. The file is damaged: write it again with "
+            "'tclr pretrain'."
         ) from error
     if info.arch not in BACKBONES:
         raise ModelError(
-            f"Expected an architecture of {', '.join(sorted(BACKBONES))}, but got {info.arch!r} in {where}. "
+            f"Expected one of the architectures {', '.join(sorted(BACKBONES))}, but got {info.arch!r} in {where}. "
             "Upgrade tclr to read it."
         )
     return info

@@ -1,7 +1,7 @@
-"""Encoder files: ours, the paper's released checkpoint, and ImageNet weights in torchvision's names.
+"""Encoder files: tclr's own, the paper's released checkpoint, and ImageNet weights in torchvision's names.
 
-Ours is one ``.safetensors`` file whose metadata hold ``format``, ``format_version`` and ``info``, an ``EncoderInfo`` as
-JSON. Tensors are named ``<arch>.<torchvision's name>`` and ``fc1.weight``, ``fc1.bias``. Format 1.
+tclr's own is one ``.safetensors`` file. Its metadata are ``format``, ``format_version`` and ``info``, an
+``EncoderInfo`` as JSON. Tensors are named ``<arch>.<torchvision's name>`` and ``fc1.weight``, ``fc1.bias``. Format 1.
 """
 
 from __future__ import annotations
@@ -22,26 +22,33 @@ from tclr.schemas.errors import ModelError
 FORMAT = "tclr-encoder"
 FORMAT_VERSION = 1
 ENCODER_INSIDE, INSIDE_PREFIX = "encoder_info", "encoder."
-"""A file of another format may hold an encoder, too: its info under this key, its tensors with this prefix."""
+"""Key of the info and prefix of the tensors of an encoder within a file of another format."""
 ALIKE = 0.5
-"""Share of tensors, of either side's, above which a file is taken for an architecture; chosen by us.
+"""Least share of common tensors (of the union) for a file to be recognised as an architecture.
 
-A file that lacks some tensors still lies near 1. ResNet-34 beside ResNet-18 comes to 0.56: ``fit_weights`` refuses its
-further blocks.
+A file without a few tensors is still near 1. ResNet-34 against ResNet-18 is 0.56; ``fit_weights`` then rejects its
+additional blocks.
 """
 _OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
 _CLASSIFIER_NAMES = ("fc.", "classifier.")
 
 
 def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
-    """Write one ``.safetensors`` file with the weights and the info.
+    """Write the weights and the info to one ``.safetensors`` file.
 
     Raises
     ------
     ModelError
-        If the info names another architecture than the model's.
+        If the architectures of info and model differ.
     OutputError
-        If it cannot be written.
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> info = EncoderInfo(embedding_dim=8, arch="mobilenet_v2")
+    >>> save_encoder(Path("new.safetensors"), build_encoder(8, seed=0, arch="mobilenet_v2"), info)
+    >>> load_encoder("new.safetensors").info == info
+    True
     """
     if info.arch != model.arch:
         raise ModelError(
@@ -64,12 +71,21 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None
 
 
 def check_unpacked(path: Path) -> None:
-    """Refuse a checkpoint whose entries are packed: torch never packs them, and a few kB can become gigabytes.
+    """Raise if a checkpoint has compressed entries: torch never compresses, and a few kB could become gigabytes.
 
     Raises
     ------
     ModelError
-        If one is.
+        If an entry is compressed, or the archive cannot be read.
+
+    Examples
+    --------
+    >>> import zipfile
+    >>> with zipfile.ZipFile("packed.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+    ...     archive.writestr("data.pkl", b"0" * 100)
+    >>> check_unpacked(Path("packed.pt"))
+    Traceback (most recent call last):
+    tclr.schemas.errors.ModelError: Expected a checkpoint as torch.save writes it, but 'data.pkl' in packed.pt is ...
     """
     if not zipfile.is_zipfile(path):
         return
@@ -77,24 +93,24 @@ def check_unpacked(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ModelError(f"Expected a checkpoint of torch, but cannot read {path}: {error}.") from error
+        raise ModelError(f"Cannot read the torch checkpoint {path}: {error}.") from error
     if packed:
         raise ModelError(
             f"Expected a checkpoint as torch.save writes it, but {packed[0]!r} in {path} is compressed. "
-            "Load it where you trust it, and save it again."
+            "If you trust it, load it with torch.load and save it again with torch.save."
         )
 
 
 def _read_pickle(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
-    """Read a checkpoint of torch, weights only: code in it is never run."""
+    """Read the tensors of a torch checkpoint; code in the file is never run."""
     check_unpacked(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler fails in many ways on a damaged or foreign file
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"Expected a checkpoint of weights only, but cannot read {path}: {reason} "
-            "Give a file of tensors, as torch.save writes a state dictionary."
+            f"Cannot read the checkpoint {path} as weights only: {reason} Give a state dictionary as torch.save "
+            "writes it."
         ) from error
     ours = isinstance(content, dict) and "encoder_info" in content
     info = parse_info(content["encoder_info"], str(path)) if ours else None
@@ -110,7 +126,7 @@ def _read_pickle(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
 
 
 def _parameter_sizes(tensors: dict[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
-    """Return names and sizes, without the counters that old files lack and without a classifier."""
+    """Return names and sizes, without classifiers and without the counters that old files do not have."""
     return {
         (name, tuple(value.shape))
         for name, value in tensors.items()
@@ -119,7 +135,7 @@ def _parameter_sizes(tensors: dict[str, Tensor]) -> set[tuple[str, tuple[int, ..
 
 
 def _guess_arch(weights: dict[str, Tensor]) -> str | None:
-    """Return the architecture whose names and sizes the tensors of a torchvision file have most in common with."""
+    """Return the architecture that shares the most names and sizes with the tensors of a torchvision file, or None."""
     given = _parameter_sizes(weights)
     alike = {}
     for arch, backbone in BACKBONES.items():
@@ -131,12 +147,12 @@ def _guess_arch(weights: dict[str, Tensor]) -> str | None:
 
 
 def find_arch(weights: dict[str, Tensor]) -> str | None:
-    """Return the architecture that tensors under our names belong to, or None."""
+    """Return the architecture of tensors under tclr's names, or None."""
     return next((arch for arch in BACKBONES if any(name.startswith(f"{arch}.") for name in weights)), None)
 
 
 def _rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors under our names: without ``module.``, and under the architecture's name if it is told apart."""
+    """Return tensors under tclr's names: without ``module.``, and with the architecture's name if it is recognised."""
     weights = {name.removeprefix("module."): value for name, value in weights.items()}
     weights = {_OLD_DENSENET_NAME.sub(r"\1\2.", name): value for name, value in weights.items()}
     if find_arch(weights) is not None:
@@ -149,9 +165,9 @@ def _rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
-    """Read the tensors of a file, under our names and on the CPU, and what it says of itself, if it is ours.
+    """Read the tensors of a file, under tclr's names and on the CPU, and its info if tclr wrote it.
 
-    ``source`` is a ``.safetensors`` file, a run folder (its encoder.safetensors), or a checkpoint of torch.
+    ``source`` is a ``.safetensors`` file, a run folder (its encoder.safetensors), or a torch checkpoint.
 
     Raises
     ------
@@ -164,7 +180,7 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | N
         if not path.is_file():
             raise ModelError(
                 f"Expected a finished run with encoder.safetensors, but found none in {source}. "
-                "Run 'tclr pretrain' to its end."
+                "Let 'tclr pretrain' finish."
             )
     if not path.is_file():
         raise ModelError(f"Expected an encoder file, but found nothing at {path}. Check the path.")
@@ -173,22 +189,22 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | N
 
 
 def has_embedding_layer(weights: dict[str, Tensor]) -> bool:
-    """Return whether there is a layer ``fc1``; ImageNet's weights have none."""
+    """Return whether there is a layer ``fc1``; ImageNet weights have none."""
     return any(name.startswith("fc1.") for name in weights)
 
 
 def require_arch(weights: dict[str, Tensor], where: str) -> str:
-    """Return the architecture that tensors under our names belong to.
+    """Return the architecture of tensors under tclr's names.
 
     Raises
     ------
     ModelError
-        If it is none of ours.
+        If it is unknown.
     """
     arch = find_arch(weights)
     if arch is None:
         raise ModelError(
-            f"Expected weights of {', '.join(sorted(BACKBONES))}, but those in {where} fit none of them. "
+            f"Expected weights of one of {', '.join(sorted(BACKBONES))}, but those in {where} fit none of them. "
             "Give an encoder, or ImageNet weights in torchvision's names."
         )
     return arch
@@ -206,13 +222,13 @@ def _check_arch(model: TemporalEncoder, weights: dict[str, Tensor], where: str) 
     foreign = sorted(backbone - model.state_dict().keys())
     if foreign:
         raise ModelError(
-            f"Expected the tensors of {arch}, but got {foreign[0]!r} beside them in {where}. "
-            "It is of another architecture: give one of those that 'tclr pretrain --help' lists under --arch."
+            f"Expected only the tensors of {arch}, but got {foreign[0]!r} in {where}. It is of another architecture: "
+            "give one that 'tclr pretrain --help' lists under --arch."
         )
 
 
 def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) -> None:
-    """Put tensors into a model; ImageNet's have no ``fc1``, which then stays as it is.
+    """Load tensors into a model; ``fc1`` is unchanged if they have none, like ImageNet weights.
 
     Raises
     ------
@@ -227,26 +243,35 @@ def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) 
         if given is None:
             if name.endswith("num_batches_tracked") or (imagenet and name.startswith("fc1.")):
                 continue
-            raise ModelError(f"Expected tensor {name!r}, but it is missing in {where}. Is it a {model.arch} encoder?")
+            raise ModelError(
+                f"Expected tensor {name!r}, but {where} has none. Check that it is a {model.arch} encoder."
+            )
         if given.layout != torch.strided or given.is_complex():
-            raise ModelError(f"Expected {name!r} as plain numbers, but got {given.type()} in {where}.")
+            raise ModelError(
+                f"Expected a dense tensor of real numbers for {name!r}, but got {given.type()} in {where}."
+            )
         if given.shape != value.shape:
             raise ModelError(
                 f"Expected {name!r} of size {tuple(value.shape)}, but got {tuple(given.shape)} in {where}. "
-                "It is a checkpoint of another size: give one of this architecture and --embedding-dim."
+                "Give a checkpoint of this architecture and --embedding-dim."
             )
     model.load_state_dict({name: weights.get(name, value) for name, value in own.items()})
 
 
 def load_weights(model: TemporalEncoder, source: str | Path) -> EncoderInfo | None:
-    """Start a model from a file: ours, the paper's, or torchvision's ImageNet weights (then without fc1).
+    """Load a file into a model: tclr's, the paper's, or torchvision's ImageNet weights (without ``fc1``).
 
-    Returns what the file says of itself, if it is ours.
+    Returns the file's info if tclr wrote it.
 
     Raises
     ------
     ModelError
         If the file cannot be read, is of another architecture, or a tensor is missing or of another size.
+
+    Examples
+    --------
+    >>> load_weights(build_encoder(32, seed=0, arch="mobilenet_v2"), "encoder.safetensors").subjects
+    ('bp4d/F001',)
     """
     weights, info = read_weights(source)
     fit_weights(model, weights, str(source))

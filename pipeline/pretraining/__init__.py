@@ -1,6 +1,6 @@
-"""Training of an encoder without labels, by temporal consistency: a store in, an encoder file out.
+"""Label-free training by temporal consistency: a store in, an encoder file out.
 
-``pretrain`` trains and resumes a run; ``Trainer`` is the run itself.
+``pretrain`` trains or resumes a run; ``Trainer`` does the steps of a run.
 Imports ``tuples``, ``encoder``, ``store``, ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.
 """
 

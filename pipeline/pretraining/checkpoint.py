@@ -1,6 +1,6 @@
-"""Checkpoints of a run: all that an exact resume needs, in one file that is written in one step.
+"""Checkpoints of a run: everything needed to resume exactly, in one file that is replaced atomically.
 
-``checkpoint.pt`` loads with ``weights_only=True``. Its ``model`` is the encoder, so the file is an encoder, too.
+``checkpoint.pt`` loads with ``weights_only=True``. Its ``model`` is the encoder, so it can be used as an encoder file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tclr.pipeline.system import replacing
 from tclr.schemas.errors import ModelError, SettingError, TclrError
 
 FREE_SETTINGS = frozenset({"checkpoint_every", "checkpoint_every_s", "num_workers"})
-"""Settings that change no result, so that a run may resume under others; ``epochs`` is free with a constant rate."""
+"""Settings that may change on resuming, because they change no result; so may ``epochs`` at a constant rate."""
 REMOVED_SETTINGS = {
     "layout": "following",
     "match": "none",
@@ -30,18 +30,18 @@ REMOVED_SETTINGS = {
     "cross_subject_weight": 0,
     "ema": 0,
 }
-"""Settings that only 0.1.0 has, at the values under which they did nothing."""
+"""Settings that only 0.1.0 has, with the values at which they had no effect."""
 REMOVED_WITH_THEM = frozenset({"match_window", "contrast_temperature", "contrast_min_s"})
-"""Settings that only mattered where one of those was in use."""
+"""Settings that had an effect only together with one of those."""
 
 
 def save_checkpoint(path: Path, trainer: Trainer, sums: dict[str, Any]) -> None:
-    """Write the state of a run between two steps; ``sums`` are the epoch's running means, over all processes.
+    """Write the state of a run between two steps; ``sums`` are the epoch's running means over all processes.
 
     Raises
     ------
     OutputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     random = {"cpu": torch.get_rng_state()}
     if trainer.device.type == "cuda":
@@ -62,20 +62,20 @@ def save_checkpoint(path: Path, trainer: Trainer, sums: dict[str, Any]) -> None:
         "random": random,
     }
     with replacing(path) as temporary:
-        buffer = io.BytesIO()  # torch writes no OSError when a disk is full
+        buffer = io.BytesIO()  # torch raises no OSError when the disk is full
         torch.save(content, buffer)
         temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, trainer: Trainer) -> None:
-    """Put a checkpoint's state into a trainer.
+    """Load a checkpoint into a trainer.
 
     Raises
     ------
     ModelError
-        If the file is damaged or of another size.
+        If the file is damaged or its tensors have other sizes.
     SettingError
-        If it was made with other settings or data.
+        If it was made with other settings, data or initial weights.
     """
     check_unpacked(path)
     try:
@@ -86,7 +86,7 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
         trainer.optimizer.load_state_dict(content["optimizer"])
         trainer.epoch, trainer.step = content["epoch"], content["step"]
         trainer.history = json.loads(content["history"])
-        if trainer.processes.is_main:  # the sums are those of all processes
+        if trainer.processes.is_main:  # the sums are over all processes
             trainer.means.load(json.loads(content["sums"]), trainer.device)
         torch.set_rng_state(content["random"]["cpu"])
         if trainer.device.type == "cuda" and "cuda" in content["random"]:
@@ -96,35 +96,34 @@ def load_checkpoint(path: Path, trainer: Trainer) -> None:
     except Exception as error:  # torch raises many kinds for a damaged or foreign file
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"Expected a checkpoint of this run, but cannot use {path}: {reason}. "
-            "Delete it, or start over with --no-resume."
+            f"Cannot use the checkpoint {path}: {reason}. Delete it, or start over with --no-resume."
         ) from error
 
 
 def _require_same_run(content: dict[str, Any], trainer: Trainer, path: Path) -> None:
-    """Refuse to resume under other settings, data or initial weights: neither the old run nor a new one."""
+    """Raise if settings, data or initial weights differ: the result would be neither the old run nor a new one."""
     advice = "another RUN, or --no-resume to start over."
     _require_same_settings(content, trainer, path, advice)
     if content["data_hash"] != trainer.data.data_hash:
         raise SettingError(
-            f"Cannot resume {path}: it was trained on other data ({content['store']}: other clips, detection or "
-            f"alignment than {trainer.store} has now). Use {advice}"
+            f"Cannot resume {path}: it was trained on other data ({content['store']}), whose clips, detection or "
+            f"alignment differ from {trainer.store}. Use {advice}"
         )
     if content["start_digest"] != trainer.start_digest:
         raise SettingError(
-            f"Cannot resume {path}: it started from other weights. Give the same --init, or none if none was given, "
+            f"Cannot resume {path}: it started from other weights. Give the same --init (or none, if it had none), "
             f"{advice}"
         )
 
 
 def _require_same_settings(content: dict[str, Any], trainer: Trainer, path: Path, advice: str) -> None:
     now = trainer.config.model_dump(mode="json")
-    before = {"leave_out": "", **json.loads(content["config"])}  # a setting that older runs did not have
+    before = {"leave_out": "", **json.loads(content["config"])}  # older runs do not have this setting
     begun = content["epoch"] + (content["step"] > 0)
     if now["epochs"] < begun:
         raise SettingError(
-            f"Cannot resume {path}: it has {begun} epochs, more than 'epochs', now {now['epochs']}. "
-            f"Give as many epochs or more, {advice}"
+            f"Cannot resume {path}: it has {begun} epochs, but 'epochs' is {now['epochs']}. "
+            f"Give at least as many epochs, {advice}"
         )
     for name, idle in REMOVED_SETTINGS.items():
         value = before.pop(name, idle)
@@ -144,10 +143,10 @@ def _require_same_settings(content: dict[str, Any], trainer: Trainer, path: Path
 
 
 class Checkpoints:
-    """Writes checkpoints by time, and when SIGTERM or SIGINT asks to stop; a second signal does not wait.
+    """Writes checkpoints at intervals and upon SIGTERM or SIGINT; a second signal stops the run at once.
 
-    A context, in which signals are caught. Schedulers of clusters send SIGTERM before they take a machine away. Time
-    and signals are those of the first process.
+    A context manager: signals are caught within its block. Cluster schedulers send SIGTERM before they reclaim a
+    machine. The first process decides by its own time and signals.
     """
 
     def __init__(self, path: Path, trainer: Trainer) -> None:
@@ -157,7 +156,7 @@ class Checkpoints:
         self.handlers_before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Checkpoints:
-        if threading.current_thread() is threading.main_thread():  # Python allows it nowhere else
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers only there
             kinds = (signal.SIGTERM, signal.SIGINT)
             self.handlers_before = {kind: signal.signal(kind, self._note_signal) for kind in kinds}
         return self
@@ -172,12 +171,12 @@ class Checkpoints:
         self.__exit__()
 
     def write_if_due(self, now: bool = False) -> None:
-        """Write one if the time has come, or ``now``, between two steps.
+        """Write a checkpoint between two steps, if it is due or ``now`` is true.
 
         Raises
         ------
         TclrError
-            After it is written, if the run was asked to stop.
+            After writing, if a signal stopped the run.
         """
         trainer = self.trainer
         elapsed_s = time.monotonic() - self.written_s
@@ -192,6 +191,6 @@ class Checkpoints:
         if trainer.processes.agree(self.asked is not None):
             signal_name = self.asked.name if self.asked else "a signal to another process"
             raise TclrError(
-                f"Stopped by {signal_name} after {trainer.steps_done} steps, which {self.path} holds. Run the same "
-                "command again to go on."
+                f"Stopped by {signal_name} after {trainer.steps_done} steps, saved in {self.path}. Run the same "
+                "command again to resume."
             )

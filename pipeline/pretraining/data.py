@@ -1,4 +1,4 @@
-"""What a run reads of its store: who is trained on, who is held out, and the tuples of both."""
+"""The data of a run: training and held-out subjects of a store, and their tuples."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ logger = logging.getLogger("tclr.pretrain")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Tuples of a run and where they come from.
+    """Tuples of a run and their origin.
 
-    ``train_tuples`` are those of an epoch. ``watched_tuples`` are fixed ones of the held-out subjects, or, where nobody
-    is held out, of those trained on. ``data_hash`` identifies the store's clips, ``detect_hash`` and ``align_hash`` the
-    settings that they were made with.
+    ``train_tuples`` are redrawn every epoch. ``watched_tuples`` are fixed tuples of the held-out subjects, or of the
+    training subjects if nobody is held out. ``data_hash`` identifies the store's clips, ``detect_hash`` and
+    ``align_hash`` the settings that they were made with.
     """
 
     dataset: str
@@ -45,16 +45,16 @@ def open_data(store: Path, config: PretrainConfig) -> TrainingData:
     Raises
     ------
     StoreError, InputError
-        If the store has no crops or of several sizes, or no clip long enough for a tuple.
+        If the store has no crops, crops of several sizes, or no clip that is long enough for a tuple.
     SettingError
-        If ``leave_out`` fits nobody or all, or there is nothing to learn from.
+        If ``leave_out`` matches no or all subjects, or no loss is left to train on.
     """
     with Store(store) as opened:
         opened.require_frames(opened.clips)
         wanted = leave_out(opened.subjects, config.leave_out, store)
         usable = sorted({info.subject for info in index_clips(opened, wanted, config)})
         train_subjects, val_subjects = split_subjects(usable, config.val_share, config.seed)
-        opened.crop_size()  # raises now if sizes differ, not in the midst of an epoch
+        opened.crop_size()  # raises here if sizes differ, rather than during an epoch
         root = opened.clips[0].root
         data_hash = hash_data(opened.clips)
         au_names = sorted({name for info in opened.clips for name in opened.names(info, "au")})
@@ -74,11 +74,11 @@ def open_data(store: Path, config: PretrainConfig) -> TrainingData:
 
 
 def _require_losses(store: Path, config: PretrainConfig, n_targets: int) -> None:
-    """Check that there is something to learn from."""
+    """Check that there is a loss to train on."""
     if config.supervision_weight and not n_targets:
         raise SettingError(
             f"Expected AU labels in {store} for 'supervision_weight', but it has none. Give a store with labels, or "
-            "leave it 0."
+            "set the weight to 0."
         )
     if not (config.ranking_weight or n_targets):
         raise SettingError(
@@ -86,13 +86,13 @@ def _require_losses(store: Path, config: PretrainConfig, n_targets: int) -> None
             "Set one of the weights."
         )
     if config.geometry_weight and not n_targets:
-        logger.warning("%s has no landmarks that geometry knows: it is left out.", store)
+        logger.warning("%s has no landmarks of a known kind: the geometry loss is left out.", store)
 
 
 def choose_targets(config: PretrainConfig, au_names: Sequence[str]) -> TargetReader | None:
-    """Return what reads the targets that a recipe needs beside the frames; None if it needs none.
+    """Return the reader of the targets that the settings need, or None.
 
-    ``au_names`` are the AUs that are labelled anywhere in the store: clips may have different ones, or none.
+    ``au_names`` are the AUs with labels anywhere in the store; a clip may have labels for some or none of them.
     """
     if config.supervision_weight:
         return partial(label_targets, tuple(au_names))
@@ -100,6 +100,6 @@ def choose_targets(config: PretrainConfig, au_names: Sequence[str]) -> TargetRea
 
 
 def label_targets(au_names: Sequence[str], store: Store, info: ClipInfo) -> np.ndarray:
-    """Return the labels of some AUs in a clip, (T, A) float32 0 or 1; NaN where unknown or not labelled."""
+    """Return a clip's labels of some AUs, (T, A) float32: 0, 1, or NaN where unknown or not labelled."""
     labels = store.read_columns(info, "au", au_names)
     return np.where(labels == UNKNOWN, np.nan, labels).astype(np.float32)

@@ -1,9 +1,9 @@
-"""Facial movement from landmarks and blendshapes: what the geometry companion of pretraining has the encoder predict.
+"""Facial movement from landmarks and blendshapes: the targets of pretraining's geometry loss.
 
-Landmarks of a clip are brought to one head pose by a rigid fit on points that no muscle moves much; then the clip's
-median face is taken away. What is left is how each point has moved against the person's usual face, without head
-pose, position, size or identity. Blendshapes, where the detector gives them, have their median taken away, too. No
-label is needed: all of it comes with the store.
+A rigid fit on points that hardly move relative to the skull brings all landmarks of a clip to one head pose. The clip's
+median face is then subtracted, which leaves the movement of each point without head pose, position, size or identity.
+Blendshapes, if the detector gives them, are reduced by their median, too. All of it is in the store; no labels are
+needed.
 
 Source of the rigid fit: Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
 IEEE TPAMI 1991.
@@ -11,6 +11,7 @@ IEEE TPAMI 1991.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,11 @@ from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 
 @dataclass(frozen=True)
 class Topology:
-    """Landmarks of one detector: the points whose movement is taken, in order, and those that give the head pose.
+    """Landmarks of one detector: the points whose movement is measured, and the points that give the head pose.
 
-    ``pairs`` lie on the right and left half of the face: first the outer eye corners, then eyes, brows, mouth, nose and
-    cheeks. ``middle`` lie between. ``rigid`` are points that no muscle moves much, ``upright`` a high and a low one in
-    the middle.
+    ``pairs`` are points of the right and left half of the face: first the outer eye corners, then eyes, brows, mouth,
+    nose and cheeks. ``middle`` are points on the midline. ``rigid`` are points that muscles hardly move; ``upright``
+    are a high and a low point on the midline.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -35,7 +36,7 @@ class Topology:
 
     @property
     def chosen(self) -> list[int]:
-        """The points whose movement is taken: right and left in turn, then the middle."""
+        """The points whose movement is measured: right and left alternating, then the midline."""
         return [*(point for pair in self.pairs for point in pair), *self.middle]
 
 
@@ -62,26 +63,36 @@ IBUG = Topology(
 )
 """iBUG's 68 points, as face-alignment gives them."""
 TOPOLOGIES = {478: MESH, 68: IBUG}
-"""By the number of landmarks."""
+"""Topologies by number of landmarks."""
 UNIT = 0.03
-"""One unit of movement as a share of the distance between the outer eye corners; chosen by us: about the spread of
-all coordinates on rendered people, so that targets are near 1."""
+"""Unit of movement as a share of the distance between the outer eye corners. It is about the spread of all coordinates
+on rendered people, so targets are near 1."""
 BLENDSHAPE_UNIT = 0.15
-"""The same for blendshapes, which are 0..1."""
+"""Unit of blendshapes, which are 0..1."""
 ROUNDS = 3
-"""Fits to a reference, which is a frame at first and then the median of what was fitted; chosen by us: the third moves
-nothing by more than a thousandth."""
+"""Rigid fits: the first to one frame, the others to the median of the fitted frames. The third moves no point by more
+than a thousandth."""
 LIMIT = 4.0
-"""Movements are cut here: beyond lie landmarks that jumped."""
+"""Movements are clipped here, in units; larger ones are landmarks that jumped."""
 
 
 def n_targets(n_landmarks: int) -> int:
-    """Return how many numbers per frame the movement has: x, y and z of each chosen point; 0 for unknown landmarks."""
+    """Return the number of movement values per frame: x, y and z of each chosen point; 0 for unknown landmarks.
+
+    >>> n_targets(478), n_targets(68), n_targets(5)
+    (192, 150, 0)
+    """
     return 3 * len(TOPOLOGIES[n_landmarks].chosen) if n_landmarks in TOPOLOGIES else 0
 
 
 def fit_rigid(points: np.ndarray, reference: np.ndarray, rigid: np.ndarray) -> np.ndarray:
-    """Rotate, scale and shift each frame's points (T, K, 3) so that the ``rigid`` ones lie best on ``reference``."""
+    """Rotate, scale and shift the points (T, K, 3) of each frame so that its ``rigid`` ones best fit ``reference``.
+
+    >>> reference = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    >>> turned = 5 + 2 * reference[:, [1, 0, 2]] * [1, -1, 1]
+    >>> bool(np.allclose(fit_rigid(turned[None], reference, rigid=np.arange(4)), reference))
+    True
+    """
     centre = points[:, rigid].mean(axis=1, keepdims=True)
     target = reference[rigid] - reference[rigid].mean(axis=0)
     source = points[:, rigid] - centre
@@ -94,15 +105,16 @@ def fit_rigid(points: np.ndarray, reference: np.ndarray, rigid: np.ndarray) -> n
 
 
 def movement(landmarks: np.ndarray) -> np.ndarray:
-    """Return how the chosen points of one clip have moved against its median face.
+    """Return the movement of a clip's chosen points relative to its median face.
 
-    Landmarks (T, K, 3) in source pixels, NaN where there is no face, give (T, ``n_targets(K)``) float32 in ``UNIT``, in
-    -LIMIT..LIMIT: x, y, z of each point. NaN where there is no face, and everywhere if landmarks have no depth (z 0).
+    ``landmarks`` (T, K, 3) are source pixels, NaN where there is no face. The result is (T, ``n_targets(K)``) float32:
+    x, y and z of each point, in units of ``UNIT``, clipped to -LIMIT..LIMIT. It is NaN where there is no face, and
+    everywhere if landmarks have no depth (all z are 0).
     """
     topology = TOPOLOGIES[landmarks.shape[1]]
     out = np.full((len(landmarks), n_targets(landmarks.shape[1])), np.nan, np.float32)
     known = np.isfinite(landmarks).all(axis=(1, 2))
-    if not landmarks[known, :, 2].any():  # without depth, a head that turns cannot be told from a face that moves
+    if not landmarks[known, :, 2].any():  # without depth, head rotation looks like movement
         return out
     points = landmarks[known].astype(np.float64)
     reference = points[len(points) // 2]
@@ -117,7 +129,7 @@ def movement(landmarks: np.ndarray) -> np.ndarray:
 
 
 def upright(face: np.ndarray, eyes: tuple[int, int], middle: tuple[int, int]) -> np.ndarray:
-    """Turn a face (K, 3) so that one line of it runs along x and another in the plane of x and y: clips share axes."""
+    """Rotate a face (K, 3) to the axes of all clips: eyes along x, the midline in the plane of x and y."""
     x = face[eyes[1]] - face[eyes[0]]
     x /= np.linalg.norm(x)
     z = np.cross(x, face[middle[1]] - face[middle[0]])
@@ -128,7 +140,11 @@ def upright(face: np.ndarray, eyes: tuple[int, int], middle: tuple[int, int]) ->
 def mirror_index(n_numbers: int) -> tuple[np.ndarray, np.ndarray]:
     """Return index and sign (G,) that mirror the G targets of ``clip_targets``: ``targets[..., index] * sign``.
 
-    Right and left change places, and x its sign. ``n_numbers`` is G, which tells what the targets are of.
+    Right and left are swapped, and x changes its sign. ``n_numbers`` is G, from which the kind of targets follows.
+
+    >>> index, sign = mirror_index(n_targets(68))
+    >>> index[:6], sign[:3]
+    (array([3, 4, 5, 0, 1, 2]), array([-1.,  1.,  1.], dtype=float32))
     """
     kinds = {n_targets(count) + extra: count for count in TOPOLOGIES for extra in (0, len(BLENDSHAPE_NAMES))}
     topology = TOPOLOGIES[kinds[n_numbers]]
@@ -137,19 +153,18 @@ def mirror_index(n_numbers: int) -> tuple[np.ndarray, np.ndarray]:
     index = (3 * points[:, None] + np.arange(3)).ravel()
     sign = np.tile(np.array([-1, 1, 1], np.float32), n_points)
     if n_numbers > len(index):
-        swapped = [
-            name.replace("Left", "\0").replace("Right", "Left").replace("\0", "Right") for name in BLENDSHAPE_NAMES
-        ]
+        other = {"Left": "Right", "Right": "Left"}
+        swapped = [re.sub("Left|Right", lambda side: other[side[0]], name) for name in BLENDSHAPE_NAMES]
         index = np.append(index, [len(index) + BLENDSHAPE_NAMES.index(name) for name in swapped])
         sign = np.append(sign, np.ones(len(swapped), np.float32))
     return index, sign
 
 
 def clip_targets(store: Store, info: ClipInfo) -> np.ndarray:
-    """Return movement and blendshapes of a clip against its median face, (T, G) float32, NaN where there is no face.
+    """Return a clip's targets (T, G) float32, NaN where there is no face: movement and, if stored, blendshapes.
 
-    First ``movement``, then, where the store has them, the 52 blendshapes less their median in ``BLENDSHAPE_UNIT``.
-    G is 0 where its landmarks are of no known kind.
+    The first columns are those of ``movement``. The 52 blendshapes follow, less their median and in units of
+    ``BLENDSHAPE_UNIT``. G is 0 for an unknown kind of landmarks.
     """
     landmarks = store.read(info, "landmarks")
     if landmarks.shape[1] not in TOPOLOGIES:

@@ -1,4 +1,4 @@
-"""What is trained: encoder and objective as one module, and where the encoder starts."""
+"""The trained module, encoder and objective together, and the encoder's initial weights."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tclr.schemas.config import PretrainConfig
 
 
 class PretrainModel(nn.Module):
-    """Encoder and objective as one module, so that their gradients travel together.
+    """Encoder and objective as one module, so that their gradients are averaged together.
 
-    The encoder is what is released; ``info`` says how its input is normalised. With ``bf16`` the encoder calculates in
-    bfloat16; the objective never does.
+    Only the encoder is released; its input is normalised by ``info``. With ``bf16`` the encoder computes in bfloat16;
+    the objective never does.
     """
 
     def __init__(self, encoder: TemporalEncoder, objective: Objective, info: EncoderInfo, bf16: bool) -> None:
@@ -27,18 +27,18 @@ class PretrainModel(nn.Module):
         self.encoder, self.objective, self.info, self.bf16 = encoder, objective, info, bf16
 
     def embed(self, encoder: nn.Module, x: Tensor, n_tuples: int) -> Tensor:
-        """Embed (B * F, 3, H, W) pictures in 0..1 at once: (B, F, D) float32."""
-        # a process without tuples takes part in batch statistics, which must have one dtype everywhere
+        """Embed pictures (B * F, 3, H, W) in 0..1: (B, F, D) float32."""
+        # a process without tuples contributes to batch statistics, whose dtype must be the same in all processes
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16 and n_tuples > 0):
             embeddings = encoder(normalise(x, self.info))
         embeddings = embeddings.to(torch.get_default_dtype())
         return embeddings.view(n_tuples, -1, embeddings.shape[-1]) if n_tuples else embeddings
 
     def forward(self, x: Tensor, batch: TupleBatch | None) -> dict[str, Tensor]:
-        """Return the losses, means over the tuples, of the augmented pictures (B * F, 3, H, W) of a batch, in 0..1.
+        """Return the losses, means over tuples, of a batch with augmented pictures (B * F, 3, H, W) in 0..1.
 
-        ``batch`` is None if this process has none: its loss is 0, and uses every parameter, as the gradients' average
-        over processes needs.
+        ``batch`` is None if this process has none. Its loss is then 0 but depends on every parameter, as averaging
+        gradients over processes requires.
         """
         embeddings = self.embed(self.encoder, x, 0 if batch is None else len(batch))
         if batch is not None:
@@ -47,14 +47,14 @@ class PretrainModel(nn.Module):
 
 
 def start_encoder(config: PretrainConfig, init: Path | None) -> tuple[TemporalEncoder, EncoderInfo]:
-    """Return the encoder that training starts from, on the CPU, and what its file says of itself."""
+    """Return the initial encoder, on the CPU, and the info of its file."""
     encoder = build_encoder(config.embedding_dim, config.seed, config.arch)
     before = load_weights(encoder, init) if init is not None else None
     return encoder, before or EncoderInfo()
 
 
 def describe_encoder(config: PretrainConfig, data: TrainingData, before: EncoderInfo) -> EncoderInfo:
-    """Return what the trained encoder will say of itself; it also learnt from whom its start ``before`` learnt from."""
+    """Return the info of the trained encoder; its subjects include those of its initial weights, ``before``."""
     subjects = {f"{data.dataset}/{subject}" for subject in data.train_subjects} | set(before.subjects)
     return EncoderInfo(
         embedding_dim=config.embedding_dim,
@@ -77,7 +77,7 @@ def describe_encoder(config: PretrainConfig, data: TrainingData, before: Encoder
 def build_model(
     encoder: TemporalEncoder, info: EncoderInfo, config: PretrainConfig, data: TrainingData, device: torch.device
 ) -> PretrainModel:
-    """Return the encoder with its objective on a device; geometry's targets are whitened by a sample of the data."""
+    """Return encoder and objective on a device; geometry targets are whitened by a sample of the data."""
     objective = Objective(config, data.train_tuples.n_targets)
     if config.geometry_weight and data.train_tuples.n_targets:
         objective.fit_targets(data.train_tuples.sample_targets())

@@ -1,8 +1,8 @@
-"""What pretraining minimises: the ranking loss of the paper, and companions that each can be left out.
+"""The objective of pretraining: the ranking loss of the paper, and optional further losses.
 
-Ranking alone can be won by telling head pose or light; a companion asks for what only the face's movement tells.
-Weights are settings; a companion of weight 0 is not computed. Shapes: embeddings (B, F, D) of unit length, targets
-(B, F, G), NaN where unknown.
+Head pose or lighting alone can solve the ranking; the further losses depend on the movement of the face. Weights are
+settings, and a loss of weight 0 is not computed. Shapes: embeddings (B, F, D) of unit length; targets (B, F, G), NaN
+where unknown.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from tclr.pipeline.tuples import TupleBatch
 from tclr.schemas.config import PretrainConfig
 
 WHITENED_LIMIT = 4.0
-"""Standard deviations at which whitened movements are cut; beyond lie landmarks that jumped."""
+"""Standard deviations at which whitened movements are clipped; larger ones are landmarks that jumped."""
 FLOOR = 1e-3
-"""Share of the largest variance below which a direction of movement is noise, and not blown up."""
+"""Share of the largest variance below which a direction of movement is noise and is not amplified."""
 READOUT_SCALE = 4.0
-"""Embeddings of unit length are scaled by this for the linear heads; chosen by us: 16 was learnt more slowly."""
+"""Scale of the unit-length embeddings before the linear heads; 16 was learnt more slowly."""
 
 
 def whiten(sample: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return the mean (G,) of targets and the directions (G, G) in which they vary, scaled to a variance near 1.
+    """Return the mean (G,) of targets and their principal directions (G, G), scaled to a variance near 1, in float64.
 
-    Large movements, as of the jaw, would otherwise drown those of lids and cheeks. Directions are columns by falling
-    variance, float64. Rows of the sample (N, G) with NaN are passed over; None if nothing varies.
+    Large movements, as of the jaw, would otherwise outweigh those of eyelids and cheeks. Directions are columns in
+    order of falling variance. Rows of the sample (N, G) with NaN are skipped; the result is None if nothing varies.
+
+    >>> mean, directions = whiten(torch.tensor([[0.0, 1.0], [4.0, 1.0]]))
+    >>> mean.tolist(), directions[:, 0].round(decimals=2).tolist()
+    ([2.0, 1.0], [0.5, 0.0])
     """
     known = sample[sample.isfinite().all(dim=1)].double()
     mean = known.mean(dim=0)
@@ -44,9 +48,11 @@ def whiten(sample: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 class Objective(nn.Module):
-    """All losses of a batch.
+    """All losses of a batch; ``n_targets`` is G, the number of targets per frame, 0 if there are none.
 
-    ``n_targets`` is G, what a companion predicts per frame; 0 where the store has none.
+    >>> batch = TupleBatch(*[torch.zeros(2, 4, 0)] * 4)
+    >>> Objective(PretrainConfig(recipe="paper", margin=0.5), n_targets=0)(torch.zeros(2, 4, 8), batch)
+    {'loss': tensor(1.), 'ranking': tensor(1.)}
     """
 
     target_mean: Tensor
@@ -75,7 +81,7 @@ class Objective(nn.Module):
             return nn.Linear(self.config.embedding_dim, n_outputs)
 
     def fit_targets(self, sample: Tensor) -> None:
-        """Whiten the geometry targets by a sample (N, G) of the data. Called once, before training."""
+        """Whiten the geometry targets by a sample (N, G) of the data; call once, before training."""
         found = whiten(sample)
         if self.geometry_head is not None and found is not None:
             mean, basis = found
@@ -83,7 +89,7 @@ class Objective(nn.Module):
             self.target_basis.copy_(basis[:, : self.target_basis.shape[1]])
 
     def forward(self, embeddings: Tensor, batch: TupleBatch) -> dict[str, Tensor]:
-        """Return scalars: ``loss``, the weighted sum, and each part by name, unweighted."""
+        """Return the weighted sum ``loss``, and each loss by name, unweighted; all are scalars."""
         parts = {}
         if self.config.ranking_weight:
             parts["ranking"] = aggregate_ranking_loss(embeddings, self.config.margin)
@@ -95,7 +101,7 @@ class Objective(nn.Module):
         return {"loss": sum(weighted, embeddings.new_zeros(())), **parts}
 
     def _geometry_loss(self, predicted: Tensor, batch: TupleBatch) -> Tensor:
-        """Return the smooth L1 error of the predicted movement; what is learnt from is mirrored as its pictures are."""
+        """Return the smooth L1 error of the predicted movement; in training, targets are mirrored like pictures."""
         targets = batch.targets
         if self.training:
             mirrored = targets[..., self.mirror_index] * self.mirror_sign
@@ -110,6 +116,6 @@ def _label_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _mean_where_known(error: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean over tuples of (B, F, G) errors' means over what is known; without anything, 0."""
+    """Return the mean over tuples of each tuple's mean error over known targets (B, F, G); 0 if it has none."""
     known = targets.isfinite()
     return ((error * known).sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp(min=1)).mean()

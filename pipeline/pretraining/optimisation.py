@@ -1,4 +1,4 @@
-"""How weights move: optimizer and learning rate."""
+"""Optimizer and learning rate."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tclr.schemas.config import PretrainConfig
 def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Optimizer:
     """Return the optimizer of all parameters.
 
-    AdamW decays only weights of two or more dimensions, not those of norms nor biases; SGD all, as the paper's trainer
-    would.
+    AdamW decays only weights of two or more dimensions, thus neither norms nor biases. SGD decays all, as in the
+    paper's trainer.
     """
     if config.optimizer == "sgd":
         return torch.optim.SGD(
@@ -28,10 +28,14 @@ def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Opti
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: PretrainConfig) -> float:
-    """Return the learning rate of a step, counted from 0 over the run: by its number alone, so that resuming is exact.
+    """Return the learning rate of a step, counted from 0 over the run. It has no state, so resuming is exact.
 
-    It rises linearly in the warm-up, then is constant, or half a cosine down to 0 after the last epoch. Source of the
-    cosine: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
+    It rises linearly during warm-up. Then it is constant, or falls along half a cosine to 0 at the end of the last
+    epoch. Source of the cosine: Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
+
+    >>> config = PretrainConfig(epochs=2, learning_rate=1.0, warmup_epochs=1.0)
+    >>> [round(learning_rate(step, 4, config), 2) for step in range(8)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 0.85, 0.5, 0.15]
     """
     warmup = config.warmup_epochs * steps_per_epoch
     if step + 1 < warmup:

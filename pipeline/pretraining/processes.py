@@ -1,7 +1,7 @@
-"""Training in several processes: who does what, and batch statistics over all of them.
+"""Training in several processes: the division of work, and batch statistics over all processes.
 
-A step's tuples are divided first into micro-batches, then among the processes, so that the number of processes changes
-neither which tuples share batch statistics nor the gradient: it is that of one process up to rounding.
+A step's tuples are divided first into micro-batches, then among the processes. The number of processes therefore does
+not change which tuples share batch statistics; the gradient is that of one process up to rounding.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tclr.schemas.errors import SettingError
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run, seen from one of them, by default alone; ``rank`` counts from 0."""
+    """The processes of a run as seen by one of them, by default the only one; ``rank`` counts from 0."""
 
     device: torch.device
     rank: int = 0
@@ -34,34 +34,34 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def share(self, indices: Sequence[int]) -> list[int]:
-        """Return this process's part of some tuple indices: parts differ by at most one and may be empty."""
+        """Return this process's part of some tuple indices; sizes of parts differ by at most one and may be 0."""
         return [int(index) for index in np.array_split(np.asarray(indices, np.int64), self.count)[self.rank]]
 
     def gather(self, value: Any) -> list[Any]:
-        """Return what each process gives, in order of rank, to all."""
+        """Return the values of all processes in order of rank, in every process."""
         values = [value] * self.count
         if self.count > 1:
             dist.all_gather_object(values, value)
         return values
 
     def agree(self, flag: bool) -> bool:
-        """Return rank 0's flag to all."""
+        """Return rank 0's flag in every process."""
         if self.count == 1:
             return flag
-        shared = torch.tensor([flag])  # on the CPU, so that no GPU is waited for
+        shared = torch.tensor([flag])  # on the CPU, which avoids waiting for a GPU
         dist.broadcast(shared, src=0)
         return bool(shared.item())
 
 
 @contextmanager
 def open_processes() -> Iterator[Processes]:
-    """Join the processes that ``torchrun`` started, if it did; gloo carries CPU tensors, nccl those of GPUs.
+    """Join the processes that ``torchrun`` started, if any, with gloo for CPU tensors and nccl for GPU tensors.
 
-    A caller that has initialised ``torch.distributed`` itself keeps its process group.
+    A process group that the caller has initialised is used and kept.
 
     Raises
     ------
@@ -77,8 +77,8 @@ def open_processes() -> Iterator[Processes]:
         local_rank, n_gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
         if local_rank >= n_gpus:
             raise SettingError(
-                f"Expected at most one process a GPU, but got process {local_rank + 1} on a machine with {n_gpus}. "
-                "Lower torchrun's --nproc-per-node."
+                f"Expected at most one process per GPU, but got process {local_rank + 1} with {n_gpus} GPUs on this "
+                "machine. Lower torchrun's --nproc-per-node."
             )
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
@@ -86,21 +86,26 @@ def open_processes() -> Iterator[Processes]:
     if ours:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     yield Processes(device, dist.get_rank(), dist.get_world_size())
-    if ours:  # not after an error: the others hang in a collective until torchrun ends them
+    if ours:  # not after an error: other processes wait in a collective until torchrun ends them
         dist.destroy_process_group()
 
 
 def plan_steps(n_tuples: int, config: PretrainConfig, n_processes: int) -> list[list[range]]:
-    """Divide an epoch's tuples into steps of ``batch_size`` and those into micro-batches; the last may be smaller.
+    """Divide an epoch's tuples into steps of ``batch_size``, and steps into micro-batches; the last may be smaller.
 
     Raises
     ------
     SettingError
-        If processes and micro-batches do not divide ``batch_size``.
+        If ``batch_size`` is not divisible by processes times micro-batches.
+
+    Examples
+    --------
+    >>> plan_steps(5, PretrainConfig(batch_size=4, accumulate=2), n_processes=1)
+    [[range(0, 2), range(2, 4)], [range(4, 5)]]
     """
     if config.batch_size % (config.accumulate * n_processes):
         raise SettingError(
-            f"Expected a batch_size that processes x micro-batches ({n_processes} x {config.accumulate}) divide, but "
+            f"Expected a batch_size divisible by processes x micro-batches ({n_processes} x {config.accumulate}), but "
             f"got {config.batch_size}. It counts the tuples of a whole step: change --batch-size or --accumulate."
         )
     micro = config.batch_size // config.accumulate
@@ -109,7 +114,7 @@ def plan_steps(n_tuples: int, config: PretrainConfig, n_processes: int) -> list[
 
 
 class _SumOverProcesses(Function):
-    """Add up a tensor over all processes, and its gradient likewise."""
+    """Sum a tensor over all processes, and its gradient likewise."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -125,16 +130,16 @@ class _SumOverProcesses(Function):
 
 
 class GlobalBatchNorm(_BatchNorm):
-    """Batch normalisation with the statistics of all processes' samples, on any device; a process may have none.
+    """Batch normalisation by the samples of all processes, on any device; a process may have no samples.
 
-    ``torch.nn.SyncBatchNorm`` does the same, on GPUs only.
+    ``torch.nn.SyncBatchNorm`` does the same, but only on GPUs.
     """
 
     def _check_input_dim(self, x: Tensor) -> None:
         return
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N, C, ...) to the same shape and dtype; statistics in float32, the mean before the variance."""
+        """Normalise (N, C, ...) to the same shape and dtype, with statistics in at least float32."""
         if not self.training:
             return super().forward(x)
         dims = [0, *range(2, x.dim())]
@@ -151,7 +156,7 @@ class GlobalBatchNorm(_BatchNorm):
         return (normal * self.weight.view(shape) + self.bias.view(shape)).to(x.dtype)
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics, as ``torch.nn.BatchNorm2d`` does."""
+        """Update the running statistics as ``torch.nn.BatchNorm2d`` does."""
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
@@ -161,7 +166,7 @@ class GlobalBatchNorm(_BatchNorm):
 
 
 def share_batch_statistics(model: nn.Module, device: torch.device) -> None:
-    """Have every batch normalisation of a model, in place, use the samples of all processes; names stay."""
+    """Replace, in place, a model's batch normalisations by ones over all processes' samples; names are unchanged."""
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return

@@ -1,11 +1,11 @@
-"""Temporal-consistency pretraining: read top to bottom.
+"""Temporal-consistency pretraining, to be read from top to bottom.
 
-Each step takes a batch of tuples, sends all frames of all tuples through the encoder at once, and asks that every
-frame lie nearer to the anchor than the next one, and for what the recipe adds (``objective.py``). ``trainer.py`` does
-the steps; here is what surrounds them: resuming, checkpoints, logs, warnings, and the encoder at the end.
+Each step sends all frames of a batch of tuples through the encoder at once. The loss demands that every frame be nearer
+to the anchor than the next frame, and what the recipe adds (``objective.py``). ``trainer.py`` does the steps; this
+module does the rest: resuming, checkpoints, logs, warnings and the final encoder.
 
-Source: Lu, Tavabi and Soleymani, BMVC 2020. Known flaws of the paper's own trainer are avoided: anchors are redrawn
-every epoch, and a last partial batch counts by its size.
+Source: Lu, Tavabi and Soleymani, BMVC 2020. Unlike in the paper's own trainer, anchors are redrawn every epoch, and a
+partial last batch counts by its size.
 """
 
 from __future__ import annotations
@@ -34,21 +34,20 @@ from tclr.pipeline.pretraining.validation import (
     write_distances,
 )
 from tclr.pipeline.system import remove_abandoned, remove_quietly, write_json
-from tclr.pipeline.tuples import stop_workers
 from tclr.schemas.config import PretrainConfig
 
 LOG_EVERY_STEPS = 10
-"""Steps between points in TensorBoard and checks that the loss is finite; chosen by us."""
+"""Steps between two points in TensorBoard, and between two checks that the loss is finite."""
 
 logger = logging.getLogger("tclr.pretrain")
 
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """What a run came to; ``history`` has one dictionary per epoch, as in ``log.jsonl``.
+    """The result of a run; ``history`` has one dictionary per epoch, as in ``log.jsonl``.
 
-    ``resumed_at`` and ``resumed_step`` count the epochs, and the steps in the next one, done before this call.
-    ``n_frames`` went through the encoder in training. ``is_main`` is False in all but one process of several.
+    ``resumed_at`` and ``resumed_step`` are the epochs, and the steps of the next epoch, done before this call.
+    ``n_frames`` is the number of frames trained on. ``is_main`` is true in the first process only.
     """
 
     run: Path
@@ -72,30 +71,38 @@ def pretrain(
     progress: Callable[[int, int], None] = lambda done, total: None,
     warn: Callable[[str], None] = logger.warning,
 ) -> PretrainResult:
-    """Train an encoder on a store, in as many processes as ``torchrun`` started; all must see ``store`` and ``run``.
+    """Train an encoder on a store, in as many processes as ``torchrun`` started; all need access to the folders.
 
     Parameters
     ----------
     store, run, config : Path, Path, PretrainConfig
-        Store to read; folder for what docs/training.md lists; settings.
+        Store to read, folder to write (docs/training.md lists its files), and settings.
     init : Path, optional
-        Weights to start from: ImageNet's in torchvision's names, the paper's, or an encoder or run of tclr.
+        Initial weights: ImageNet's in torchvision's names, the paper's, or an encoder or run of tclr.
     resume : bool
-        Resume from RUN/checkpoint.pt if it is there. A finished run is not trained again: ``resumed_at`` then
-        equals ``config.epochs``.
+        Resume from RUN/checkpoint.pt if it exists. A finished run is not trained again; ``resumed_at`` then equals
+        ``config.epochs``.
     progress : callable
-        Called with tuples done and tuples in all; in the first process only.
+        Called with the tuples done and the total, in the first process only.
     warn : callable
-        Called once with one line if the embeddings collapse, after the epoch in which they do.
+        Called with one line after the first epoch in which the embeddings have collapsed.
 
     Raises
     ------
     InputError
         If no clip is long enough for a tuple.
     SettingError, ModelError
-        If the checkpoint or the initial weights do not fit, or processes do not divide a step.
+        If the checkpoint or the initial weights do not match, or ``batch_size`` is not divisible by the processes.
     TclrError
-        If the loss or the weights are no longer finite.
+        If a loss or the weights are no longer finite.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import PretrainConfig
+    >>> config = PretrainConfig(epochs=1, anchors_per_clip=2, batch_size=2, image_size=32, embedding_dim=8)
+    >>> result = pretrain(Path("store"), Path("run"), config)
+    >>> result.train_subjects, result.val_subjects, result.n_frames, result.encoder.as_posix()
+    (['F003'], ['F001'], 12, 'run/encoder.safetensors')
     """
     with torch.random.fork_rng(devices=[]), open_processes() as processes:
         torch.manual_seed(config.seed)
@@ -116,7 +123,7 @@ def pretrain(
 
 
 def _prepare(run: Path, trainer: Trainer) -> None:
-    """Write the settings; remove what an earlier run left that this one is not, and what a killed one left half."""
+    """Write the settings; remove outdated files of earlier runs and partial files of killed ones."""
     remove_abandoned(run)
     if trainer.epoch < trainer.config.epochs:
         for name in ("encoder.safetensors", "distance.json", "distance.png"):
@@ -129,7 +136,7 @@ def _prepare(run: Path, trainer: Trainer) -> None:
 
 
 def _train(run: Path, trainer: Trainer, progress: Callable[[int, int], None], warn: Callable[[str], None]) -> None:
-    """Do all epochs that are left."""
+    """Do the remaining epochs."""
     config, is_main = trainer.config, trainer.processes.is_main
     n_tuples = config.epochs * len(trainer.data.train_tuples)
     warned = False
@@ -151,29 +158,30 @@ def _train(run: Path, trainer: Trainer, progress: Callable[[int, int], None], wa
                     warned = True
                     warn(_describe_collapse(line))
         finally:
-            stop_workers(trainer.data.train_tuples)
+            trainer.data.train_tuples.stop_workers()
 
 
 def _describe_collapse(line: dict[str, Any]) -> str:
     return (
         f"the embeddings have nearly collapsed to one point after epoch {line['epoch']}: their spread is "
-        f"{line['embedding_std']:.3f}, that of random directions is 1. Lower --learning-rate."
+        f"{line['embedding_std']:.3f}, and 1 for random directions. Lower --learning-rate."
     )
 
 
 def _train_epoch(
     trainer: Trainer, checkpoints: Checkpoints, log: RunLog | None, tick: Callable[[], None]
 ) -> dict[str, Any]:
-    """Do the rest of an epoch's steps, validate, and return the epoch's line of the log."""
+    """Do the remaining steps of an epoch, validate, and return the epoch's line of the log."""
     started_s, done_before = time.perf_counter(), trainer.tuples_done
-    window = _Window(trainer)
+    before, before_s = trainer.sums_of_all(), started_s
     for _ in trainer.steps():
         last = trainer.step == len(trainer.plan)
         if trainer.step % LOG_EVERY_STEPS == 0 or last:
             trainer.check_finite()
-            means = window.close()
+            now, now_s = trainer.sums_of_all(), time.perf_counter()
             if log:
-                log.add_scalars("train", means, trainer.steps_done)
+                log.add_scalars("train", _means_between(before, now, now_s - before_s), trainer.steps_done)
+            before, before_s = now, now_s
         if not last:
             checkpoints.write_if_due()
         if log:
@@ -184,30 +192,20 @@ def _train_epoch(
     return line
 
 
-class _Window:
-    """Means over the steps since the last point of the log, of all processes."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.before, self.started_s = trainer.sums_of_all(), time.perf_counter()
-
-    def close(self) -> dict[str, float]:
-        """Return means of the losses, and tuples per second; the next window begins."""
-        before, started_s = self.before, self.started_s
-        self.before, self.started_s = self.trainer.sums_of_all(), time.perf_counter()
-        n_tuples = self.before["n_tuples"] - before["n_tuples"]
-        since = {name: value - before["sums"].get(name, 0.0) for name, value in self.before["sums"].items()}
-        means = means_of({"n_tuples": n_tuples, "sums": since})
-        return {**means, "tuples_per_s": n_tuples / (self.started_s - started_s)}
+def _means_between(before: dict[str, Any], now: dict[str, Any], seconds: float) -> dict[str, float]:
+    """Return the mean losses and the tuples per second between two states of the running means."""
+    n_tuples = now["n_tuples"] - before["n_tuples"]
+    sums = {name: value - before["sums"].get(name, 0.0) for name, value in now["sums"].items()}
+    return {**means_of({"n_tuples": n_tuples, "sums": sums}), "tuples_per_s": n_tuples / seconds}
 
 
 def _epoch_line(trainer: Trainer) -> dict[str, Any]:
-    """Return the log's line of the epoch whose steps are done."""
+    """Return the log line of an epoch whose steps are done."""
     trained = means_of(trainer.sums_of_all())
     seen = validate(trainer, trainer.model.encoder)
     measured: dict[str, Any] = {f"val_{name}": value for name, value in seen.losses.items()}
     measured |= held_out_metrics(seen.embeddings, seen.seconds)
-    if not trainer.data.val_subjects:  # what was validated on then is training data
+    if not trainer.data.val_subjects:  # validation tuples are training data then
         measured |= dict.fromkeys(name for name in measured if name.startswith("val_"))
     return {
         "epoch": trainer.epoch + 1,
@@ -219,7 +217,7 @@ def _epoch_line(trainer: Trainer) -> dict[str, Any]:
 
 
 def _finish(run: Path, trainer: Trainer) -> None:
-    """Write the encoder, and how its distances grow with time beside those before training."""
+    """Write the encoder, and its distances over time compared with those before training."""
     encoder = trainer.model.encoder
     if trainer.data.val_subjects:
         untrained = start_encoder(trainer.config, trainer.init)[0].to(trainer.device)

@@ -1,4 +1,4 @@
-"""The logs of a run: one JSON line an epoch, and TensorBoard's event files."""
+"""The logs of a run: one JSON line per epoch, and TensorBoard event files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tclr.pipeline.system import remove_quietly, replacing
 
 
 class RunningMeans:
-    """Means over tuples of values that come as means over some of them; sums stay on the device until asked for."""
+    """Running means over tuples, from means over parts of them; sums stay on the device until they are read."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.n_tuples = 0
 
     def add(self, means: dict[str, Tensor], n_tuples: int) -> None:
-        """Take in the means over ``n_tuples`` tuples."""
+        """Add the means over ``n_tuples`` tuples."""
         self.n_tuples += n_tuples
         for name, value in means.items():
             total = value.detach().double() * n_tuples
@@ -37,21 +37,21 @@ class RunningMeans:
 
 
 def add_states(states: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the sums of several processes as one; a process that had no tuples yet has none."""
+    """Add up the states of several processes; a process without tuples has no sums."""
     names = dict.fromkeys(name for state in states for name in state["sums"])
     sums = {name: sum(state["sums"].get(name, 0.0) for state in states) for name in names}
     return {"n_tuples": sum(state["n_tuples"] for state in states), "sums": sums}
 
 
 def means_of(state: dict[str, Any]) -> dict[str, float]:
-    """Return the means of sums by name."""
+    """Return the means of a state by name."""
     return {name: value / state["n_tuples"] for name, value in state["sums"].items()}
 
 
 class RunLog:
-    """RUN/log.jsonl and RUN/tensorboard; a context that closes the event file.
+    """Writer of RUN/log.jsonl and RUN/tensorboard; a context manager that closes the event file.
 
-    ``step`` counts the steps done when the run begins or resumes; what TensorBoard shows of later ones is dropped.
+    ``step`` is the number of steps done when the run begins or resumes. TensorBoard drops the points of later steps.
     """
 
     def __init__(self, run: Path, step: int) -> None:
@@ -65,14 +65,14 @@ class RunLog:
         self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def add_scalars(self, group: str, values: dict[str, Any], step: int) -> None:
-        """Show numbers in TensorBoard at a step, as ``group/name``; what is no number is left out."""
+        """Write the numbers among ``values`` to TensorBoard at a step, as ``group/name``."""
         for name, value in values.items():
             if isinstance(value, int | float):
                 self.writer.add_scalar(f"{group}/{name}", value, step)
         self.writer.flush()
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
-        """Write the lines of all epochs to log.jsonl, if there is one yet."""
+        """Write the lines of all epochs, if any, to log.jsonl."""
         if not history:
             return
         with replacing(self.run / "log.jsonl") as temporary:

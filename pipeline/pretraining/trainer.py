@@ -1,8 +1,7 @@
-"""The trainer: one run's model and optimizer, how far it is, and its steps.
+"""The trainer: model, optimizer, progress and steps of one run.
 
-Nothing random has a state: anchors follow from seed and epoch, augmentation from numbers that come with each tuple.
-What a step does follows from its number alone, so a run that was interrupted and resumed ends with the weights of one
-that was not.
+Random numbers have no state: anchors depend on seed and epoch, augmentation on numbers that come with each tuple. Each
+step depends on its number alone, so a resumed run ends with the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -31,15 +30,22 @@ from tclr.schemas.errors import TclrError
 
 
 class Trainer:
-    """A run: its data, model and optimizer, the steps of an epoch, and how many are done.
+    """A run: its data, model, optimizer and progress, and the steps of an epoch.
 
-    ``init`` has weights to start from; ``processes`` are by default this one, on the GPU if there is one.
+    ``init`` is a file of initial weights. By default this is the only process, on the GPU if there is one.
 
     Raises
     ------
     StoreError, InputError, ModelError, SettingError
-        If the store, ``init`` and the settings do not fit each other: see ``open_data``, ``plan_steps``,
-        ``load_weights``.
+        If the store, ``init`` and the settings do not match: see ``open_data``, ``plan_steps``, ``load_weights``.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import PretrainConfig
+    >>> config = PretrainConfig(anchors_per_clip=3, batch_size=2, image_size=32, embedding_dim=8)
+    >>> trainer = Trainer(Path("store"), config, init=None)
+    >>> list(trainer.steps()), trainer.steps_done, trainer.tuples_done
+    ([2, 1], 2, 3)
     """
 
     def __init__(
@@ -73,18 +79,18 @@ class Trainer:
         return self.epoch * len(self.data.train_tuples) + in_epoch
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of one of the run's steps, from 0."""
+        """Return the learning rate of a step of the run, counted from 0."""
         return learning_rate(step, len(self.plan), self.config)
 
     def info_now(self) -> EncoderInfo:
-        """Return the info of an encoder trained so far."""
+        """Return the info of the encoder as trained so far."""
         return replace(self.info, epochs=self.epoch)
 
     def steps(self) -> Iterator[int]:
-        """Do the rest of the epoch's steps; yield after each the number of its tuples, over all processes."""
+        """Do the remaining steps of the epoch; yield after each its number of tuples, over all processes."""
         tuples, todo = self.data.train_tuples, self.plan[self.step :]
         self.model.train()
-        tuples.set_epoch(self.epoch)
+        tuples.epoch = self.epoch
         shares = [[self.processes.share(micro) for micro in step] for step in todo]
         wanted = [share for step in shares for share in step if share]
         batches = load_batches(tuples, wanted, num_workers=self.config.num_workers, device=self.device)
@@ -96,19 +102,19 @@ class Trainer:
 
     @cached_property
     def parallel(self) -> nn.Module:
-        """The model as it is trained: its gradients are averaged over processes. First used after a checkpoint."""
+        """The model with gradients averaged over processes, made at the first step: after a checkpoint is loaded."""
         if self.config.compile:
             self.model.encoder.compile()
         return self.model if self.processes.count == 1 else DistributedDataParallel(self.model)
 
     def _take_step(self, shares: Sequence[Sequence[int]], batches: Iterator[TupleBatch], n_tuples: int) -> None:
-        """Add up the gradients of this process's shares of a step's micro-batches, and move the weights."""
+        """Accumulate the gradients of this process's shares of a step's micro-batches, and update the weights."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.steps_done)
         self.optimizer.zero_grad(set_to_none=True)
         parallel = self.parallel
         for i, share in enumerate(shares):
-            last = i + 1 == len(shares)  # whose backward averages all gradients over the processes
+            last = i + 1 == len(shares)  # its backward averages all gradients over the processes
             with parallel.no_sync() if isinstance(parallel, DistributedDataParallel) and not last else nullcontext():
                 self._backward(next(batches) if share else None, n_tuples)
         if self.config.grad_clip:
@@ -116,13 +122,13 @@ class Trainer:
         self.optimizer.step()
 
     def _backward(self, batch: TupleBatch | None, n_tuples: int) -> None:
-        """Add a micro-batch's part of the gradient of the mean loss over a step of ``n_tuples``."""
+        """Add a micro-batch's part of the gradient of the mean loss over the step's ``n_tuples``."""
         if batch is None:
             x = torch.zeros(0, 3, self.config.image_size, self.config.image_size, device=self.device)
             self.parallel(x, None)["loss"].backward()
             return
         losses = self.parallel(augment(batch.frames, batch.draws, self.config), batch)
-        share = len(batch) / n_tuples * self.processes.count  # gradients are averaged over processes
+        share = len(batch) / n_tuples * self.processes.count  # compensates the average over processes
         (losses["loss"] * share).backward()
         self.means.add(losses, len(batch))
 
@@ -131,7 +137,7 @@ class Trainer:
         return add_states(self.processes.gather(self.means.state()))
 
     def check_finite(self) -> None:
-        """Stop a run that has exploded, before its weights are written anywhere.
+        """Raise if training has diverged, before weights are written.
 
         Raises
         ------
@@ -150,6 +156,6 @@ class Trainer:
                 )
 
     def end_epoch(self, line: dict[str, Any]) -> None:
-        """Take in an epoch's line of the log and be ready for the next epoch."""
+        """Add an epoch's line to the history and advance to the next epoch."""
         self.history.append(line)
         self.epoch, self.step, self.means = self.epoch + 1, 0, RunningMeans()

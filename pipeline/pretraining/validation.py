@@ -1,6 +1,6 @@
-"""Validation: what embeddings of held-out subjects tell while an encoder is trained, and the picture at its end.
+"""Validation on held-out subjects during training, and the final plot of distance over time.
 
-Shapes: embeddings (B, F, D) of unit length, frame 0 the anchor; seconds (B, F), time from it.
+Shapes: embeddings (B, F, D) of unit length, frame 0 is the anchor; seconds (B, F), time from the anchor.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tclr.pipeline.system import replacing, write_json
 from tclr.pipeline.tuples import load_batches
 
 MAX_WATCHED_TUPLES = 1024
-"""Most held-out tuples that are validated on after an epoch; chosen by us: 10,000 pairs resolve half a percent."""
+"""Largest number of tuples to validate on after an epoch: 10,000 pairs resolve half a percent."""
 COLLAPSE_STD = 0.05
-"""Spread of embeddings below which the run warns of collapse; 1 is the spread of random directions."""
+"""Spread of embeddings below which the run warns of collapse; that of random directions is 1."""
 EDGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Bounds in seconds between which ranking accuracy is told apart; chosen by us."""
+"""Edges, in seconds, of the bins of ranking accuracy."""
 MAX_POINTS = 24
-"""Points of a distance curve; chosen by us: tuples of the paper have 11 distances in time."""
+"""Largest number of points of a distance curve; tuples of the paper have 11 distances in time."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class Validation:
 
 @torch.no_grad()
 def validate(trainer: Trainer, encoder: TemporalEncoder) -> Validation:
-    """Embed a run's held-out tuples with an encoder, without augmentation; each process its part, all get the whole.
+    """Embed a run's fixed tuples without augmentation; each process embeds a part, and all get the whole.
 
-    Without held-out subjects, the tuples are those of subjects that are trained on.
+    The tuples are those of held-out subjects, or of training subjects if nobody is held out.
     """
     tuples, config, processes = trainer.data.watched_tuples, trainer.config, trainer.processes
     encoder.eval()
@@ -53,7 +53,9 @@ def validate(trainer: Trainer, encoder: TemporalEncoder) -> Validation:
     size = max(config.batch_size // (config.accumulate * processes.count), 1)
     parts = [mine[i : i + size] for i in range(0, len(mine), size)]
     means, embeddings, seconds = RunningMeans(), [], []
-    for batch in load_batches(tuples, parts, num_workers=0, device=trainer.device):  # a second set is too much
+    for batch in load_batches(
+        tuples, parts, num_workers=0, device=trainer.device
+    ):  # a second set of loader processes would cost too much memory
         x = to_input(batch.frames.flatten(0, 1), trainer.info)
         embedded = trainer.model.embed(encoder, x, len(batch))
         means.add(trainer.model.objective(embedded, batch), len(batch))
@@ -68,10 +70,10 @@ def validate(trainer: Trainer, encoder: TemporalEncoder) -> Validation:
 
 
 def held_out_metrics(embeddings: Tensor, seconds: Tensor) -> dict[str, Any]:
-    """Measure ranking accuracy, and the shape of the embeddings by ``spread`` and ``effective_rank``.
+    """Measure ranking accuracy, and the ``spread`` and ``effective_rank`` of the embeddings.
 
-    Accuracy is the share of adjacent pairs whose nearer frame in time is nearer to the anchor: of all, by place of the
-    pair, and by the farther frame's time, as ``"0.2-0.5"``.
+    Accuracy is the share of ``ranked_pairs``: over all pairs, by position of the pair, and by the later frame's time in
+    seconds, such as ``"0.2-0.5"``.
     """
     ranked = ranked_pairs(embeddings).float()
     by_pair = ranked.mean(dim=0)
@@ -95,14 +97,21 @@ def _accuracy_by_seconds(ranked: Tensor, seconds: Tensor) -> dict[str, float]:
 
 
 def spread(embeddings: Tensor) -> float:
-    """Return the root of the summed variances of all dimensions: 0 if all are one point, 1 for random directions."""
+    """Return the root of the summed variances of all dimensions: 0 for a single point, 1 for random directions.
+
+    >>> spread(torch.ones(4, 6, 8))
+    0.0
+    """
     return embeddings.flatten(0, 1).std(dim=0).square().sum().sqrt().item()
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """Return how many dimensions the embeddings use, 1 to D: exp of the entropy of their covariance's singular values.
+    """Return the effective number of dimensions, 1 to D: exp of the entropy of the centred embeddings' singular values.
 
-    Source: Roy and Vetterli, "The effective rank", EUSIPCO 2007, of the centred embeddings.
+    Source: Roy and Vetterli, "The effective rank", EUSIPCO 2007.
+
+    >>> round(effective_rank(torch.eye(3)[None]), 3)
+    2.0
     """
     x = embeddings.flatten(0, 1).double()
     x = x - x.mean(dim=0)
@@ -112,11 +121,11 @@ def effective_rank(embeddings: Tensor) -> float:
 
 
 def distance_curve(embeddings: Tensor, seconds: Tensor) -> dict[str, list[float]]:
-    """Return the squared distance to the anchor as a function of time.
+    """Return the squared Euclidean distance to the anchor as a function of time.
 
-    Lists of one length, by rising time: ``seconds``, mean of a bin; ``mean``, ``q25``, ``q75`` of the squared Euclidean
-    distances in it; ``n``, how many. Bins are single times where there are at most ``MAX_POINTS`` of them, to the
-    millisecond, else quantiles.
+    Lists with one value per bin, in order of time: ``seconds``, the mean time; ``mean``, ``q25`` and ``q75`` of the
+    distances; ``n``, their number. Bins are single times, in milliseconds, if there are at most ``MAX_POINTS``, else
+    quantiles of time.
     """
     times, distances = seconds[:, 1:].abs().flatten(), anchor_distances(embeddings).flatten()
     unique = (times * 1000).round().unique() / 1000
@@ -136,7 +145,7 @@ def distance_curve(embeddings: Tensor, seconds: Tensor) -> dict[str, list[float]
 
 
 def write_distances(run: Path, curves: dict[str, dict[str, list[float]]]) -> None:
-    """Write distance curves by name to RUN/distance.json, and their picture to RUN/distance.png."""
+    """Write distance curves by name to RUN/distance.json, and plot them in RUN/distance.png."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -149,7 +158,7 @@ def write_distances(run: Path, curves: dict[str, dict[str, list[float]]]) -> Non
     axes.set(
         xlabel="time from the anchor in s", ylabel="squared distance of embeddings", xlim=(0, None), ylim=(0, None)
     )
-    axes.set_title("Held-out subjects: mean, and the middle half of the pairs", fontsize="medium")
+    axes.set_title("Held-out subjects: mean and interquartile range of the pairs", fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="best")
     write_json(run / "distance.json", dict(curves))

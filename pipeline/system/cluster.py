@@ -1,4 +1,4 @@
-"""Where the work is done: processes of this machine, or a Dask cluster that sees the same files."""
+"""Dask: worker processes of this machine, or a cluster with access to the same files."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5
 MOST_TASKS = 4096
-"""Tasks that Dask knows of at a time: it takes 15 kB for each, which would be 16 GB for VoxCeleb2's clips
-(docs/scaling.md). Enough for a thousand workers to have something to do while others are handed in."""
+"""Tasks submitted to Dask at a time. Dask needs 15 kB per task, or 16 GB for all clips of VoxCeleb2 (docs/scaling.md).
+This many keep a thousand workers busy while more are submitted."""
 LOCAL_DASK = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
@@ -33,13 +33,14 @@ LOCAL_DASK = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
 }
-"""Settings of local clusters. Dask would watch itself 50 to 100 times a second, a twentieth of a core in every process;
-and have workers give memory back to the system after every picture, a quarter of a core (docs/performance.md)."""
+"""Settings of local clusters. By default, Dask monitors itself 50 to 100 times per second, a twentieth of a core in
+every process. It also makes workers return memory to the system after every picture, a quarter of a core
+(docs/performance.md)."""
 PROGRESS_TOPIC = "tclr-progress"
 REPORT_EVERY_S = 0.5
-"""Least time between two progress messages of a task; chosen by us: messages stay far below the work."""
+"""Least time between two progress messages of a task, which keeps their cost far below that of the work."""
 LARGEST_SHARED = "1GB"
-"""Up to this size Dask does not warn of a value that is shared; chosen by us: the largest encoder has 100 MB."""
+"""Size of a shared value above which Dask warns; the largest encoder has 100 MB."""
 C = TypeVar("C", Client, LocalCluster)
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -51,7 +52,7 @@ def _own_cores() -> int:
 
 
 class _LogsInWorkers(WorkerPlugin):
-    """Has the workers log what this process logs, to the standard error that they share."""
+    """Makes workers log what this process logs, to the shared standard error."""
 
     def setup(self, worker: Worker) -> None:
         """Set up the logger of a worker's process."""
@@ -64,7 +65,7 @@ class _LogsInWorkers(WorkerPlugin):
 
 @contextmanager
 def _same_environment() -> Iterator[None]:
-    """Take back the variables that Dask sets here for its workers: PyTorch would keep this process to one thread."""
+    """Remove variables that Dask sets here for its workers: they would limit PyTorch in this process to one thread."""
     before = set(os.environ)
     try:
         yield
@@ -75,7 +76,7 @@ def _same_environment() -> Iterator[None]:
 
 @contextmanager
 def _closing(opened: C) -> Iterator[C]:
-    """Close at the end; the work is done by then, so what goes wrong with that is no failure of it."""
+    """Close at the end; an error then is only logged, because the work is done."""
     try:
         yield opened
     finally:
@@ -85,52 +86,56 @@ def _closing(opened: C) -> Iterator[C]:
             logger.warning("Dask could not close %s: %s", type(opened).__name__, error)
 
 
-@contextmanager
-def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
-    """Start a local Dask cluster of as many processes as ``workers``, by default one per core, or join a running one.
+def _join(scheduler: str) -> Client:
+    try:
+        return Client(scheduler, timeout=CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterError(
+            f"No Dask scheduler answers at {scheduler!r} ({type(error).__name__}). "
+            "Start one with 'dask scheduler', or leave out --scheduler."
+        ) from error
 
-    ``scheduler`` is the address of the latter, as ``tcp://host:8786``.
 
-    Raises
-    ------
-    ClusterError
-        If the scheduler does not answer, or no local cluster can be started.
-    """
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout=CONNECT_TIMEOUT_S)
-        except (OSError, TimeoutError, ValueError) as error:
-            raise ClusterError(
-                f"No Dask scheduler answers at {scheduler!r} ({type(error).__name__}). "
-                "Start one with 'dask scheduler', or leave out --scheduler."
-            ) from error
-        with _closing(client):
-            yield client
-        return
-    n_workers = workers or CPU_COUNT
+def _start_workers(n_workers: int) -> LocalCluster:
     try:
         with dask.config.set(LOCAL_DASK), _same_environment():
-            cluster = LocalCluster(
+            return LocalCluster(
                 n_workers=n_workers,
                 threads_per_worker=1,
                 processes=True,
                 dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,  # what is lost with a worker is told by who waits for it
+                silence_logs=logging.CRITICAL,  # the process that waits for a result reports a lost worker
             )
     except (OSError, TimeoutError, RuntimeError) as error:
         raise ClusterError(
-            f"Expected to start {n_workers} Dask workers on this machine, but got {type(error).__name__}: {error}. "
+            f"Cannot start {n_workers} Dask workers on this machine: {type(error).__name__}: {error}. "
             "Run the same command again, with fewer --workers if the machine is busy."
         ) from error
-    with _closing(cluster):
-        with _closing(Client(cluster)) as client:
-            if logging.getLogger("tclr").isEnabledFor(logging.INFO):
-                client.register_plugin(_LogsInWorkers())
+
+
+@contextmanager
+def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
+    """Start a local Dask cluster of ``workers`` processes, by default one per core, or join a running cluster.
+
+    ``scheduler`` is the address of a running cluster, such as ``tcp://host:8786``.
+
+    Raises
+    ------
+    ClusterError
+        If the scheduler does not answer, or the local cluster cannot be started.
+    """
+    if scheduler is not None:
+        with _closing(_join(scheduler)) as client:
             yield client
+        return
+    with _closing(_start_workers(workers or CPU_COUNT)) as cluster, _closing(Client(cluster)) as client:
+        if logging.getLogger("tclr").isEnabledFor(logging.INFO):
+            client.register_plugin(_LogsInWorkers())
+        yield client
 
 
 def make_reporter() -> Callable[[int, int], None]:
-    """Return a function for use in a task: it reports how many frames, of how many, are done."""
+    """Return a function that reports from within a task: the number of frames done, and the number expected."""
     worker = get_worker()
     key = worker.get_current_task()
     last_s = time.monotonic()
@@ -146,34 +151,34 @@ def make_reporter() -> Callable[[int, int], None]:
 
 
 class Dispatcher(Generic[Job, Result]):
-    """Hands tasks to a cluster and gives what comes of each, with the job that it was for; see ``dispatching``."""
+    """Submits tasks to a cluster and yields each result with its job; see ``dispatching``."""
 
     def __init__(self, client: Client, lost: Callable[[str], Result]) -> None:
         self._client = client
         self._lost = lost
         self._queue = as_completed()
         self._backlog: deque[Any] = deque()
-        self.jobs: dict[Key, Job] = {}  # of tasks that Dask knows of, by its key
+        self.jobs: dict[Key, Job] = {}  # of submitted tasks, by Dask's key
 
     @property
     def n_open(self) -> int:
-        """How many tasks are not through, those of the backlog included."""
+        """Number of unfinished tasks, including the backlog."""
         return len(self.jobs) + len(self._backlog)
 
     def count_cores(self) -> tuple[int, int]:
-        """Return how many workers there are now, and how many cores they may use; 0 of both if they do not say."""
+        """Return the current numbers of workers and of cores that they may use; (0, 0) if unknown."""
         try:
             cores = self._client.run(_own_cores, on_error="ignore")
-        except (OSError, TimeoutError) as error:  # who waits for results reports a lost scheduler
-            logger.warning("Dask could not tell the workers' cores: %s", error)
+        except (OSError, TimeoutError) as error:  # a lost scheduler is reported where results are awaited
+            logger.warning("Dask could not count the workers' cores: %s", error)
             return 0, 0
         hosts = {urlsplit(address).hostname: n_cores for address, n_cores in cores.items()}
         return len(cores), sum(hosts.values())
 
     def share(self, value: object) -> Future:
-        """Send a value once, and wait until a worker has it.
+        """Send a value once, wait until a worker has it, and return a future.
 
-        Tasks that are given what this returns get the value. Dask sends it again if the worker that has it dies.
+        A task that gets the future as an argument receives the value. Dask sends it again if the worker dies.
         """
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST_SHARED}):
             shared = self._client.submit(_same, value, pure=False)
@@ -181,7 +186,7 @@ class Dispatcher(Generic[Job, Result]):
         return shared
 
     def offers(self, resource: str) -> bool:
-        """Return whether some worker that has joined offers a resource of Dask's."""
+        """Return whether any current worker offers a Dask resource."""
         try:
             workers = self._client.scheduler_info()["workers"].values()
         except OSError as error:
@@ -189,16 +194,16 @@ class Dispatcher(Generic[Job, Result]):
         return any(worker["resources"].get(resource, 0) >= 1 for worker in workers)
 
     def submit(self, job: Job, work: Callable[..., Result], *arguments: Any, **options: Any) -> None:
-        """Hand in a task at once; ``options`` are Dask's, as ``priority`` and ``resources``."""
+        """Submit a task; ``options`` are Dask's, such as ``priority`` and ``resources``."""
         future = self._client.submit(work, *arguments, pure=False, **options)
         self.jobs[future.key] = job
         self._queue.add(future)
 
     def results(self, backlog: Iterable[Item], begin: Callable[[Item], None]) -> Iterator[tuple[Job, Result]]:
-        """Yield each job with what came of its task, in any order, until nothing is left.
+        """Yield each job with the result of its task, in order of completion, until no task is left.
 
-        ``begin`` submits an item of the backlog. It is called in their order, while Dask knows of fewer than
-        ``MOST_TASKS`` tasks.
+        ``begin`` submits the tasks of one item of the backlog. It is called in the order of the items, whenever fewer
+        than ``MOST_TASKS`` tasks are with Dask.
         """
         self._backlog.extend(backlog)
         self._hand_in(begin)
@@ -232,22 +237,22 @@ def dispatching(
     lost: Callable[[str], Result],
     on_progress: Callable[[Job, int, float], None],
 ) -> Iterator[Dispatcher[Job, Result]]:
-    """Connect to a cluster (``connect``) for the time of the block; Dask cancels tasks that are left at its end.
+    """Connect to a cluster within the block (see ``connect``); Dask cancels tasks that are left at its end.
 
-    Tasks catch errors of their own: only where a worker died, ``lost`` makes their result of the reason. What tasks
-    report is given to ``on_progress`` in another thread: the job, how many frames are done and which share, 0 to 1.
+    Tasks catch their own errors. If a worker died, ``lost`` turns the reason into the task's result. Reports of tasks
+    go to ``on_progress`` in another thread: the job, the number of frames done, and their share, 0 to 1.
 
     Raises
     ------
     ClusterError
-        If no scheduler answers, or it is lost meanwhile.
+        If no scheduler answers, or it is lost within the block.
     """
     with connect(workers, scheduler) as client:
         dispatcher: Dispatcher[Job, Result] = Dispatcher(client, lost)
 
         def hear(event: tuple[float, dict[str, Any]]) -> None:
             key, n_frames, share = (event[1][name] for name in ("key", "n_frames", "share"))
-            if (job := dispatcher.jobs.get(key)) is not None:  # else it is of another run on the same cluster
+            if (job := dispatcher.jobs.get(key)) is not None:  # None: a task of another run on the same cluster
                 on_progress(job, n_frames, share)
 
         try:
@@ -256,6 +261,6 @@ def dispatching(
             client.unsubscribe_topic(PROGRESS_TOPIC)
         except (CancelledError, CommClosedError) as error:
             raise ClusterError(
-                f"The Dask scheduler was lost ({type(error).__name__}). What is done is kept: start it if need be, "
-                "then run the same command again."
+                f"The Dask scheduler was lost ({type(error).__name__}). Finished work is kept. Restart the scheduler "
+                "if necessary, then run the same command again."
             ) from error

@@ -1,4 +1,4 @@
-"""One run a folder, a store or features: a lock that ends with the process that holds it."""
+"""One run at a time per folder, a store or features: a lock that ends with the process that holds it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tclr.schemas.errors import OutputError
 logger = logging.getLogger(__name__)
 
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What a file system says that knows no locks."""
+"""Errors of file systems without locks."""
 
 
 def _lock_path(folder: Path) -> Path:
@@ -40,28 +40,28 @@ def _take(file: IO[str], folder: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in NO_LOCKS:
-            logger.warning("The file system of %s knows no locks: see that no other run writes there.", folder)
+            logger.warning("The file system of %s supports no locks: make sure that no other run writes there.", folder)
             return
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise
         holder = _read(folder)
         who = ", ".join(f"{name} {holder.get(name, 'unknown')}" for name in ("host", "process", "since"))
         raise OutputError(
-            f"Expected no other run on {folder}, but one is writing it ({who}). Wait for it to end, then run again."
+            f"Expected no other run on {folder}, but one is writing to it ({who}). Wait for it to end, then run again."
         ) from error
 
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[str]:
-    """Hold a folder for one run; yields the run's name.
+    """Lock a folder for one run within the block, and yield the run's random name.
 
-    The operating system gives the lock (``flock``) back when the process ends, however it ends. Over NFS it holds
-    between machines if the server keeps locks, as is the default since NFS 4.
+    The operating system releases the lock (``flock``) when the process ends, for whatever reason. Over NFS the lock
+    also excludes other machines if the server supports locks, as is the default since NFS 4.
 
     Raises
     ------
     OutputError
-        If another run holds it, or the folder cannot be written.
+        If another run holds the lock, or the folder cannot be written.
     """
     path, run = _lock_path(folder), uuid.uuid4().hex
     with writing(path):
@@ -78,15 +78,15 @@ def lock_folder(folder: Path) -> Iterator[str]:
 
 
 def check_run(folder: Path, run: str) -> None:
-    """Check that a run still holds its folder: a worker may outlive it.
+    """Check that no other run has locked the folder since: a worker may outlive its run.
 
     Raises
     ------
     OutputError
-        If another run has begun since.
+        If another run has started since.
     """
     if (holder := _read(folder).get("run")) != run:
         raise OutputError(
-            f"Expected {folder} to be held by the run of this worker, but another one ({holder}) has begun since. "
+            f"Expected the run of this worker to hold {folder}, but another run ({holder}) has started since. "
             "Nothing was written."
         )

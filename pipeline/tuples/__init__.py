@@ -1,12 +1,12 @@
-"""A store in, training tuples out: anchor, sibling, following frames.
+"""A store in, training tuples out: anchor, sibling and following frames.
 
-``index_clips`` finds the rows that can be anchors, ``TupleDataset`` reads tuples, ``load_batches`` reads them ahead.
+``TupleDataset`` reads tuples, ``load_batches`` reads batches of them ahead, ``index_clips`` lists the usable clips.
 Imports ``encoder``, ``store``, ``system`` and ``schemas``, and torch. It never imports mediapipe or dask.
 """
 
 from tclr.pipeline.tuples.clips import TargetReader, index_clips
 from tclr.pipeline.tuples.dataset import TupleBatch, TupleDataset, split_subjects
-from tclr.pipeline.tuples.loader import load_batches, stop_workers
+from tclr.pipeline.tuples.loader import load_batches
 from tclr.pipeline.tuples.rows import Spacing
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "index_clips",
     "load_batches",
     "split_subjects",
-    "stop_workers",
 ]

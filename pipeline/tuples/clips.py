@@ -1,4 +1,4 @@
-"""Clips that tuples fit in, and what is known of their frames: times, runs, and targets to predict."""
+"""Clips that are long enough for a tuple, with the times, runs and targets of their frames."""
 
 from __future__ import annotations
 
@@ -15,27 +15,34 @@ from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import InputError, StoreError
 
 CACHED_CLIPS = 1024
-"""Clips whose times and targets a process keeps; chosen by us: BP4D's 328 whole, some 150 MB with
-landmarks as targets."""
+"""Clips whose times and targets a process caches: all 328 of BP4D, some 150 MB with landmarks as targets."""
 
 TargetReader = Callable[[Store, ClipInfo], np.ndarray]
-"""Reads what is known of each frame of a clip: (T, G) float32, NaN where unknown."""
+"""A function that reads the targets of a clip's frames: (T, G) float32, NaN where unknown."""
 
 
 def read_times(store: Store, info: ClipInfo) -> ClipTimes:
-    """Read what the choice of rows needs to know of a clip."""
+    """Read the times and runs of a clip."""
     timestamp = store.read(info, "timestamp")
     follows = follows_on(timestamp, store.read(info, "track"))
     return ClipTimes(timestamp, find_runs(follows, store.face_mask(info)))
 
 
 def index_clips(store: Store, subjects: Sequence[str], config: PretrainConfig) -> list[ClipInfo]:
-    """List the clips of some subjects that a tuple of the smallest spacing fits in.
+    """List the clips of some subjects that are long enough for a tuple of the smallest spacing.
 
     Raises
     ------
     InputError
-        If no clip has enough frames in a row.
+        If no clip is long enough.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.store import Store
+    >>> from tclr.schemas.config import PretrainConfig
+    >>> with Store(Path("store")) as store:
+    ...     [info.name for info in index_clips(store, ["F001"], PretrainConfig())]
+    ['F001/T1']
     """
     return [info for info, _ in find_usable(store, subjects, Spacing.of(config), config.n_following)]
 
@@ -43,7 +50,7 @@ def index_clips(store: Store, subjects: Sequence[str], config: PretrainConfig) -
 def find_usable(
     store: Store, subjects: Sequence[str], spacing: Spacing, n_following: int
 ) -> Iterator[tuple[ClipInfo, ClipTimes]]:
-    """Yield the clips of some subjects that a tuple of the smallest spacing fits in, and their times.
+    """Yield the clips of ``index_clips`` with their times.
 
     Raises
     ------
@@ -77,16 +84,16 @@ def find_usable(
 
 @dataclass(frozen=True)
 class KnownClip:
-    """Times of a clip, and its targets (T, G) float32."""
+    """Times and targets (T, G) float32 of a clip."""
 
     times: ClipTimes
     targets: np.ndarray
 
 
 class ClipReader:
-    """Reads clips of a store by their number; keeps times and targets of those that were used last.
+    """Reads times and targets of a store's clips by their number, and caches those of the last ``CACHED_CLIPS``.
 
-    Cheap to pickle and to copy: open files and what is kept stay behind. Without ``read_targets`` G is 0.
+    Pickling and copying are cheap: they leave out open files and the cache. Without ``read_targets`` G is 0.
     """
 
     def __init__(self, store: Store, clips: list[ClipInfo], read_targets: TargetReader | None) -> None:
@@ -98,7 +105,7 @@ class ClipReader:
         return {**self.__dict__, "store": copy(self.store), "_kept": OrderedDict()}
 
     def read(self, clip: int) -> KnownClip:
-        """Return a clip's times and targets, from memory if it was used lately."""
+        """Return a clip's times and targets."""
         known = self._kept.pop(clip, None)
         if known is None:
             while len(self._kept) >= CACHED_CLIPS:
@@ -113,7 +120,7 @@ class ClipReader:
         Raises
         ------
         StoreError
-            If they are not as many per frame as those of the first clip.
+            If there are not as many per frame as in the first clip.
         """
         info = self.clips[clip]
         if self._read_targets is None:
@@ -122,6 +129,7 @@ class ClipReader:
         if values.shape != (info.n_frames, self.n_targets):
             raise StoreError(
                 f"Expected targets of shape {(info.n_frames, self.n_targets)} as for the first clip, but got "
-                f"{values.shape} for clip {info.name} in {self.store.root}. Make its subject with the same settings."
+                f"{values.shape} for clip {info.name} in {self.store.root}. Preprocess all subjects with the same "
+                "settings."
             )
         return values

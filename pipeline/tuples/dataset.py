@@ -1,8 +1,8 @@
-"""Temporal tuples from a store, for training: anchor, sibling and the frames that follow.
+"""Temporal tuples from a store, for training: anchor, sibling and the following frames.
 
-Which rows of a clip a tuple has is settled in ``rows``. Sampling has no state: tuple i of an epoch, its frames and its
-augmentation's random numbers follow from seed, epoch and i alone. So training resumes exactly, and neither loader
-processes nor the number of trainers nor micro-batches change anything.
+``rows`` chooses the rows of a tuple. Sampling has no state: the frames and augmentation draws of tuple i of an epoch
+depend on seed, epoch and i alone. Training therefore resumes exactly, and loader processes, the number of training
+processes and micro-batches do not change the result.
 """
 
 from __future__ import annotations
@@ -23,29 +23,21 @@ from tclr.pipeline.tuples.rows import Spacing, draw_rows, fixed_rows
 from tclr.schemas.config import PretrainConfig
 
 VALIDATION_TUPLES_PER_CLIP = 8
-"""Fixed anchors per held-out clip, spread evenly; chosen by us: enough pairs to see 1% at a few clips."""
+"""Fixed anchors per held-out clip, spread evenly: enough pairs to resolve 1% with a few clips."""
 SAMPLED_CLIPS = 128
-"""Clips whose targets tell how targets vary; chosen by us: more change little."""
+"""Clips in the sample of targets; more change the whitening little."""
 ROWS_STREAM, AUGMENTATION_STREAM = 0, 1
-"""Numbers of the random streams, so that they are independent."""
+"""Spawn keys that make the random streams independent."""
 
 
 def split_subjects(subjects: Sequence[str], val_share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split subjects into those trained on and those held out.
+    """Split subjects at random into sorted lists of training and held-out subjects.
 
-    Parameters
-    ----------
-    subjects : sequence of str
-        All subjects.
-    val_share : float
-        Share to hold out, 0..1; if above 0 at least one is, and at least one is trained on.
-    seed : int
-        Seed of the split.
+    ``val_share`` 0..1 is the share to hold out. If it is above 0, at least one subject is held out unless there is only
+    one; at least one is trained on.
 
-    Returns
-    -------
-    (list of str, list of str)
-        Training and held-out subjects, each sorted.
+    >>> split_subjects(["F001", "F002", "F003"], val_share=0.2, seed=0)
+    (['F001', 'F002'], ['F003'])
     """
     names = sorted(subjects)
     n_val = min(max(round(val_share * len(names)), 1), len(names) - 1) if val_share > 0 else 0
@@ -57,9 +49,9 @@ def split_subjects(subjects: Sequence[str], val_share: float, seed: int) -> tupl
 class TupleBatch:
     """Tuples of one micro-batch.
 
-    ``frames`` (B, F, S, S, 3) uint8 RGB; ``seconds`` (B, F) float32, time from the anchor, below 0 before it; ``draws``
-    (B, F, N_DRAWS) float32 in [0, 1), the augmentation's random numbers; ``targets`` (B, F, G) float32, NaN where
-    unknown, and G may be 0.
+    ``frames`` (B, F, S, S, 3) uint8 RGB; ``seconds`` (B, F) float32, time from the anchor, negative before it;
+    ``draws`` (B, F, N_DRAWS) float32 in [0, 1), the augmentation's random numbers; ``targets`` (B, F, G) float32, NaN
+    where unknown; G may be 0.
     """
 
     frames: Tensor
@@ -69,7 +61,7 @@ class TupleBatch:
 
     @property
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """All of it."""
+        """All four tensors."""
         return self.frames, self.seconds, self.draws, self.targets
 
     def __len__(self) -> int:
@@ -80,26 +72,27 @@ class TupleBatch:
         return TupleBatch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors))
 
     def pin_memory(self) -> TupleBatch:
-        """Return the batch in page-locked memory, from which a GPU copies while the CPU goes on."""
+        """Return the batch in page-locked memory, from which a GPU copies asynchronously."""
         return TupleBatch(*(tensor.pin_memory() for tensor in self.tensors))
 
 
 class TupleDataset:
-    """The tuples of an epoch, read by their index in it. Cheap to pickle and to copy: open files stay behind.
+    """The tuples of an epoch, read by index. Pickling and copying are cheap: they leave out open files.
 
-    ``clips`` are those that a tuple fits in, ``n_frames`` is F, ``n_targets`` G, 0 without targets, ``crop_size`` S.
+    ``clips`` are the clips that are long enough, ``n_frames`` is F, ``n_targets`` G (0 without targets), ``crop_size``
+    S. Set ``epoch`` to choose the epoch that ``load_batches`` reads.
 
     Parameters
     ----------
     store, subjects, config : Path, sequence of str, PretrainConfig
-        The store, whose clips to use, and the settings: which frames (see ``rows``), and the seed.
+        The store, the subjects to use, and the settings that choose the frames (see ``rows``) and the seed.
     anchors_per_clip : int
-        Tuples per clip and epoch, redrawn every epoch. 0 takes fixed ones, for validation: spread evenly, forward, at
-        the (geometric) middle of the spacings.
+        Tuples per clip and epoch, redrawn every epoch. 0 gives fixed tuples for validation: spread evenly, forward, at
+        the geometric middle of the spacings.
     fixed_spacing : Spacing, optional
-        Spacing of fixed tuples, whatever the settings say, so that runs with other settings compare.
-    read_targets : callable, optional
-        Called once per clip and process as long as what it gives is kept.
+        Spacing of fixed tuples in place of the settings', which makes runs with different settings comparable.
+    read_targets : TargetReader, optional
+        Reads the targets of a clip. Results are cached per process.
 
     Raises
     ------
@@ -107,6 +100,13 @@ class TupleDataset:
         If no clip is long enough.
     StoreError
         If the store has crops of several sizes or cannot be read.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import PretrainConfig
+    >>> tuples = TupleDataset(Path("store"), ["F001", "F003"], PretrainConfig(), anchors_per_clip=3)
+    >>> len(tuples), tuples.read(epoch=0, indices=[0, 5]).frames.shape
+    (6, torch.Size([2, 6, 32, 32, 3]))
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class TupleDataset:
         self.clips: list[ClipInfo] = []
         self._fixed: list[tuple[int, np.ndarray]] = []
         self._order: tuple[int, np.ndarray] = (-1, np.zeros(0, np.int64))
-        self.workers: object = None  # the loader's processes, see ``loader``
+        self.workers: object = None  # loader processes, see ``loader``
         with Store(store, subjects) as opened:  # loader processes open their own files
             self.crop_size = opened.crop_size()
             spacing = fixed_spacing or Spacing.of(config)
@@ -139,9 +139,9 @@ class TupleDataset:
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_reader": copy(self._reader), "workers": None}
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose tuples are read from now on."""
-        self.epoch = epoch
+    def stop_workers(self) -> None:
+        """End the loader processes, which otherwise end with the dataset."""
+        self.workers = None
 
     def __len__(self) -> int:
         return len(self.clips) * self.anchors_per_clip or len(self._fixed)
@@ -151,14 +151,14 @@ class TupleDataset:
         return np.random.Generator(np.random.Philox(sequence))
 
     def sample_targets(self) -> Tensor:
-        """Return the targets of clips spread evenly over all, (N, G) float32, to see how they vary."""
+        """Return the targets of clips spread evenly over the dataset, (N, G) float32."""
         count = min(len(self.clips), SAMPLED_CLIPS)
         chosen = np.linspace(0, len(self.clips) - 1, count).round().astype(int)
         with self._reader.store:
             return torch.from_numpy(np.concatenate([self._reader.read_targets(clip) for clip in chosen]))
 
     def rows(self, epoch: int, index: int) -> tuple[int, np.ndarray]:
-        """Return which of ``clips`` a tuple is of, and its rows, (F,) int64."""
+        """Return the index in ``clips`` of a tuple's clip, and its rows, (F,) int64."""
         if self.anchors_per_clip == 0:
             return self._fixed[index]
         if self._order[0] != epoch:
@@ -170,7 +170,7 @@ class TupleDataset:
     def read(self, epoch: int, indices: Sequence[int], frames: Tensor | None = None) -> TupleBatch:
         """Read tuples of an epoch by their indices, 0 to ``len(self) - 1``; fixed tuples are the same in all epochs.
 
-        ``frames``, if given, is a (B, F, S, S, 3) uint8 tensor to read frames into.
+        Frames are read into ``frames`` (B, F, S, S, 3) uint8 if it is given.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""Reads batches of tuples ahead of the step that needs them.
+"""Batches of tuples, read ahead of the training step that needs them.
 
-Without loader processes a thread reads ahead; decoding leaves the interpreter's lock alone, so that it and the step run
-side by side. With loader processes, frames are decoded into shared memory, and the processes stay for the next epoch.
-For a GPU, batches go into page-locked memory and are copied on a stream of their own, one ahead.
+Without loader processes, a thread reads ahead; decoding releases the interpreter's lock, so it runs in parallel with
+the step. Loader processes decode frames into shared memory and are kept for the next epoch. For a GPU, batches go into
+page-locked memory and are copied on a separate stream, one batch ahead.
 """
 
 from __future__ import annotations
@@ -24,44 +24,44 @@ from tclr.pipeline.tuples.dataset import TupleBatch, TupleDataset
 from tclr.schemas.errors import TclrError
 
 BATCHES_AHEAD = 2
-"""Batches that are read before they are asked for, by the thread or by each loader process; chosen by us."""
+"""Batches that the thread or each loader process reads ahead."""
 
 Request = tuple[int, Sequence[int]]
-"""A batch to read: epoch, and indices of its tuples."""
+"""A batch to read: the epoch and the indices of its tuples."""
 
 
 def load_batches(
     dataset: TupleDataset, batches: Sequence[Sequence[int]], *, num_workers: int, device: torch.device
 ) -> Iterator[TupleBatch]:
-    """Read batches of the dataset's present epoch to a device, in order, while the caller works on those before.
+    """Yield batches of the dataset's current epoch on a device, in order; the next are read meanwhile.
 
-    ``batches`` has the indices of each batch's tuples. ``num_workers`` loader processes read them, or a thread if it is
-    0; that changes nothing but the time.
+    ``batches`` are the tuple indices of each batch. ``num_workers`` loader processes read them, or a thread if it is 0;
+    the batches are the same.
 
     Raises
     ------
     TclrError
-        Of the kind that reading met, in whichever process; or if a loader process ended.
+        If a batch cannot be read, as in ``TupleDataset.read``, or a loader process ended.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tclr.schemas.config import PretrainConfig
+    >>> tuples = TupleDataset(Path("store"), ["F001", "F003"], PretrainConfig(), anchors_per_clip=2)
+    >>> batches = load_batches(tuples, [[0, 1, 2], [3]], num_workers=0, device=torch.device("cpu"))
+    >>> [len(batch) for batch in batches]
+    [3, 1]
     """
     requests = [(dataset.epoch, tuple(indices)) for indices in batches]
     pin = device.type == "cuda"
     if num_workers:
         return _move(_read_in_processes(dataset, requests, num_workers, pin), device)
-    return _move(_read_in_thread(dataset, requests, pin), device)
-
-
-def stop_workers(dataset: TupleDataset) -> None:
-    """End the loader processes of a dataset, which otherwise end with it."""
-    dataset.workers = None
-
-
-def _read_in_thread(dataset: TupleDataset, requests: Sequence[Request], pin: bool) -> Iterator[TupleBatch]:
-    batches = (dataset.read(*request) for request in requests)
-    return run_ahead((batch.pin_memory() if pin else batch for batch in batches), BATCHES_AHEAD)
+    read = (dataset.read(*request) for request in requests)
+    return _move(run_ahead((batch.pin_memory() if pin else batch for batch in read), BATCHES_AHEAD), device)
 
 
 class _Reader(Dataset[Any]):
-    """Reads in a loader process; an error is returned, since raising it there would wrap it in a traceback."""
+    """Reads in a loader process; errors are returned, because raising them there would wrap them in a traceback."""
 
     def __init__(self, dataset: TupleDataset) -> None:
         self.dataset = dataset
@@ -77,14 +77,14 @@ class _Reader(Dataset[Any]):
 
 
 def _shared_bytes(shape: tuple[int, ...]) -> Tensor:
-    """Return a uint8 tensor that another process can have without a copy, as torch's own collate makes it."""
+    """Return a uint8 tensor in shared memory, as torch's own collate function makes it."""
     storage = torch.UntypedStorage._new_shared(math.prod(shape))
     return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
 @dataclass
 class _Workers:
-    """The loader processes of a dataset, and the list of what they are asked for, which changes with the epoch."""
+    """The loader processes of a dataset, and the list of their requests, which is refilled every epoch."""
 
     num_workers: int
     pin: bool
@@ -93,13 +93,13 @@ class _Workers:
 
 
 def _start_workers(dataset: TupleDataset, num_workers: int, pin: bool) -> _Workers:
-    """Start loader processes, or return those of the epoch before."""
+    """Start loader processes, or return those of the previous epoch."""
     known = dataset.workers
     if isinstance(known, _Workers) and (known.num_workers, known.pin) == (num_workers, pin):
         return known
     requests: list[Request] = []
     loader = DataLoader(
-        _Reader(copy(dataset)),  # not itself: in a cycle of references, processes would be slow to end
+        _Reader(copy(dataset)),  # a copy: with a reference cycle, processes would end late
         batch_size=None,  # a request is a batch
         sampler=requests,
         num_workers=num_workers,
@@ -128,8 +128,8 @@ def _read_in_processes(
             dataset.workers = None
             reason = " ".join(str(error).split())
             raise TclrError(
-                f"Expected {num_workers} loader processes to last, but one ended: {reason} It may have run out of "
-                "memory or of /dev/shm; lower --num-workers or --batch-size, or use --num-workers 0."
+                f"One of {num_workers} loader processes ended: {reason} It may have run out of memory or of /dev/shm; "
+                "lower --num-workers or --batch-size, or use --num-workers 0."
             ) from error
         if isinstance(batch, TclrError):
             raise batch
@@ -137,7 +137,7 @@ def _read_in_processes(
 
 
 def _move(batches: Iterator[TupleBatch], device: torch.device) -> Iterator[TupleBatch]:
-    """Move batches to the device; to a GPU on a stream of its own, one ahead of the caller."""
+    """Move batches to the device; for a GPU on a separate stream, one batch ahead of the caller."""
     with closing(batches):  # type: ignore[type-var]
         if device.type != "cuda":
             for batch in batches:
@@ -155,7 +155,7 @@ def _move(batches: Iterator[TupleBatch], device: torch.device) -> Iterator[Tuple
 
 
 def _arrived(batch: TupleBatch, copied: torch.cuda.Event, device: torch.device) -> TupleBatch:
-    """Let the caller's stream wait for the copy, and tell the allocator that it uses the batch."""
+    """Make the caller's stream wait for the copy, and register the batch's use with the allocator."""
     stream = torch.cuda.current_stream(device)
     stream.wait_event(copied)
     for tensor in batch.tensors:

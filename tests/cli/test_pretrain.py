@@ -126,7 +126,7 @@ def test_settings_of_a_long_run_are_options(store, tmp_path):
 
 def test_micro_batches_that_do_not_divide_a_step_are_one_error(store, tmp_path):
     message = error_of(run_tclr("pretrain", store, tmp_path, *SMALL, "--accumulate", "5"))
-    assert "batch_size that processes x micro-batches (1 x 5) divide, but got 48" in message
+    assert "batch_size divisible by processes x micro-batches (1 x 5), but got 48" in message
 
 
 def test_collapse_is_a_warning_on_standard_error(store, tmp_path, monkeypatch):

@@ -123,7 +123,7 @@ def test_subject_is_not_replaced_by_a_worker_whose_run_is_over(made, store, tmp_
     before = path.read_bytes()
     attrs = root_attrs("folder", "anna", SMALL.detect, SMALL.align, "0")
     outcome = assemble_task(path, {"one": (path,)}, attrs, set(), store, "a former run")
-    assert outcome.fatal and "has begun since" in outcome.reason and path.read_bytes() == before
+    assert outcome.fatal and "has started since" in outcome.reason and path.read_bytes() == before
 
 
 def test_landmarks_of_a_damaged_clip_are_not_aligned_again(made, store):

@@ -28,7 +28,7 @@ def test_settings_are_frozen():
 @pytest.mark.parametrize(("smallest", "largest"), [(0.5, 0.2), (0.0, 0.2), (0.5, 0.0)])
 def test_a_range_of_spacings_has_two_ends_in_order(smallest, largest):
     given = {"spacing_min_s": smallest, "spacing_max_s": largest}
-    match = f"'spacing_max_s' in x.toml.*at least 'spacing_min_s', which is {smallest}, or both 0.*got {largest}"
+    match = f"'spacing_max_s' in x.toml.*least 'spacing_min_s', which is {smallest}, and both .* both 0.*got {largest}"
     with pytest.raises(SettingError, match=match):
         parse_settings(PretrainConfig, given, "x.toml")
     assert parse_settings(PretrainConfig, {"spacing_min_s": 0.2, "spacing_max_s": 0.2}, "x").spacing_max_s == 0.2

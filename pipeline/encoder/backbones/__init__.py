@@ -1,8 +1,7 @@
 """Convolutional networks without their classifier: (N, 3, H, W) float32 to (N, n_features) pooled features.
 
-Names and shapes of parameters and buffers are torchvision's, and so is the initialisation, so ImageNet weights in
-torchvision's names load as they are. To add a network, write its module and give it a line in ``BACKBONES`` and in
-``PretrainConfig.arch``.
+Names and shapes of parameters and buffers, and the initialisation, are torchvision's: its ImageNet weights load
+unchanged. To add a network, write its module and add a line to ``BACKBONES`` and to ``PretrainConfig.arch``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ __all__ = ["BACKBONES", "Backbone"]
 
 
 class Backbone(NamedTuple):
-    """How to build a network with random weights, and the length of the features it gives."""
+    """A function that builds a network with random weights, and the number of its features."""
 
     build: Callable[[], nn.Module]
     n_features: int

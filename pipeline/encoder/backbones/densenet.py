@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 GROWTH_RATE = 32  # feature maps that each layer adds (k)
-BOTTLENECK = 4  # feature maps of a layer's 1 x 1 convolution, in growth rates
+BOTTLENECK = 4  # feature maps of a layer's 1 x 1 convolution, as a multiple of k
 N_LAYERS = (6, 12, 24, 16)  # layers of each dense block
 
 
 class DenseLayer(nn.Sequential):
-    """BN-ReLU-Conv(1 x 1)-BN-ReLU-Conv(3 x 3), whose maps are appended to its input's."""
+    """BN-ReLU-Conv(1 x 1)-BN-ReLU-Conv(3 x 3); its maps are appended to those of its input."""
 
     def __init__(self, n_in: int) -> None:
         width = BOTTLENECK * GROWTH_RATE
@@ -43,7 +43,7 @@ def _dense_block(n_in: int, n_layers: int) -> nn.Sequential:
 
 
 def _transition(n_in: int) -> nn.Sequential:
-    """Halve maps and sides (compression 0.5)."""
+    """Halve the number of maps (compression 0.5) and their sides."""
     return nn.Sequential(
         OrderedDict(
             norm=nn.BatchNorm2d(n_in),

@@ -20,7 +20,7 @@ def _conv(n_in: int, n_out: int, kernel: int, stride: int = 1, groups: int = 1) 
 
 
 class InvertedResidual(nn.Module):
-    """Expansion, depthwise 3 x 3 and linear projection, with a shortcut where sizes are kept (figure 4d)."""
+    """Expansion, depthwise 3 x 3 and linear projection, with a shortcut if the size is unchanged (figure 4d)."""
 
     def __init__(self, n_in: int, n_out: int, expansion: int, stride: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """ResNet-18 and ResNet-50 without their classifier: (N, 3, H, W) to (N, 512) or (N, 2048).
 
-Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1. As torchvision does, the
-bottleneck halves the picture in its 3 x 3 convolution ("ResNet v1.5"), not in the first one as the paper has it.
+Source: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, table 1. As in torchvision,
+the bottleneck's stride is in its 3 x 3 convolution ("ResNet v1.5"); in the paper it is in the first one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 def _shortcut(n_in: int, n_out: int, stride: int) -> nn.Module | None:
-    """Return the projection of a shortcut whose size changes (option B of the paper), or None."""
+    """Return the projection for a shortcut between two sizes (option B of the paper), or None."""
     if stride == 1 and n_in == n_out:
         return None
     return nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
@@ -62,7 +62,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A stem and four layers of blocks; ``n_blocks`` says how many blocks each layer has."""
+    """A stem and four layers of ``n_blocks`` blocks."""
 
     def __init__(self, block: type[BasicBlock] | type[Bottleneck], n_blocks: tuple[int, int, int, int]) -> None:
         super().__init__()

@@ -88,7 +88,7 @@ def bench_codec(store: Path, jpegs: Sequence[Path], codec: str, runs: int) -> Be
     n_frames, ratios, rates = len(tuples) * tuples.n_frames, [], []
     _read_tuples(tuples)  # loads the clips' timestamps, as in the middle of training
     for run in range(runs):
-        tuples.set_epoch(run)
+        tuples.epoch = run
         rng = np.random.default_rng(run)
         files = [jpegs[i] for i in rng.integers(0, len(jpegs), JPEGS_A_RUN)]
         jpeg_rate = len(files) / measure_cpu_s(partial(read_jpegs, files, rng))

@@ -141,7 +141,9 @@ def test_encoder_of_each_architecture_embeds_its_features(arch):
 def test_random_encoder_of_another_architecture_and_of_none(frames):
     encoder = load_encoder("random:mobilenet_v2", image_size=32, embedding_dim=8)
     assert encoder.info.arch == encoder.model.arch == "mobilenet_v2" and encoder.embed(frames).shape == (5, 8)
-    with pytest.raises(ModelError, match="of densenet121, mobilenet_v2, resnet18, resnet50, but got 'vgg16'"):
+    with pytest.raises(
+        ModelError, match="architectures densenet121, mobilenet_v2, resnet18, resnet50, but got 'vgg16'"
+    ):
         load_encoder("random:vgg16")
 
 

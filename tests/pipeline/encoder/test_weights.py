@@ -95,9 +95,12 @@ def test_damaged_checkpoints_are_refused_whatever_the_damage(tmp_path):
     [
         ({"format": "other"}, "format 'tclr-encoder', but got 'other'"),
         ({"format": "tclr-encoder", "format_version": "2"}, "format 1 or older, but got 2"),
-        ({"format": "tclr-encoder", "format_version": "1"}, "cannot read it in"),
-        ({"format": "tclr-encoder", "format_version": "1", "info": "{"}, "cannot read it in"),
-        ({"format": "tclr-encoder", "format_version": "1", "info": '{"embedding_dim": 8}'}, "cannot read it in"),
+        ({"format": "tclr-encoder", "format_version": "1"}, "Cannot read the info of"),
+        ({"format": "tclr-encoder", "format_version": "1", "info": "{"}, "Cannot read the info of"),
+        (
+            {"format": "tclr-encoder", "format_version": "1", "info": '{"embedding_dim": 8}'},
+            "Cannot read the info of",
+        ),
     ],
 )
 def test_encoder_file_with_foreign_or_damaged_metadata_is_refused(tmp_path, metadata, message):
@@ -114,7 +117,7 @@ def test_checkpoint_of_another_size_names_the_tensor_and_both_sizes(tmp_path):
         load_encoder(tmp_path / "a.pth")
     del weights["resnet18.conv1.weight"]
     torch.save(weights, tmp_path / "b.pth")
-    with pytest.raises(ModelError, match="'resnet18.conv1.weight', but it is missing"):
+    with pytest.raises(ModelError, match="'resnet18.conv1.weight', but .* has none"):
         load_encoder(tmp_path / "b.pth")
 
 
@@ -199,7 +202,7 @@ def test_deeper_network_of_the_same_family_is_not_taken_for_the_shallower_one(tm
     weights = backbone_of(build_encoder(8, 0))
     block = {name.removeprefix("layer1.1."): value for name, value in weights.items() if name.startswith("layer1.1.")}
     torch.save(weights | {f"layer1.2.{name}": value for name, value in block.items()}, tmp_path / "resnet34.pth")
-    with pytest.raises(ModelError, match="tensors of resnet18, but got 'resnet18.layer1.2.bn1.bias' beside them"):
+    with pytest.raises(ModelError, match="tensors of resnet18, but got 'resnet18.layer1.2.bn1.bias' in"):
         load_weights(build_encoder(8, 0), tmp_path / "resnet34.pth")
 
 

@@ -283,7 +283,7 @@ def test_a_worker_that_outlives_its_run_writes_nothing(store, encoder, tmp_path)
         if (tmp_path / "subject=F001" / "T1.parquet").exists():
             (tmp_path / ".lock").write_text(json.dumps({"run": "another"}))
 
-    with pytest.raises(OutputError, match="another one .* has begun since"):
+    with pytest.raises(OutputError, match="another run .* has started since"):
         embed(store, tmp_path, encoder, EmbedConfig(), notify=take_over)
     assert list(contents(tmp_path)) == ["subject=F001/T1.parquet"]
 

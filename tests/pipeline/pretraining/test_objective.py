@@ -136,7 +136,7 @@ def test_targets_are_what_the_recipe_needs(tmp_path, make_store):
 
 
 def test_labels_and_geometry_together_are_refused():
-    with pytest.raises(SettingError, match="'supervision_weight'.*'geometry_weight' 0"):
+    with pytest.raises(SettingError, match="'supervision_weight'.*'geometry_weight' is 0"):
         parse_settings(PretrainConfig, {"supervision_weight": 1.0}, "the command line")
 
 

@@ -148,7 +148,7 @@ def test_error_in_one_process_ends_all(tmp_path, store):
 def test_processes_and_micro_batches_must_divide_a_step(count, change):
     config = CONFIG.model_copy(update=change)
     with pytest.raises(
-        SettingError, match=rf"batch_size that processes x micro-batches \({count} x {config.accumulate}\) divide"
+        SettingError, match=rf"batch_size divisible by processes x micro-batches \({count} x {config.accumulate}\)"
     ):
         plan_steps(9, config, count)
 

@@ -42,7 +42,7 @@ def test_a_finished_run_releases_the_store(tmp_path):
 def test_worker_of_a_former_run_gets_an_error(tmp_path):
     with lock_folder(tmp_path) as first:
         check_run(tmp_path, first)
-    with lock_folder(tmp_path), pytest.raises(OutputError, match="another one .* has begun since"):
+    with lock_folder(tmp_path), pytest.raises(OutputError, match="another run .* has started since"):
         check_run(tmp_path, first)
 
 
@@ -56,4 +56,4 @@ def test_file_system_without_locks_is_used_with_a_warning(tmp_path, monkeypatch,
     monkeypatch.setattr(fcntl, "flock", refuse)
     with lock_folder(tmp_path) as run:
         check_run(tmp_path, run)
-    assert "knows no locks" in caplog.text
+    assert "supports no locks" in caplog.text

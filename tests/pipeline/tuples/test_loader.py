@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tclr.pipeline.tuples import TupleDataset, load_batches, stop_workers
+from tclr.pipeline.tuples import TupleDataset, load_batches
 from tclr.pipeline.tuples.loader import BATCHES_AHEAD
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import StoreError, TclrError
@@ -45,7 +45,7 @@ def test_batches_are_the_same_whatever_reads_them_and_come_in_order(store):
     expected = [dataset(store, frame_numbers).read(2, indices) for indices in BATCHES]
     for num_workers in (0, 1, 2):
         tuples = dataset(store, frame_numbers)
-        tuples.set_epoch(2)
+        tuples.epoch = 2
         batches = load(tuples, num_workers)
         assert [len(batch) for batch in batches] == [4, 4, 1, 3]
         for batch, wanted in zip(batches, expected, strict=True):
@@ -64,7 +64,7 @@ def test_loader_processes_stay_and_read_the_epoch_that_is_asked_for(store):
     tuples = dataset(store, process_number)
     processes = []
     for epoch in (0, 1):
-        tuples.set_epoch(epoch)
+        tuples.epoch = epoch
         batches = load(tuples, 2)
         processes.append({int(number) for batch in batches for number in batch.targets.flatten()})
         assert torch.equal(batches[1].frames, dataset(store).read(epoch, BATCHES[1]).frames)
@@ -78,7 +78,7 @@ def test_loader_processes_end_when_they_are_told_or_with_their_dataset(store, to
     processes = multiprocessing.active_children()
     assert len(processes) == 2 and all(process.is_alive() for process in processes)
     if told:
-        stop_workers(tuples)
+        tuples.stop_workers()
     else:
         del tuples
     assert not any(process.is_alive() for process in processes)
@@ -90,7 +90,7 @@ def test_an_epoch_that_was_left_early_leaves_nothing_to_the_next(store):
         batches = load_batches(tuples, BATCHES, num_workers=num_workers, device=CPU)
         next(batches)
         batches.close()
-        tuples.set_epoch(1)
+        tuples.epoch = 1
         (batch,) = load(tuples, num_workers, BATCHES[3:])
         assert torch.equal(batch.frames, dataset(store).read(1, BATCHES[3]).frames)
 
@@ -98,7 +98,7 @@ def test_an_epoch_that_was_left_early_leaves_nothing_to_the_next(store):
 def test_the_epoch_is_the_one_at_the_call(store):
     tuples = dataset(store)
     batches = load_batches(tuples, BATCHES[:1], num_workers=0, device=CPU)
-    tuples.set_epoch(7)
+    tuples.epoch = 7
     assert torch.equal(next(batches).frames, dataset(store).read(0, BATCHES[0]).frames)
 
 
@@ -147,7 +147,7 @@ def test_a_loader_process_that_ends_is_one_clear_error(store):
         return np.zeros((info.n_frames, 1), np.float32)
 
     tuples = dataset(store, end)
-    with pytest.raises(TclrError, match="1 loader processes to last, but one ended: .*use --num-workers 0") as caught:
+    with pytest.raises(TclrError, match="One of 1 loader processes ended: .*use --num-workers 0") as caught:
         load(tuples, 1)
     assert "\n" not in str(caught.value)
 
