@@ -189,7 +189,7 @@ class Store:
             out[:, columns] = self.read(info, field_name, start, stop)[:, sources]
         return out
 
-    def read_frames(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
+    def read_crops(self, info: ClipInfo, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Read crops ``start:stop``, whatever the codec.
 
         Returns
@@ -216,7 +216,7 @@ class Store:
                 _decode_jpeg(file, crop)
             return crops
 
-    def read_rows(self, info: ClipInfo, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    def read_crops_at(self, info: ClipInfo, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Read some crops, whatever the codec: the fast path of the training loader.
 
         Each chunk that holds one of them is read and decoded once, past HDF5's own filters and lock.
@@ -355,7 +355,7 @@ class Store:
                 check_values(name, self.read(info, name, start, stop), where)
             face = self.face_mask(info, start, stop)
             found = np.isfinite(self.read(info, "landmarks", start, stop)).all(axis=(1, 2))
-            filled = self.read_frames(info, start, stop).any(axis=(1, 2, 3)) if info.has_frames else face
+            filled = self.read_crops(info, start, stop).any(axis=(1, 2, 3)) if info.has_frames else face
             for what, mask in (("landmarks", found), ("a crop", filled)):
                 if (wrong := np.flatnonzero(mask != face)).size:
                     raise StoreError(

@@ -36,7 +36,7 @@ def read_clips(root):
             for name in set(store.fields(info)) - {"frames", "frames_jpeg"}:
                 store.read(info, name)
             store.names(info, "au"), store.names(info, "blendshapes")
-            store.read_frames(info), store.read_rows(info, np.arange(info.n_frames))
+            store.read_crops(info), store.read_crops_at(info, np.arange(info.n_frames))
             store.crop_size()
 
 

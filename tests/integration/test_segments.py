@@ -57,7 +57,7 @@ def read(root):
         (info,) = store.clips
         store.verify_clip(info)
         arrays = {name: store.read(info, name) for name in store.fields(info) if not name.startswith("frames")}
-        return arrays | {"frames": store.read_frames(info)}, asdict(info.attrs)
+        return arrays | {"frames": store.read_crops(info)}, asdict(info.attrs)
 
 
 def test_segments_are_whole_chunks_and_cover_the_clip(source):
@@ -130,7 +130,7 @@ def test_a_segment_brings_what_is_known_of_its_clip(tmp_path, source, cut, monke
         assert info.attrs.segment == f"{TABLE_CHUNK}:{N_FRAMES}" and info.attrs.goes_on
         for name in ("timestamp", "source_frame", "status", "landmarks", "transform", "score"):
             np.testing.assert_array_equal(store.read(info, name), expected[name][TABLE_CHUNK:], err_msg=name)
-        np.testing.assert_array_equal(store.read_frames(info), expected["frames"][TABLE_CHUNK:])
+        np.testing.assert_array_equal(store.read_crops(info), expected["frames"][TABLE_CHUNK:])
 
 
 def test_a_source_that_changes_before_its_last_segment_is_reported(tmp_path, source, write_video, moving_portrait):

@@ -52,7 +52,7 @@ def test_extract_clip_marks_frames_without_a_face(tmp_path, moving_portrait, wri
         assert (status[:8] == Status.ok).all() and (status[16:] == Status.ok).all()
         assert (status[9:16] == Status.no_face).all()
         gone = status == Status.no_face
-        assert np.isnan(store.read(info, "landmarks")[gone]).all() and not store.read_frames(info)[gone].any()
+        assert np.isnan(store.read(info, "landmarks")[gone]).all() and not store.read_crops(info)[gone].any()
         assert np.isnan(store.read(info, "score")[gone]).all()
 
 
@@ -193,7 +193,7 @@ def test_aligning_again_from_stored_landmarks_equals_detecting_again(
         for name in expected.fields(info):
             if name != "frames":
                 np.testing.assert_array_equal(store.read(same, name), expected.read(info, name), err_msg=name)
-        np.testing.assert_array_equal(store.read_frames(same), expected.read_frames(info))
+        np.testing.assert_array_equal(store.read_crops(same), expected.read_crops(info))
     with h5py.File(whole) as expected, h5py.File(again) as file:
         assert dict(file["clips/a"].attrs) == dict(expected["clips/a"].attrs)
 
@@ -256,7 +256,7 @@ def test_large_jpeg_is_read_at_reduced_scale_and_gives_the_same_crops(tmp_path, 
         face_px = same.attrs.median_face_px
         distance = store.read(info, "landmarks") - expected.read(same, "landmarks")
         assert np.abs(distance[..., :2].mean(axis=(0, 1))).max() < 0.002 * face_px  # no shift of half a pixel
-        crops, wanted = store.read_frames(info).astype(int), expected.read_frames(same).astype(int)
+        crops, wanted = store.read_crops(info).astype(int), expected.read_crops(same).astype(int)
         assert np.abs(crops - wanted).mean() < 3
 
 
@@ -270,7 +270,7 @@ def test_images_that_are_to_be_reduced_otherwise_are_looked_at_again(tmp_path, l
         (info,), (same,) = store.clips, expected.clips
         assert info.attrs.reduction == same.attrs.reduction == 1
         np.testing.assert_array_equal(store.read(info, "landmarks"), expected.read(same, "landmarks"))
-        np.testing.assert_array_equal(store.read_frames(info), expected.read_frames(same))
+        np.testing.assert_array_equal(store.read_crops(info), expected.read_crops(same))
 
 
 def test_images_that_are_reduced_alike_are_cut_again_without_a_detector(tmp_path, large_jpegs, monkeypatch):
@@ -280,4 +280,4 @@ def test_images_that_are_reduced_alike_are_cut_again_without_a_detector(tmp_path
     extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=AlignConfig(size=192)), first), again)
     with Store(again) as store:
         (info,) = store.clips
-        assert info.attrs.reduction == 2 and store.read_frames(info).shape == (6, 192, 192, 3)
+        assert info.attrs.reduction == 2 and store.read_crops(info).shape == (6, 192, 192, 3)

@@ -107,8 +107,8 @@ def test_crops_are_cut_again_from_stored_landmarks_either_way(tmp_path, moving_p
         (rows,) = open_clips(clip.path, store, None, None)
         assert rows.view(0, (1, 2, 3), 1.0, landmarks=True).landmarks.shape == (478, 2)
     with Store(first) as old, Store(third) as new:
-        assert old.read_frames(old.clips[0]).any(axis=(1, 2, 3)).all()
-        np.testing.assert_array_equal(old.read_frames(old.clips[0]), new.read_frames(new.clips[0]))
+        assert old.read_crops(old.clips[0]).any(axis=(1, 2, 3)).all()
+        np.testing.assert_array_equal(old.read_crops(old.clips[0]), new.read_crops(new.clips[0]))
 
 
 def test_embed_gives_all_columns_that_need_no_picture(bare, twin, tmp_path):
@@ -135,7 +135,7 @@ def test_whatever_runs_an_encoder_says_that_there_are_no_crops(bare, tmp_path):
             refused()
     assert not (tmp_path / "f").exists() and not (tmp_path / "h").exists()
     with Store(bare) as store, pytest.raises(StoreError, match=WITHOUT):
-        store.read_rows(store.clips[0], np.array([0]))
+        store.read_crops_at(store.clips[0], np.array([0]))
 
 
 def test_evaluate_offers_the_rows_that_need_no_picture(bare, tmp_path):

@@ -44,8 +44,8 @@ def read_all(root):
                     store.read(info, name)
             for name in ("au", "blendshapes"):
                 store.names(info, name)
-            store.read_frames(info)
-            store.read_rows(info, np.arange(min(info.n_frames, 9)))
+            store.read_crops(info)
+            store.read_crops_at(info, np.arange(min(info.n_frames, 9)))
             store.crop_size()
             store.verify_clip(info)
 
@@ -318,7 +318,7 @@ def test_a_jpeg_crop_that_claims_to_be_huge_is_not_decoded(root):
         for row in range(N_FRAMES):
             files[row] = np.frombuffer(bytes(encoded), np.uint8)
     with Store(root) as store:
-        for read in (store.read_frames, lambda info: store.read_rows(info, np.arange(3))):
+        for read in (store.read_crops, lambda info: store.read_crops_at(info, np.arange(3))):
             with pytest.raises(StoreError, match=r"JPEG of 32 x 32 pixels, but got \(30000, 30000\)"):
                 read(store.clips[0])
 
