@@ -8,9 +8,8 @@ from pathlib import Path
 
 from tclr.pipeline.preprocessing.pieces import Rows
 from tclr.pipeline.sources import Clip
-from tclr.pipeline.store import WHOLE_FILE, ClipInfo, root_attrs, scan_clips
+from tclr.pipeline.store import ClipInfo, root_attrs, scan_clips
 from tclr.schemas.config import PreprocessConfig
-from tclr.schemas.errors import NewerFormatError, StoreError
 from tclr.schemas.store import RootAttrs
 
 logger = logging.getLogger(__name__)
@@ -47,12 +46,7 @@ def scan_file(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:
     """List the clips of a file, and why others, or by ``WHOLE_FILE`` all of it, cannot be read."""
     if not path.is_file():
         return [], {}
-    try:
-        infos, damage = scan_clips(path)
-    except NewerFormatError:
-        raise
-    except StoreError as error:
-        infos, damage = [], {WHOLE_FILE: str(error)}
+    infos, damage = scan_clips(path)
     for reason in damage.values():
         logger.warning("%s", reason)
     return infos, damage

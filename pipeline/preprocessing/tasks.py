@@ -16,7 +16,7 @@ from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo, assemble_subject, find_changes
 from tclr.pipeline.system import TaskOutcome, check_run, explain, make_reporter, remove_quietly, set_aside
 from tclr.schemas.config import PreprocessConfig
-from tclr.schemas.errors import OutputError, TimelineError, UnreadableClipError
+from tclr.schemas.errors import DamagedClipsError, OutputError, TimelineError
 from tclr.schemas.store import RootAttrs
 
 logger = logging.getLogger(__name__)
@@ -98,39 +98,22 @@ def assemble_task(
 ) -> Outcome:
     """Join the clips of a subject, on a worker, if all but the accepted ones are as they were written.
 
-    ``keep_old`` keeps the file that is replaced.
+    Damaged parts are deleted. ``keep_old`` keeps the file that is replaced, as does losing a clip.
     """
 
-    def confirm() -> None:
+    def confirm(lost: Mapping[str, str]) -> None:
         check_run(store, run)
-        if keep_old and path.is_file():
+        if (keep_old or lost) and path.is_file():
             logger.warning("%s is damaged and is replaced: kept as %s.", path, set_aside(path, old_folder(store)))
 
     try:
-        if damaged := _find_damaged(path, sources, accepted):
-            return Outcome(damaged=damaged)
-        lost: dict[str, str] = {}
-        while rest := {clip: files for clip, files in sources.items() if clip not in lost}:
-            try:
-                assemble_subject(path, rest, attrs, confirm=confirm)
-                return Outcome(lost=lost, infos=tuple(read_infos(path)))
-            except UnreadableClipError as error:
-                if error.clip not in accepted:
-                    return Outcome(damaged={error.clip: str(error)})
-                lost[error.clip] = str(error)
-                keep_old = True
-        return Outcome(reason=" ".join(lost.values()))
+        lost = assemble_subject(path, sources, attrs, accepted, confirm)
+        return Outcome(lost=lost, infos=tuple(read_infos(path)))
+    except DamagedClipsError as error:
+        for clip in error.clips:
+            for part in {*sources[clip]} - {path}:
+                if find_changes(part, [clip]):
+                    remove_quietly(part)
+        return Outcome(damaged=error.clips)
     except Exception as error:
         return _failed(error)
-
-
-def _find_damaged(path: Path, sources: Mapping[str, tuple[Path, ...]], accepted: Collection[str]) -> dict[str, str]:
-    """Return the clips that are not as they were written, with the reason; damaged parts are deleted."""
-    damaged: dict[str, str] = {}
-    for clip in sources.keys() - set(accepted):
-        for file in sources[clip]:
-            if changes := find_changes(file, [clip]):
-                damaged |= changes
-                if file != path:
-                    remove_quietly(file)
-    return damaged

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import numpy as np
 
+from tclr.pipeline.store.attributes import read_checksum
 from tclr.pipeline.store.checksums import changed_parts, is_root_changed
 from tclr.pipeline.store.guard import check_datasets, open_clip
-from tclr.pipeline.store.infos import REPAIR, ClipInfo, open_file, reading, scan_clips
+from tclr.pipeline.store.infos import REPAIR, WHOLE_FILE, ClipInfo, open_file, reading, scan_clips
 from tclr.pipeline.store.manifest import known_clips
 from tclr.pipeline.store.reader import Store
 from tclr.pipeline.system import read_json, remove_quietly, write_json
-from tclr.schemas.errors import StoreError
-from tclr.schemas.store import CHECKSUMS
+from tclr.schemas.errors import NewerFormatError, StoreError
+from tclr.schemas.store import check_clip, check_values
 
-WHOLE_FILE = ""
-"""Where the name of a damaged clip is expected: the file's own attributes, or all of it."""
+BLOCK_ROWS = 256
+"""Rows that are verified at once."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,19 @@ def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> di
                     check_datasets(group)
                     group.visititems(_ignore)
                     changed = changed_parts(group, frames=frames)
+            require_unchanged(path, clip, changed)
         except StoreError as error:
             damage[clip] = str(error)
-            continue
-        if changed:
-            where = f"{path} clip {clip}" if clip else str(path)
-            damage[clip] = (
-                f"Expected the bytes that were written, but {', '.join(changed)} changed since in {where}. {REPAIR}"
-            )
     return damage
+
+
+def require_unchanged(path: Path, clip: str, changed: Sequence[str]) -> None:
+    """Raise ``StoreError`` if parts of a clip, or of ``WHOLE_FILE``, have changed."""
+    if changed:
+        where = f"{path} clip {clip}" if clip else str(path)
+        raise StoreError(
+            f"Expected the bytes that were written, but {', '.join(changed)} changed since in {where}. {REPAIR}"
+        )
 
 
 def _ignore(name: str, node: object) -> None:
@@ -91,22 +97,48 @@ def _report(path: Path) -> FileReport:
         return FileReport(path, {WHOLE_FILE: reason})
     try:
         infos, damage = scan_clips(path)
-    except StoreError as error:
+    except NewerFormatError as error:
         return FileReport(path, {WHOLE_FILE: str(error)})
+    if WHOLE_FILE in damage:
+        return FileReport(path, damage)
     damage |= find_changes(path, [WHOLE_FILE, *(info.clip for info in infos)])
     with Store(path, skip_damaged=True) as store:
         for info in infos:
-            if info.clip not in damage:
-                try:
-                    store.verify_clip(info)
-                except StoreError as error:
-                    damage[info.clip] = str(error)
-    return FileReport(path, damage, _count_unsealed(path, infos))
-
-
-def _count_unsealed(path: Path, infos: Sequence[ClipInfo]) -> int:
+            try:
+                if info.clip not in damage:
+                    verify_clip(store, info)
+            except StoreError as error:
+                damage[info.clip] = str(error)
     with open_file(path) as file, reading(path):
-        return sum(CHECKSUMS not in open_clip(file, info.clip).attrs for info in infos)
+        n_unsealed = sum(read_checksum(open_clip(file, info.clip)) is None for info in infos)
+    return FileReport(path, damage, n_unsealed)
+
+
+def verify_clip(store: Store, info: ClipInfo) -> None:
+    """Check one clip against the schema, reading every value; raises ``StoreError`` at the first fault."""
+    path = store.paths[info.subject]
+    where = f"{path} clip {info.clip}"
+    with reading(path, info.clip):
+        group = store.files.group(info)
+        shapes = {name: dataset.shape for name, dataset in group.items()}
+        dtypes = {name: str(dataset.dtype) for name, dataset in group.items()}
+    check_clip(shapes, dtypes, info.n_frames, where, has_frames=info.has_frames)
+    rising = {"timestamp", "source_frame"}  # checked whole: a fall may lie between two blocks
+    for name in sorted(rising):
+        check_values(name, store.read(info, name), where)
+    for start in range(0, info.n_frames, BLOCK_ROWS):
+        rows = (start, min(start + BLOCK_ROWS, info.n_frames))
+        for name in set(shapes) - {"frames", "frames_jpeg"} - rising:
+            check_values(name, store.read(info, name, *rows), where)
+        face = store.face_mask(info, *rows)
+        found = np.isfinite(store.read(info, "landmarks", *rows)).all(axis=(1, 2))
+        filled = store.read_crops(info, *rows).any(axis=(1, 2, 3)) if info.has_frames else face
+        for what, mask in (("landmarks", found), ("a crop", filled)):
+            if (wrong := np.flatnonzero(mask != face)).size:
+                raise StoreError(
+                    f"Expected exactly the frames with a face to have {what}, but row {start + wrong[0]} "
+                    f"differs in {where}. Run 'tclr preprocess' again."
+                )
 
 
 def find_damage(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[FileReport]:

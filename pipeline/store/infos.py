@@ -8,16 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import h5py
-import numpy as np
 
-from tclr.pipeline.store.guard import count_rows, list_clips, open_clip
-from tclr.schemas.errors import StoreError
-from tclr.schemas.store import ClipAttrs, RootAttrs, parse_clip_attrs, parse_root_attrs
+from tclr.pipeline.store.attributes import read_clip_attrs, read_root_attrs
+from tclr.pipeline.store.guard import list_clips, open_clip
+from tclr.schemas.errors import NewerFormatError, StoreError
+from tclr.schemas.store import ClipAttrs, RootAttrs
 
-REPAIR = "Run 'tclr inspect --verify' on the store, then 'tclr preprocess' again: it makes anew what is damaged."
+REPAIR = "Run 'tclr inspect --verify' on the store, then 'tclr preprocess' again: it rebuilds what is damaged."
+WHOLE_FILE = ""
+"""Where the name of a damaged clip is expected: the file's own attributes, or all of it."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,6 @@ class ClipInfo:
     def has_frames(self) -> bool:
         """Whether crops are stored of it, by its settings."""
         return self.root.align.frames
-
-
-def _plain(attrs: h5py.AttributeManager) -> dict[str, Any]:
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
 
 
 @contextmanager
@@ -73,37 +70,42 @@ def open_file(path: Path) -> h5py.File:
         return h5py.File(path, "r")
 
 
-def read_clip_attrs(group: h5py.Group) -> ClipAttrs:
-    """Return the attributes of a clip.
-
-    Raises
-    ------
-    StoreError
-        If one is missing or of another type, or the clip has another number of rows than they say.
-    """
-    where = f"{group.file.filename} clip {group.name.rpartition('/')[2]}"
-    return parse_clip_attrs(_plain(group.attrs), count_rows(group), where)
-
-
 def scan_clips(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:
-    """List the clips of one subject or part file, sorted by name, and by name those that are damaged, with the reason.
+    """List the clips of one subject or part file that can be read, sorted by name.
+
+    Parameters
+    ----------
+    path : Path
+        A file of a store.
+
+    Returns
+    -------
+    infos : list of ClipInfo
+        The clips.
+    damage : dict of str to str
+        By name, why others cannot be read; by ``WHOLE_FILE``, why nothing of the file can.
 
     Raises
     ------
-    StoreError
-        If the file is not a complete tclr store file of a format known here.
+    NewerFormatError
+        If a newer tclr wrote the file.
     """
-    infos, damage = [], {}
-    with reading(path), open_file(path) as file:
-        root = parse_root_attrs(_plain(file.attrs), str(path))
-        for clip in list_clips(file):
-            try:
-                with reading(path, clip):
-                    group = open_clip(file, clip)
-                    attrs = read_clip_attrs(group)
-                    infos.append(ClipInfo(root.dataset, root.subject, clip, attrs.n_frames, attrs, root))
-            except StoreError as error:
-                damage[clip] = str(error)
+    infos: list[ClipInfo] = []
+    damage: dict[str, str] = {}
+    try:
+        with reading(path), open_file(path) as file:
+            root = read_root_attrs(file)
+            for clip in list_clips(file):
+                try:
+                    with reading(path, clip):
+                        attrs = read_clip_attrs(open_clip(file, clip))
+                        infos.append(ClipInfo(root.dataset, root.subject, clip, attrs.n_frames, attrs, root))
+                except StoreError as error:
+                    damage[clip] = str(error)
+    except NewerFormatError:
+        raise
+    except StoreError as error:
+        return [], {WHOLE_FILE: str(error)}
     return infos, damage
 
 
@@ -124,15 +126,8 @@ def read_clip_infos(path: Path) -> list[ClipInfo]:
 def hash_data(clips: Sequence[ClipInfo]) -> str:
     """Return the SHA-256 of what the clips of a store are made from: sources, lengths and settings."""
     facts = [
-        (
-            clip.subject,
-            clip.clip,
-            clip.n_frames,
-            clip.attrs.source_sha256,
-            clip.root.detect_hash,
-            clip.root.align_hash,
-        )
-        for clip in clips
+        (one.subject, one.clip, one.n_frames, one.attrs.source_sha256, one.root.detect_hash, one.root.align_hash)
+        for one in clips
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ import cv2
 import h5py
 import numpy as np
 
+from tclr.pipeline.store.attributes import describe_dataset, write_attrs
 from tclr.pipeline.store.checksums import seal_clip, seal_root
 from tclr.pipeline.store.codecs import encode_frames, filter_options
 from tclr.pipeline.system import replacing, require_space
@@ -31,7 +32,6 @@ from tclr.schemas.store import (
     RootAttrs,
     Status,
     needed_version,
-    to_attributes,
 )
 
 
@@ -127,16 +127,13 @@ class ClipWriter:
         special = {"vlen uint8": h5py.vlen_dtype(np.uint8), "vlen str": h5py.string_dtype()}
         dtype = special.get(spec.dtype) or np.dtype(spec.dtype)
         dataset = self.group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), **options)
-        dataset.attrs["dims"] = list(spec.dims)
-        dataset.attrs["units"] = spec.units
         names = {
             "status": tuple(status.name for status in Status),
             "blendshapes": self.layout.blendshape_names,
             "au": self.layout.au_names,
             "au_intensity": self.layout.au_intensity_names,
-        }.get(name)
-        if names:
-            dataset.attrs["names"] = list(names)
+        }.get(name, ())
+        describe_dataset(dataset, names)
         return dataset
 
     def append(self, block: Mapping[str, np.ndarray]) -> None:
@@ -191,7 +188,7 @@ def write_clip_attrs(group: h5py.Group, recording: RecordingAttrs) -> None:
     known: dict[str, Any] = {field.name: getattr(recording, field.name) for field in fields(RecordingAttrs)}
     known |= summary | {"n_frames": n_frames}
     known["warning"] = recording.warning or ("" if seen else f"no face in any of {n_frames} frames")
-    group.attrs.update(to_attributes(ClipAttrs(**known)))
+    write_attrs(group, ClipAttrs(**known))
 
 
 class PartWriter:
@@ -219,12 +216,11 @@ def write_part(path: Path, root: RootAttrs) -> Iterator[PartWriter]:
     """Write a part file; it appears under its name only when the block ends without an error."""
     with replacing(path) as temporary:
         with h5py.File(temporary, "w", libver="v110") as file:
-            file.attrs.update(to_attributes(root))
+            write_attrs(file, root)
             yield PartWriter(file)
             for group in file["clips"].values():
                 seal_clip(group)
             seal_root(file)
-            file.attrs["complete"] = True
 
 
 def summarise_clip(

@@ -23,6 +23,7 @@ from tclr.pipeline.preprocessing.pieces import cut_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.store.checksums import seal_clip
+from tclr.pipeline.store.damage import verify_clip
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.errors import InputError, TimelineError
 from tclr.schemas.store import TABLE_CHUNK, Status
@@ -55,7 +56,7 @@ def cut(tmp_path_factory, source):
 def read(root):
     with Store(root) as store:
         (info,) = store.clips
-        store.verify_clip(info)
+        verify_clip(store, info)
         arrays = {name: store.read(info, name) for name in store.fields(info) if not name.startswith("frames")}
         return arrays | {"frames": store.read_crops(info)}, asdict(info.attrs)
 

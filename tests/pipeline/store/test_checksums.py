@@ -13,7 +13,7 @@ from tclr.pipeline.store.checksums import seal_clip, seal_root
 from tclr.pipeline.store.infos import read_clip_infos
 from tclr.pipeline.store.summary import _run_state
 from tclr.pipeline.system import set_aside, write_table
-from tclr.schemas.errors import UnreadableClipError
+from tclr.schemas.errors import DamagedClipsError
 
 N_FLIPS = 100
 
@@ -160,9 +160,9 @@ def test_a_clip_that_cannot_be_copied_is_left_out_if_it_was_accepted(file, monke
     root = file.parents[1]
     monkeypatch.setattr("tclr.pipeline.preprocessing.tasks.check_run", lambda store, run: None)
     sources = {"T1": (file,), "T2": (file,)}
-    with pytest.raises(UnreadableClipError, match="Cannot read .* clip T1") as told:
+    with pytest.raises(DamagedClipsError, match="Cannot read .* clip T1") as told:
         assemble_subject(file, sources, attrs)
-    assert told.value.clip == "T1" and file.read_bytes() == data
+    assert list(told.value.clips) == ["T1"] and file.read_bytes() == data
     outcome = assemble_task(file, sources, attrs, {"T1"}, root, "run")
     assert list(outcome.lost) == ["T1"] and not outcome.reason
     assert [info.clip for info in read_clip_infos(file)] == ["T2"]

@@ -12,7 +12,7 @@ import pytest
 
 from tclr.pipeline import faces, system
 from tclr.pipeline.faces import models
-from tclr.pipeline.store import chunks as trial
+from tclr.pipeline.store import crops as trial
 from tclr.pipeline.store import try_codec
 from tclr.pipeline.tools.doctor import CHECKS, run_checks
 from tclr.pipeline.tools.doctor import checks as doctor

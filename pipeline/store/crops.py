@@ -1,32 +1,88 @@
-"""Reads crops where they lie in the file, past HDF5's filters and lock: the fast path of the training loader."""
+"""Reads crops where they lie in the file, past HDF5's filters and lock."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+from typing import Protocol
 
+import cv2
 import h5py
 import numpy as np
 
 from tclr.pipeline.store.codecs import CODECS, decode_frames, filter_options
-from tclr.pipeline.store.guard import check_chunks
+from tclr.pipeline.store.guard import check_chunks, open_dataset
+from tclr.pipeline.store.infos import ClipInfo
+from tclr.pipeline.system import read_image_size
 from tclr.schemas.errors import StoreError
 
 
+class Crops(Protocol):
+    """The crops of a clip, whatever their codec."""
+
+    shape: tuple[int, int, int]  # of one crop
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Put rows, (n,) int with each row once, in ``out``, (n, S, S, 3) uint8; zeros without a face."""
+
+
+def open_crops(group: h5py.Group, info: ClipInfo) -> Crops:
+    """Return the crops of a clip; raises ``StoreError`` if it was stored without."""
+    if "frames" in group:
+        return FrameChunks(open_dataset(group, "frames", info.n_frames))
+    if "frames_jpeg" in group:
+        return JpegFiles(open_dataset(group, "frames_jpeg", info.n_frames), info.root.align.size)
+    raise no_crops(info, Path(group.file.filename))
+
+
+def no_crops(info: ClipInfo, where: Path) -> StoreError:
+    """Return the error for a clip without crops."""
+    return StoreError(
+        f"Expected crops for an encoder, but {info.name} of {where} was stored without (--no-frames). "
+        "Run 'tclr preprocess' with --frames on its source, or 'tclr embed --embedding none', which needs none."
+    )
+
+
+class JpegFiles:
+    """The crops of a clip that are JPEG files."""
+
+    def __init__(self, dataset: h5py.Dataset, size: int) -> None:
+        self._dataset = dataset
+        self.shape = (size, size, 3)
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Put rows in ``out``; see ``Crops``."""
+        order = np.argsort(rows)
+        ordered, first, stop = rows[order], int(rows.min()), int(rows.max()) + 1
+        # HDF5 reads a range much faster than single rows
+        files = self._dataset[first:stop] if stop - first == len(rows) else self._dataset[ordered]
+        for place, file in zip(order, files, strict=True):
+            _decode_jpeg(file, out[place])
+
+
+def _decode_jpeg(file: np.ndarray, crop: np.ndarray) -> None:
+    if not len(file):
+        crop[:] = 0
+    elif (size := read_image_size(file)) != (crop.shape[1], crop.shape[0]):
+        raise ValueError(f"expected a JPEG of {crop.shape[1]} x {crop.shape[0]} pixels, but got {size}")
+    else:
+        crop[:] = np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB))
+
+
 class FrameChunks:
-    """The chunks of a clip's frames where they lie in the file, read past HDF5's filters and lock."""
+    """The crops of a clip that are chunks of an array."""
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         filters = dataset.id.get_create_plist()
         self.codec = CODECS.get(tuple(filters.get_filter(i)[0] for i in range(filters.get_nfilters())))
-        self.frame_shape = dataset.shape[1:]
+        self.shape = dataset.shape[1:]
         self._dataset, self._id = dataset, dataset.id
         self._rows_a_chunk = dataset.chunks[0]
         self._file = dataset.file.id.get_vfd_handle(h5py.h5p.create(h5py.h5p.FILE_ACCESS))
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Put rows in ``out``; a chunk that several of them lie in is decoded once."""
+        """Put rows in ``out``, see ``Crops``; a chunk that several of them lie in is decoded once."""
         if self.codec is None:
             for place, row in enumerate(rows.tolist()):
                 check_chunks(self._dataset, row, row + 1)
