@@ -1,4 +1,4 @@
-"""What workers do: extract a clip or a segment of it, assemble a subject. Errors come back as words."""
+"""What workers do: extract a clip or a segment of it, assemble a subject. Errors are returned, not raised."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipTask:
-    """A clip, or a segment of it, to be extracted on a worker."""
+    """A clip, or a segment of it, to extract on a worker."""
 
     clip: Clip
     store: Path
     config: PreprocessConfig
     detected: Path | None = None  # a store file with the clip's landmarks
-    segment: Piece | None = None  # what is read of the clip, if it was cut
+    segment: Piece | None = None  # what to read of the clip, if it was cut
     whole: bool = False  # the clip must not be cut
     n_ahead: int = 0  # see ``extract_clip``
 
@@ -42,14 +42,14 @@ class ClipTask:
 
 @dataclass(frozen=True)
 class Outcome(TaskOutcome):
-    """What a task says when it ends."""
+    """What a task returns."""
 
     names: tuple[str, ...] = ()  # clips that it made for the store
-    n_frames: int = 0  # rows of them
-    segments: tuple[Piece, ...] = ()  # instead: the segments that the clip is to be done in
-    uncut: bool = False  # the clip cannot be done in segments
-    damaged: Mapping[str, str] = field(default_factory=dict)  # clips to be joined that have changed, with the reason
-    lost: Mapping[str, str] = field(default_factory=dict)  # accepted clips that could not even be copied
+    n_frames: int = 0  # rows of each
+    segments: tuple[Piece, ...] = ()  # instead: the segments to extract the clip in
+    uncut: bool = False  # the clip cannot be extracted in segments
+    damaged: Mapping[str, str] = field(default_factory=dict)  # clips to redo, with the reason
+    lost: Mapping[str, str] = field(default_factory=dict)  # accepted clips that could not be copied
     infos: tuple[ClipInfo, ...] = ()  # clips of the subject that was assembled
 
 
@@ -59,10 +59,19 @@ def _failed(error: Exception) -> Outcome:
 
 
 def extract_task(task: ClipTask) -> Outcome:
-    """Extract one clip or segment, or tell which segments a clip is to be done in."""
+    """Extract one clip or segment, or return the segments to extract a clip in.
+
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.schemas.config import PreprocessConfig
+    >>> from tclr.pipeline.system import connect
+    >>> with connect(1, None) as client:
+    ...     task = ClipTask(find_clips(Path("clips"))[0], Path("new"), PreprocessConfig())
+    ...     client.submit(extract_task, task).result().names
+    ('T1',)
+    """
     import cv2
 
-    cv2.setNumThreads(1)  # one core a worker: Dask already runs one a core
+    cv2.setNumThreads(1)  # Dask runs one worker per core
     clip, config, piece = task.clip, task.config, task.segment
     try:
         if piece is None:
@@ -79,7 +88,7 @@ def extract_task(task: ClipTask) -> Outcome:
 
 
 def _sound(detected: Path | None, clip: Clip) -> Path | None:
-    """Return a file with a clip's landmarks if they are as they were written."""
+    """Return a file with a clip's landmarks if they are undamaged."""
     if detected is None:
         return None
     names = [info.clip for info in read_infos(detected) if info.attrs.source_clip == clip.clip]
@@ -96,9 +105,16 @@ def assemble_task(
     *,
     keep_old: bool = False,
 ) -> Outcome:
-    """Join the clips of a subject, on a worker, if all but the accepted ones are as they were written.
+    """Join the clips of a subject, on a worker; see ``assemble_subject``.
 
-    Damaged parts are deleted. ``keep_old`` keeps the file that is replaced, as does losing a clip.
+    Damaged parts are deleted. The file that is replaced goes to ``old/`` if a clip is lost or ``keep_old`` is set.
+
+    >>> from tclr.pipeline.system import lock_folder
+    >>> infos, _ = scan_store(Path("store"))
+    >>> path, root = subject_path(Path("store"), "F001"), infos["F001"][0].root
+    >>> with lock_folder(Path("store")) as run:
+    ...     assemble_task(path, {"T1": (path,)}, root, (), Path("store"), run).infos
+    (ClipInfo(dataset='bp4d', subject='F001', clip='T1', n_frames=16),)
     """
 
     def confirm(lost: Mapping[str, str]) -> None:

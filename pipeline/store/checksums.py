@@ -1,8 +1,8 @@
 """SHA-256 of what a file holds, kept in its attributes, so that a flipped byte is found and its clip named.
 
 HDF5 has checksums for the structure of a file, but none for strings in attributes and values of variable length. Its
-filter for chunks (Fletcher-32) would be computed at each read. The checksums here are over the chunks as stored, so
-they need no decoding, cost nothing when training reads, and survive copying.
+filter for chunks (Fletcher-32) would be computed at each read. The checksums here cover the chunks as stored: they need
+no decoding, cost nothing when training reads, and survive copying.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Iterator, Mapping
 import h5py
 import numpy as np
 
-from tclr.pipeline.store.attributes import plain_attrs, read_checksum, write_checksum
+from tclr.pipeline.store.infos import plain_attrs
 from tclr.schemas.store import CHECKSUMS, ROOT_CHECKSUM
 
 ATTRIBUTES = "attributes"
 """Key of the clip's own attributes among its checksums; no dataset has this name."""
 Stored = tuple[int, bytes] | np.ndarray
-"""A chunk as stored, its filter mask and bytes; of a dataset of variable length the values."""
+"""A chunk as stored: its filter mask and bytes, or its values where they are of variable length."""
 
 
 def _attrs_text(node: h5py.Group | h5py.Dataset, *without: str) -> str:
-    attrs = plain_attrs(node, without)
-    return json.dumps({k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in attrs.items()}, sort_keys=True)
+    attrs = {name: value for name, value in plain_attrs(node).items() if name not in without}
+    return json.dumps(attrs, sort_keys=True, default=np.ndarray.tolist)
 
 
 def stored_chunks(dataset: h5py.Dataset) -> Iterator[tuple[int, Stored]]:
@@ -40,13 +40,14 @@ def stored_chunks(dataset: h5py.Dataset) -> Iterator[tuple[int, Stored]]:
 
 
 class DatasetSum:
-    """The SHA-256 of a dataset: shape, type and attributes, then its chunks in order, which are added."""
+    """The SHA-256 of a dataset: shape, type and attributes, then its chunks, which are added in order."""
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._digest = hashlib.sha256(f"{dataset.shape}{dataset.dtype}{_attrs_text(dataset)}".encode())
+        self.hexdigest = self._digest.hexdigest
 
     def add(self, row: int, stored: Stored) -> None:
-        """Add the chunk that begins with a row."""
+        """Add the chunk that begins at a row."""
         if isinstance(stored, tuple):
             mask, data = stored
             self._digest.update(f"{row} {mask} {len(data)}\n".encode())
@@ -54,10 +55,6 @@ class DatasetSum:
             return
         for value in map(bytes, stored):
             self._digest.update(len(value).to_bytes(8, "big") + value)
-
-    def hexdigest(self) -> str:
-        """Return the sum."""
-        return self._digest.hexdigest()
 
 
 def _part_sha256(group: h5py.Group, part: str) -> str:
@@ -77,29 +74,33 @@ def _root_sha256(file: h5py.File) -> str:
 
 
 def seal_clip(group: h5py.Group, known: Mapping[str, str] | None = None) -> None:
-    """Compute a clip's checksums but those known, and keep them; its attributes must not change after."""
+    """Store a clip's checksums, computing those that are not known; its attributes must not change afterwards."""
     group.file.flush()
-    sums = {part: _part_sha256(group, part) for part in (*group, ATTRIBUTES) if part not in (known or {})}
-    write_checksum(group, json.dumps(sums | dict(known or {}), sort_keys=True))
+    sums = {part: (known or {}).get(part) or _part_sha256(group, part) for part in (*group, ATTRIBUTES)}
+    group.attrs.update({CHECKSUMS: json.dumps(sums, sort_keys=True)})
 
 
 def seal_root(file: h5py.File) -> None:
-    """Keep the checksum of a file's attributes and of the names of its clips, and mark the file as complete."""
-    write_checksum(file, _root_sha256(file))
+    """Store the checksum of a file's attributes and of the names of its clips, and mark the file as complete."""
+    file.attrs.update({ROOT_CHECKSUM: _root_sha256(file), "complete": True})
+
+
+def is_sealed(group: h5py.Group) -> bool:
+    """Return whether a clip has checksums; those of tclr 0.1.0 have none."""
+    return CHECKSUMS in group.attrs
 
 
 def changed_parts(group: h5py.Group, known: Mapping[str, str] | None = None, *, frames: bool = True) -> list[str]:
-    """Return the datasets of a clip (or ``attributes``) that differ from what was written.
+    """Return the datasets of a clip (or ``attributes``) that differ from their checksums; none if it has none.
 
-    A clip without checksums, of tclr 0.1.0, has nothing to compare. ``known`` are sums already computed; without
-    ``frames`` the crops, by far the largest part, are left out.
+    ``known`` are sums already computed. Without ``frames`` crops, by far the largest part, are left out.
     """
-    sums: dict[str, str] = json.loads(read_checksum(group) or "{}")
+    sums: dict[str, str] = json.loads(group.attrs.get(CHECKSUMS, "{}"))
     found = known or {}
     wanted = [part for part in sorted(sums.keys() | set(group)) if frames or not part.startswith("frames")]
     return [part for part in wanted if sums and (found.get(part) or _part_sha256(group, part)) != sums.get(part)]
 
 
 def is_root_changed(file: h5py.File) -> bool:
-    """Return whether a file's attributes or the names of its clips differ from what was written."""
-    return read_checksum(file) not in (None, _root_sha256(file))
+    """Return whether a file's attributes or the names of its clips differ from their checksum, if it has one."""
+    return file.attrs.get(ROOT_CHECKSUM) not in (None, _root_sha256(file))

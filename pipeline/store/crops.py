@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import h5py
@@ -18,32 +17,6 @@ from tclr.pipeline.system import read_image_size
 from tclr.schemas.errors import StoreError
 
 
-class Crops(Protocol):
-    """The crops of a clip, whatever their codec."""
-
-    shape: tuple[int, int, int]  # of one crop
-
-    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Put rows, (n,) int with each row once, in ``out``, (n, S, S, 3) uint8; zeros without a face."""
-
-
-def open_crops(group: h5py.Group, info: ClipInfo) -> Crops:
-    """Return the crops of a clip; raises ``StoreError`` if it was stored without."""
-    if "frames" in group:
-        return FrameChunks(open_dataset(group, "frames", info.n_frames))
-    if "frames_jpeg" in group:
-        return JpegFiles(open_dataset(group, "frames_jpeg", info.n_frames), info.root.align.size)
-    raise no_crops(info, Path(group.file.filename))
-
-
-def no_crops(info: ClipInfo, where: Path) -> StoreError:
-    """Return the error for a clip without crops."""
-    return StoreError(
-        f"Expected crops for an encoder, but {info.name} of {where} was stored without (--no-frames). "
-        "Run 'tclr preprocess' with --frames on its source, or 'tclr embed --embedding none', which needs none."
-    )
-
-
 class JpegFiles:
     """The crops of a clip that are JPEG files."""
 
@@ -52,7 +25,7 @@ class JpegFiles:
         self.shape = (size, size, 3)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Put rows in ``out``; see ``Crops``."""
+        """Put rows, (n,) int with each row once, in ``out``, (n, S, S, 3) uint8; zeros without a face."""
         order = np.argsort(rows)
         ordered, first, stop = rows[order], int(rows.min()), int(rows.max()) + 1
         # HDF5 reads a range much faster than single rows
@@ -82,7 +55,7 @@ class FrameChunks:
         self._file = dataset.file.id.get_vfd_handle(h5py.h5p.create(h5py.h5p.FILE_ACCESS))
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Put rows in ``out``, see ``Crops``; a chunk that several of them lie in is decoded once."""
+        """Put rows in ``out``, see ``JpegFiles.read``; each chunk is decoded once."""
         if self.codec is None:
             for place, row in enumerate(rows.tolist()):
                 check_chunks(self._dataset, row, row + 1)
@@ -112,21 +85,41 @@ class FrameChunks:
 
 def _check_length(got: int, expected: int) -> None:
     if got != expected:
-        raise OSError(f"expected {expected} bytes of frames, but the file ends after {got}")
+        raise OSError(f"expected {expected} bytes of frames, but got {got}: the file ends there")
+
+
+Crops = FrameChunks | JpegFiles
+"""The crops of a clip, whatever their codec: ``shape`` of one, and ``read``."""
+
+
+def open_crops(group: h5py.Group, info: ClipInfo) -> Crops:
+    """Return the crops of a clip; raises ``StoreError`` if it was stored without."""
+    if "frames" in group:
+        return FrameChunks(open_dataset(group, "frames", info.n_frames))
+    if "frames_jpeg" in group:
+        return JpegFiles(open_dataset(group, "frames_jpeg", info.n_frames), info.root.align.size)
+    raise no_crops(info, Path(group.file.filename))
+
+
+def no_crops(info: ClipInfo, where: Path) -> StoreError:
+    """Return the error for a clip without crops."""
+    return StoreError(
+        f"Expected crops for an encoder, but {info.name} of {where} was stored without (--no-frames). "
+        "Run 'tclr preprocess' with --frames on its source, or 'tclr embed --embedding none', which needs none."
+    )
 
 
 def try_codec(codec: str) -> None:
-    """Write a chunk of two frames, and read it by HDF5 and by the loader's own decoder.
-
-    Parameters
-    ----------
-    codec : str
-        ``zstd``, ``lz4``, ``gzip`` or ``none``.
+    """Check that a codec works: write a chunk, read it by HDF5 and directly.
 
     Raises
     ------
     StoreError
-        If that fails, or gives other bytes back.
+        If ``zstd``, ``lz4``, ``gzip`` or ``none`` cannot be written or read, or other bytes come back.
+
+    Examples
+    --------
+    >>> try_codec("zstd")
     """
     frames = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
     try:
@@ -137,11 +130,9 @@ def try_codec(codec: str) -> None:
             FrameChunks(stored).read(np.arange(2), decoded)
     except (OSError, ValueError, RuntimeError) as error:
         raise StoreError(
-            f"Expected to write and read a chunk with codec {codec}, but HDF5 says: {error}. "
-            "Install hdf5plugin and h5py again."
+            f"Cannot write and read a chunk with codec {codec}: {error}. Install hdf5plugin and h5py again."
         ) from error
     if not (np.array_equal(read, frames) and np.array_equal(decoded, frames)):
         raise StoreError(
-            f"Expected the bytes that were written with codec {codec}, but other ones came back. "
-            "Install hdf5plugin and h5py again."
+            f"Expected the bytes written with codec {codec}, but got others. Install hdf5plugin and h5py again."
         )

@@ -1,4 +1,4 @@
-"""Finds what is damaged in subject and part files, and remembers it until it is repaired."""
+"""Finds damage in subject and part files, and records it until it is repaired."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tclr.pipeline.store.attributes import read_checksum
-from tclr.pipeline.store.checksums import changed_parts, is_root_changed
+from tclr.pipeline.store.checksums import changed_parts, is_root_changed, is_sealed
 from tclr.pipeline.store.guard import check_datasets, open_clip
 from tclr.pipeline.store.infos import REPAIR, WHOLE_FILE, ClipInfo, open_file, reading, scan_clips
 from tclr.pipeline.store.manifest import known_clips
@@ -20,7 +19,7 @@ from tclr.schemas.errors import NewerFormatError, StoreError
 from tclr.schemas.store import check_clip, check_values
 
 BLOCK_ROWS = 256
-"""Rows that are verified at once."""
+"""Rows verified at a time."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,9 @@ class FileReport:
     path : Path
         The file.
     damage : dict of str to str
-        By clip, or ``WHOLE_FILE``, what is wrong; empty if all is well.
+        By clip, or ``WHOLE_FILE``, what is wrong; empty if nothing is.
     n_unsealed : int
-        Clips without checksums, of an older tclr: only their values could be checked.
+        Clips without checksums, written by an older tclr: only their values could be checked.
     """
 
     path: Path
@@ -50,14 +49,19 @@ def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> di
     path : Path
         A subject or part file.
     clips : iterable of str
-        Clips to look at; ``WHOLE_FILE`` is the file's own attributes.
+        Their names; ``WHOLE_FILE`` is the file's own attributes.
     frames : bool
-        Whether crops are looked at, too.
+        Whether to compare crops, too.
 
     Returns
     -------
     dict of str to str
-        By clip, what is wrong with it.
+        By name, what is wrong; empty if nothing is.
+
+    Examples
+    --------
+    >>> find_changes(Path("store/subjects/F001.h5"), ["T1"])
+    {}
     """
     damage = {}
     for clip in clips:
@@ -65,7 +69,7 @@ def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> di
             with open_file(path) as file, reading(path, clip):
                 if clip == WHOLE_FILE:
                     changed = ["attributes"] if is_root_changed(file) else []
-                    for group in (file, file["clips"]):  # reads what only a copy or a visit would read
+                    for group in (file, file["clips"]):  # reads tables that otherwise only a visit reads
                         h5py.h5o.get_info(group.id)
                 else:
                     group = open_clip(file, clip)
@@ -88,12 +92,12 @@ def require_unchanged(path: Path, clip: str, changed: Sequence[str]) -> None:
 
 
 def _ignore(name: str, node: object) -> None:
-    """Leave an object alone: HDF5 has read its header when it comes here."""
+    """Do nothing: HDF5 has read the object's header by now."""
 
 
 def _report(path: Path) -> FileReport:
     if not path.is_file():
-        reason = f"Expected {path}, since manifest.parquet has clips of it, but it is missing. {REPAIR}"
+        reason = f"Expected {path}, which has clips in manifest.parquet, but it is missing. {REPAIR}"
         return FileReport(path, {WHOLE_FILE: reason})
     try:
         infos, damage = scan_clips(path)
@@ -110,7 +114,7 @@ def _report(path: Path) -> FileReport:
             except StoreError as error:
                 damage[info.clip] = str(error)
     with open_file(path) as file, reading(path):
-        n_unsealed = sum(read_checksum(open_clip(file, info.clip)) is None for info in infos)
+        n_unsealed = sum(not is_sealed(open_clip(file, info.clip)) for info in infos)
     return FileReport(path, damage, n_unsealed)
 
 
@@ -142,15 +146,20 @@ def verify_clip(store: Store, info: ClipInfo) -> None:
 
 
 def find_damage(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> Iterator[FileReport]:
-    """Verify the subject files of a store one by one: checksums first, then every value against the schema.
+    """Verify the subject files of a store: checksums, then every value.
 
-    A file that the manifest has clips of, but that is missing, is reported, too. ``progress`` is called with files done
-    and files in all.
+    A file that is missing although the manifest has clips of it is reported, too. ``progress`` is called with the
+    numbers of files done and in all.
 
     Raises
     ------
     StoreError
-        If it is no store.
+        If it is not a store.
+
+    Examples
+    --------
+    >>> [(report.path.name, report.damage) for report in find_damage(Path("store"))]
+    [('F001.h5', {}), ('F003.h5', {})]
     """
     folder = Path(root) / "subjects"
     paths = sorted({*folder.glob("*.h5"), *(folder / f"{subject}.h5" for subject in known_clips(root))})
@@ -164,13 +173,20 @@ def find_damage(root: Path, progress: Callable[[int, int], None] = lambda done, 
 
 
 class DamageRecord:
-    """Which clips of a store were found damaged, by subject, in ``STORE/damage.json``: preprocessing repairs them."""
+    """The clips found damaged, by subject, in ``STORE/damage.json``: preprocessing repairs them.
+
+    >>> record = DamageRecord(Path("features"))
+    >>> record.write({"F001": ["T1"]})
+    >>> record.read()
+    {'F001': ['T1']}
+    >>> record.write({})
+    """
 
     def __init__(self, root: Path) -> None:
         self._path = Path(root) / "damage.json"
 
     def read(self) -> dict[str, list[str]]:
-        """Return the damaged clips by subject; an unreadable record holds none."""
+        """Return the damaged clips by subject; none if the record cannot be read."""
         try:
             content = read_json(self._path)["subjects"]
             return {str(subject): [str(clip) for clip in clips] for subject, clips in content.items()}
@@ -178,13 +194,7 @@ class DamageRecord:
             return {}
 
     def write(self, damaged: dict[str, list[str]]) -> None:
-        """Replace the record; without any damage there is none.
-
-        Raises
-        ------
-        OutputError
-            If the store cannot be written.
-        """
+        """Replace the record, or delete it if nothing is damaged; raises ``OutputError`` if it cannot be written."""
         if damaged:
             write_json(self._path, {"subjects": damaged})
         else:

@@ -1,8 +1,8 @@
-"""What is believed of an HDF5 file that anyone may have made: nothing that leads out of it, and no size that it lacks.
+"""Refuses HDF5 files that lead elsewhere or claim sizes that they do not have; anyone may have made them.
 
-HDF5 follows links into other files, reads datasets whose values lie in other files, and allocates what a header says.
-A store needs none of that, so a file that does is refused before a value is read: links are hard, values are in chunks
-of this file, packed by filters that the writer uses, and of sizes that the file can hold.
+HDF5 follows links into other files, reads values that lie in other files, and allocates what a header says. A store
+needs none of that. So before a value is read, links must be hard, and values must be in chunks of this file, packed by
+filters that the writer uses, and of sizes that the file can hold.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, LZ4_ID, Z
 MAX_FRAME_BYTES = 2048 * 2048 * 3
 """Of the largest crop that ``AlignConfig`` allows."""
 MAX_ROW_BYTES = 2**16
-"""Of all other datasets; chosen by us: ten times a row of landmarks."""
+"""Of all other datasets: ten times a row of landmarks."""
 MAX_CHUNK_ROWS = 2**12
-"""Chosen by us: the writer's chunks have 8 and 256."""
+"""The writer's chunks have 8 and 256."""
 CHUNK_SLACK_BYTES = 2**12
-"""How much more than its content a packed chunk may take; chosen by us: codecs add some bytes a block."""
+"""How much larger than its content a packed chunk may be: codecs add some bytes per block."""
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def _refuse(what: str, group: h5py.Group) -> StoreError:
     return StoreError(
-        f"{what} in {group.file.filename} {group.name}. It was not written by tclr like this, or is damaged: make it "
-        "anew with 'tclr preprocess', or get it again from where it came from."
+        f"{what} in {group.file.filename} {group.name}. tclr did not write it like this, or it is damaged: rebuild it "
+        "with 'tclr preprocess', or copy it again from where it came from."
     )
 
 
 def _own(parent: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset:
-    """Return an object that lies in the file itself, not behind a soft or external link."""
+    """Return an object of the file itself, not one behind a soft or external link."""
     if name not in parent:
         raise _refuse(f"Expected {name!r}, but found none", parent)
     if parent.get(name, getclass=True, getlink=True) is not h5py.HardLink:
@@ -50,18 +50,12 @@ def _own(parent: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset
 
 
 def list_clips(file: h5py.File) -> list[str]:
-    """Return the names of a file's clips, sorted; of groups that the file itself holds."""
+    """Return the names of a file's clips, sorted."""
     return sorted(_own(file, "clips", h5py.Group))
 
 
 def open_clip(file: h5py.File, clip: str) -> h5py.Group:
-    """Return the group of a clip.
-
-    Raises
-    ------
-    StoreError
-        If it has an unsafe name, is missing, or lies elsewhere.
-    """
+    """Return the group of a clip; raises ``StoreError`` if its name is unsafe, or it is missing or a link."""
     check_name(clip, file.filename)
     return _own(_own(file, "clips", h5py.Group), clip, h5py.Group)
 
@@ -95,22 +89,10 @@ def _check_storage(dataset: h5py.Dataset, group: h5py.Group, max_row_bytes: int)
 
 
 def open_dataset(group: h5py.Group, name: str, n_rows: int | None = None) -> h5py.Dataset:
-    """Return a dataset of a clip whose header can be believed.
+    """Return a dataset of a clip after checking its header.
 
-    Parameters
-    ----------
-    group : h5py.Group
-        The clip.
-    name : str
-        The dataset. One that the layout does not know is checked, too, but for its type.
-    n_rows : int, optional
-        Rows that it must have.
-
-    Raises
-    ------
-    StoreError
-        If it is no dataset of the file itself, is stored or packed otherwise than the writer does, has another type or
-        length, or claims more than the file holds.
+    It must lie in the file itself, be stored and packed as the writer does, have the type that the layout has for its
+    name and ``n_rows`` rows, and claim no more bytes than the file has. Otherwise ``StoreError`` is raised.
     """
     dataset = _own(group, name, h5py.Dataset)
     field = CLIP_FIELDS.get(name)
@@ -129,7 +111,7 @@ def open_dataset(group: h5py.Group, name: str, n_rows: int | None = None) -> h5p
 
 
 def count_rows(group: h5py.Group) -> int:
-    """Return a clip's number of frames, which the file has room for."""
+    """Return a clip's number of frames."""
     return len(open_dataset(group, "status"))
 
 
@@ -141,13 +123,7 @@ def check_datasets(group: h5py.Group) -> None:
 
 
 def check_chunks(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> None:
-    """Check that no packed chunk of rows ``start:stop`` claims to unpack to more than a chunk.
-
-    Raises
-    ------
-    StoreError
-        If one does: HDF5's filters allocate what it claims.
-    """
+    """Raise ``StoreError`` if a packed chunk of rows ``start:stop`` claims too large a size: HDF5 would allocate it."""
     how = dataset.id.get_create_plist()
     filters = {how.get_filter(i)[0] for i in range(how.get_nfilters())}
     if not filters:
@@ -172,7 +148,7 @@ def check_chunks(dataset: h5py.Dataset, start: int = 0, stop: int | None = None)
 
 
 def _claimed_bytes(head: bytes, filters: set[int], n_bytes: int) -> int:
-    """Return the size that a packed chunk gives for its content; of gzip, which has none, what is expected."""
+    """Return the size that a packed chunk claims for its content; gzip claims none, so the expected one."""
     if LZ4_ID in filters:
         return struct.unpack_from(">Q", head)[0] if len(head) >= 8 else n_bytes
     if ZSTD_ID in filters and head[:4] == ZSTD_MAGIC and len(head) > 5:  # RFC 8878, 3.1.1.1

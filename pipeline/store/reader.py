@@ -12,7 +12,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tclr.pipeline.store.attributes import column_names
 from tclr.pipeline.store.crops import Crops, no_crops, open_crops
 from tclr.pipeline.store.guard import check_chunks, open_clip, open_dataset
 from tclr.pipeline.store.infos import ClipInfo, open_file, read_clip_infos, reading, scan_clips
@@ -31,7 +30,7 @@ def _max_open_files() -> int:
 
 
 class OpenFiles:
-    """The subject files that were used last, kept open. A pickled copy has none open."""
+    """The most recently used subject files, kept open. A pickled copy has none open."""
 
     def __init__(self, paths: Mapping[str, Path]) -> None:
         self.paths = paths
@@ -53,7 +52,7 @@ class OpenFiles:
             return open_clip(file, info.clip)
 
     def crops(self, info: ClipInfo) -> Crops:
-        """Return the crops of a clip, which are looked up once while its file is open."""
+        """Return the crops of a clip, looked up once while its file is open."""
         known = self._crops.setdefault(info.subject, {})
         if info.subject in self._files and info.clip in known:
             self._files.move_to_end(info.subject)
@@ -72,7 +71,7 @@ class OpenFiles:
 
 
 class Store:
-    """Reads a store folder. Cheap to pickle: open files stay behind.
+    """Reads a store folder. Cheap to pickle: open files are not included.
 
     Parameters
     ----------
@@ -81,10 +80,14 @@ class Store:
     subjects : iterable of str, optional
         Open only these; default all.
     skip_damaged : bool
-        Leave out files and clips that are known to be damaged as soon as they are opened, instead of an error.
+        Leave out files and clips that cannot be opened instead of raising an error.
 
     Attributes
     ----------
+    clips : list of ClipInfo
+        All clips, by subject and name.
+    paths : dict of str to Path
+        The file of each subject.
     damage : dict of str to str
         What was left out, ``subject/clip`` or ``subject`` for a whole file, with the reason.
 
@@ -92,6 +95,13 @@ class Store:
     ------
     StoreError
         If there is no subject file in it, or one is damaged or of a newer format.
+
+    Examples
+    --------
+    >>> with Store(Path("store")) as store:
+    ...     clip = store.clips[0]
+    ...     clip.name, store.read(clip, "timestamp", 0, 3), store.read_crops(clip, 0, 3).shape
+    ('F001/T1', array([0.  , 0.04, 0.08]), (3, 32, 32, 3))
     """
 
     def __init__(self, root: Path, subjects: Iterable[str] | None = None, *, skip_damaged: bool = False) -> None:
@@ -109,8 +119,8 @@ class Store:
         for info in self.clips:
             if info.subject not in self.paths:
                 raise StoreError(
-                    f"Expected the file of subject {info.subject} to be called so, but found none of that name in "
-                    f"{self.root / 'subjects'}. Give it back its name, {info.subject}.h5."
+                    f"Expected the file of subject {info.subject} to have its name, but found none of that name in "
+                    f"{self.root / 'subjects'}. Rename it to {info.subject}.h5."
                 )
 
     def _find_files(self, subjects: Iterable[str] | None) -> dict[str, Path]:
@@ -150,15 +160,19 @@ class Store:
             return sorted(self.files.group(info))
 
     def names(self, info: ClipInfo, field_name: str) -> list[str]:
-        """Return the column names of ``au``, ``au_intensity`` or ``blendshapes``; empty if the clip has none."""
+        """Return the column names of ``au``, ``au_intensity`` or ``blendshapes``; empty if the clip lacks it."""
         group = self.files.group(info)
         with reading(self.paths[info.subject], info.clip):
             if field_name not in group:
                 return []
-            return column_names(open_dataset(group, field_name, info.n_frames))
+            dataset = open_dataset(group, field_name, info.n_frames)
+            names = [str(name) for name in dataset.attrs.get("names", ())]
+            if len(names) != dataset.shape[1]:
+                raise ValueError(f"expected a name for each of {dataset.shape[1]} columns, but got {len(names)}")
+            return names
 
     def read(self, info: ClipInfo, field_name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Read rows ``start:stop`` of a small dataset, shape and dtype as in the layout.
+        """Read rows ``start:stop`` of any dataset but the crops; shape, dtype and units as in ``CLIP_FIELDS``.
 
         Raises
         ------
@@ -177,12 +191,12 @@ class Store:
     def read_columns(
         self, info: ClipInfo, field_name: str, names: Sequence[str], start: int = 0, stop: int | None = None
     ) -> np.ndarray:
-        """Read rows ``start:stop`` of ``au`` or ``au_intensity``, a column for each of some AUs, in their order.
+        """Read rows ``start:stop`` of ``au`` or ``au_intensity``, one column per name, in that order.
 
         Returns
         -------
         ndarray
-            (n, A) of the dataset's dtype; unknown (-1 or NaN) for an AU that this clip has no labels of.
+            (n, A) of the dataset's dtype; unknown (-1 or NaN) for an AU without labels in this clip.
         """
         spec, own = CLIP_FIELDS[field_name], self.names(info, field_name)
         n_rows = len(range(info.n_frames)[start:stop])
@@ -244,13 +258,7 @@ class Store:
         return all(info.has_frames for info in self.clips)
 
     def require_frames(self, infos: Iterable[ClipInfo]) -> None:
-        """Check that crops are stored of some clips.
-
-        Raises
-        ------
-        StoreError
-            If one was made with ``--no-frames``.
-        """
+        """Raise ``StoreError`` if some of these clips were stored with ``--no-frames``."""
         if without := next((info for info in infos if not info.has_frames), None):
             raise no_crops(without, self.root)
 
@@ -259,18 +267,7 @@ class Store:
         return all(self.names(info, "blendshapes") for info in self.clips)
 
     def require_blendshapes(self, advice: str) -> None:
-        """Check that every clip has blendshapes.
-
-        Parameters
-        ----------
-        advice : str
-            What to do without, a sentence.
-
-        Raises
-        ------
-        StoreError
-            If one has none.
-        """
+        """Raise ``StoreError``, ending in a sentence of advice, if a clip has no blendshapes."""
         if without := next((info for info in self.clips if not self.names(info, "blendshapes")), None):
             raise StoreError(
                 f"Expected blendshapes in every clip, but {without.name} of {self.root} has none: only the mediapipe "
@@ -278,7 +275,7 @@ class Store:
             )
 
     def crop_size(self) -> int:
-        """Return the crop side in pixels; without crops that of the square that ``transform`` leads to.
+        """Return the side of the crops in pixels; without crops, of the square that ``transform`` maps to.
 
         Raises
         ------
@@ -295,30 +292,35 @@ class Store:
 
 
 def leave_out(subjects: Sequence[str], patterns: str, where: object) -> list[str]:
-    """Return the subjects that no pattern fits.
+    """Return the subjects that no pattern matches.
 
     Parameters
     ----------
     subjects : sequence of str
         Names.
     patterns : str
-        Names or patterns with commas between, as ``P0*,F001``; "" leaves nobody out.
+        Names or patterns, separated by commas; "" matches nobody.
     where : object
         Where the subjects are, for messages.
 
     Raises
     ------
     SettingError
-        If a pattern fits nobody, or nobody is left.
+        If a pattern matches nobody, or nobody is left.
+
+    Examples
+    --------
+    >>> leave_out(["F001", "F002", "M001"], "F*", "store")
+    ['M001']
     """
     wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
     for pattern in wanted:
         if not fnmatch.filter(subjects, pattern):
             raise SettingError(
-                f"Expected subjects to leave out, but {pattern!r} fits none of {where}: {', '.join(subjects[:3])}, ... "
-                "Correct --leave-out."
+                f"Expected subjects to leave out, but {pattern!r} matches none of {where}: {', '.join(subjects[:3])}, "
+                "... Correct --leave-out."
             )
     kept = [name for name in subjects if not any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
     if not kept:
-        raise SettingError(f"Expected a subject that {patterns!r} leaves, but it fits all of {where}.")
+        raise SettingError(f"Expected {patterns!r} to leave a subject, but it matches all of {where}.")
     return kept
