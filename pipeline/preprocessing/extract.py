@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tclr.pipeline.preprocessing.layout import file_attrs
-from tclr.pipeline.preprocessing.pieces import Piece, name_rows
+from tclr.pipeline.preprocessing.pieces import Piece
 from tclr.pipeline.preprocessing.rows import PeopleRows
 from tclr.pipeline.preprocessing.tracks import Tracks, open_tracks
 from tclr.pipeline.store import PartWriter, write_part
@@ -107,9 +107,9 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
         height=media.height,
         detector=tracks.detector,
         warning=warning,
+        segment=piece.segment,
     )
     for person in seen:
-        if piece.rows is not None:
-            recording = replace(recording, segment=name_rows(piece.rows), goes_on=rows.people[person].goes_on)
-        rows.people[person].writer.finish(recording)
+        goes_on = rows.people[person].goes_on if piece.segment else None
+        rows.people[person].writer.finish(replace(recording, goes_on=goes_on))
     file.keep({rows.name(person): rows.name(place) for place, person in enumerate(seen)})

@@ -24,18 +24,13 @@ Rows = tuple[int, int]
 """First row of a segment, and the row after its last."""
 
 
-def name_rows(rows: Rows) -> str:
-    """Return the rows as a segment's file records them."""
-    return f"{rows[0]}:{rows[1]}"
-
-
 @dataclass(frozen=True)
 class Piece:
     """A clip, or a segment of it, before its frames are read."""
 
     config: PreprocessConfig
     media: ClipMedia
-    fingerprint: str  # of the source, from before anything was read
+    fingerprint: str  # of the source
     detected: Path | None = None  # a store file with the clip's landmarks
     scouted: Scouted | None = None  # who is in the clip; None if unknown
     rows: Rows | None = None  # of a segment; None for the whole clip
@@ -46,6 +41,11 @@ class Piece:
     def clip(self) -> Clip:
         """The clip."""
         return self.media.clip
+
+    @property
+    def segment(self) -> str:
+        """The rows as a segment's file records them; "" for the whole clip."""
+        return f"{self.rows[0]}:{self.rows[1]}" if self.rows else ""
 
     @property
     def kept(self) -> range | None:
@@ -103,7 +103,7 @@ def survey_clip(clip: Clip, config: PreprocessConfig, detected: Path | None = No
     >>> survey_clip(find_clips(Path("clips"))[0], PreprocessConfig()).n_expected
     16
     """
-    fingerprint = clip.fingerprint()
+    fingerprint = clip.fingerprint()  # before anything is read
     return Piece(config, probe(clip, config.detect.image_fps, config.limits), fingerprint, detected)
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tclr.pipeline.preprocessing.layout import part_path, read_infos, segment_paths, subject_path
-from tclr.pipeline.preprocessing.pieces import Rows, name_rows
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import WHOLE_FILE, ClipInfo, find_changes
 from tclr.pipeline.system import remove_quietly
@@ -98,9 +97,8 @@ def _is_detected(infos: Sequence[ClipInfo], clip: Clip, config: PreprocessConfig
         return False
 
 
-def is_done(infos: Sequence[ClipInfo], clip: Clip, config: PreprocessConfig, rows: Rows | None = None) -> bool:
+def is_done(infos: Sequence[ClipInfo], clip: Clip, config: PreprocessConfig, segment: str = "") -> bool:
     """Return whether what is stored of a clip, or of a segment of it, has the same settings and source."""
-    segment = "" if rows is None else name_rows(rows)
     same = _same_settings(infos, config) and all(info.attrs.segment == segment for info in infos)
     return same and _is_detected(infos, clip, config)
 

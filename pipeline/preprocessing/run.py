@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -106,17 +107,13 @@ def preprocess(
     """
     source, store = real_path(source), real_path(store)
     tell("Looking for clips")
-    clips = find_clips(source, dataset)
+    clips, new_key = _look_for_clips(source, store, dataset, key_file)
     tell("Looking for the detector's models")
     ensure_models(config.detect)
-    new_key = False
-    if key_file is not None:
-        pseudonyms, new_key = open_key(key_file, source, store)
-        clips = pseudonymise(clips, pseudonyms)
     tell("Looking at what is done")
     with lock_folder(store) as run:
         before = _Before.of(store)
-        check_key(store, _known_keys(store, before), clips[0].pseudonyms)
+        check_key(store, before.keys, clips[0].pseudonyms)
         check_others(store, clips, before.stored, config)
         _write_record(store, source, clips[0], config, "running")
         remove_abandoned(store)
@@ -131,17 +128,18 @@ def preprocess(
         infos = [info for _, its in sorted((before.stored | build.infos).items()) for info in its]
         _index(store, clips, infos, before, progress.failures)
         _write_record(store, source, clips[0], config, "failed" if progress.failures else "done")
-    return PreprocessResult(
-        store,
-        clips[0].dataset,
-        len({info.subject for info in infos}),
-        len(infos),
-        progress.n_skipped,
-        progress.n_frames,
-        tuple(progress.failures),
-        tuple(Failure(info.name, info.attrs.warning) for info in infos if info.attrs.warning),
-        new_key,
-    )
+    counts = (len({info.subject for info in infos}), len(infos), progress.n_skipped, progress.n_frames)
+    warnings = tuple(Failure(info.name, info.attrs.warning) for info in infos if info.attrs.warning)
+    return PreprocessResult(store, clips[0].dataset, *counts, tuple(progress.failures), warnings, new_key)
+
+
+def _look_for_clips(source: Path, store: Path, dataset: str, key_file: Path | None) -> tuple[list[Clip], bool]:
+    """Return the clips of the source, under pseudonyms if there is a key, and whether the key is new."""
+    clips = find_clips(source, dataset)
+    if key_file is None:
+        return clips, False
+    pseudonyms, new_key = open_key(key_file, source, store)
+    return pseudonymise(clips, pseudonyms), new_key
 
 
 @dataclass(frozen=True)
@@ -152,6 +150,7 @@ class _Before:
     stored: dict[str, Sequence[ClipInfo]]  # those that can be read
     unread: Mapping[str, Collection[str]]  # those that cannot
     suspected: Mapping[str, Collection[str]]  # all that may be damaged
+    keys: set[str]  # which keys made the pseudonyms in it; "" for names
 
     @classmethod
     def of(cls, store: Path) -> _Before:
@@ -160,16 +159,10 @@ class _Before:
         suspected = defaultdict(set, {subject: set(reasons) for subject, reasons in unread.items()})
         for subject, names in DamageRecord(store).read().items():
             suspected[subject] |= set(names)
-        return cls(known_clips(store), {**stored}, unread, suspected)
-
-
-def _known_keys(store: Path, before: _Before) -> set[str]:
-    """Return what identifies the keys of a store's pseudonyms, in its files and its last run; "" for names."""
-    keys = {info.root.pseudonym_key for infos in before.stored.values() for info in infos}
-    try:
-        return keys | {str(read_json(store / "run.json").get(PSEUDONYM_KEY, ""))}
-    except StoreError:
-        return keys
+        keys = {info.root.pseudonym_key for infos in stored.values() for info in infos}
+        with suppress(StoreError):
+            keys.add(str(read_json(store / "run.json").get(PSEUDONYM_KEY, "")))
+        return cls(known_clips(store), {**stored}, unread, suspected, keys)
 
 
 def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: PreprocessConfig) -> list[SubjectPlan]:

@@ -166,13 +166,15 @@ class ClipBuild:
         subject.assemble_if_complete()
 
 
+@dataclass(eq=False)
 class SubjectBuild:
     """A subject whose clips are being extracted, joined and, if damaged, redone."""
 
-    def __init__(self, build: StoreBuild, plan: SubjectPlan) -> None:
-        self.build = build
-        self.plan = plan
-        self.n_waiting = len(plan.todo)
+    build: StoreBuild
+    plan: SubjectPlan
+
+    def __post_init__(self) -> None:
+        self.n_waiting = len(self.plan.todo)
 
     def assemble_if_complete(self) -> None:
         """Join the clips if all are done and anything is new; set aside a file of which nothing is valid."""

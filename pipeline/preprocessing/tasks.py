@@ -79,7 +79,7 @@ def extract_task(task: ClipTask) -> Outcome:
             if not task.whole and (segments := cut_clip(piece)):
                 scouted = None if piece.detected else scout(piece, task.n_ahead)
                 return Outcome(segments=tuple(replace(segment, scouted=scouted) for segment in segments))
-        if piece.rows is None or not is_done(read_infos(task.part), clip, config, piece.rows):
+        if not piece.segment or not is_done(read_infos(task.part), clip, config, piece.segment):
             extract_clip(piece, task.part, task.n_ahead, make_reporter())
         infos = read_infos(task.part)
         return Outcome(names=tuple(info.clip for info in infos), n_frames=infos[0].n_frames)

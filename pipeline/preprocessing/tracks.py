@@ -83,9 +83,8 @@ def _find_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
         followed = stack.enter_context(closing(run_ahead(following, n_ahead)))
         score_crop = _open_scorer(stack, detect) if n_ahead else detector.score_crop
         tracked = score_faces(followed, score_crop, detect.min_score)
-        yield Tracks(
-            piece, frames, tracked, detector.name, detector.n_landmarks, detector.blendshape_names, not is_video
-        )
+        names, n_landmarks = detector.blendshape_names, detector.n_landmarks
+        yield Tracks(piece, frames, tracked, detector.name, n_landmarks, names, not is_video)
 
 
 def _open_scorer(stack: ExitStack, detect: DetectConfig) -> Callable[[np.ndarray], float]:
@@ -122,20 +121,12 @@ def _load_tracks(piece: Piece, path: Path, n_ahead: int) -> Iterator[Tracks | No
         if not infos or any(info.attrs.reduction != reduction for info in infos):
             yield None
             return
-        frames = PieceFrames(piece, reduction)
-        n_landmarks = store.read(infos[0], "landmarks", 0, 1).shape[1]
-        before = store.read(infos[0], "track", 0, piece.lead).max(initial=NO_TRACK)
+        frames, first = PieceFrames(piece, reduction), infos[0]
+        n_landmarks, names = store.read(first, "landmarks", 0, 1).shape[1], tuple(store.names(first, "blendshapes"))
+        before = int(store.read(first, "track", 0, piece.lead).max(initial=NO_TRACK))
         with closing(run_ahead(frames, n_ahead)) as decoded:
-            yield Tracks(
-                piece,
-                frames,
-                _replay(decoded, store, infos, piece.lead),
-                infos[0].attrs.detector,
-                n_landmarks,
-                tuple(store.names(infos[0], "blendshapes")),
-                True,
-                int(before),
-            )
+            tracked = _replay(decoded, store, infos, piece.lead)
+            yield Tracks(piece, frames, tracked, first.attrs.detector, n_landmarks, names, True, before)
 
 
 def _replay(frames: Iterable[Frame], store: Store, infos: Sequence[ClipInfo], first_row: int) -> Tracked:

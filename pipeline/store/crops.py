@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from tclr.pipeline.store.codecs import CODECS, decode_frames, filter_options
-from tclr.pipeline.store.guard import check_chunks, open_dataset
+from tclr.pipeline.store.guard import check_chunks, filters_of, open_dataset
 from tclr.pipeline.store.infos import ClipInfo
 from tclr.pipeline.system import read_image_size
 from tclr.schemas.errors import StoreError
@@ -47,8 +47,7 @@ class FrameChunks:
     """The crops of a clip that are chunks of an array."""
 
     def __init__(self, dataset: h5py.Dataset) -> None:
-        filters = dataset.id.get_create_plist()
-        self.codec = CODECS.get(tuple(filters.get_filter(i)[0] for i in range(filters.get_nfilters())))
+        self.codec = CODECS.get(filters_of(dataset))
         self.shape = dataset.shape[1:]
         self._dataset, self._id = dataset, dataset.id
         self._rows_a_chunk = dataset.chunks[0]

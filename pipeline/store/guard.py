@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 import os
 import struct
+from collections.abc import Collection
 
 import h5py
 import numpy as np
 
-from tclr.pipeline.store.codecs import LZ4_ID, ZSTD_ID
+from tclr.pipeline.store.codecs import CODECS, LZ4_ID, ZSTD_ID
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import CLIP_FIELDS, check_name
 
-FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, LZ4_ID, ZSTD_ID})
 MAX_FRAME_BYTES = 2048 * 2048 * 3
 """Of the largest crop that ``AlignConfig`` allows."""
 MAX_ROW_BYTES = 2**16
@@ -60,6 +60,12 @@ def open_clip(file: h5py.File, clip: str) -> h5py.Group:
     return _own(_own(file, "clips", h5py.Group), clip, h5py.Group)
 
 
+def filters_of(dataset: h5py.Dataset) -> tuple[int, ...]:
+    """Return the numbers of a dataset's HDF5 filters, in order."""
+    how = dataset.id.get_create_plist()
+    return tuple(how.get_filter(i)[0] for i in range(how.get_nfilters()))
+
+
 def _is_of_type(dataset: h5py.Dataset, dtype: str) -> bool:
     match dtype:
         case "vlen uint8":
@@ -76,9 +82,8 @@ def _check_storage(dataset: h5py.Dataset, group: h5py.Group, max_row_bytes: int)
     how = dataset.id.get_create_plist()
     if how.get_layout() != h5py.h5d.CHUNKED or how.get_external_count():
         raise _refuse(f"Expected the values of {name!r} in chunks of this file, but they are stored otherwise", group)
-    filters = {how.get_filter(i)[0] for i in range(how.get_nfilters())}
-    if not filters <= FILTERS:
-        raise _refuse(f"Expected {name!r} packed as tclr does, but got HDF5 filter {max(filters - FILTERS)}", group)
+    if unknown := set(filters_of(dataset)).difference(*CODECS):
+        raise _refuse(f"Expected {name!r} packed as tclr does, but got HDF5 filter {max(unknown)}", group)
     row_bytes = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
     if dataset.chunks[1:] != dataset.shape[1:] or dataset.chunks[0] > MAX_CHUNK_ROWS or row_bytes > max_row_bytes:
         raise _refuse(
@@ -103,7 +108,7 @@ def open_dataset(group: h5py.Group, name: str, n_rows: int | None = None) -> h5p
     _check_storage(dataset, group, MAX_FRAME_BYTES if name == "frames" else MAX_ROW_BYTES)
     if n_rows is not None and len(dataset) != n_rows:
         raise _refuse(f"Expected {n_rows} rows of {name!r}, but got {len(dataset)}", group)
-    if name != "frames" and dataset.id.get_create_plist().get_nfilters() == 0:  # frames without a face take no room
+    if name != "frames" and not filters_of(dataset):  # frames without a face take no room
         stored, claimed = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
         if not claimed <= stored <= os.path.getsize(group.file.filename):
             raise _refuse(f"Expected {claimed} bytes of {name!r}, as its shape says, but the file has {stored}", group)
@@ -124,8 +129,7 @@ def check_datasets(group: h5py.Group) -> None:
 
 def check_chunks(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> None:
     """Raise ``StoreError`` if a packed chunk of rows ``start:stop`` claims too large a size: HDF5 would allocate it."""
-    how = dataset.id.get_create_plist()
-    filters = {how.get_filter(i)[0] for i in range(how.get_nfilters())}
+    filters = filters_of(dataset)
     if not filters:
         return
     rows_a_chunk = dataset.chunks[0]
@@ -136,9 +140,8 @@ def check_chunks(dataset: h5py.Dataset, start: int = 0, stop: int | None = None)
         stored = dataset.id.get_chunk_info_by_coord((row, *(0 for _ in dataset.shape[1:])))
         if stored.byte_offset is None:
             continue
-        claimed = n_bytes
-        if not stored.filter_mask:
-            claimed = _claimed_bytes(os.pread(file, 18, stored.byte_offset), filters, n_bytes)
+        head = b"" if stored.filter_mask else os.pread(file, 18, stored.byte_offset)
+        claimed = _claimed_bytes(head, filters, n_bytes)
         if claimed > n_bytes or stored.size > 2 * n_bytes + CHUNK_SLACK_BYTES:
             raise _refuse(
                 f"Expected chunks of {n_bytes} bytes, but that of row {row} of {dataset.name.rpartition('/')[2]!r} "
@@ -147,7 +150,7 @@ def check_chunks(dataset: h5py.Dataset, start: int = 0, stop: int | None = None)
             )
 
 
-def _claimed_bytes(head: bytes, filters: set[int], n_bytes: int) -> int:
+def _claimed_bytes(head: bytes, filters: Collection[int], n_bytes: int) -> int:
     """Return the size that a packed chunk claims for its content; gzip claims none, so the expected one."""
     if LZ4_ID in filters:
         return struct.unpack_from(">Q", head)[0] if len(head) >= 8 else n_bytes
