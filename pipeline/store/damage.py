@@ -24,21 +24,11 @@ BLOCK_ROWS = 256
 
 @dataclass(frozen=True)
 class FileReport:
-    """What is wrong with one subject file.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    damage : dict of str to str
-        By clip, or ``WHOLE_FILE``, what is wrong; empty if nothing is.
-    n_unsealed : int
-        Clips without checksums, written by an older tclr: only their values could be checked.
-    """
+    """What is wrong with one subject file."""
 
     path: Path
-    damage: dict[str, str]
-    n_unsealed: int = 0
+    damage: dict[str, str]  # by clip, or ``WHOLE_FILE``, what is wrong
+    n_unsealed: int = 0  # clips without checksums, written by an older tclr: only their values could be checked
 
 
 def find_changes(path: Path, clips: Iterable[str], *, frames: bool = True) -> dict[str, str]:
