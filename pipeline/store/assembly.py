@@ -105,11 +105,13 @@ class _Source:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Turn any error into a ``DamagedClipsError``."""
+        """Turn any error into a ``DamagedClipsError``, but for failed writes."""
         try:
             with reading(self._path, self._clip):
                 yield
         except StoreError as error:
+            if "write failed" in str(error.__cause__):  # HDF5 raises the same for both files
+                raise OSError(str(error.__cause__)) from error
             raise DamagedClipsError({self._clip: str(error)}) from error
 
     def chunks(self, name: str) -> Iterator[tuple[int, Stored]]:
@@ -135,25 +137,27 @@ def _copy_clip(clips: h5py.Group, clip: str, files: Sequence[Path], *, is_accept
         sums = {name: _copy_dataset(target, name, sources) for name in first.group}
         for source in [] if is_accepted else sources:
             source.check()
-        if len(sources) == 1:
-            target.attrs.update(first.group.attrs)
-        else:
+        if len(sources) > 1:
             _join_attrs(target, sources)
             del sums["track"]
-        if not checksums.is_sealed(target):
-            seal_clip(target, sums)
+        with first.reading():
+            if len(sources) == 1:
+                target.attrs.update(first.group.attrs)
+            if not checksums.is_sealed(target):
+                seal_clip(target, sums)
 
 
 def _copy_dataset(target: h5py.Group, name: str, sources: Sequence[_Source]) -> str:
     """Copy a dataset, chunks unchanged, and return its SHA-256."""
     n_rows, start = sum(source.attrs.n_frames for source in sources), 0
-    with sources[0].reading():
+    with sources[0].reading():  # odd names and types of attributes show when they are written
         first = sources[0].group[name]
-        filters, attrs = first.id.get_create_plist(), dict(first.attrs)
-    shape = (n_rows, *first.shape[1:])
-    joined = target.create_dataset(name, shape, first.dtype, maxshape=first.maxshape, chunks=first.chunks, dcpl=filters)
-    joined.attrs.update(attrs)
-    total = DatasetSum(joined)
+        shape, filters = (n_rows, *first.shape[1:]), first.id.get_create_plist()
+        joined = target.create_dataset(
+            name, shape, first.dtype, maxshape=first.maxshape, chunks=first.chunks, dcpl=filters
+        )
+        joined.attrs.update(first.attrs)
+        total = DatasetSum(joined)
     for source in sources:
         for row, stored in source.chunks(name):
             place = start + row

@@ -58,7 +58,7 @@ def decode_frames(data: bytes, codec: str, frames: Mapping[int, np.ndarray]) -> 
                 n_bytes = (last + 1) * frames[last].nbytes
                 _cut_frames(zlib.decompressobj().decompress(data, n_bytes), frames)
     except (OSError, ValueError, zlib.error, struct.error) as error:
-        raise ValueError(f"cannot decode a chunk of frames as {codec}: {error}") from error
+        raise ValueError(f"cannot decode a chunk of frames compressed by {codec}: {error}") from error
 
 
 def _cut_frames(plain: bytes | np.ndarray, frames: Mapping[int, np.ndarray]) -> None:
