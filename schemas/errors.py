@@ -43,15 +43,15 @@ class StoreError(TclrError):
     """A store or features folder is missing, damaged, or of another format."""
 
 
-class UnreadableClipError(StoreError):
-    """The clip ``clip`` cannot be copied from its damaged file."""
+class DamagedClipsError(StoreError):
+    """Clips that cannot be copied, since their files are damaged: ``clips`` has the reasons by name."""
 
-    def __init__(self, message: str, clip: str) -> None:
-        super().__init__(message, clip)
-        self.clip = clip
+    def __init__(self, clips: dict[str, str]) -> None:
+        super().__init__(clips)
+        self.clips = clips
 
     def __str__(self) -> str:
-        return str(self.args[0])
+        return " ".join(self.clips.values())
 
 
 class NewerFormatError(StoreError):

@@ -1,29 +1,29 @@
-"""The store: one HDF5 file a subject. This docstring is the specification of formats 1 and 2.
+"""The store: one HDF5 file per subject. This docstring specifies formats 1 and 2.
 
 History
 -------
 1 : first format.
-2 : as 1, but clips may be without crops (``"frames": false`` in ``align_config``: neither ``frames`` nor
-    ``frames_jpeg``), and names may be pseudonyms (``pseudonym_key``). Only files that need it are written as 2, so that
-    an older tclr reads all others and refuses these by their format: it would write names beside pseudonyms.
+2 : as 1, but clips may lack crops (``"frames": false`` in ``align_config``: neither ``frames`` nor ``frames_jpeg``),
+    and names may be pseudonyms (``pseudonym_key``). Only files that need it are written as 2: an older tclr refuses
+    them, since it would write names beside pseudonyms, and reads all others.
 
 Layout
 ------
 ::
 
-    STORE/subjects/<subject>.h5     one file a subject, written under another name and renamed
-    STORE/manifest.parquet          one row a clip (``schemas/manifest.py``)
+    STORE/subjects/<subject>.h5     one file per subject, written under another name and renamed
+    STORE/manifest.parquet          one row per clip (``schemas/manifest.py``)
     STORE/run.json                  settings and versions of the last run
-    STORE/parts/<subject>/<clip>.h5 clips that are extracted but not yet assembled (gone after a complete run);
+    STORE/parts/<subject>/<clip>.h5 clips extracted but not yet assembled (none after a complete run);
                                     <clip>~<row>.h5 a segment of a long one
-    STORE/old/<subject>.h5          a subject that could not be made again, with other settings or damaged; not read
-    STORE/damage.json               clips that verifying found damaged, until they are repaired
-    STORE/.lock                     held by the run that writes the store; tells host, process and time
+    STORE/old/<subject>.h5          a file that was replaced since it was damaged or had other settings; never read
+    STORE/damage.json               clips found damaged by verifying, until they are repaired
+    STORE/.lock                     held by the run that writes the store; holds host, process and time
 
 A subject file::
 
     /              attrs: those of ``RootAttrs``; checksum, the SHA-256 of these and of the names of the clips;
-                   complete, written last: a file without it is not read
+                   complete, written last: a file without it is refused
     /clips/<clip>/ the datasets of ``CLIP_FIELDS``; T frames, every source frame has its row
                    attrs: those of ``ClipAttrs``; checksums, a JSON object with the SHA-256 of each dataset as stored
                    and, under ``attributes``, of these attributes
@@ -55,13 +55,13 @@ FORMAT = "tclr-store"
 FORMAT_VERSION = 2
 """The newest format; see ``needed_version``."""
 CHUNK_FRAMES = 8
-"""Frames a chunk of ``frames``: a random 12-frame window touches 2 or 3 chunks (DESIGN.md, section 3)."""
+"""Frames per chunk of ``frames``: a random 12-frame window touches 2 or 3 chunks (DESIGN.md, section 3)."""
 TABLE_CHUNK = 256
-"""Rows a chunk of the small datasets; chosen by us: 1.5 MB of landmarks."""
+"""Rows per chunk of the small datasets: 1.5 MB of landmarks."""
 
 
 class Status(IntEnum):
-    """What became of a frame (uint8 in the store, its name in the features)."""
+    """What became of a frame: uint8 in the store, the name in the features."""
 
     ok = 0
     interpolated = 1
@@ -71,13 +71,12 @@ class Status(IntEnum):
 
 
 FACE_STATUSES = (Status.ok, Status.interpolated, Status.low_confidence)
-"""Frames that have landmarks and a crop."""
-
+"""Statuses of frames that have landmarks and a crop."""
 
 CHECKSUMS, ROOT_CHECKSUM = "checksums", "checksum"
 """Attributes of a clip and of a file that hold their checksums."""
 PSEUDONYM_KEY = "pseudonym_key"
-"""Entry of ``run.json`` that tells which key made the pseudonyms, as a file's attribute does."""
+"""Entry of ``run.json`` that identifies the key of the pseudonyms, as the attribute of a file does."""
 
 NO_TRACK = -1
 """``track`` of a frame without a face."""
@@ -85,14 +84,10 @@ NO_TRACK = -1
 
 @dataclass(frozen=True)
 class Dataset:
-    """One dataset of a clip.
-
-    ``dims`` names each axis; axes called ``frame`` have the clip's length T. ``missing`` fills rows without a
-    face, ``None`` where a row is never missing.
-    """
+    """One dataset of a clip: ``missing`` fills rows without a face, ``None`` where a row is never missing."""
 
     name: str
-    dims: tuple[str, ...]
+    dims: tuple[str, ...]  # a name per axis; ``frame`` has the clip's length T
     dtype: str
     units: str
     missing: float | int | str | None
@@ -127,33 +122,34 @@ A = TypeVar("A", "ClipAttrs", "RootAttrs")
 
 @typed_dataclass(frozen=True, kw_only=True, slots=True, config=_TYPED)
 class RecordingAttrs:
-    """What a clip's attributes say of its source and of how it was read: the writer is given them."""
+    """The attributes of a clip that describe its source and how it was read."""
 
     source: str = Field(description="Path of the video or folder of images, below the source folder.")
     source_sha256: str = Field(description="SHA-256 of the source's bytes.")
     source_fingerprint: str = Field(
-        description="Digest of the clip's files, labels included: tells whether it must be done again."
+        description="Digest of the clip's files, labels included: if it changes, the clip is redone."
     )
     tclr_version: str = Field(
         default="", description="Version of tclr that made the clip; clips of 0.1.0 may have none."
     )
-    source_clip: str = Field(description="The clip's name in the source; clips of --faces all have one in common.")
-    n_people: int = Field(description="Clips that this recording gave: people, with --faces all, else 1.")
+    source_clip: str = Field(description="The clip's name in the source; all people of --faces all share it.")
+    n_people: int = Field(description="Clips made of this recording: people with --faces all, else 1.")
     reduction: int = Field(description="2 where JPEG images were decoded at half size, 4 at a quarter, else 1.")
     fps: float = Field(description="Frames per second of the source.")
     width: int = Field(description="Width of the picture as shown, in pixels.")
     height: int = Field(description="Height of the picture as shown, in pixels.")
     detector: str = Field(description="Detector and the weights it had.")
-    warning: str = Field(description="What is odd about the clip; empty if nothing is.")
+    warning: str = Field(description="What is unusual about the clip; empty if nothing is.")
     segment: str = Field(default="", description="Only in the part file of a segment: its rows as start:stop.")
     goes_on: bool | None = Field(
-        default=None, description="Only in the part file of a segment: whether its first track began before it."
+        default=None,
+        description="Only in the part file of a segment: whether its first track began before it.",
     )
 
 
 @typed_dataclass(frozen=True, kw_only=True, slots=True, config=_TYPED)
 class ClipAttrs(RecordingAttrs):
-    """The attributes of a clip: those of its recording, then counts and quality, which the writer adds."""
+    """The attributes of a clip: those of its recording, then counts and quality."""
 
     n_ok: int = Field(description="Frames with status ok.")
     n_interpolated: int = Field(description="Frames with status interpolated.")
@@ -174,9 +170,9 @@ class ClipAttrs(RecordingAttrs):
 
 
 COUNT_ATTRS = (*(f"n_{status.name}" for status in Status), "n_tracks")
-"""The counts of a clip but ``n_frames``: frames of each status, and tracks."""
+"""The counts of a clip except ``n_frames``: frames of each status, and tracks."""
 QUALITY_ATTRS = tuple(name for name, kind in ClipAttrs.__annotations__.items() if kind == "float")
-"""Of the frames with a face."""
+"""The measures of quality, of the frames with a face."""
 
 
 @typed_dataclass(frozen=True, kw_only=True, config=_TYPED)
@@ -194,18 +190,12 @@ class RootAttrs:
     detect_hash: str = Field(description="Digest of detect_config.")
     align_hash: str = Field(description="Digest of align_config.")
     pseudonym_key: str = Field(
-        default="", description="Tells the key of the pseudonyms apart; absent where there are none."
+        default="", description="Identifies the key of the pseudonyms; absent where there are none."
     )
 
     @cached_property
     def align(self) -> AlignConfig:
-        """The settings of alignment.
-
-        Raises
-        ------
-        StoreError
-            If this tclr does not know one of them, or its value.
-        """
+        """The settings of alignment; raises ``StoreError`` if this tclr does not know one of them."""
         try:
             return parse_settings(AlignConfig, self.settings["align"], f"AlignConfig of subject {self.subject}")
         except SettingError as error:
@@ -213,16 +203,16 @@ class RootAttrs:
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """The settings of ``detect`` and ``align`` as the file has them, also ones that this tclr does not know."""
+        """The settings of ``detect`` and ``align`` as stored, including those that this tclr does not know."""
         return {"detect": json.loads(self.detect_config), "align": json.loads(self.align_config)}
 
 
 MAX_NAME_BYTES = 200
-"""Of names of subjects and clips; chosen by us: with its suffixes a file's name stays below 255."""
+"""Of names of subjects and clips: with its suffixes, the name of a file stays below 255 bytes."""
 
 
 def needed_version(*, has_frames: bool, has_pseudonyms: bool) -> int:
-    """Return the format that a file needs: 1 wherever an older tclr treats it rightly."""
+    """Return the format that a file needs: 1 wherever an older tclr reads it correctly."""
     return 1 if has_frames and not has_pseudonyms else 2
 
 
@@ -231,23 +221,17 @@ TRAILING_SHAPES = {"bbox": (4,), "transform": (2, 3), "pose": (3,)}
 
 
 def check_name(name: object, where: str) -> None:
-    """Check the name of a subject or clip: a file is called by it, and people see it in a terminal.
-
-    Raises
-    ------
-    StoreError
-        If it is not made of letters, digits and ``._+#@-``, as preprocessing makes names, or is too long.
-    """
+    """Raise ``StoreError`` unless the name of a subject or clip is safe in a path and in a terminal."""
     good = isinstance(name, str) and re.fullmatch(r"[\w+#@-][\w.+#@-]*", name) and len(name.encode()) <= MAX_NAME_BYTES
     if not good:
         raise StoreError(
             f"Expected a name of letters, digits and ._+#@-, but got {str(name)[:100]!r} in {where}. "
-            "Make the store anew with 'tclr preprocess'."
+            "Rebuild the store with 'tclr preprocess'."
         )
 
 
 def to_attributes(attrs: RecordingAttrs | RootAttrs) -> dict[str, Any]:
-    """Return what a file has of them: all but those that have their default."""
+    """Return what is written to a file: all except defaults."""
     return TypeAdapter(type(attrs)).dump_python(attrs, exclude_defaults=True)
 
 
@@ -267,17 +251,11 @@ def _parse(kind: type[A], attrs: Mapping[str, Any], where: str) -> A:
 
 
 def parse_clip_attrs(attrs: Mapping[str, Any], n_frames: int, where: str) -> ClipAttrs:
-    """Return the attributes of a clip of ``n_frames`` frames.
-
-    Raises
-    ------
-    StoreError
-        If one is missing, of another type, or ``n_frames`` is another number.
-    """
+    """Return the attributes of a clip with ``n_frames`` rows; raises ``StoreError`` if they are not valid."""
     parsed = _parse(ClipAttrs, attrs, where)
     if parsed.n_frames != n_frames or n_frames > MAX_CLIP_FRAMES:
         raise StoreError(
-            f"Expected attribute 'n_frames' to be {n_frames}, as there are rows, and at most {MAX_CLIP_FRAMES}, but "
+            f"Expected attribute 'n_frames' to be {n_frames}, the number of rows, and at most {MAX_CLIP_FRAMES}, but "
             f"got {parsed.n_frames} in {where}. Run 'tclr preprocess' again."
         )
     return parsed
@@ -289,7 +267,7 @@ def parse_root_attrs(attrs: Mapping[str, Any], where: str) -> RootAttrs:
     Raises
     ------
     StoreError
-        If it is no tclr store, of a newer format, was never completed, or an attribute is missing or of another type.
+        If it is not a tclr store, of a newer format, incomplete, or an attribute is missing or of another type.
     """
     if attrs.get("format") != FORMAT:
         raise StoreError(
@@ -325,55 +303,34 @@ def check_clip(
     *,
     has_frames: bool = True,
 ) -> None:
-    """Check names, shapes and types of one clip's datasets against ``CLIP_FIELDS``.
+    """Check names, shapes and dtypes of a clip's datasets against ``CLIP_FIELDS``.
 
-    Parameters
-    ----------
-    shapes, dtypes : mapping
-        Shape and dtype name of each dataset that the clip holds.
-    n_frames : int
-        The clip's length.
-    where : str
-        File and clip, for the message.
-    has_frames : bool
-        Whether crops are to be there, by the file's settings.
-
-    Raises
-    ------
-    StoreError
-        At the first difference.
+    ``has_frames`` says whether the settings demand crops; ``where``, for messages, is the file and clip. ``StoreError``
+    is raised at the first difference.
     """
-    expected = [name for name, field in CLIP_FIELDS.items() if field.required]
-    for problem in [f"Missing dataset {name!r}" for name in expected if name not in shapes] + [
-        f"Unknown dataset {name!r}" for name in shapes if name not in CLIP_FIELDS
-    ]:
-        raise StoreError(f"{problem} in {where}. Run 'tclr preprocess' again.")
-    if has_frames != ("frames" in shapes or "frames_jpeg" in shapes):
-        problem = "Missing" if has_frames else "Expected no crops, by its settings, but got a"
-        raise StoreError(f"{problem} dataset 'frames' or 'frames_jpeg' in {where}. Run 'tclr preprocess' again.")
+
+    def demand(is_right: bool, problem: str) -> None:
+        if not is_right:
+            raise StoreError(f"{problem} in {where}. Run 'tclr preprocess' again.")
+
+    for name, field in CLIP_FIELDS.items():
+        demand(not field.required or name in shapes, f"Missing dataset {name!r}")
+    for name in shapes:
+        demand(name in CLIP_FIELDS, f"Unknown dataset {name!r}")
+    problem = "Missing" if has_frames else "Expected no crops by its settings, but got a"
+    has_crops = "frames" in shapes or "frames_jpeg" in shapes
+    demand(has_frames == has_crops, f"{problem} dataset 'frames' or 'frames_jpeg'")
     for name, shape in shapes.items():
         field = CLIP_FIELDS[name]
-        trailing = TRAILING_SHAPES.get(name, shape[1:])
-        if len(shape) != len(field.dims) or shape != (n_frames, *trailing):
-            raise StoreError(
-                f"Expected {name!r} to have shape {(n_frames, *trailing)} ({', '.join(field.dims)}), "
-                f"but got {shape}. Clip: {where}. Run 'tclr preprocess' again."
-            )
-        if not field.dtype.startswith("vlen") and dtypes[name] != field.dtype:
-            raise StoreError(
-                f"Expected {name!r} of dtype {field.dtype}, but got {dtypes[name]}. Clip: {where}. "
-                "Run 'tclr preprocess' again."
-            )
+        wanted = (n_frames, *TRAILING_SHAPES.get(name, shape[1:]))
+        is_right = len(shape) == len(field.dims) and shape == wanted
+        demand(is_right, f"Expected {name!r} to have shape {wanted} ({', '.join(field.dims)}), but got {shape}")
+        is_right = field.dtype.startswith("vlen") or dtypes[name] == field.dtype
+        demand(is_right, f"Expected {name!r} of dtype {field.dtype}, but got {dtypes[name]}")
 
 
 def check_values(name: str, values: np.ndarray, where: str) -> None:
-    """Check the values of one small dataset: known statuses, timestamps that never fall, codes in range.
-
-    Raises
-    ------
-    StoreError
-        At the first value that the format does not allow.
-    """
+    """Raise ``StoreError`` at the first value of a dataset that the format does not allow."""
     bad = {
         "status": lambda: ~np.isin(values, [int(status) for status in Status]),
         "timestamp": lambda: np.diff(values, prepend=-np.inf) < 0,

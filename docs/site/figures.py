@@ -46,7 +46,7 @@ def draw_tuple(store: Store, run: Path, out: Path) -> None:
     rows = 8 + np.array([0, 1, 6, 11, 16, 21])
     seconds = store.read(info, "timestamp")[rows]
     seconds -= seconds[0]
-    crops = store.read_rows(info, rows)
+    crops = store.read_crops_at(info, rows)
     distances = anchor_distances(torch.from_numpy(load_encoder(run).embed(crops))[None])[0].numpy()
     figure, (faces, curve) = plt.subplots(2, 1, figsize=(7.4, 4.2), height_ratios=[1.25, 1], layout="constrained")
     faces.set(xlim=(-0.08, 0.92), ylim=(-0.02, 1), yticks=[])
@@ -121,7 +121,7 @@ def draw_path(demo: Path, store: Store, out: Path) -> None:
     for place in axes[:2]:
         place.imshow(picture)
     axes[1].plot(*landmarks[:, :2].T, ".", markersize=1.2, color="#35e0ff")
-    axes[2].imshow(store.read_frames(info, row, row + 1)[0])
+    axes[2].imshow(store.read_crops(info, row, row + 1)[0])
     for place in axes[:3]:
         place.axis("off")
     table = load(demo / "features", subjects=[info.subject]).query("clip == @info.clip")

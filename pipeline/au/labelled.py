@@ -125,7 +125,7 @@ class LabelledFrames:
         size = store.crop_size()
         out = np.empty((len(index), size, size, 3), np.uint8)
         for key, places in self.by_clip(index):
-            out[places] = store.read_rows(infos[key], self.rows[index[places]])
+            out[places] = store.read_crops_at(infos[key], self.rows[index[places]])
         return out
 
 
@@ -147,7 +147,7 @@ def no_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
 
 def embed_rows(encoder: LoadedEncoder) -> Describe:
     """Return the function that embeds rows of a clip."""
-    return lambda store, info, start, stop: encoder.embed(store.read_frames(info, start, stop))
+    return lambda store, info, start, stop: encoder.embed(store.read_crops(info, start, stop))
 
 
 def landmark_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:

@@ -130,7 +130,7 @@ def _embed_clip(
 ) -> np.ndarray:
     """Return (T, D) embeddings, NaN without a face; crops are read block by block."""
     rows, size, n_done = np.flatnonzero(face), job.config.batch_size, 0
-    blocks = (store.read_rows(info, rows[start : start + size]) for start in range(0, len(rows), size))
+    blocks = (store.read_crops_at(info, rows[start : start + size]) for start in range(0, len(rows), size))
     embeddings = np.full((info.n_frames, encoder.embedding_dim), np.nan, np.float32)
     for embedded in encoder.embed_all(blocks):
         embeddings[rows[n_done : n_done + len(embedded)]] = embedded
@@ -169,7 +169,7 @@ def _predict_rows(
     source: AuSource, store: Store, info: ClipInfo, rows: np.ndarray, encoder: LoadedEncoder | None
 ) -> Prediction:
     """Return the predictions of some rows with a face."""
-    embeddings = encoder.embed(store.read_rows(info, rows)) if encoder else np.zeros((len(rows), 0), np.float32)
+    embeddings = encoder.embed(store.read_crops_at(info, rows)) if encoder else np.zeros((len(rows), 0), np.float32)
     blendshapes = store.read(info, "blendshapes")[rows] if store.names(info, "blendshapes") else None
     return source.predict(embeddings, blendshapes)
 

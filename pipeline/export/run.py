@@ -250,7 +250,7 @@ def _measure_precision(store: Store, encoder: LoadedEncoder) -> PrecisionChoice 
     for info in store.clips:
         rows = np.flatnonzero(store.face_mask(info))[:TRIED_FRAMES]
         if len(rows):
-            return choose_precision(encoder, store.read_rows(info, rows))
+            return choose_precision(encoder, store.read_crops_at(info, rows))
     return None
 
 

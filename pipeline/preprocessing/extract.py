@@ -1,8 +1,7 @@
-"""One clip, or a segment of one: frames are read, faces followed, crops cut and streamed to a file.
+"""Extracts a clip or a segment: reads frames, follows faces, cuts crops and streams them to a file.
 
-Frames flow one at a time; memory does not grow with the clip's length (but for 0.3 kB per frame where everyone is
-followed). A segment is read from a little before, so that the tracker has settled where the segment's rows begin, to a
-little behind.
+Frames flow one at a time, so memory does not grow with the clip, except for 0.3 kB per frame where everyone is
+followed. Reading begins a little before a segment, so that the tracker has settled at its first row.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tclr.pipeline.preprocessing.layout import file_attrs
-from tclr.pipeline.preprocessing.pieces import Piece, name_rows
+from tclr.pipeline.preprocessing.pieces import Piece
 from tclr.pipeline.preprocessing.rows import PeopleRows
 from tclr.pipeline.preprocessing.tracks import Tracks, open_tracks
 from tclr.pipeline.store import PartWriter, write_part
@@ -24,32 +23,44 @@ from tclr.schemas.errors import TimelineError
 from tclr.schemas.store import RecordingAttrs
 
 MIN_PERSON_S = 0.5
-"""People seen for less than this, and not in all of a shorter clip, get no clip of their own; chosen by us: they are
-passers-by and false finds."""
+"""People seen for less than this get no clip of their own unless they are seen in all of a shorter clip: they are
+passers-by and false detections."""
 BLOCKS_AHEAD = 2
-"""Blocks of crops that may wait to be written; chosen by us: cutting goes on meanwhile, and each is 5 MB."""
-Report = Callable[[int, int], None]
-"""Called with the number of frames done so far and the number expected (0 if the source does not say)."""
+"""Blocks of crops, of 5 MB each, that may wait to be written while cutting continues."""
 
 
-def _ignore(n_frames: int, n_expected: int) -> None:
-    """Report to nobody."""
+def extract_clip(
+    piece: Piece, part: Path, n_ahead: int = 0, report: Callable[[int, int], None] = lambda done, expected: None
+) -> None:
+    """Extract a clip or a segment into a part file of the store.
 
-
-def extract_clip(piece: Piece, part: Path, n_ahead: int = 0, report: Report = _ignore) -> None:
-    """Extract a clip or a segment into a part file of the store, which appears only when it is complete.
-
-    Decoding and landmarks may be ``n_ahead`` frames ahead (``run_ahead``); they, cutting, writing and hashing the
-    source then have threads of their own.
+    Parameters
+    ----------
+    piece : Piece
+        What to read, see ``survey_clip``.
+    part : Path
+        The file, which appears only when it is complete.
+    n_ahead : int
+        How many frames decoding and landmarks may be ahead. With more than 0, they, cutting, writing and hashing the
+        source run in separate threads.
+    report : callable
+        Called with the numbers of frames done and expected (0 if unknown).
 
     Raises
     ------
     InputError
-        If the clip or its labels cannot be read, or the source is no longer what it was when it was surveyed.
+        If the clip or its labels cannot be read, or the source has changed since it was surveyed.
     TimelineError
-        If a segment's frames are not where they should be: the clip is then to be done in one piece.
+        If a segment's frames are not where they should be: the clip must then be extracted in one piece.
     OutputError
         If the part cannot be written.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.schemas.config import PreprocessConfig
+    >>> piece = survey_clip(find_clips(Path("clips"))[0], PreprocessConfig())
+    >>> extract_clip(piece, Path("part.h5"))
     """
     clip, config = piece.clip, piece.config
     labels = clip.read_labels(clip.label_paths) if clip.label_paths and clip.read_labels else None
@@ -67,20 +78,20 @@ def extract_clip(piece: Piece, part: Path, n_ahead: int = 0, report: Report = _i
                 raise tracks.frames.error
             _finish(file, rows, tracks, sha256())
     except TimelineError:
-        piece.check_unchanged()  # if it has not changed, it cannot be cut
+        piece.check_unchanged()  # if it has, that is the reason
         raise
 
 
 def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> None:
-    """Write the clips' attributes; people hardly seen are dropped, and the others counted from 1."""
+    """Write the clips' attributes; people hardly seen are dropped, the others numbered from 1."""
     piece, media, error = tracks.piece, tracks.piece.media, tracks.frames.error
     clip, n_frames = piece.clip, rows.people[0].writer.n_frames
     rate = min(piece.config.detect.fps or math.inf, 1 / media.step_s)
     least = 1 if clip.stills else min(MIN_PERSON_S * rate, n_frames)
-    # the subject stays in any case: the first clip and the labels are theirs
+    # the subject always stays: the labels are theirs
     seen = sorted(person for person, its in rows.people.items() if person == 0 or its.writer.n_faces >= least)
     warning = f"truncated: {n_frames} frames could be decoded" if error else ""
-    if error and not clip.pseudonyms:  # an error tells the path
+    if error and not clip.pseudonyms:  # an error names the path
         warning += encodable(f" ({error})")
     piece.check_unchanged()
     recording = RecordingAttrs(
@@ -96,9 +107,9 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
         height=media.height,
         detector=tracks.detector,
         warning=warning,
+        segment=piece.segment,
     )
     for person in seen:
-        if piece.rows is not None:
-            recording = replace(recording, segment=name_rows(piece.rows), goes_on=rows.people[person].goes_on)
-        rows.people[person].writer.finish(recording)
+        goes_on = rows.people[person].goes_on if piece.segment else None
+        rows.people[person].writer.finish(replace(recording, goes_on=goes_on))
     file.keep({rows.name(person): rows.name(place) for place, person in enumerate(seen)})

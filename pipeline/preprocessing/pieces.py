@@ -1,6 +1,6 @@
-"""What a task reads, a clip or a segment of a long one, and what was found out about the clip before.
+"""What a task reads, a clip or a segment of a long one, and the facts known about the clip.
 
-Facts are found once per clip. The tasks of its segments are sent them, each with its part of the timeline.
+Facts are found once per clip. The task of each segment gets them, with its part of the timeline.
 """
 
 from __future__ import annotations
@@ -19,14 +19,9 @@ from tclr.schemas.errors import InputError, TruncatedError
 from tclr.schemas.store import TABLE_CHUNK
 
 LEAD_S = 2.0
-"""How much earlier a segment is read, for the tracker to settle; docs/long-videos.md has what differs at the seams."""
+"""How much earlier reading begins, for the tracker to settle; docs/long-videos.md has the differences at seams."""
 Rows = tuple[int, int]
-"""First row of a segment, and the one behind its last."""
-
-
-def name_rows(rows: Rows) -> str:
-    """Return a segment as its file records it."""
-    return f"{rows[0]}:{rows[1]}"
+"""First row of a segment, and the row after its last."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +30,22 @@ class Piece:
 
     config: PreprocessConfig
     media: ClipMedia
-    fingerprint: str  # of the source, from before anything was read
+    fingerprint: str  # of the source
     detected: Path | None = None  # a store file with the clip's landmarks
-    scouted: Scouted | None = None  # who is in the clip; None if nobody has looked
-    rows: Rows | None = None  # of a segment; None for all of the clip
-    lead: int = 0  # first row that is read for a segment
-    timeline: Timeline | None = None  # of a segment: all rows that are read for it
+    scouted: Scouted | None = None  # who is in the clip; None if unknown
+    rows: Rows | None = None  # of a segment; None for the whole clip
+    lead: int = 0  # first row read for a segment
+    timeline: Timeline | None = None  # of all rows read for a segment
 
     @property
     def clip(self) -> Clip:
         """The clip."""
         return self.media.clip
+
+    @property
+    def segment(self) -> str:
+        """The rows as a segment's file records them; "" for the whole clip."""
+        return f"{self.rows[0]}:{self.rows[1]}" if self.rows else ""
 
     @property
     def kept(self) -> range | None:
@@ -54,20 +54,20 @@ class Piece:
 
     @property
     def n_expected(self) -> int:
-        """Number of rows; 0 where the source does not say."""
+        """Number of rows; 0 if unknown."""
         return len(self.kept) if self.kept else self.media.n_expected
 
     def sha256(self) -> str:
-        """Return the source's; of a clip's segments the first one alone reads the whole file for it."""
+        """Return the source's hash; "" for all segments but the first, so that the source is hashed once."""
         return self.clip.sha256() if self.rows is None or self.rows[0] == 0 else ""
 
     def check_unchanged(self) -> None:
-        """Raise ``InputError`` if the source is no longer what it was before anything was read."""
+        """Raise ``InputError`` if the source has changed since it was surveyed."""
         if self.clip.fingerprint() != self.fingerprint:
-            raise InputError(f"{self.clip.path} has changed while it was read. Run the same command again.")
+            raise InputError(f"{self.clip.path} changed while it was read. Run the same command again.")
 
     def without_margins(self) -> Piece:
-        """Return the same without the rows around a segment, which tracking and gaps need."""
+        """Return the same without the rows around a segment."""
         if self.rows is None or self.timeline is None:
             return self
         start, stop = self.rows
@@ -75,7 +75,7 @@ class Piece:
 
 
 class PieceFrames:
-    """The frames of a piece, up to where its clip may be truncated: what came before is kept."""
+    """The frames of a piece, up to where its clip is truncated: ``error`` then says so."""
 
     def __init__(self, piece: Piece, reduction: int) -> None:
         self._piece = piece
@@ -94,17 +94,24 @@ class PieceFrames:
 
 
 def survey_clip(clip: Clip, config: PreprocessConfig, detected: Path | None = None) -> Piece:
-    """Return all of a clip as one piece, with what is known before decoding."""
-    fingerprint = clip.fingerprint()
+    """Return a clip as one piece, with what is known before decoding.
+
+    ``detected`` is a store file that has the clip's landmarks.
+
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.schemas.config import PreprocessConfig
+    >>> survey_clip(find_clips(Path("clips"))[0], PreprocessConfig()).n_expected
+    16
+    """
+    fingerprint = clip.fingerprint()  # before anything is read
     return Piece(config, probe(clip, config.detect.image_fps, config.limits), fingerprint, detected)
 
 
 def cut_clip(whole: Piece) -> list[Piece]:
-    """Return the segments that a clip is to be extracted in.
+    """Return the segments to extract a clip in; none if it is extracted in one piece.
 
-    They follow from the clip and the settings alone, so the arrays do not depend on the workers. Empty where the clip
-    is done in one piece: if it is short, if everybody in it is followed, or if its frames cannot be told without
-    decoding.
+    That is so if it is short, if everyone in it is followed, or if its frames are unknown before decoding. Segments
+    follow from the clip and the settings alone, so the arrays do not depend on the workers.
     """
     media, detect = whole.media, whole.config.detect
     is_short = media.fps and 0 < media.n_expected / media.fps < detect.segment_s
@@ -115,7 +122,7 @@ def cut_clip(whole: Piece) -> list[Piece]:
         return []
     n_rows = len(timeline)
     rate = (n_rows - 1) / max(float(timeline.times_s[-1]), 1e-9)
-    # whole chunks, so that they are joined as they are
+    # whole chunks, which are joined unchanged
     step = max(round(detect.segment_s * rate / TABLE_CHUNK), 1) * TABLE_CHUNK
     starts = [step * i for i in range(round(n_rows / step))]
     all_rows = zip(starts, [*starts[1:], n_rows], strict=True) if len(starts) > 1 else ()

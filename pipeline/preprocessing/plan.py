@@ -1,6 +1,6 @@
-"""What a run of preprocessing has to do: which clips are stored under the same settings and from the same source.
+"""Plans a run: which clips are stored with the same settings and from the same source, and which are to be done.
 
-What is done is not done again, so a run that was interrupted at any point resumes where it stopped.
+A run that was interrupted at any point resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tclr.pipeline.preprocessing.layout import part_path, read_infos, segment_paths, subject_path
-from tclr.pipeline.preprocessing.pieces import Rows, name_rows
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import WHOLE_FILE, ClipInfo, find_changes
 from tclr.pipeline.system import remove_quietly
@@ -19,21 +18,21 @@ from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import InputError, OutputError
 
 Files = dict[str, tuple[Path, ...]]
-"""By name of a clip of the store: the file that holds it, or those of its segments."""
+"""By clip of the store, the file that holds it, or those of its segments."""
 
 
 @dataclass(slots=True)
 class ClipPlan:
-    """A clip of the source, or of the store alone, and where the clips of the store are that were made of it."""
+    """A clip of the source, or of the store alone, and where the clips made of it are."""
 
-    clip: Clip | None  # None where the source does not have it
+    clip: Clip | None  # None if the source does not have it
     files: Files = field(default_factory=dict)  # what is done; empty if the clip is to be extracted
     kept: Files = field(default_factory=dict)  # what stays if that fails
     detected: Path | None = None  # a file that has its landmarks
-    is_damaged: bool = False  # whether a file of it held damaged bytes
+    is_damaged: bool = False  # whether one of its files was damaged
 
     def drop(self, path: Path) -> None:
-        """Have the clip made again, since it is damaged; what ``path``, the subject's file, has of it may stay."""
+        """Have a damaged clip redone; if ``path``, the subject's file, held it, that may stay."""
         if all(files == (path,) for files in self.files.values()):
             self.kept = self.files
         self.files, self.is_damaged = {}, True
@@ -41,14 +40,14 @@ class ClipPlan:
 
 @dataclass
 class SubjectPlan:
-    """What becomes the file of one subject: its clips, by name of the source's clip."""
+    """What becomes the file of one subject."""
 
     subject: str
     path: Path
-    clips: dict[str, ClipPlan] = field(default_factory=dict)
+    clips: dict[str, ClipPlan] = field(default_factory=dict)  # by name of the source's clip
     accepted: set[str] = field(default_factory=set)  # clips of the store that stay although they are damaged
-    rewrite: bool = False  # the file's own attributes are damaged: it is written again
-    unread: bool = False  # something of it cannot be read: it is kept in old/ when another takes its place
+    rewrite: bool = False  # the file's own attributes are damaged
+    unread: bool = False  # something of the file cannot be read: it is kept in old/ when it is replaced
 
     @property
     def todo(self) -> list[ClipPlan]:
@@ -62,11 +61,11 @@ class SubjectPlan:
 
     @property
     def has_new(self) -> bool:
-        """Whether a clip comes from elsewhere than the subject's present file, or that is to be written again."""
+        """Whether the subject's file must be written: it has new clips, or damaged attributes."""
         return self.rewrite or any(files != (self.path,) for files in self.files.values())
 
     def keep(self, plan: ClipPlan) -> None:
-        """Let what the present file has of a clip stay, damaged or not: it could not be made again."""
+        """Keep what the present file has of a clip, damaged or not, since it could not be rebuilt."""
         plan.files = plan.kept
         if plan.is_damaged:
             self.accepted |= plan.kept.keys()
@@ -82,31 +81,30 @@ def _same_settings(infos: Iterable[ClipInfo], config: PreprocessConfig) -> bool:
 
 
 def _is_detected(infos: Sequence[ClipInfo], clip: Clip, config: PreprocessConfig) -> bool:
-    """Tell whether a stored clip's landmarks hold; contents of the source are compared only if dates differ."""
-    if any(info.root.detect_hash != config.detect.digest() for info in infos):
-        return False
-    if not infos or len(infos) != infos[0].attrs.n_people:
+    """Return whether a clip's landmarks are stored; the source's contents are compared only if its dates differ."""
+    if not infos or any(info.root.detect_hash != config.detect.digest() for info in infos):
         return False
     attrs = infos[0].attrs
+    if len(infos) != attrs.n_people:
+        return False
     if attrs.warning.startswith("truncated") and not config.allow_truncated:
         return False
     if attrs.source_fingerprint == clip.fingerprint():
         return True
     try:
         return attrs.source_sha256 == clip.sha256()
-    except InputError:  # the clip then fails on its worker, with this reason, and the others go on
+    except InputError:  # the clip fails on its worker, with this reason
         return False
 
 
-def is_done(infos: Sequence[ClipInfo], clip: Clip, config: PreprocessConfig, rows: Rows | None = None) -> bool:
-    """Tell whether the stored clips of a source clip, or of a segment of it, have the same settings and source."""
-    segment = "" if rows is None else name_rows(rows)
+def is_done(infos: Sequence[ClipInfo], clip: Clip, config: PreprocessConfig, segment: str = "") -> bool:
+    """Return whether what is stored of a clip, or of a segment of it, has the same settings and source."""
     same = _same_settings(infos, config) and all(info.attrs.segment == segment for info in infos)
     return same and _is_detected(infos, clip, config)
 
 
 def _by_source(infos: Iterable[ClipInfo]) -> dict[str, list[ClipInfo]]:
-    """Return the clips of a file by the clip of the source that they come from."""
+    """Group clips by the clip of the source that they come from."""
     clips = defaultdict(list)
     for info in infos:
         clips[info.attrs.source_clip].append(info)
@@ -123,10 +121,16 @@ def plan_subject(
     *,
     unread: bool = False,
 ) -> SubjectPlan:
-    """Find out what is done of a subject's clips in the source, given its clips in the store.
+    """Plan a subject: which of its clips are done, and where.
 
-    Clips of the store that are ``suspected`` to be damaged are compared with their checksums before they are believed.
-    ``unread`` says that others cannot be read.
+    ``clips`` are those of the source, ``infos`` those of the store. Of these, the ``suspected`` are compared with their
+    checksums. ``unread`` says that something of the subject's file cannot be read.
+
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.schemas.config import PreprocessConfig
+    >>> plan = plan_subject(Path("empty"), "F001", find_clips(Path("clips"))[:1], (), PreprocessConfig())
+    >>> [clip.clip.name for clip in plan.todo]
+    ['F001/T1']
     """
     path = subject_path(store, subject)
     plan, stored = SubjectPlan(subject, path, unread=unread), _by_source(infos)
@@ -143,7 +147,7 @@ def plan_subject(
 def _plan_clip(
     store: Path, clip: Clip, stored: Sequence[ClipInfo], config: PreprocessConfig, is_damaged: bool
 ) -> ClipPlan:
-    """Find out what of a clip is done: ``stored`` is what its subject's file has of it."""
+    """Plan a clip, of which its subject's file has ``stored``."""
     path, part = subject_path(store, clip.subject), part_path(store, clip)
     sound, parts = [] if is_damaged else stored, read_infos(part)
     plan = ClipPlan(clip, is_damaged=is_damaged)
@@ -165,13 +169,7 @@ def _plan_clip(
 def check_others(
     store: Path, clips: Iterable[Clip], stored: Mapping[str, Sequence[ClipInfo]], config: PreprocessConfig
 ) -> None:
-    """Refuse to mix settings: clips of the store that the source does not have must have the same ones.
-
-    Raises
-    ------
-    OutputError
-        If a clip has others.
-    """
+    """Raise ``OutputError`` if clips of the store that the source does not have were made with other settings."""
     wanted = {clip.key for clip in clips}
     for subject, its in stored.items():
         for name, infos in _by_source(its).items():

@@ -1,7 +1,7 @@
-"""People's frames on the way to the file: gaps are filled, crops cut, rows gathered into blocks that can be written.
+"""Turns people's frames into blocks of rows: gaps are filled and crops cut.
 
-One clip per person followed. Memory is a block of rows and the few frames that gaps and smoothing hold; where everyone
-is followed, also the number and time of every frame, for who comes late.
+Each person followed gets a clip. Memory holds a block of rows and the few frames that gaps and smoothing need; where
+everyone is followed, also the number and time of every frame, for people who appear later.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tclr.pipeline.video import Frame
 from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, NO_TRACK
 
 BLOCK_FRAMES = 4 * CHUNK_FRAMES
-"""Frames written at once; a multiple of the chunk, so that each chunk is compressed once."""
+"""Frames written at a time: a multiple of the chunk, so that each chunk is compressed once."""
 Block = Callable[[], None]
-"""Appends rows that are complete to their clip."""
+"""Appends complete rows to their clip."""
 
 
 def _to_row(cropped: CroppedFrame) -> dict[str, Any]:
-    """Return the values of one row; what is missing is left out."""
+    """Return the values of one row except those that are missing."""
     tracked = cropped.tracked
     frame, face = tracked.frame, tracked.face
     row: dict[str, Any] = {
@@ -45,7 +45,7 @@ def _to_row(cropped: CroppedFrame) -> dict[str, Any]:
 
 
 def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels | None) -> dict[str, np.ndarray]:
-    """Turn rows into arrays by dataset, labels looked up by frame number; what a row lacks is missing."""
+    """Turn rows into arrays by dataset; labels are looked up by frame number."""
     shapes, block = layout.shapes(), {}
     if shapes.pop("frames_jpeg", None) is not None:
         shapes["frames"] = (layout.align.size, layout.align.size, 3)
@@ -64,12 +64,12 @@ def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels |
 
 
 class PersonRows:
-    """Makes one person's frames into blocks."""
+    """Turns one person's frames into blocks."""
 
     def __init__(self, writer: ClipWriter, tracks: Tracks, labels: Labels | None) -> None:
         config = tracks.piece.config
         align = config.align
-        if tracks.piece.clip.stills:  # there is no time between them to smooth over
+        if tracks.piece.clip.stills:  # there is no time to smooth over
             align = align.model_copy(update={"smooth_s": 0.0})
         self.writer = writer
         self._gaps = None if tracks.are_filled else GapFiller(config.detect.max_gap_s)
@@ -82,12 +82,12 @@ class PersonRows:
         self._rows: list[dict[str, Any]] = []
 
     def add(self, item: TrackedFrame) -> Iterator[Block]:
-        """Take the next frame; yield what is complete."""
+        """Take the next frame; yield complete blocks."""
         for settled in self._gaps.add(item) if self._gaps is not None else (item,):
             yield from self._cut(settled)
 
     def flush(self) -> Iterator[Block]:
-        """Yield what is still held: no frame follows."""
+        """Yield what is left after the last frame."""
         for settled in self._gaps.flush() if self._gaps is not None else ():
             yield from self._cut(settled)
         yield from self._gather(self._cutter.flush())
@@ -95,7 +95,7 @@ class PersonRows:
             yield self._complete()
 
     def _cut(self, item: TrackedFrame) -> Iterator[Block]:
-        """Cut a frame that is kept: smoothing sees no other, so that aligning again from what is stored is the same."""
+        """Cut a frame if it is kept: smoothing must not see others, so that aligning from the store gives the same."""
         position, self._n_settled = self._n_settled, self._n_settled + 1
         if self._kept is None or position in self._kept:
             if item.track != NO_TRACK and self._first_track == NO_TRACK:
@@ -106,7 +106,7 @@ class PersonRows:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the first track that is kept began before what is kept."""
+        """Whether the first track kept began before the rows kept."""
         return self._first_track == self._track_before != NO_TRACK
 
     def _gather(self, cropped: Iterable[CroppedFrame]) -> Iterator[Block]:
@@ -121,9 +121,9 @@ class PersonRows:
 
 
 class PeopleRows:
-    """Makes the frames of a piece into blocks, for the subject or for everyone who is seen.
+    """Turns the frames of a piece into blocks, for the subject, person 0, or for everyone.
 
-    Who comes late gets rows for the frames before. Labels are the subject's, who is person 0.
+    Someone who appears later gets rows for the frames before. Labels are the subject's.
     """
 
     def __init__(self, file: PartWriter, tracks: Tracks, labels: Labels | None) -> None:
@@ -153,7 +153,7 @@ class PeopleRows:
         return PersonRows(self._file.add_clip(self.name(person), layout), tracks, labels)
 
     def blocks(self) -> Iterator[Block]:
-        """Yield blocks, to be written in this order."""
+        """Yield blocks in the order in which to write them."""
         for frame, found in self._tracks.tracked:
             for person in sorted(found.keys() - self.people.keys()) if self._everyone else ():
                 self.people[person] = self._open(person)
@@ -162,7 +162,7 @@ class PeopleRows:
             absent = without_face(frame)
             for person, rows in self.people.items():
                 yield from rows.add(found.get(person, absent))
-            if self._everyone:  # without the picture
+            if self._everyone:  # without the image
                 bare = Frame(frame.index, frame.timestamp_s, None, frame.name)
                 self._past.append(TrackedFrame(bare, absent.status))
         for rows in self.people.values():

@@ -1,6 +1,6 @@
-"""A run of preprocessing: find the clips, lock the store, plan what is to be done, do it, index the store, report.
+"""A run of preprocessing: find the clips, lock the store, plan, carry out the plan, index the store, report.
 
-A clip that fails is reported and the others are done.
+A clip that fails is reported, and the others are done.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -31,27 +32,27 @@ from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import PSEUDONYM_KEY
 
-WITHHELD = "withheld, as it may tell names: run 'tclr preprocess' again to see it"
-"""What the manifest of a store of pseudonyms has for the reason of a failure."""
+WITHHELD = "withheld, as it may contain names: run 'tclr preprocess' again to see it"
+"""The reason of a failure in the manifest of a store with pseudonyms."""
 LOST = (
-    "Expected in the store, as its last run left it there, but its file is gone or cannot be read, and this source has "
-    "no clip to make it of. A file that was replaced is kept in old/; run again with the source that has it."
+    "Expected in the store, since its last run left it there, but its file is gone or cannot be read, and this source "
+    "does not have the clip. A file that was replaced is kept in old/; run again with the source that has the clip."
 )
 
 
 @dataclass(frozen=True)
 class PreprocessResult:
-    """What a run did."""
+    """What a run of ``preprocess`` did."""
 
     store: Path
-    dataset: str
-    n_subjects: int
-    n_clips: int
-    n_skipped: int
-    n_frames: int
+    dataset: str  # the layout of the source
+    n_subjects: int  # in the store
+    n_clips: int  # in the store
+    n_skipped: int  # clips of the source that were done before
+    n_frames: int  # extracted in this run
     failures: tuple[Failure, ...]
-    warnings: tuple[Failure, ...]
-    new_key: bool = False
+    warnings: tuple[Failure, ...]  # clips of the store that have one
+    new_key: bool  # whether the key of pseudonyms was made in this run
 
 
 def preprocess(
@@ -66,48 +67,53 @@ def preprocess(
     notify: Callable[[Progress], None] = lambda progress: None,
     tell: Callable[[str], None] = lambda stage: None,
 ) -> PreprocessResult:
-    """Run preprocessing on a source folder.
+    """Turn a folder of videos or images into a store.
 
     Parameters
     ----------
-    source, store, config
-        Folder to read, folder to write, and settings.
+    source, store : Path
+        Folder to read, and folder to write.
+    config : PreprocessConfig
+        Settings.
     dataset : str
-        Layout of the source; ``auto`` recognises it.
+        Layout of the source; ``auto`` detects it.
     key_file : Path, optional
-        Replace the names of subjects, clips and files by pseudonyms of this key, which is made if it is not there.
+        Replace the names of subjects, clips and files by pseudonyms of this key, which is made if it does not exist.
     workers, scheduler
         See ``connect``.
     notify : callable
-        Called with a ``Progress`` whenever something has moved.
+        Called with a ``Progress`` whenever it changes.
     tell : callable
-        Called with the name of each stage in which nothing is counted.
+        Called with the name of each stage that has no progress.
 
     Raises
     ------
     InputError
         If the source has no clip, or the key cannot be used.
     OutputError
-        If the store cannot be written, is held by another run, or holds other subjects made with other settings, or
-        names of another kind.
+        If the store cannot be written, is locked by another run, or holds other clips made with other settings, or
+        other kinds of names.
     SettingError
         If the key lies in the source or the store.
     ClusterError
         If no scheduler answers, or it is lost.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import AlignConfig, PreprocessConfig
+    >>> result = preprocess(Path("clips"), Path("made"), PreprocessConfig(align=AlignConfig(size=64)), workers=1)
+    >>> result.n_subjects, result.n_clips, result.n_frames, result.failures
+    (2, 2, 32, ())
     """
     source, store = real_path(source), real_path(store)
     tell("Looking for clips")
-    clips = find_clips(source, dataset)
+    clips, new_key = _look_for_clips(source, store, dataset, key_file)
     tell("Looking for the detector's models")
     ensure_models(config.detect)
-    new_key = False
-    if key_file is not None:
-        pseudonyms, new_key = open_key(key_file, source, store)
-        clips = pseudonymise(clips, pseudonyms)
     tell("Looking at what is done")
     with lock_folder(store) as run:
-        before = _look_at(store)
-        check_key(store, _known_keys(store, before), clips[0].pseudonyms)
+        before = _Before.of(store)
+        check_key(store, before.keys, clips[0].pseudonyms)
         check_others(store, clips, before.stored, config)
         _write_record(store, source, clips[0], config, "running")
         remove_abandoned(store)
@@ -122,7 +128,18 @@ def preprocess(
         infos = [info for _, its in sorted((before.stored | build.infos).items()) for info in its]
         _index(store, clips, infos, before, progress.failures)
         _write_record(store, source, clips[0], config, "failed" if progress.failures else "done")
-    return _report(store, clips[0].dataset, infos, progress, new_key)
+    counts = (len({info.subject for info in infos}), len(infos), progress.n_skipped, progress.n_frames)
+    warnings = tuple(Failure(info.name, info.attrs.warning) for info in infos if info.attrs.warning)
+    return PreprocessResult(store, clips[0].dataset, *counts, tuple(progress.failures), warnings, new_key)
+
+
+def _look_for_clips(source: Path, store: Path, dataset: str, key_file: Path | None) -> tuple[list[Clip], bool]:
+    """Return the clips of the source, under pseudonyms if there is a key, and whether the key is new."""
+    clips = find_clips(source, dataset)
+    if key_file is None:
+        return clips, False
+    pseudonyms, new_key = open_key(key_file, source, store)
+    return pseudonymise(clips, pseudonyms), new_key
 
 
 @dataclass(frozen=True)
@@ -133,23 +150,19 @@ class _Before:
     stored: dict[str, Sequence[ClipInfo]]  # those that can be read
     unread: Mapping[str, Collection[str]]  # those that cannot
     suspected: Mapping[str, Collection[str]]  # all that may be damaged
+    keys: set[str]  # which keys made the pseudonyms in it; "" for names
 
-
-def _look_at(store: Path) -> _Before:
-    stored, unread = scan_store(store)
-    suspected = defaultdict(set, {subject: set(reasons) for subject, reasons in unread.items()})
-    for subject, names in DamageRecord(store).read().items():
-        suspected[subject] |= set(names)
-    return _Before(known_clips(store), {**stored}, unread, suspected)
-
-
-def _known_keys(store: Path, before: _Before) -> set[str]:
-    """Return what tells the keys of a store's pseudonyms apart, of its files and its last run; empty for names."""
-    keys = {info.root.pseudonym_key for infos in before.stored.values() for info in infos}
-    try:
-        return keys | {str(read_json(store / "run.json").get(PSEUDONYM_KEY, ""))}
-    except StoreError:
-        return keys
+    @classmethod
+    def of(cls, store: Path) -> _Before:
+        """Look at a store."""
+        stored, unread = scan_store(store)
+        suspected = defaultdict(set, {subject: set(reasons) for subject, reasons in unread.items()})
+        for subject, names in DamageRecord(store).read().items():
+            suspected[subject] |= set(names)
+        keys = {info.root.pseudonym_key for infos in stored.values() for info in infos}
+        with suppress(StoreError):
+            keys.add(str(read_json(store / "run.json").get(PSEUDONYM_KEY, "")))
+        return cls(known_clips(store), {**stored}, unread, suspected, keys)
 
 
 def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: PreprocessConfig) -> list[SubjectPlan]:
@@ -164,7 +177,7 @@ def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: Preproces
 
 
 def _write_record(store: Path, source: Path, clip: Clip, config: PreprocessConfig, state: str) -> None:
-    """Write ``run.json``; without the source where ``clip``, any of them, has a pseudonym."""
+    """Write ``run.json``; without the source if ``clip``, any of them, has a pseudonym."""
     record = {
         "state": state,
         "source": None if clip.pseudonyms else str(source),
@@ -181,7 +194,7 @@ def _write_record(store: Path, source: Path, clip: Clip, config: PreprocessConfi
 def _index(
     store: Path, clips: Sequence[Clip], infos: Sequence[ClipInfo], before: _Before, failures: list[Failure]
 ) -> None:
-    """Write the manifest and tidy up; what is still damaged, and clips that are lost, are added to the failures."""
+    """Write the manifest and tidy up; add remaining damage and lost clips to the failures."""
     damage = _tidy(store, before.suspected)
     withhold = clips[0].pseudonyms is not None
     reasons = {failure.name: WITHHELD if withhold else failure.reason for failure in failures}
@@ -198,13 +211,7 @@ def _index(
 
 
 def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> dict[str, str]:
-    """Remove what killed workers and finished parts leave behind, and note which damage is still there.
-
-    Returns
-    -------
-    dict of str to str
-        By ``subject/clip``, or ``subject`` for a file as a whole, what is still damaged.
-    """
+    """Remove leftovers, and return what is still damaged by ``subject/clip``, or ``subject`` for a whole file."""
     remove_abandoned(store)
     for folder in [*(store / "parts").glob("*"), store / "parts"]:
         if folder.is_dir() and not any(folder.iterdir()):
@@ -225,19 +232,3 @@ def _tidy(store: Path, suspected: Mapping[str, Collection[str]]) -> dict[str, st
         for subject, reasons in left.items()
         for name, reason in reasons.items()
     }
-
-
-def _report(
-    store: Path, dataset: str, infos: Sequence[ClipInfo], progress: Progress, new_key: bool
-) -> PreprocessResult:
-    return PreprocessResult(
-        store,
-        dataset,
-        len({info.subject for info in infos}),
-        len(infos),
-        progress.n_skipped,
-        progress.n_frames,
-        tuple(progress.failures),
-        tuple(Failure(info.name, info.attrs.warning) for info in infos if info.attrs.warning),
-        new_key,
-    )

@@ -1,4 +1,4 @@
-"""Builds a store on a Dask cluster: clips, segments of long ones, subjects, and what is repaired."""
+"""Builds a store on a Dask cluster: extracts clips and segments, joins subjects, redoes what is damaged."""
 
 from __future__ import annotations
 
@@ -22,44 +22,41 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """How far a run is; handed to the caller's callback."""
+    """How far a run is: passed to the callback of ``preprocess``."""
 
-    n_clips: int  # to be done in this run
+    n_clips: int  # to do in this run
     n_skipped: int
     clips_done: float = 0  # running ones count by the share of their frames
     n_frames: int = 0
     failures: list[Failure] = field(default_factory=list)
-    n_subjects: int = 0  # that have something new and are to be assembled
+    n_subjects: int = 0  # to assemble
     subjects_done: int = 0
     started_s: float = field(default_factory=time.monotonic)  # when the work began
 
     def fail(self, name: str, reason: str) -> None:
-        """Report what could not be done."""
+        """Add a failure."""
         self.failures.append(Failure(name, reason))
 
 
 @dataclass(eq=False)
 class StoreBuild:
-    """A store that is being built: what its subjects and clips share, and how far they are.
-
-    ``notify`` is called with ``progress`` whenever something has moved.
-    """
+    """A store that is being built: what its subjects and clips share, and how far they are."""
 
     store: Path
-    run: str  # that holds the store, see ``lock_folder``
+    run: str  # that locks the store, see ``lock_folder``
     config: PreprocessConfig
     progress: Progress
-    notify: Callable[[Progress], None]
-    infos: dict[str, Sequence[ClipInfo]] = field(default_factory=dict)  # by subject, of files that may have changed
+    notify: Callable[[Progress], None]  # called with ``progress`` whenever it changes
+    infos: dict[str, Sequence[ClipInfo]] = field(default_factory=dict)  # by subject, of files that were written
     tasks: Dispatcher[Extraction | SubjectBuild, Outcome] = field(init=False)
-    cores: tuple[int, int] = (0, 0)  # how many workers there are, and how many cores
-    under_way: set[ClipBuild] = field(default_factory=set)  # clips of which something is done
-    _through: tuple[int, int] = (0, 0)  # clips, and frames stored of them
+    cores: tuple[int, int] = (0, 0)  # numbers of workers and of cores
+    under_way: set[ClipBuild] = field(default_factory=set)  # clips that are partly done
+    _through: tuple[int, int] = (0, 0)  # clips done, and their frames
 
     def carry_out(self, plans: Sequence[SubjectPlan], workers: int | None, scheduler: str | None) -> None:
-        """Run all tasks, on workers as ``connect`` has them, and collect failures in ``progress``.
+        """Run all tasks on workers, see ``connect``, and collect failures in ``progress``.
 
-        Only if the store cannot be written or the cluster is lost, an error ends the run.
+        An error ends the run only if the store cannot be written or the cluster is lost.
         """
         subjects = [SubjectBuild(self, plan) for plan in plans if plan.todo or plan.has_new]
         backlog = [ClipBuild(subject, plan) for subject in subjects for plan in subject.plan.todo]
@@ -77,20 +74,20 @@ class StoreBuild:
                 self._tell()
 
     def extract(self, extraction: Extraction) -> None:
-        """Hand in a clip or segment; its steps have threads of their own if cores would have nothing to do."""
+        """Submit a clip or segment; its steps run in separate threads if cores would be idle."""
         n_workers, n_cores = self.cores
         n_busy = min(n_workers, self.tasks.n_open + 1)
         task = replace(extraction.task, n_ahead=ITEMS_AHEAD if n_cores >= 2 * max(n_busy, 1) else 0)
-        # segments go before other clips, so that few clips are in segments at a time: each brings its timeline
+        # segments go first, so that few clips, each with its timeline, are in segments at a time
         self.tasks.submit(extraction, extract_task, task, priority=1 if task.segment else 0)
 
     def end_clip(self, clip: ClipBuild, n_frames: int) -> None:
-        """Count a clip as through."""
+        """Count a clip as done."""
         self.under_way.discard(clip)
         self._through = (self._through[0] + 1, self._through[1] + n_frames)
 
     def _take_report(self, job: Extraction | SubjectBuild, n_frames: int, share: float) -> None:
-        """Take in how far a task is; called from another thread."""
+        """Record how far a task is; called from another thread."""
         if isinstance(job, Extraction) and job.outcome is None:
             job.n_frames, job.share = n_frames, share
             self.under_way.add(job.clip)
@@ -106,16 +103,16 @@ class StoreBuild:
 
 @dataclass(eq=False)
 class Extraction:
-    """A task of a clip, how many frames and which share of it, 0 to 1, are done, and what came of it."""
+    """A task of a clip, how far it is, and its outcome."""
 
     clip: ClipBuild
     task: ClipTask
     n_frames: int = 0
-    share: float = 0.0
+    share: float = 0.0  # of its frames that are done, 0..1
     outcome: Outcome | None = None
 
     def settle(self, outcome: Outcome) -> None:
-        """Take in what came of the task."""
+        """Record the outcome."""
         self.outcome, self.n_frames, self.share = outcome, outcome.n_frames, 1.0
         self.clip.settle()
 
@@ -129,7 +126,7 @@ class ClipBuild:
     extractions: Sequence[Extraction] = ()
 
     def begin(self) -> None:
-        """Extract the clip; its first task tells whether it is done in segments."""
+        """Extract the clip; its first task may return the segments to extract it in."""
         if self.plan.clip is not None:
             build = self.subject.build
             self._extract([ClipTask(self.plan.clip, build.store, build.config, self.plan.detected)])
@@ -140,7 +137,7 @@ class ClipBuild:
             self.subject.build.extract(extraction)
 
     def settle(self) -> None:
-        """Do what follows when all tasks are through: cut the clip, or do it in one piece after all, or end it."""
+        """When all tasks are done, extract the segments, or the clip in one piece after all, or end it."""
         outcomes = [one.outcome for one in self.extractions if one.outcome is not None]
         if len(outcomes) < len(self.extractions):
             self.subject.build.under_way.add(self)
@@ -169,16 +166,18 @@ class ClipBuild:
         subject.assemble_if_complete()
 
 
+@dataclass(eq=False)
 class SubjectBuild:
-    """A subject whose clips are being extracted, joined and, where they turn out to be damaged, made again."""
+    """A subject whose clips are being extracted, joined and, if damaged, redone."""
 
-    def __init__(self, build: StoreBuild, plan: SubjectPlan) -> None:
-        self.build = build
-        self.plan = plan
-        self.n_waiting = len(plan.todo)
+    build: StoreBuild
+    plan: SubjectPlan
+
+    def __post_init__(self) -> None:
+        self.n_waiting = len(self.plan.todo)
 
     def assemble_if_complete(self) -> None:
-        """Join the clips if all are through and anything is new; put aside a file that no setting of this run made."""
+        """Join the clips if all are done and anything is new; set aside a file of which nothing is valid."""
         plan, build = self.plan, self.build
         if self.n_waiting:
             return
@@ -192,11 +191,11 @@ class SubjectBuild:
             old = set_aside(plan.path, old_folder(build.store))
             plan.path.unlink()
             build.infos[plan.subject] = ()
-            reason = "is damaged or was made with other settings, and could not be made again"
+            reason = "is damaged or was made with other settings, and could not be rebuilt"
             logger.warning("%s %s: moved to %s.", plan.path, reason, old)
 
     def settle(self, outcome: Outcome) -> None:
-        """Delete the parts of an assembled subject, or have those clips made again that turned out to be damaged."""
+        """Delete the parts of an assembled subject, or redo the clips that are damaged."""
         plan, build = self.plan, self.build
         if outcome.damaged:
             self._repair(outcome.damaged)
@@ -214,7 +213,7 @@ class SubjectBuild:
             remove_quietly(file)
 
     def _repair(self, damaged: Mapping[str, str]) -> None:
-        """Make damaged clips again, each once; of others stays what the present file has."""
+        """Redo damaged clips, each once; of the others keep what the present file has."""
         plan, again = self.plan, []
         for _, clip in sorted(plan.clips.items()):
             reasons = {name: damaged[name] for name in clip.files if name in damaged}

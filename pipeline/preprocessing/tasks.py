@@ -1,4 +1,4 @@
-"""What workers do: extract a clip or a segment of it, assemble a subject. Errors come back as words."""
+"""What workers do: extract a clip or a segment of it, assemble a subject. Errors are returned, not raised."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo, assemble_subject, find_changes
 from tclr.pipeline.system import TaskOutcome, check_run, explain, make_reporter, remove_quietly, set_aside
 from tclr.schemas.config import PreprocessConfig
-from tclr.schemas.errors import OutputError, TimelineError, UnreadableClipError
+from tclr.schemas.errors import DamagedClipsError, OutputError, TimelineError
 from tclr.schemas.store import RootAttrs
 
 logger = logging.getLogger(__name__)
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ClipTask:
-    """A clip, or a segment of it, to be extracted on a worker."""
+    """A clip, or a segment of it, to extract on a worker."""
 
     clip: Clip
     store: Path
     config: PreprocessConfig
     detected: Path | None = None  # a store file with the clip's landmarks
-    segment: Piece | None = None  # what is read of the clip, if it was cut
+    segment: Piece | None = None  # what to read of the clip, if it was cut
     whole: bool = False  # the clip must not be cut
     n_ahead: int = 0  # see ``extract_clip``
 
@@ -42,14 +42,14 @@ class ClipTask:
 
 @dataclass(frozen=True)
 class Outcome(TaskOutcome):
-    """What a task says when it ends."""
+    """What a task returns."""
 
     names: tuple[str, ...] = ()  # clips that it made for the store
-    n_frames: int = 0  # rows of them
-    segments: tuple[Piece, ...] = ()  # instead: the segments that the clip is to be done in
-    uncut: bool = False  # the clip cannot be done in segments
-    damaged: Mapping[str, str] = field(default_factory=dict)  # clips to be joined that have changed, with the reason
-    lost: Mapping[str, str] = field(default_factory=dict)  # accepted clips that could not even be copied
+    n_frames: int = 0  # rows of each
+    segments: tuple[Piece, ...] = ()  # instead: the segments to extract the clip in
+    uncut: bool = False  # the clip cannot be extracted in segments
+    damaged: Mapping[str, str] = field(default_factory=dict)  # clips to redo, with the reason
+    lost: Mapping[str, str] = field(default_factory=dict)  # accepted clips that could not be copied
     infos: tuple[ClipInfo, ...] = ()  # clips of the subject that was assembled
 
 
@@ -59,10 +59,19 @@ def _failed(error: Exception) -> Outcome:
 
 
 def extract_task(task: ClipTask) -> Outcome:
-    """Extract one clip or segment, or tell which segments a clip is to be done in."""
+    """Extract one clip or segment, or return the segments to extract a clip in.
+
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.schemas.config import PreprocessConfig
+    >>> from tclr.pipeline.system import connect
+    >>> with connect(1, None) as client:
+    ...     task = ClipTask(find_clips(Path("clips"))[0], Path("new"), PreprocessConfig())
+    ...     client.submit(extract_task, task).result().names
+    ('T1',)
+    """
     import cv2
 
-    cv2.setNumThreads(1)  # one core a worker: Dask already runs one a core
+    cv2.setNumThreads(1)  # Dask runs one worker per core
     clip, config, piece = task.clip, task.config, task.segment
     try:
         if piece is None:
@@ -70,7 +79,7 @@ def extract_task(task: ClipTask) -> Outcome:
             if not task.whole and (segments := cut_clip(piece)):
                 scouted = None if piece.detected else scout(piece, task.n_ahead)
                 return Outcome(segments=tuple(replace(segment, scouted=scouted) for segment in segments))
-        if piece.rows is None or not is_done(read_infos(task.part), clip, config, piece.rows):
+        if not piece.segment or not is_done(read_infos(task.part), clip, config, piece.segment):
             extract_clip(piece, task.part, task.n_ahead, make_reporter())
         infos = read_infos(task.part)
         return Outcome(names=tuple(info.clip for info in infos), n_frames=infos[0].n_frames)
@@ -79,7 +88,7 @@ def extract_task(task: ClipTask) -> Outcome:
 
 
 def _sound(detected: Path | None, clip: Clip) -> Path | None:
-    """Return a file with a clip's landmarks if they are as they were written."""
+    """Return a file with a clip's landmarks if they are undamaged."""
     if detected is None:
         return None
     names = [info.clip for info in read_infos(detected) if info.attrs.source_clip == clip.clip]
@@ -96,41 +105,31 @@ def assemble_task(
     *,
     keep_old: bool = False,
 ) -> Outcome:
-    """Join the clips of a subject, on a worker, if all but the accepted ones are as they were written.
+    """Join the clips of a subject, on a worker; see ``assemble_subject``.
 
-    ``keep_old`` keeps the file that is replaced.
+    Damaged parts are deleted. The file that is replaced goes to ``old/`` if a clip is lost or ``keep_old`` is set.
+
+    >>> from tclr.pipeline.system import lock_folder
+    >>> infos, _ = scan_store(Path("store"))
+    >>> path, root = subject_path(Path("store"), "F001"), infos["F001"][0].root
+    >>> with lock_folder(Path("store")) as run:
+    ...     assemble_task(path, {"T1": (path,)}, root, (), Path("store"), run).infos
+    (ClipInfo(dataset='bp4d', subject='F001', clip='T1', n_frames=16),)
     """
 
-    def confirm() -> None:
+    def confirm(lost: Mapping[str, str]) -> None:
         check_run(store, run)
-        if keep_old and path.is_file():
+        if (keep_old or lost) and path.is_file():
             logger.warning("%s is damaged and is replaced: kept as %s.", path, set_aside(path, old_folder(store)))
 
     try:
-        if damaged := _find_damaged(path, sources, accepted):
-            return Outcome(damaged=damaged)
-        lost: dict[str, str] = {}
-        while rest := {clip: files for clip, files in sources.items() if clip not in lost}:
-            try:
-                assemble_subject(path, rest, attrs, confirm=confirm)
-                return Outcome(lost=lost, infos=tuple(read_infos(path)))
-            except UnreadableClipError as error:
-                if error.clip not in accepted:
-                    return Outcome(damaged={error.clip: str(error)})
-                lost[error.clip] = str(error)
-                keep_old = True
-        return Outcome(reason=" ".join(lost.values()))
+        lost = assemble_subject(path, sources, attrs, accepted, confirm)
+        return Outcome(lost=lost, infos=tuple(read_infos(path)))
+    except DamagedClipsError as error:
+        for clip in error.clips:
+            for part in {*sources[clip]} - {path}:
+                if find_changes(part, [clip]):
+                    remove_quietly(part)
+        return Outcome(damaged=error.clips)
     except Exception as error:
         return _failed(error)
-
-
-def _find_damaged(path: Path, sources: Mapping[str, tuple[Path, ...]], accepted: Collection[str]) -> dict[str, str]:
-    """Return the clips that are not as they were written, with the reason; damaged parts are deleted."""
-    damaged: dict[str, str] = {}
-    for clip in sources.keys() - set(accepted):
-        for file in sources[clip]:
-            if changes := find_changes(file, [clip]):
-                damaged |= changes
-                if file != path:
-                    remove_quietly(file)
-    return damaged

@@ -1,7 +1,7 @@
-"""The faces in a piece's frames, by person: found by a detector and followed, or taken from a store that has them.
+"""The faces in a piece's frames by person: detected and followed, or read from a store that has them.
 
-Detection does not depend on alignment, except for how far large JPEG images are reduced: where the landmarks are
-stored already, the crops alone are cut.
+Detection does not depend on alignment, except for how far large JPEG images are reduced. Where landmarks are stored,
+only crops are cut.
 """
 
 from __future__ import annotations
@@ -35,29 +35,28 @@ from tclr.schemas.errors import InputError
 from tclr.schemas.store import FACE_STATUSES, NO_TRACK, TABLE_CHUNK, Status
 
 MIN_SIDE_PX = 224
-"""Images are not reduced so far that an aligned face spans less than this, however small the crops: the landmark model
-looks at 256 pixels."""
+"""Images are reduced only so far that an aligned face spans at least this: the landmark model's input is 256 pixels."""
 Tracked = Iterator[tuple[Frame, Mapping[int, TrackedFrame]]]
-"""Each frame with the faces in it, by person; the subject is 0."""
+"""Each frame with its faces by person; the subject is 0."""
 
 
 @dataclass(frozen=True)
 class Tracks:
-    """The faces in a piece's frames, by person, and what they come from."""
+    """The faces in a piece's frames, and where they come from."""
 
     piece: Piece
     frames: PieceFrames  # which ``tracked`` reads
     tracked: Tracked
-    detector: str  # name of the detector that found them
+    detector: str  # name of the detector
     n_landmarks: int
     blendshape_names: tuple[str, ...]
-    are_filled: bool  # whether gaps are as they are to stay
+    are_filled: bool  # whether gaps need no filling
     track_before: int = NO_TRACK  # the subject's last track before the piece, if it is stored
 
 
 @contextmanager
 def open_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
-    """Open the tracks that a piece's store file has, if they hold; otherwise find them.
+    """Open the tracks that a piece's store file has if they are valid; otherwise detect them.
 
     ``n_ahead`` is how many frames decoding and landmarks may be ahead, see ``run_ahead``.
     """
@@ -72,7 +71,7 @@ def open_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
 
 @contextmanager
 def _find_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
-    """Look who is in the clip, decode, find the landmarks, follow the faces and score them."""
+    """Scout the people, decode, detect landmarks, follow faces and score them."""
     detect, is_video = piece.config.detect, not piece.clip.stills
     with ExitStack() as stack:
         detector = stack.enter_context(closing(open_detector(detect, video=is_video)))
@@ -84,13 +83,12 @@ def _find_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
         followed = stack.enter_context(closing(run_ahead(following, n_ahead)))
         score_crop = _open_scorer(stack, detect) if n_ahead else detector.score_crop
         tracked = score_faces(followed, score_crop, detect.min_score)
-        yield Tracks(
-            piece, frames, tracked, detector.name, detector.n_landmarks, detector.blendshape_names, not is_video
-        )
+        names, n_landmarks = detector.blendshape_names, detector.n_landmarks
+        yield Tracks(piece, frames, tracked, detector.name, n_landmarks, names, not is_video)
 
 
 def _open_scorer(stack: ExitStack, detect: DetectConfig) -> Callable[[np.ndarray], float]:
-    """Return what scores crops by a detector of its own, opened when it is asked: another thread has the first."""
+    """Return a scorer of crops with its own detector, opened at first use: another thread uses the first."""
 
     @cache
     def scorer() -> Detector:
@@ -107,7 +105,7 @@ def _follow(
     everyone = detect.faces == "all"
     if detect.max_faces == 1:  # there can be only one, whoever it is
         scouted = Scouted()
-    # looking for several faces takes longer, so only where there are several
+    # detecting several faces takes longer, so only where there are several
     n_faces = scouted.n_faces + 1 if scouted.n_faces > 1 else 1
     detector.n_faces = detect.max_faces if everyone else min(n_faces, detect.max_faces)
     return PeopleTracker(detector, detect, scouted, everyone=everyone).track(shots)
@@ -115,7 +113,7 @@ def _follow(
 
 @contextmanager
 def _load_tracks(piece: Piece, path: Path, n_ahead: int) -> Iterator[Tracks | None]:
-    """Open the tracks of a store file; ``None`` if images are to be reduced otherwise than when they were found."""
+    """Open the tracks of a store file; ``None`` if images must now be reduced differently."""
     with Store(path, skip_damaged=True) as store:
         infos = [info for info in store.clips if info.attrs.source_clip == piece.clip.clip]
         infos.sort(key=lambda info: (len(info.clip), info.clip))  # #2 before #10
@@ -123,24 +121,16 @@ def _load_tracks(piece: Piece, path: Path, n_ahead: int) -> Iterator[Tracks | No
         if not infos or any(info.attrs.reduction != reduction for info in infos):
             yield None
             return
-        frames = PieceFrames(piece, reduction)
-        n_landmarks = store.read(infos[0], "landmarks", 0, 1).shape[1]
-        before = store.read(infos[0], "track", 0, piece.lead).max(initial=NO_TRACK)
+        frames, first = PieceFrames(piece, reduction), infos[0]
+        n_landmarks, names = store.read(first, "landmarks", 0, 1).shape[1], tuple(store.names(first, "blendshapes"))
+        before = int(store.read(first, "track", 0, piece.lead).max(initial=NO_TRACK))
         with closing(run_ahead(frames, n_ahead)) as decoded:
-            yield Tracks(
-                piece,
-                frames,
-                _replay(decoded, store, infos, piece.lead),
-                infos[0].attrs.detector,
-                n_landmarks,
-                tuple(store.names(infos[0], "blendshapes")),
-                True,
-                int(before),
-            )
+            tracked = _replay(decoded, store, infos, piece.lead)
+            yield Tracks(piece, frames, tracked, first.attrs.detector, n_landmarks, names, True, before)
 
 
 def _replay(frames: Iterable[Frame], store: Store, infos: Sequence[ClipInfo], first_row: int) -> Tracked:
-    """Yield frames, of which the first is ``first_row``, with the faces that a store has of the people in them."""
+    """Yield frames, beginning with ``first_row``, with the stored faces."""
     fields = ["source_frame", "status", "track", "score", "landmarks", "pose"]
     fields += ["blendshapes"] * bool(store.names(infos[0], "blendshapes"))
     blocks: list[dict[str, np.ndarray]] = []
@@ -150,7 +140,7 @@ def _replay(frames: Iterable[Frame], store: Store, infos: Sequence[ClipInfo], fi
             row = first_row + position
             blocks = [{name: store.read(info, name, row, row + TABLE_CHUNK) for name in fields} for info in infos]
         if place >= len(blocks[0]["status"]) or blocks[0]["source_frame"][place] != frame.index:
-            raise InputError(f"The source of clip {infos[0].name} has changed while it was aligned again. Run again.")
+            raise InputError(f"The source of clip {infos[0].name} changed while it was re-aligned. Run again.")
         yield frame, {person: _replay_row(frame, block, place) for person, block in enumerate(blocks)}
 
 
@@ -168,7 +158,7 @@ def _is_jpeg(clip: Clip) -> bool:
 
 
 def scout(piece: Piece, n_ahead: int, detector: Detector | None = None) -> Scouted:
-    """Look who is in a clip, where there can be several people or images to reduce."""
+    """Scout the people in a clip, where there may be several or images to reduce."""
     detect = piece.config.detect
     if piece.clip.stills or (detect.max_faces == 1 and not _is_jpeg(piece.clip)):
         return Scouted()
@@ -180,12 +170,12 @@ def scout(piece: Piece, n_ahead: int, detector: Detector | None = None) -> Scout
 
 
 def _enlargement(align: AlignConfig) -> float:
-    """Return what the side of a crop with margin 1 is multiplied by to tell how far an image may be reduced."""
+    """Return how far an image may be reduced, per pixel of the side of a crop with margin 1."""
     return align.margin / max(align.size, MIN_SIDE_PX)
 
 
 def _choose_reduction(piece: Piece, scouted: Scouted) -> int:
-    """Return how far images are reduced: JPEG as far as crops of the smallest face seen stay as sharp."""
+    """Return the factor to reduce images by: JPEG as far as crops of the smallest face seen stay sharp."""
     people = scouted.people if piece.config.detect.faces == "all" else scouted.people[:1]
     sides = [side for person in people for side in person.sides_px]
     if not sides or not _is_jpeg(piece.clip):
@@ -195,7 +185,7 @@ def _choose_reduction(piece: Piece, scouted: Scouted) -> int:
 
 
 def _reduction_again(before: ClipInfo, piece: Piece, n_ahead: int) -> int:
-    """Return the same for a clip that is stored; one looks who is in it only where that can change anything."""
+    """Return the same for a stored clip, which is scouted only where that can change the factor."""
     if not _is_jpeg(piece.clip):
         return 1
     if _enlargement(before.root.align) == _enlargement(piece.config.align):

@@ -7,9 +7,9 @@ Imports ``system`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 
 from tclr.pipeline.store.assembly import assemble_subject
-from tclr.pipeline.store.chunks import try_codec
-from tclr.pipeline.store.damage import WHOLE_FILE, DamageRecord, FileReport, find_changes, find_damage
-from tclr.pipeline.store.infos import ClipInfo, hash_data, read_clip_infos, scan_clips
+from tclr.pipeline.store.crops import try_codec
+from tclr.pipeline.store.damage import DamageRecord, find_changes, find_damage
+from tclr.pipeline.store.infos import WHOLE_FILE, ClipInfo, hash_data, scan_clips
 from tclr.pipeline.store.manifest import FailedClip, known_clips, read_failures, write_manifest
 from tclr.pipeline.store.reader import Store, leave_out
 from tclr.pipeline.store.summary import summarise_store
@@ -21,7 +21,6 @@ __all__ = [
     "ClipWriter",
     "DamageRecord",
     "FailedClip",
-    "FileReport",
     "PartWriter",
     "Store",
     "WHOLE_FILE",
@@ -31,7 +30,6 @@ __all__ = [
     "hash_data",
     "known_clips",
     "leave_out",
-    "read_clip_infos",
     "read_failures",
     "root_attrs",
     "scan_clips",

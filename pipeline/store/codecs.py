@@ -1,12 +1,12 @@
 """Encodes a chunk of frames; decodes the wanted frames of one, and as few others as the codec allows.
 
-A chunk is n frames one behind the other, (n, S, S, 3) uint8, through one of the HDF5 filters that the store uses. Rows
-lie in order, so that zstd and gzip stop after the last one wanted; the lz4 filter's blocks are decoded one by one.
-The work is done outside the interpreter's lock, so that threads do it side by side; HDF5's own filters hold it.
+A chunk is n frames, (n, S, S, 3) uint8, packed by one of the HDF5 filters that the store uses. zstd and gzip stop after
+the last row wanted; blocks of lz4 are decoded one by one. Unlike HDF5's own filters, these release the interpreter's
+lock, so threads work in parallel.
 
 Source of the lz4 layout: the HDF5 filter 32004, https://github.com/nexusformat/HDF5-External-Filter-Plugins: length
-(8 bytes, big-endian), block length (4), then each block behind its compressed length (4); a block as long as its
-content is stored as it is.
+(8 bytes, big-endian), block length (4), then each block behind its compressed length (4). A block whose compressed
+length equals that of its content is not compressed.
 """
 
 from __future__ import annotations
@@ -23,23 +23,15 @@ import pyarrow as pa
 LZ4_ID, ZSTD_ID = 32004, 32015
 """Numbers of the HDF5 filters."""
 CODECS = {(): "none", (ZSTD_ID,): "zstd", (LZ4_ID,): "lz4", (1,): "gzip", (2, 1): "gzip"}
-"""By the numbers of a dataset's HDF5 filters. Shuffling (2) does nothing to bytes."""
+"""Names of the codecs by the numbers of a dataset's HDF5 filters. Shuffling (2) does nothing to bytes."""
 
 ZSTD_LEVEL = 3
 LZ4_MAX_RATIO = 256
-"""More cannot be packed in a byte of an LZ4 block (255): a length beyond it is damage."""
+"""One byte of an LZ4 block holds at most 255: a length beyond it is damage."""
 
 
 def encode_frames(frames: np.ndarray, codec: str) -> bytes:
-    """Encode a chunk as the HDF5 filter of a codec would.
-
-    Parameters
-    ----------
-    frames : ndarray
-        (n, S, S, 3) uint8, contiguous.
-    codec : str
-        ``none``, ``zstd`` or ``lz4``.
-    """
+    """Encode (n, S, S, 3) uint8, contiguous, as the HDF5 filter of ``none``, ``zstd`` or ``lz4`` would."""
     match codec:
         case "none":
             return frames.tobytes()
@@ -51,21 +43,9 @@ def encode_frames(frames: np.ndarray, codec: str) -> bytes:
 
 
 def decode_frames(data: bytes, codec: str, frames: Mapping[int, np.ndarray]) -> None:
-    """Decode the wanted rows of a chunk to where they belong.
+    """Decode the wanted rows of a chunk as stored; raises ``ValueError`` if it is damaged.
 
-    Parameters
-    ----------
-    data : bytes
-        The chunk as stored.
-    codec : str
-        One of ``CODECS``.
-    frames : mapping of int to ndarray
-        By row of the chunk, a contiguous (S, S, 3) uint8 array to decode it into.
-
-    Raises
-    ------
-    ValueError
-        If the chunk is damaged.
+    ``frames`` has by row of the chunk the contiguous (S, S, 3) uint8 array to decode it into.
     """
     try:
         match codec:
@@ -78,7 +58,7 @@ def decode_frames(data: bytes, codec: str, frames: Mapping[int, np.ndarray]) -> 
                 n_bytes = (last + 1) * frames[last].nbytes
                 _cut_frames(zlib.decompressobj().decompress(data, n_bytes), frames)
     except (OSError, ValueError, zlib.error, struct.error) as error:
-        raise ValueError(f"expected a chunk of frames compressed by {codec}, but cannot decode it: {error}") from error
+        raise ValueError(f"cannot decode a chunk of frames compressed by {codec}: {error}") from error
 
 
 def _cut_frames(plain: bytes | np.ndarray, frames: Mapping[int, np.ndarray]) -> None:
@@ -99,7 +79,7 @@ def _decode_zstd(data: bytes, frames: Mapping[int, np.ndarray]) -> None:
 
 
 def _encode_lz4(frames: np.ndarray) -> bytes:
-    """Return one block a frame, so that a frame is read without its neighbours."""
+    """Return one block per frame, so that a frame is read without its neighbours."""
     parts = [struct.pack(">QI", frames.nbytes, frames[0].nbytes)]
     for frame in frames:
         packed = pa.compress(frame, codec="lz4_raw", asbytes=True)
@@ -131,11 +111,11 @@ def _decode_lz4(data: bytes, frames: Mapping[int, np.ndarray]) -> None:
 
 
 def filter_options(codec: str, frame_bytes: int = 0) -> dict[str, Any]:
-    """Return what h5py needs to know for a codec; ``frame_bytes`` is the size of a row."""
+    """Return what h5py needs for a codec; ``frame_bytes`` is the size of a row."""
     match codec:
         case "zstd":
             return dict(hdf5plugin.Zstd(clevel=ZSTD_LEVEL))
-        case "lz4":  # one block a frame, so that a frame is read without its neighbours
+        case "lz4":  # one block per frame
             return dict(hdf5plugin.LZ4(nbytes=frame_bytes))
         case "gzip":
             return {"compression": "gzip", "compression_opts": 1, "shuffle": True}

@@ -1,8 +1,8 @@
-"""What is believed of an HDF5 file that anyone may have made: nothing that leads out of it, and no size that it lacks.
+"""Refuses HDF5 files that lead elsewhere or claim sizes that they do not have; anyone may have made them.
 
-HDF5 follows links into other files, reads datasets whose values lie in other files, and allocates what a header says.
-A store needs none of that, so a file that does is refused before a value is read: links are hard, values are in chunks
-of this file, packed by filters that the writer uses, and of sizes that the file can hold.
+HDF5 follows links into other files, reads values that lie in other files, and allocates what a header says. A store
+needs none of that. So before a value is read, links must be hard, and values must be in chunks of this file, packed by
+filters that the writer uses, and of sizes that the file can hold.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ from __future__ import annotations
 import math
 import os
 import struct
+from collections.abc import Collection
 
 import h5py
 import numpy as np
 
-from tclr.pipeline.store.codecs import LZ4_ID, ZSTD_ID
+from tclr.pipeline.store.codecs import CODECS, LZ4_ID, ZSTD_ID
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import CLIP_FIELDS, check_name
 
-FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, LZ4_ID, ZSTD_ID})
 MAX_FRAME_BYTES = 2048 * 2048 * 3
 """Of the largest crop that ``AlignConfig`` allows."""
 MAX_ROW_BYTES = 2**16
-"""Of all other datasets; chosen by us: ten times a row of landmarks."""
+"""Of all other datasets: ten times a row of landmarks."""
 MAX_CHUNK_ROWS = 2**12
-"""Chosen by us: the writer's chunks have 8 and 256."""
+"""The writer's chunks have 8 and 256."""
 CHUNK_SLACK_BYTES = 2**12
-"""How much more than its content a packed chunk may take; chosen by us: codecs add some bytes a block."""
+"""How much larger than its content a packed chunk may be: codecs add some bytes per block."""
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def _refuse(what: str, group: h5py.Group) -> StoreError:
     return StoreError(
-        f"{what} in {group.file.filename} {group.name}. It was not written by tclr like this, or is damaged: make it "
-        "anew with 'tclr preprocess', or get it again from where it came from."
+        f"{what} in {group.file.filename} {group.name}. tclr did not write it like this, or it is damaged: rebuild it "
+        "with 'tclr preprocess', or copy it again from where it came from."
     )
 
 
 def _own(parent: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset:
-    """Return an object that lies in the file itself, not behind a soft or external link."""
+    """Return an object of the file itself, not one behind a soft or external link."""
     if name not in parent:
         raise _refuse(f"Expected {name!r}, but found none", parent)
     if parent.get(name, getclass=True, getlink=True) is not h5py.HardLink:
@@ -50,20 +50,20 @@ def _own(parent: h5py.Group, name: str, kind: type) -> h5py.Group | h5py.Dataset
 
 
 def list_clips(file: h5py.File) -> list[str]:
-    """Return the names of a file's clips, sorted; of groups that the file itself holds."""
+    """Return the names of a file's clips, sorted."""
     return sorted(_own(file, "clips", h5py.Group))
 
 
 def open_clip(file: h5py.File, clip: str) -> h5py.Group:
-    """Return the group of a clip.
-
-    Raises
-    ------
-    StoreError
-        If it has an unsafe name, is missing, or lies elsewhere.
-    """
+    """Return the group of a clip; raises ``StoreError`` if its name is unsafe, or it is missing or a link."""
     check_name(clip, file.filename)
     return _own(_own(file, "clips", h5py.Group), clip, h5py.Group)
+
+
+def filters_of(dataset: h5py.Dataset) -> tuple[int, ...]:
+    """Return the numbers of a dataset's HDF5 filters, in order."""
+    how = dataset.id.get_create_plist()
+    return tuple(how.get_filter(i)[0] for i in range(how.get_nfilters()))
 
 
 def _is_of_type(dataset: h5py.Dataset, dtype: str) -> bool:
@@ -82,9 +82,8 @@ def _check_storage(dataset: h5py.Dataset, group: h5py.Group, max_row_bytes: int)
     how = dataset.id.get_create_plist()
     if how.get_layout() != h5py.h5d.CHUNKED or how.get_external_count():
         raise _refuse(f"Expected the values of {name!r} in chunks of this file, but they are stored otherwise", group)
-    filters = {how.get_filter(i)[0] for i in range(how.get_nfilters())}
-    if not filters <= FILTERS:
-        raise _refuse(f"Expected {name!r} packed as tclr does, but got HDF5 filter {max(filters - FILTERS)}", group)
+    if unknown := set(filters_of(dataset)).difference(*CODECS):
+        raise _refuse(f"Expected {name!r} packed as tclr does, but got HDF5 filter {max(unknown)}", group)
     row_bytes = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
     if dataset.chunks[1:] != dataset.shape[1:] or dataset.chunks[0] > MAX_CHUNK_ROWS or row_bytes > max_row_bytes:
         raise _refuse(
@@ -95,22 +94,10 @@ def _check_storage(dataset: h5py.Dataset, group: h5py.Group, max_row_bytes: int)
 
 
 def open_dataset(group: h5py.Group, name: str, n_rows: int | None = None) -> h5py.Dataset:
-    """Return a dataset of a clip whose header can be believed.
+    """Return a dataset of a clip after checking its header.
 
-    Parameters
-    ----------
-    group : h5py.Group
-        The clip.
-    name : str
-        The dataset. One that the layout does not know is checked, too, but for its type.
-    n_rows : int, optional
-        Rows that it must have.
-
-    Raises
-    ------
-    StoreError
-        If it is no dataset of the file itself, is stored or packed otherwise than the writer does, has another type or
-        length, or claims more than the file holds.
+    It must lie in the file itself, be stored and packed as the writer does, have the type that the layout has for its
+    name and ``n_rows`` rows, and claim no more bytes than the file has. Otherwise ``StoreError`` is raised.
     """
     dataset = _own(group, name, h5py.Dataset)
     field = CLIP_FIELDS.get(name)
@@ -121,7 +108,7 @@ def open_dataset(group: h5py.Group, name: str, n_rows: int | None = None) -> h5p
     _check_storage(dataset, group, MAX_FRAME_BYTES if name == "frames" else MAX_ROW_BYTES)
     if n_rows is not None and len(dataset) != n_rows:
         raise _refuse(f"Expected {n_rows} rows of {name!r}, but got {len(dataset)}", group)
-    if name != "frames" and dataset.id.get_create_plist().get_nfilters() == 0:  # frames without a face take no room
+    if name != "frames" and not filters_of(dataset):  # frames without a face take no room
         stored, claimed = dataset.id.get_storage_size(), dataset.size * dataset.dtype.itemsize
         if not claimed <= stored <= os.path.getsize(group.file.filename):
             raise _refuse(f"Expected {claimed} bytes of {name!r}, as its shape says, but the file has {stored}", group)
@@ -129,7 +116,7 @@ def open_dataset(group: h5py.Group, name: str, n_rows: int | None = None) -> h5p
 
 
 def count_rows(group: h5py.Group) -> int:
-    """Return a clip's number of frames, which the file has room for."""
+    """Return a clip's number of frames."""
     return len(open_dataset(group, "status"))
 
 
@@ -141,15 +128,8 @@ def check_datasets(group: h5py.Group) -> None:
 
 
 def check_chunks(dataset: h5py.Dataset, start: int = 0, stop: int | None = None) -> None:
-    """Check that no packed chunk of rows ``start:stop`` claims to unpack to more than a chunk.
-
-    Raises
-    ------
-    StoreError
-        If one does: HDF5's filters allocate what it claims.
-    """
-    how = dataset.id.get_create_plist()
-    filters = {how.get_filter(i)[0] for i in range(how.get_nfilters())}
+    """Raise ``StoreError`` if a packed chunk of rows ``start:stop`` claims too large a size: HDF5 would allocate it."""
+    filters = filters_of(dataset)
     if not filters:
         return
     rows_a_chunk = dataset.chunks[0]
@@ -160,9 +140,8 @@ def check_chunks(dataset: h5py.Dataset, start: int = 0, stop: int | None = None)
         stored = dataset.id.get_chunk_info_by_coord((row, *(0 for _ in dataset.shape[1:])))
         if stored.byte_offset is None:
             continue
-        claimed = n_bytes
-        if not stored.filter_mask:
-            claimed = _claimed_bytes(os.pread(file, 18, stored.byte_offset), filters, n_bytes)
+        head = b"" if stored.filter_mask else os.pread(file, 18, stored.byte_offset)
+        claimed = _claimed_bytes(head, filters, n_bytes)
         if claimed > n_bytes or stored.size > 2 * n_bytes + CHUNK_SLACK_BYTES:
             raise _refuse(
                 f"Expected chunks of {n_bytes} bytes, but that of row {row} of {dataset.name.rpartition('/')[2]!r} "
@@ -171,8 +150,8 @@ def check_chunks(dataset: h5py.Dataset, start: int = 0, stop: int | None = None)
             )
 
 
-def _claimed_bytes(head: bytes, filters: set[int], n_bytes: int) -> int:
-    """Return the size that a packed chunk gives for its content; of gzip, which has none, what is expected."""
+def _claimed_bytes(head: bytes, filters: Collection[int], n_bytes: int) -> int:
+    """Return the size that a packed chunk claims for its content; gzip claims none, so the expected one."""
     if LZ4_ID in filters:
         return struct.unpack_from(">Q", head)[0] if len(head) >= 8 else n_bytes
     if ZSTD_ID in filters and head[:4] == ZSTD_MAGIC and len(head) > 5:  # RFC 8878, 3.1.1.1

@@ -1,4 +1,4 @@
-"""What the clips of a store file are, without reading their arrays."""
+"""Which clips a store file has, and the attributes of its parts, without reading arrays."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import h5py
 import numpy as np
 
 from tclr.pipeline.store.guard import count_rows, list_clips, open_clip
-from tclr.schemas.errors import StoreError
+from tclr.schemas.errors import NewerFormatError, StoreError
 from tclr.schemas.store import ClipAttrs, RootAttrs, parse_clip_attrs, parse_root_attrs
 
-REPAIR = "Run 'tclr inspect --verify' on the store, then 'tclr preprocess' again: it makes anew what is damaged."
+REPAIR = "Run 'tclr inspect --verify' on the store, then 'tclr preprocess' again: it rebuilds what is damaged."
+WHOLE_FILE = ""
+"""Stands for the name of a damaged clip: the file's own attributes, or all of it."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,13 @@ class ClipInfo:
 
     @property
     def has_frames(self) -> bool:
-        """Whether crops are stored of it, by its settings."""
+        """Whether its crops are stored, by its settings."""
         return self.root.align.frames
-
-
-def _plain(attrs: h5py.AttributeManager) -> dict[str, Any]:
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in attrs.items()}
 
 
 @contextmanager
 def reading(path: Path, clip: str = "") -> Iterator[None]:
-    """Turn the many errors that HDF5 has for a damaged file into one, which names the clip if it is given."""
+    """Turn the many errors that HDF5 raises for a damaged file into one that names the file, and the clip if given."""
     try:
         yield
     except StoreError:
@@ -60,61 +58,70 @@ def reading(path: Path, clip: str = "") -> Iterator[None]:
 
 
 def open_file(path: Path) -> h5py.File:
-    """Open a store file to read it.
-
-    Raises
-    ------
-    StoreError
-        If it is missing or no HDF5.
-    """
+    """Open a store file for reading; raises ``StoreError`` if it is missing or not HDF5."""
     with reading(path):
-        if not path.is_file():  # a named pipe would keep us waiting
+        if not path.is_file():  # opening a named pipe would block
             raise FileNotFoundError("no such file" if not path.exists() else "it is no regular file")
         return h5py.File(path, "r")
 
 
-def read_clip_attrs(group: h5py.Group) -> ClipAttrs:
-    """Return the attributes of a clip.
+def plain_attrs(node: h5py.Group | h5py.Dataset) -> dict[str, Any]:
+    """Return attributes as Python's own values, arrays excepted."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in node.attrs.items()}
 
-    Raises
-    ------
-    StoreError
-        If one is missing or of another type, or the clip has another number of rows than they say.
-    """
+
+def read_clip_attrs(group: h5py.Group) -> ClipAttrs:
+    """Return the attributes of a clip; raises ``StoreError``, see ``parse_clip_attrs``."""
     where = f"{group.file.filename} clip {group.name.rpartition('/')[2]}"
-    return parse_clip_attrs(_plain(group.attrs), count_rows(group), where)
+    return parse_clip_attrs(plain_attrs(group), count_rows(group), where)
 
 
 def scan_clips(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:
-    """List the clips of one subject or part file, sorted by name, and by name those that are damaged, with the reason.
+    """List the clips of one subject or part file that can be read, sorted by name.
+
+    Parameters
+    ----------
+    path : Path
+        A file of a store.
+
+    Returns
+    -------
+    infos : list of ClipInfo
+        The clips.
+    damage : dict of str to str
+        Clips that cannot be read, with the reason; ``WHOLE_FILE`` if nothing of the file can.
 
     Raises
     ------
-    StoreError
-        If the file is not a complete tclr store file of a format known here.
+    NewerFormatError
+        If a newer tclr wrote the file.
+
+    Examples
+    --------
+    >>> scan_clips(Path("store/subjects/F001.h5"))
+    ([ClipInfo(dataset='bp4d', subject='F001', clip='T1', n_frames=16)], {})
     """
-    infos, damage = [], {}
-    with reading(path), open_file(path) as file:
-        root = parse_root_attrs(_plain(file.attrs), str(path))
-        for clip in list_clips(file):
-            try:
-                with reading(path, clip):
-                    group = open_clip(file, clip)
-                    attrs = read_clip_attrs(group)
-                    infos.append(ClipInfo(root.dataset, root.subject, clip, attrs.n_frames, attrs, root))
-            except StoreError as error:
-                damage[clip] = str(error)
+    infos: list[ClipInfo] = []
+    damage: dict[str, str] = {}
+    try:
+        with reading(path), open_file(path) as file:
+            root = parse_root_attrs(plain_attrs(file), str(path))
+            for clip in list_clips(file):
+                try:
+                    with reading(path, clip):
+                        attrs = read_clip_attrs(open_clip(file, clip))
+                        infos.append(ClipInfo(root.dataset, root.subject, clip, attrs.n_frames, attrs, root))
+                except StoreError as error:
+                    damage[clip] = str(error)
+    except NewerFormatError:
+        raise
+    except StoreError as error:
+        return [], {WHOLE_FILE: str(error)}
     return infos, damage
 
 
 def read_clip_infos(path: Path) -> list[ClipInfo]:
-    """List the clips of one subject or part file, sorted by name.
-
-    Raises
-    ------
-    StoreError
-        If the file is not a complete tclr store file of a format known here, or one of its clips is damaged.
-    """
+    """List the clips of one subject or part file; raises ``StoreError`` if it or a clip of it cannot be read."""
     infos, damage = scan_clips(path)
     if damage:
         raise StoreError(next(iter(damage.values())))
@@ -122,29 +129,24 @@ def read_clip_infos(path: Path) -> list[ClipInfo]:
 
 
 def hash_data(clips: Sequence[ClipInfo]) -> str:
-    """Return the SHA-256 of what the clips of a store are made from: sources, lengths and settings."""
+    """Return the SHA-256 of what clips were made from: sources, lengths and settings.
+
+    >>> with Store(Path("store")) as store:
+    ...     hash_data(store.clips)
+    'd4faebb0e4b65fe56c7aef543c00ea50c724ced8072201204cce5fd5162fe510'
+    """
     facts = [
-        (
-            clip.subject,
-            clip.clip,
-            clip.n_frames,
-            clip.attrs.source_sha256,
-            clip.root.detect_hash,
-            clip.root.align_hash,
-        )
-        for clip in clips
+        (one.subject, one.clip, one.n_frames, one.attrs.source_sha256, one.root.detect_hash, one.root.align_hash)
+        for one in clips
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def provenance(info: ClipInfo) -> dict[str, str]:
-    """Return what made the rows of a clip: source, settings, code and model.
+    """Return what a clip was made from.
 
-    Returns
-    -------
-    dict of str to str
-        ``source`` and its ``source_sha256``, ``detect_hash`` and ``align_hash`` of the settings, ``tclr_version`` of
-        the code (empty for a clip of tclr 0.1.0 or before), and ``detector``, which names the model files.
+    That is ``source``, ``source_sha256``, ``detector`` with its model files, ``tclr_version`` (empty for a clip of
+    tclr 0.1.0), ``detect_hash`` and ``align_hash`` of the settings.
     """
     made = {name: getattr(info.attrs, name) for name in ("source", "source_sha256", "detector", "tclr_version")}
     return made | {name: getattr(info.root, name) for name in ("detect_hash", "align_hash")}

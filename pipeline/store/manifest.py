@@ -1,4 +1,4 @@
-"""The index of a store: one row a clip, also those that failed."""
+"""The index of a store: one row per clip, including those that failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tclr.schemas.store import COUNT_ATTRS, QUALITY_ATTRS
 
 @dataclass(frozen=True)
 class FailedClip:
-    """A clip of the source that is not in the store, where it comes from, and why it failed."""
+    """A clip of the source that is not in the store, and why it failed."""
 
     dataset: str
     subject: str
@@ -28,7 +28,6 @@ class FailedClip:
 
 
 def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
-    """Return the row of a clip that is in the store."""
     names = ("fps", "width", "height", *COUNT_ATTRS, *QUALITY_ATTRS)
     return {
         "dataset": info.dataset,
@@ -46,7 +45,7 @@ def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
 def write_manifest(
     store: Path, infos: Sequence[ClipInfo], failed: Iterable[FailedClip] = (), reasons: Mapping[str, str] | None = None
 ) -> None:
-    """Index the store: one row per clip of its subject files, and one per clip that failed and is not in them.
+    """Write the index of a store, ``manifest.parquet``.
 
     Parameters
     ----------
@@ -55,9 +54,14 @@ def write_manifest(
     infos : sequence of ClipInfo
         The clips that it holds.
     failed : iterable of FailedClip
-        Clips that failed; those that an earlier run left in the store keep their row there.
+        Clips that failed. Those that an earlier run left in the store are not repeated.
     reasons : mapping of str to str, optional
         By name (``subject/clip``), why clips failed that are in the store.
+
+    Examples
+    --------
+    >>> with Store(Path("store")) as store:
+    ...     write_manifest(Path("store"), store.clips)
     """
     stored = {f"{info.subject}/{info.attrs.source_clip}" for info in infos}
     rows = [_row(info, reasons or {}) for info in infos]
@@ -71,7 +75,11 @@ def write_manifest(
 
 
 def known_clips(root: Path) -> dict[str, set[str]]:
-    """Return by subject the clips that a store's last run left in it, as its manifest says; none without one."""
+    """Return the clips of each subject according to the manifest; none without one.
+
+    >>> known_clips(Path("store"))
+    {'F001': {'T1'}, 'F003': {'T1'}}
+    """
     try:
         rows = read_rows(Path(root) / "manifest.parquet", MANIFEST_SCHEMA, ["subject", "clip", "state"])
     except StoreError:
@@ -84,7 +92,11 @@ def known_clips(root: Path) -> dict[str, set[str]]:
 
 
 def read_failures(root: Path) -> list[dict[str, Any]]:
-    """Return ``subject``, ``clip``, ``state`` and ``reason`` of the clips that failed, or that a warning is about."""
+    """Return ``subject``, ``clip``, ``state``, ``reason`` of clips that failed or have a warning.
+
+    >>> read_failures(Path("store"))
+    []
+    """
     path = Path(root) / "manifest.parquet"
     if not path.is_file():
         return []

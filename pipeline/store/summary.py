@@ -1,8 +1,7 @@
-"""What a store holds, counted from its files."""
+"""Counts what a store holds."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,19 @@ from tclr.pipeline.store.infos import ClipInfo, provenance
 from tclr.pipeline.store.reader import Store
 from tclr.pipeline.system import read_json
 from tclr.schemas.errors import StoreError
-from tclr.schemas.store import Status
+from tclr.schemas.store import FACE_STATUSES, Status
 
 
 def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
-    counts = Counter(store.read(info, "status").tolist())
-    timestamps = store.read(info, "timestamp")
+    counts = {f"n_{status.name}": getattr(info.attrs, f"n_{status.name}") for status in Status}
     return {
         "subject": info.subject,
         "clip": info.clip,
         "n_frames": info.n_frames,
-        "duration_s": float(timestamps[-1]) if len(timestamps) else 0.0,
+        "duration_s": info.attrs.duration_s,
         "fps": info.attrs.fps,
-        "share_face": float(store.face_mask(info).mean()) if info.n_frames else 0.0,
-        **{f"n_{status.name}": counts[int(status)] for status in Status},
+        "share_face": sum(counts[f"n_{status.name}"] for status in FACE_STATUSES) / max(info.n_frames, 1),
+        **counts,
         "labelled_aus": store.names(info, "au"),
         "warning": info.attrs.warning,
         **provenance(info),
@@ -32,7 +30,7 @@ def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
 
 
 def _run_state(root: Path) -> str:
-    """Return how the last run ended; ``unknown`` without a record, or with one that cannot be read."""
+    """Return how the last run ended; ``unknown`` without a readable record."""
     try:
         return str(read_json(root / "run.json")["state"])
     except (StoreError, KeyError):
@@ -40,18 +38,24 @@ def _run_state(root: Path) -> str:
 
 
 def summarise_store(root: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> dict[str, Any]:
-    """Count what a store holds; ``progress`` is called with clips done and clips in all.
+    """Count what a store holds; ``progress`` gets the numbers of clips done and in all.
 
     Returns
     -------
     dict
         ``dataset``, ``n_subjects``, ``n_clips``, ``n_frames``, ``share_face`` (0..1), ``crop_size_px``, ``has_crops``,
-        ``size_bytes``, ``detect``, ``align`` (settings), ``run_state``, and ``clips``: one dict a clip.
+        ``size_bytes``, ``detect``, ``align`` (settings), ``run_state``, and ``clips``: one dict per clip.
 
     Raises
     ------
     StoreError
-        If it is no store or a file is damaged.
+        If it is not a store or a file is damaged.
+
+    Examples
+    --------
+    >>> summary = summarise_store(Path("store"))
+    >>> summary["n_clips"], summary["n_frames"], summary["share_face"]
+    (2, 32, 1.0)
     """
     with Store(root) as store:
         rows = []

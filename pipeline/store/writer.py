@@ -26,6 +26,7 @@ from tclr.schemas.store import (
     NO_TRACK,
     QUALITY_ATTRS,
     TABLE_CHUNK,
+    TRAILING_SHAPES,
     ClipAttrs,
     RecordingAttrs,
     RootAttrs,
@@ -37,7 +38,7 @@ from tclr.schemas.store import (
 
 @dataclass(frozen=True)
 class ClipLayout:
-    """What a clip's datasets look like: fixed before its first frame is written."""
+    """Which datasets a clip has, and their shapes."""
 
     align: AlignConfig
     n_landmarks: int
@@ -46,41 +47,33 @@ class ClipLayout:
     au_intensity_names: tuple[str, ...] = ()
     has_source_names: bool = False
 
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The names of the columns of each dataset that has any."""
+        names = {"blendshapes": self.blendshape_names, "au": self.au_names, "au_intensity": self.au_intensity_names}
+        return {name: columns for name, columns in names.items() if columns}
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of one row of each dataset."""
-        size = self.align.size
-        shapes: dict[str, tuple[int, ...]] = {
-            "timestamp": (),
-            "source_frame": (),
-            "status": (),
-            "track": (),
-            "score": (),
-            "sharpness": (),
-            "bbox": (4,),
-            "landmarks": (self.n_landmarks, 3),
-            "transform": (2, 3),
-            "pose": (3,),
-        }
-        if self.align.frames and self.align.codec == "jpeg":
-            shapes["frames_jpeg"] = ()
-        elif self.align.frames:
-            shapes["frames"] = (size, size, 3)
+        shapes = {name: TRAILING_SHAPES.get(name, ()) for name, field in CLIP_FIELDS.items() if field.required}
+        shapes["landmarks"] = (self.n_landmarks, 3)
+        if self.align.frames:
+            is_jpeg = self.align.codec == "jpeg"
+            shapes |= {"frames_jpeg": ()} if is_jpeg else {"frames": (self.align.size, self.align.size, 3)}
         if self.has_source_names:
             shapes["source_name"] = ()
-        for name, names in (
-            ("blendshapes", self.blendshape_names),
-            ("au", self.au_names),
-            ("au_intensity", self.au_intensity_names),
-        ):
-            if names:
-                shapes[name] = (len(names),)
-        return shapes
+        return shapes | {name: (len(columns),) for name, columns in self.names.items()}
 
 
 def root_attrs(
     dataset: str, subject: str, detect: DetectConfig, align: AlignConfig, version: str, pseudonym_key: str = ""
 ) -> RootAttrs:
-    """Return the attributes of a subject file that is made now; ``pseudonym_key`` where names are pseudonyms."""
+    """Return the attributes of a new subject file; ``pseudonym_key`` where names are pseudonyms.
+
+    >>> from tclr.schemas.config import AlignConfig, DetectConfig
+    >>> root_attrs("folder", "anna", DetectConfig(), AlignConfig(size=96), "0.2.0").align.size
+    96
+    """
     return RootAttrs(
         format=FORMAT,
         format_version=needed_version(has_frames=align.frames, has_pseudonyms=bool(pseudonym_key)),
@@ -103,10 +96,20 @@ def _encode_jpeg(crop: np.ndarray, quality: int) -> np.ndarray:
 
 
 class ClipWriter:
-    """Streams one clip into the group ``/clips/<clip>`` of an open file, block by block.
+    """Streams one clip into an open file, block by block.
 
-    Memory does not grow with the clip: each block is written and forgotten. Blocks of a multiple of
-    ``CHUNK_FRAMES`` rows compress every chunk once.
+    Memory does not grow with the clip. Blocks of a multiple of ``CHUNK_FRAMES`` rows compress every chunk once.
+
+    >>> with Store(Path("store")) as store:
+    ...     clip = store.clips[0]
+    ...     fields = [name for name in store.fields(clip) if name not in ("frames", "au", "blendshapes")]
+    ...     block = {name: store.read(clip, name) for name in fields} | {"frames": store.read_crops(clip)}
+    >>> with write_part(Path("part.h5"), clip.root) as part:
+    ...     writer = part.add_clip("copy", ClipLayout(clip.root.align, n_landmarks=478))
+    ...     writer.append(block)
+    ...     writer.finish(clip.attrs)
+    >>> scan_clips(Path("part.h5"))[0]
+    [ClipInfo(dataset='bp4d', subject='F001', clip='copy', n_frames=16)]
     """
 
     def __init__(self, file: h5py.File, clip: str, layout: ClipLayout) -> None:
@@ -127,26 +130,15 @@ class ClipWriter:
         special = {"vlen uint8": h5py.vlen_dtype(np.uint8), "vlen str": h5py.string_dtype()}
         dtype = special.get(spec.dtype) or np.dtype(spec.dtype)
         dataset = self.group.create_dataset(name, (0, *shape), dtype, maxshape=(None, *shape), **options)
-        dataset.attrs["dims"] = list(spec.dims)
-        dataset.attrs["units"] = spec.units
-        names = {
-            "status": tuple(status.name for status in Status),
-            "blendshapes": self.layout.blendshape_names,
-            "au": self.layout.au_names,
-            "au_intensity": self.layout.au_intensity_names,
-        }.get(name)
-        if names:
-            dataset.attrs["names"] = list(names)
+        dataset.attrs.update({"dims": list(spec.dims), "units": spec.units})
+        if names := {"status": [status.name for status in Status], **self.layout.names}.get(name):
+            dataset.attrs.update({"names": list(names)})
         return dataset
 
     def append(self, block: Mapping[str, np.ndarray]) -> None:
-        """Append rows.
+        """Append rows: an (n, ...) array for each dataset of the layout.
 
-        Parameters
-        ----------
-        block : mapping
-            An array for each dataset of the layout, first axis frames; ``frames``, if crops are stored, is
-            (n, S, S, 3) uint8 RGB whatever the codec.
+        ``frames``, if crops are stored, is (n, S, S, 3) uint8 RGB whatever the codec.
         """
         n_rows = len(block["status"])
         require_space(Path(self.group.file.filename), sum(values.nbytes for values in block.values()))
@@ -164,12 +156,12 @@ class ClipWriter:
         self.n_faces += int(np.isin(block["status"], FACE_STATUSES).sum())
 
     def _append_frames(self, dataset: h5py.Dataset, frames: np.ndarray) -> None:
-        """Write crops chunk by chunk, past HDF5's filters where a chunk begins with them."""
+        """Write crops chunk by chunk, past HDF5's filters where they begin a chunk."""
         codec = self.layout.align.codec
         for start in range(0, len(frames), CHUNK_FRAMES):
             chunk, row = frames[start : start + CHUNK_FRAMES], self.n_frames + start
             if not chunk.any():
-                continue  # chunks that are never written read as zeros, no face
+                continue  # a chunk that was never written reads as zeros: no face
             if codec == "gzip" or row % CHUNK_FRAMES:
                 dataset[row : row + len(chunk)] = chunk
                 continue
@@ -178,7 +170,7 @@ class ClipWriter:
             dataset.id.write_direct_chunk((row, 0, 0, 0), encode_frames(np.ascontiguousarray(chunk), codec))
 
     def finish(self, recording: RecordingAttrs) -> None:
-        """Write the clip's attributes; counts and quality are added, and a warning if no frame has a face."""
+        """Write the clip's attributes, with its counts and quality, and a warning if no frame has a face."""
         write_clip_attrs(self.group, recording)
 
 
@@ -187,15 +179,22 @@ def write_clip_attrs(group: h5py.Group, recording: RecordingAttrs) -> None:
     columns = ("timestamp", "status", "track", "score", "sharpness", "bbox", "pose")
     summary = summarise_clip(**{name: group[name][:] for name in columns})
     n_frames = len(group["status"])
-    seen = sum(summary[f"n_{status.name}"] for status in FACE_STATUSES)
     known: dict[str, Any] = {field.name: getattr(recording, field.name) for field in fields(RecordingAttrs)}
-    known |= summary | {"n_frames": n_frames}
-    known["warning"] = recording.warning or ("" if seen else f"no face in any of {n_frames} frames")
-    group.attrs.update(to_attributes(ClipAttrs(**known)))
+    if not recording.warning and not any(summary[f"n_{status.name}"] for status in FACE_STATUSES):
+        known["warning"] = f"no face in any of {n_frames} frames"
+    group.attrs.update(to_attributes(ClipAttrs(**known, **summary, n_frames=n_frames)))
 
 
 class PartWriter:
-    """An open part file: one clip, or one for each person of a recording."""
+    """An open part file: one clip, or one per person of a recording.
+
+    >>> root = scan_clips(Path("store/subjects/F001.h5"))[0][0].root
+    >>> with write_part(Path("part.h5"), root) as part:
+    ...     writer = part.add_clip("T1", ClipLayout(root.align, n_landmarks=478))
+    ...     part.keep({"T1": "T2"})
+    >>> writer.n_frames
+    0
+    """
 
     def __init__(self, file: h5py.File) -> None:
         self._file = file
@@ -205,7 +204,7 @@ class PartWriter:
         return ClipWriter(self._file, clip, layout)
 
     def keep(self, names: Mapping[str, str]) -> None:
-        """Keep these clips under new names, and drop the others."""
+        """Rename clips from the keys to the values, and drop all others."""
         clips = self._file["clips"]
         for clip in set(clips) - set(names):
             del clips[clip]
@@ -216,7 +215,12 @@ class PartWriter:
 
 @contextmanager
 def write_part(path: Path, root: RootAttrs) -> Iterator[PartWriter]:
-    """Write a part file; it appears under its name only when the block ends without an error."""
+    """Open a part file for writing; it appears under its name only if the block ends without an error.
+
+    >>> root = scan_clips(Path("store/subjects/F001.h5"))[0][0].root
+    >>> with write_part(Path("part.h5"), root) as part:
+    ...     writer = part.add_clip("T1", ClipLayout(root.align, n_landmarks=478))
+    """
     with replacing(path) as temporary:
         with h5py.File(temporary, "w", libver="v110") as file:
             file.attrs.update(to_attributes(root))
@@ -224,11 +228,9 @@ def write_part(path: Path, root: RootAttrs) -> Iterator[PartWriter]:
             for group in file["clips"].values():
                 seal_clip(group)
             seal_root(file)
-            file.attrs["complete"] = True
 
 
 def summarise_clip(
-    *,
     timestamp: np.ndarray,
     status: np.ndarray,
     track: np.ndarray,
@@ -236,7 +238,7 @@ def summarise_clip(
     sharpness: np.ndarray,
     bbox: np.ndarray,
     pose: np.ndarray,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return a clip's ``COUNT_ATTRS`` and ``QUALITY_ATTRS`` from its datasets; shapes as in ``CLIP_FIELDS``."""
     counts = [int((status == one).sum()) for one in Status]
     counts.append(len(np.unique(track[track != NO_TRACK])))

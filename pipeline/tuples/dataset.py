@@ -186,7 +186,7 @@ class TupleDataset:
         for place, index in enumerate(indices):
             clip, rows = self.rows(epoch, index)
             known, store = self._reader.read(clip), self._reader.store
-            store.read_rows(self.clips[clip], rows, frames[place].numpy())
+            store.read_crops_at(self.clips[clip], rows, frames[place].numpy())
             timestamp = known.times.timestamp
             seconds[place] = timestamp[rows] - timestamp[rows[0]]
             drawn_epoch = epoch if self.anchors_per_clip else 0

@@ -13,6 +13,7 @@ import numpy as np
 
 from tclr.pipeline.features import FeatureClips, embeddings_of, load, values_of
 from tclr.pipeline.store import Store, assemble_subject, find_damage, known_clips, scan_clips, summarise_store
+from tclr.pipeline.store.damage import verify_clip
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.errors import TclrError
 
@@ -32,11 +33,11 @@ def attempt(read):
 def read_clips(root):
     with Store(root) as store:
         for info in store.clips:
-            store.verify_clip(info)
+            verify_clip(store, info)
             for name in set(store.fields(info)) - {"frames", "frames_jpeg"}:
                 store.read(info, name)
             store.names(info, "au"), store.names(info, "blendshapes")
-            store.read_frames(info), store.read_rows(info, np.arange(info.n_frames))
+            store.read_crops(info), store.read_crops_at(info, np.arange(info.n_frames))
             store.crop_size()
 
 

@@ -48,7 +48,7 @@ def expected(old):
 
 def crops_of_first_clip(old):
     with Store(old / "store") as store:
-        return store.read_frames(store.clips[0])
+        return store.read_crops(store.clips[0])
 
 
 def test_every_array_of_the_store_is_as_it_was(old):
@@ -56,7 +56,7 @@ def test_every_array_of_the_store_is_as_it_was(old):
     with Store(old / "store") as store:
         for info in store.clips:
             for field in store.fields(info):
-                array = store.read_frames(info) if field == "frames" else store.read(info, field)
+                array = store.read_crops(info) if field == "frames" else store.read(info, field)
                 assert digest(array) == sums[f"store/{info.name}/{field}"]
                 seen.add(f"store/{info.name}/{field}")
     assert seen == set(sums)
@@ -71,7 +71,7 @@ def test_jpeg_crops_show_the_same(old):
     with Store(old / "store_jpeg") as jpeg, Store(old / "store") as plain:
         (info,) = jpeg.clips
         same = next(other for other in plain.clips if other.name == info.name)
-        apart = np.abs(jpeg.read_frames(info).astype(int) - plain.read_frames(same))
+        apart = np.abs(jpeg.read_crops(info).astype(int) - plain.read_crops(same))
     assert apart.mean() < 4  # quality 95, of 255
 
 

@@ -11,6 +11,7 @@ import pytest
 from tclr.pipeline.preprocessing import extract_clip, preprocess, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
+from tclr.pipeline.store.damage import verify_clip
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.store import NO_TRACK, Status
 
@@ -54,7 +55,7 @@ def test_subject_is_followed_through_a_swap_and_the_other_is_left_alone(tmp_path
     write_video(tmp_path / "in" / "a.mp4", [tile(*pair, i) for i, pair in enumerate(order)])
     with extract(tmp_path / "in", tmp_path / "out") as store:
         (info,) = store.clips
-        store.verify_clip(info)
+        verify_clip(store, info)
         assert (sides(store, info)[:20] == 0).all() and (sides(store, info)[21:] == 1).all()
         track = store.read(info, "track")
         assert len(set(track[:20])) == 1 and len(set(track[21:])) == 1 and track[0] != track[-1]
@@ -82,7 +83,7 @@ def test_everyone_gets_a_clip_of_their_own_with_every_row(tmp_path, heads, write
         assert [info.clip for info in store.clips] == ["talk#1", "talk#2"]
         first, second = store.clips
         for info in store.clips:
-            store.verify_clip(info)
+            verify_clip(store, info)
             assert info.n_frames == 65 and info.attrs.n_people == 2 and info.attrs.source_clip == "talk"
         assert (sides(store, first)[:45] == 0).all() and (sides(store, first)[47:] == 1).all()
         assert (sides(store, second)[:20] == -1).all() and (sides(store, second)[47:] == 0).all()

@@ -23,7 +23,7 @@ def arrays(root):
     """All arrays of a store by subject, clip and name."""
     with Store(root) as store:
         return {
-            (info.subject, info.clip, name): store.read_frames(info) if name == "frames" else store.read(info, name)
+            (info.subject, info.clip, name): store.read_crops(info) if name == "frames" else store.read(info, name)
             for info in store.clips
             for name in store.fields(info)
         }

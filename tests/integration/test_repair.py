@@ -147,7 +147,7 @@ def test_source_that_changes_while_it_is_read_is_told(tmp_path):
     def touch(n_frames, n_expected):
         os.utime(folder / "001.png", (1, 1))
 
-    with pytest.raises(InputError, match="seq has changed while it was read. Run the same command again"):
+    with pytest.raises(InputError, match="seq changed while it was read. Run the same command again"):
         extract_clip(survey_clip(clip, PreprocessConfig(align=AlignConfig(size=32))), tmp_path / "p.h5", report=touch)
     assert not (tmp_path / "p.h5").exists()
 

@@ -23,6 +23,7 @@ from tclr.pipeline.preprocessing.pieces import cut_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.store.checksums import seal_clip
+from tclr.pipeline.store.damage import verify_clip
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.errors import InputError, TimelineError
 from tclr.schemas.store import TABLE_CHUNK, Status
@@ -55,9 +56,9 @@ def cut(tmp_path_factory, source):
 def read(root):
     with Store(root) as store:
         (info,) = store.clips
-        store.verify_clip(info)
+        verify_clip(store, info)
         arrays = {name: store.read(info, name) for name in store.fields(info) if not name.startswith("frames")}
-        return arrays | {"frames": store.read_frames(info)}, asdict(info.attrs)
+        return arrays | {"frames": store.read_crops(info)}, asdict(info.attrs)
 
 
 def test_segments_are_whole_chunks_and_cover_the_clip(source):
@@ -130,7 +131,7 @@ def test_a_segment_brings_what_is_known_of_its_clip(tmp_path, source, cut, monke
         assert info.attrs.segment == f"{TABLE_CHUNK}:{N_FRAMES}" and info.attrs.goes_on
         for name in ("timestamp", "source_frame", "status", "landmarks", "transform", "score"):
             np.testing.assert_array_equal(store.read(info, name), expected[name][TABLE_CHUNK:], err_msg=name)
-        np.testing.assert_array_equal(store.read_frames(info), expected["frames"][TABLE_CHUNK:])
+        np.testing.assert_array_equal(store.read_crops(info), expected["frames"][TABLE_CHUNK:])
 
 
 def test_a_source_that_changes_before_its_last_segment_is_reported(tmp_path, source, write_video, moving_portrait):
@@ -138,7 +139,7 @@ def test_a_source_that_changes_before_its_last_segment_is_reported(tmp_path, sou
     (clip,) = find_clips(tmp_path / "in")
     last = cut_clip(survey_clip(clip, CUT))[-1]
     write_video(clip.path, moving_portrait(30), options={"movflags": "faststart"})
-    with pytest.raises(InputError, match="talk.mp4 has changed while it was read. Run the same") as told:
+    with pytest.raises(InputError, match="talk.mp4 changed while it was read. Run the same") as told:
         extract_clip(last, tmp_path / "part.h5")
     assert not isinstance(told.value, TimelineError) and not (tmp_path / "part.h5").exists()
 

@@ -133,7 +133,7 @@ def bench_step(store: Path, config: PretrainConfig, runs: int) -> BenchRow:
 
 def _read_blocks(store: Store, starts: Sequence[int], length: int) -> None:
     for start in starts:
-        store.read_frames(store.clips[0], start, start + length)
+        store.read_crops(store.clips[0], start, start + length)
 
 
 def bench_windows(folder: Path, runs: int, n_windows: int = 40, length: int = 12) -> BenchRow:
@@ -159,7 +159,7 @@ def bench_loader(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
         for codec, store in stores.items():
             extract_clips(clips, store, AlignConfig(codec=codec))
         with Store(stores["none"]) as opened:
-            jpegs = write_jpegs(opened.read_frames(opened.clips[0]), scratch / "jpeg")
+            jpegs = write_jpegs(opened.read_crops(opened.clips[0]), scratch / "jpeg")
         rows = [bench_codec(store, jpegs, codec, runs) for codec, store in stores.items()]
         config = PretrainConfig(recipe="paper", batch_size=1, anchors_per_clip=8, val_share=0)
         return [*rows, bench_windows(stores["zstd"], runs), bench_step(stores["zstd"], config, runs)]

@@ -84,7 +84,7 @@ def _face(store: Store, info: ClipInfo, row: int, worst: bool, where: str = "") 
     names = ("source_frame", "status", "score", "sharpness")
     number, status, score, sharpness = (store.read(info, name, row, row + 1)[0] for name in names)
     caption = f"{where}frame {number}, {Status(int(status)).name}, score {score:.2f}, sharpness {sharpness:.0f}"
-    return SheetPicture(caption, _thumbnail(store.read_frames(info, row, row + 1)[0]), worst)
+    return SheetPicture(caption, _thumbnail(store.read_crops(info, row, row + 1)[0]), worst)
 
 
 def clip_pictures(store: Store, info: ClipInfo, count: int = FACES_PER_CLIP) -> list[SheetPicture]:

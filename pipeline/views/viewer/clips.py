@@ -135,7 +135,7 @@ class ViewerClips:
         sheet = np.zeros((n_rows * self.tile_px, SPRITE_COLUMNS * self.tile_px, 3), np.uint8)
         for start in range(first, stop, BLOCK_FRAMES):
             with self._lock:
-                crops = self._store.read_frames(info, start, min(start + BLOCK_FRAMES, stop))
+                crops = self._store.read_crops(info, start, min(start + BLOCK_FRAMES, stop))
             for place, crop in enumerate(crops, start - first):
                 _put_tile(sheet, place, crop, self.tile_px)
         return cv2.imencode(".jpg", sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

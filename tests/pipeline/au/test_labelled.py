@@ -33,7 +33,7 @@ def test_collect_frames_takes_labelled_frames_with_a_face(labelled, encoder):
         face = store.face_mask(info)
         mine = frames.subjects == info.subject
         np.testing.assert_array_equal(frames.labels[mine], store.read(info, "au")[face])
-        whole = encoder.embed(store.read_frames(info)[face])
+        whole = encoder.embed(store.read_crops(info)[face])
     np.testing.assert_allclose(frames.embeddings[mine], whole, atol=1e-5)
 
 

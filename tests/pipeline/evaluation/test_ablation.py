@@ -90,7 +90,7 @@ def test_ranking_is_that_of_tuples_with_one_spacing_for_all_variants(stores):
         for info in store.clips:  # 24 frames at 25 frames/s: a tuple of 0, 1, 3, ..., 9 frames fits from rows 0 to 14
             for row in np.linspace(0, 14, 8).round().astype(int):
                 rows = row + np.array([0, 1, 3, 5, 7, 9])
-                embeddings = encoder.embed(store.read_frames(info)[rows])
+                embeddings = encoder.embed(store.read_crops(info)[rows])
                 distances = ((embeddings[1:] - embeddings[0]) ** 2).sum(axis=1)
                 pairs.append(distances[:-1] < distances[1:])
     assert measured == pytest.approx(np.mean(pairs), abs=0.02)

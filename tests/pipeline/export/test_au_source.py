@@ -77,7 +77,7 @@ def test_embed_without_options_uses_the_model_in_the_box(store, exported):
     assert "the bundled model" in output and len(table) == 20
     assert [name for name in table if len(name) == 4 and name.startswith("AU")] == AUS
     with Store(store) as opened:
-        crops = np.concatenate([opened.read_frames(info, 0, 6)[opened.face_mask(info)] for info in opened.clips])
+        crops = np.concatenate([opened.read_crops(info, 0, 6)[opened.face_mask(info)] for info in opened.clips])
     embedding = load_encoder(BOX).embed(crops)
     np.testing.assert_allclose(table.filter(like="emb_"), embedding, atol=1e-5)
     head = load_head(BOX)
@@ -163,7 +163,7 @@ def test_auto_precision_is_measured_once_kept_by_the_next_run_and_told(store, en
     assert result.precision == PrecisionChoice("bf16", 1.7, 0.0009) and measured == [(5, 32, 32, 3)]
     table = load(tmp_path).dropna(subset="score")
     with Store(store) as opened:
-        crops = np.concatenate([opened.read_frames(info, 0, 6)[opened.face_mask(info)] for info in opened.clips])
+        crops = np.concatenate([opened.read_crops(info, 0, 6)[opened.face_mask(info)] for info in opened.clips])
     np.testing.assert_array_equal(table.filter(like="emb_"), encoder.with_precision("bf16").embed(crops))
     assert read_metadata(tmp_path / "subject=F001" / "T1.parquet")["encoder"]["precision"] == "bf16"
 

@@ -29,6 +29,7 @@ from tclr.pipeline.features import load
 from tclr.pipeline.preprocessing import extract_clip, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
+from tclr.pipeline.store.damage import verify_clip
 from tclr.pipeline.views.report import write_report
 from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, PreprocessConfig
 from tclr.schemas.errors import ModelError, StoreError
@@ -386,7 +387,7 @@ def test_clip_becomes_store_report_and_features_without_blendshapes(scripted, po
     extract_clip(survey_clip(clip, PreprocessConfig(CONFIG, AlignConfig(size=64))), store_path / "subjects" / "anna.h5")
     with Store(store_path) as store:
         (info,) = store.clips
-        store.verify_clip(info)
+        verify_clip(store, info)
         assert store.read(info, "landmarks").shape == (12, 68, 3) and "blendshapes" not in store.fields(info)
         assert info.attrs.detector.startswith("face-alignment ")
         status = store.read(info, "status")

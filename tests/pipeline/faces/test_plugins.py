@@ -14,6 +14,7 @@ from tclr.pipeline.faces.detector import known_detectors
 from tclr.pipeline.preprocessing import extract_clip, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
+from tclr.pipeline.store.damage import verify_clip
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.errors import ModelError, SettingError
 
@@ -70,7 +71,7 @@ def test_clip_with_five_landmarks_becomes_a_store(bright_patch, tmp_path):
         extract_clip(survey_clip(clip, PreprocessConfig(DetectConfig(detector="bright-patch"), align)), part)
         with Store(tmp_path / template) as store:
             (info,) = store.clips
-            store.verify_clip(info)
+            verify_clip(store, info)
             assert info.attrs.detector == "bright-patch 1.0" and info.attrs.n_ok == 6
             landmarks, transform = store.read(info, "landmarks"), store.read(info, "transform")
             assert landmarks.shape == (6, 5, 3) and "blendshapes" not in store.fields(info)

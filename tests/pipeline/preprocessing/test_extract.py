@@ -10,6 +10,7 @@ from tclr.pipeline.preprocessing import extract_clip, survey_clip
 from tclr.pipeline.preprocessing.rows import BLOCK_FRAMES
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store
+from tclr.pipeline.store.damage import verify_clip
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
 from tclr.schemas.errors import InputError, TruncatedError
 from tclr.schemas.store import Status
@@ -30,7 +31,7 @@ def test_extract_clip_fills_every_row(tmp_path, moving_portrait, write_video):
     write_video(tmp_path / "in" / "a.mp4", moving_portrait(n_frames))
     with extract(tmp_path / "in", tmp_path / "out") as store:
         (info,) = store.clips
-        store.verify_clip(info)
+        verify_clip(store, info)
         assert info.n_frames == info.attrs.n_ok == n_frames and info.attrs.warning == ""
         np.testing.assert_allclose(store.read(info, "timestamp"), np.arange(n_frames) / 25, atol=1e-4)
         landmarks, transform = store.read(info, "landmarks"), store.read(info, "transform")
@@ -52,7 +53,7 @@ def test_extract_clip_marks_frames_without_a_face(tmp_path, moving_portrait, wri
         assert (status[:8] == Status.ok).all() and (status[16:] == Status.ok).all()
         assert (status[9:16] == Status.no_face).all()
         gone = status == Status.no_face
-        assert np.isnan(store.read(info, "landmarks")[gone]).all() and not store.read_frames(info)[gone].any()
+        assert np.isnan(store.read(info, "landmarks")[gone]).all() and not store.read_crops(info)[gone].any()
         assert np.isnan(store.read(info, "score")[gone]).all()
 
 
@@ -103,7 +104,7 @@ def test_extract_clip_refuses_a_truncated_video_unless_allowed(tmp_path, moving_
     with extract(tmp_path / "in", tmp_path / "out", replace(CONFIG, allow_truncated=True)) as store:
         (info,) = store.clips
         assert 0 < info.n_frames < 40 and info.attrs.warning.startswith("truncated")
-        store.verify_clip(info)
+        verify_clip(store, info)
 
 
 def test_extract_clip_refuses_malformed_labels(tmp_path, moving_portrait):
@@ -139,7 +140,7 @@ def test_stills_are_each_looked_at_alone_and_keep_their_names(tmp_path, portrait
     (tmp_path / "in" / "labels.csv").write_text("file,AU 1,AU 12\na.png,0,1\nc.png,999,1\n")
     with extract(tmp_path / "in", tmp_path / "out") as store:
         (info,) = store.clips
-        store.verify_clip(info)
+        verify_clip(store, info)
         assert store.read(info, "source_name").tolist() == ["a.png", "b.png", "c.png"]
         assert store.read(info, "status").tolist() == [Status.ok, Status.no_face, Status.ok]
         np.testing.assert_array_equal(store.read(info, "au"), [[0, 1], [-1, -1], [-1, 1]])
@@ -152,7 +153,7 @@ def test_disfa_intensity_and_occurrence_are_stored_by_frame(tmp_path, moving_por
     (tmp_path / "ActionUnit_Labels" / "SN001" / "SN001_au12.txt").write_text("1,1\n2,2\n")
     with extract(tmp_path, tmp_path / "out") as store:
         (info,) = store.clips
-        store.verify_clip(info)
+        verify_clip(store, info)
         np.testing.assert_array_equal(store.read(info, "au")[:, 0], [0, 1, -1])
         np.testing.assert_array_equal(store.read(info, "au_intensity")[:, 0], [1, 2, np.nan])
         assert info.attrs.fps == 20
@@ -189,11 +190,11 @@ def test_aligning_again_from_stored_landmarks_equals_detecting_again(
     extract_clip(survey_clip(clip, PreprocessConfig(align=other), tmp_path / "first" / "subjects" / "a.h5"), again)
     with Store(whole) as expected, Store(again) as store:
         (info,), (same,) = expected.clips, store.clips
-        store.verify_clip(same)
+        verify_clip(store, same)
         for name in expected.fields(info):
             if name != "frames":
                 np.testing.assert_array_equal(store.read(same, name), expected.read(info, name), err_msg=name)
-        np.testing.assert_array_equal(store.read_frames(same), expected.read_frames(info))
+        np.testing.assert_array_equal(store.read_crops(same), expected.read_crops(info))
     with h5py.File(whole) as expected, h5py.File(again) as file:
         assert dict(file["clips/a"].attrs) == dict(expected["clips/a"].attrs)
 
@@ -223,7 +224,7 @@ def test_short_gap_is_interpolated_and_long_one_is_not(tmp_path, moving_portrait
     with extract(tmp_path / "in", tmp_path / "out") as store:
         (info,) = store.clips
         status = store.read(info, "status")
-        store.verify_clip(info)
+        verify_clip(store, info)
     assert (status[10:12] == Status.interpolated).all()
     assert (status[22:31] == Status.no_face).all()
 
@@ -250,13 +251,13 @@ def test_large_jpeg_is_read_at_reduced_scale_and_gives_the_same_crops(tmp_path, 
     extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=align)), full)
     with Store(reduced) as store, Store(full) as expected:
         (info,), (same,) = store.clips, expected.clips
-        store.verify_clip(info)
+        verify_clip(store, info)
         assert (info.attrs.reduction, same.attrs.reduction) == (2, 1)
         assert (info.attrs.width, info.attrs.height) == (1200, 1200)
         face_px = same.attrs.median_face_px
         distance = store.read(info, "landmarks") - expected.read(same, "landmarks")
         assert np.abs(distance[..., :2].mean(axis=(0, 1))).max() < 0.002 * face_px  # no shift of half a pixel
-        crops, wanted = store.read_frames(info).astype(int), expected.read_frames(same).astype(int)
+        crops, wanted = store.read_crops(info).astype(int), expected.read_crops(same).astype(int)
         assert np.abs(crops - wanted).mean() < 3
 
 
@@ -270,7 +271,7 @@ def test_images_that_are_to_be_reduced_otherwise_are_looked_at_again(tmp_path, l
         (info,), (same,) = store.clips, expected.clips
         assert info.attrs.reduction == same.attrs.reduction == 1
         np.testing.assert_array_equal(store.read(info, "landmarks"), expected.read(same, "landmarks"))
-        np.testing.assert_array_equal(store.read_frames(info), expected.read_frames(same))
+        np.testing.assert_array_equal(store.read_crops(info), expected.read_crops(same))
 
 
 def test_images_that_are_reduced_alike_are_cut_again_without_a_detector(tmp_path, large_jpegs, monkeypatch):
@@ -280,4 +281,4 @@ def test_images_that_are_reduced_alike_are_cut_again_without_a_detector(tmp_path
     extract_clip(survey_clip(large_jpegs, PreprocessConfig(align=AlignConfig(size=192)), first), again)
     with Store(again) as store:
         (info,) = store.clips
-        assert info.attrs.reduction == 2 and store.read_frames(info).shape == (6, 192, 192, 3)
+        assert info.attrs.reduction == 2 and store.read_crops(info).shape == (6, 192, 192, 3)

@@ -16,6 +16,7 @@ from tclr.pipeline.pretraining import Trainer
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.store import Store, summarise_store
 from tclr.pipeline.store.checksums import seal_clip, seal_root
+from tclr.pipeline.store.damage import verify_clip
 from tclr.pipeline.views.overlay.rows import open_clips
 from tclr.pipeline.views.report import write_report
 from tclr.pipeline.views.viewer import ViewerClips
@@ -68,7 +69,7 @@ def test_all_but_the_crops_is_there_and_sound(bare, twin):
     with Store(bare) as store:
         assert not store.has_frames
         for info in store.clips:
-            store.verify_clip(info)
+            verify_clip(store, info)
 
 
 def test_format_is_2_without_crops_and_1_with_them(bare, twin):
@@ -86,7 +87,7 @@ def test_verify_compares_crops_with_the_settings(tmp_path, bare, twin, frames, m
         seal_clip(file["clips/T1"])
         seal_root(file)
     with Store(path) as store, pytest.raises(StoreError, match=message):
-        store.verify_clip(store.clips[0])
+        verify_clip(store, store.clips[0])
 
 
 def test_crops_are_cut_again_from_stored_landmarks_either_way(tmp_path, moving_portrait, write_video, monkeypatch):
@@ -107,8 +108,8 @@ def test_crops_are_cut_again_from_stored_landmarks_either_way(tmp_path, moving_p
         (rows,) = open_clips(clip.path, store, None, None)
         assert rows.view(0, (1, 2, 3), 1.0, landmarks=True).landmarks.shape == (478, 2)
     with Store(first) as old, Store(third) as new:
-        assert old.read_frames(old.clips[0]).any(axis=(1, 2, 3)).all()
-        np.testing.assert_array_equal(old.read_frames(old.clips[0]), new.read_frames(new.clips[0]))
+        assert old.read_crops(old.clips[0]).any(axis=(1, 2, 3)).all()
+        np.testing.assert_array_equal(old.read_crops(old.clips[0]), new.read_crops(new.clips[0]))
 
 
 def test_embed_gives_all_columns_that_need_no_picture(bare, twin, tmp_path):
@@ -135,7 +136,7 @@ def test_whatever_runs_an_encoder_says_that_there_are_no_crops(bare, tmp_path):
             refused()
     assert not (tmp_path / "f").exists() and not (tmp_path / "h").exists()
     with Store(bare) as store, pytest.raises(StoreError, match=WITHOUT):
-        store.read_rows(store.clips[0], np.array([0]))
+        store.read_crops_at(store.clips[0], np.array([0]))
 
 
 def test_evaluate_offers_the_rows_that_need_no_picture(bare, tmp_path):

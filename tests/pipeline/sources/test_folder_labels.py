@@ -13,6 +13,7 @@ from tclr.pipeline.preprocessing import extract_clip, survey_clip
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.sources.folder_labels import read_label_table
 from tclr.pipeline.store import Store
+from tclr.pipeline.store.damage import verify_clip
 from tclr.schemas.config import AlignConfig, PreprocessConfig
 from tclr.schemas.errors import InputError
 
@@ -211,7 +212,7 @@ def test_labels_reach_the_store_by_the_number_in_the_file_name(tmp_path, moving_
         np.testing.assert_array_equal(store.read(info, "source_frame"), [10, 11, 13])
         np.testing.assert_array_equal(store.read(info, "au"), [[0, 1], [-1, -1], [1, 0]])
         np.testing.assert_array_equal(store.read(info, "au_intensity"), [[NAN, 4], [NAN, NAN], [NAN, 1]])
-        store.verify_clip(info)
+        verify_clip(store, info)
 
 
 def test_labels_of_a_part_of_a_video_count_from_the_video_s_start(tmp_path, moving_portrait, write_video):

@@ -177,7 +177,7 @@ def test_rows_labels_and_people_are_those_of_the_named_source(out, source):
 
 def test_manifest_withholds_reasons_that_the_terminal_tells(out):
     manifest = pd.read_parquet(out / "out" / "store" / "manifest.parquet").set_index("state")
-    assert manifest.loc["failed", "reason"].startswith("withheld, as it may tell names")
+    assert manifest.loc["failed", "reason"].startswith("withheld, as it may contain names")
     assert json.loads((out / "out" / "store" / "run.json").read_text())["source"] is None
 
 

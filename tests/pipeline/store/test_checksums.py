@@ -8,12 +8,12 @@ import pytest
 
 from tclr.pipeline.preprocessing import assemble_task
 from tclr.pipeline.preprocessing.run import _tidy
-from tclr.pipeline.store import WHOLE_FILE, DamageRecord, assemble_subject, find_changes, find_damage
+from tclr.pipeline.store import WHOLE_FILE, DamageRecord, assemble_subject, checksums, find_changes, find_damage
 from tclr.pipeline.store.checksums import seal_clip, seal_root
 from tclr.pipeline.store.infos import read_clip_infos
 from tclr.pipeline.store.summary import _run_state
 from tclr.pipeline.system import set_aside, write_table
-from tclr.schemas.errors import UnreadableClipError
+from tclr.schemas.errors import DamagedClipsError
 
 N_FLIPS = 100
 
@@ -119,6 +119,22 @@ def test_assembling_keeps_checksums_and_gives_them_to_clips_without(file, tmp_pa
     assert [report.damage for report in find_damage(target.parents[1])] == [{}]
 
 
+def test_assembling_sums_what_it_copies_and_names_all_damaged_clips(file, tmp_path, monkeypatch):
+    summed, real = [], checksums._part_sha256
+    monkeypatch.setattr(checksums, "_part_sha256", lambda group, part: summed.append(part) or real(group, part))
+    root, target, sources = read_clip_infos(file)[0].root, tmp_path / "joined.h5", {"T1": (file,), "T2": (file,)}
+    assert assemble_subject(target, sources, root) == {} and everything(target).keys() == everything(file).keys()
+    assert summed == ["attributes", "attributes"]  # no dataset is read again
+    with h5py.File(file, "r+") as opened:
+        opened["clips/T1/landmarks"][3] = 7
+        opened["clips/T2"].attrs.modify("fps", 24.0)
+    with pytest.raises(DamagedClipsError) as told:
+        assemble_subject(target, sources, root)
+    assert "landmarks changed" in told.value.clips["T1"] and "attributes changed" in told.value.clips["T2"]
+    assert assemble_subject(target, sources, root, accepted=("T1", "T2")) == {}
+    assert find_changes(target, ["T1", "T2", WHOLE_FILE]).keys() == {"T1", "T2"}
+
+
 def test_one_clip_with_a_broken_header_leaves_the_others_sound(file):
     with h5py.File(file) as opened:
         place = h5py.h5o.get_info(opened["clips/T1"].id).addr
@@ -160,9 +176,9 @@ def test_a_clip_that_cannot_be_copied_is_left_out_if_it_was_accepted(file, monke
     root = file.parents[1]
     monkeypatch.setattr("tclr.pipeline.preprocessing.tasks.check_run", lambda store, run: None)
     sources = {"T1": (file,), "T2": (file,)}
-    with pytest.raises(UnreadableClipError, match="Cannot read .* clip T1") as told:
+    with pytest.raises(DamagedClipsError, match="Cannot read .* clip T1") as told:
         assemble_subject(file, sources, attrs)
-    assert told.value.clip == "T1" and file.read_bytes() == data
+    assert list(told.value.clips) == ["T1"] and file.read_bytes() == data
     outcome = assemble_task(file, sources, attrs, {"T1"}, root, "run")
     assert list(outcome.lost) == ["T1"] and not outcome.reason
     assert [info.clip for info in read_clip_infos(file)] == ["T2"]

@@ -9,10 +9,19 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from tclr.pipeline.store import Store, assemble_subject, find_changes, find_damage, scan_clips, summarise_store
+from tclr.pipeline.store import (
+    WHOLE_FILE,
+    Store,
+    assemble_subject,
+    find_changes,
+    find_damage,
+    scan_clips,
+    summarise_store,
+)
 from tclr.pipeline.store.checksums import seal_clip, seal_root
+from tclr.pipeline.store.damage import verify_clip
 from tclr.schemas.config import AlignConfig
-from tclr.schemas.errors import StoreError, UnreadableClipError
+from tclr.schemas.errors import DamagedClipsError, StoreError
 from tclr.schemas.store import CLIP_FIELDS, ClipAttrs, RootAttrs
 
 N_FRAMES, HUGE = 20, 10**12
@@ -44,10 +53,10 @@ def read_all(root):
                     store.read(info, name)
             for name in ("au", "blendshapes"):
                 store.names(info, name)
-            store.read_frames(info)
-            store.read_rows(info, np.arange(min(info.n_frames, 9)))
+            store.read_crops(info)
+            store.read_crops_at(info, np.arange(min(info.n_frames, 9)))
             store.crop_size()
-            store.verify_clip(info)
+            verify_clip(store, info)
 
 
 def assert_refused(root, match=None):
@@ -251,8 +260,8 @@ def test_an_attribute_that_is_missing_or_of_another_type_is_refused(root, name, 
 def test_a_root_attribute_of_another_type_is_refused(root, name, kind):
     with h5py.File(path_of(root), "r+") as file:
         file.attrs[name] = 7 if kind == "str" else "text"
-    with pytest.raises(StoreError):
-        scan_clips(path_of(root))
+    infos, damage = scan_clips(path_of(root))
+    assert not infos and list(damage) == [WHOLE_FILE]
 
 
 NAMES = ["../../evil", "/etc/passwd", "..", ".hidden", "a\nb", "a\x1b[31mb", "a\u202eb", "", "x" * 300, "a b", "é/.."]
@@ -297,7 +306,7 @@ def test_assembling_copies_nothing_from_elsewhere(root, tmp_path, lie):
     attrs = scan_clips(path_of(root))[0][0].root
     with h5py.File(path_of(root), "r+") as file:
         LIES[lie](file)
-    with pytest.raises(UnreadableClipError):
+    with pytest.raises(DamagedClipsError):
         assemble_subject(tmp_path / "joined.h5", {"T1": (path_of(root),)}, attrs)
     assert not (tmp_path / "joined.h5").exists()
 
@@ -318,7 +327,7 @@ def test_a_jpeg_crop_that_claims_to_be_huge_is_not_decoded(root):
         for row in range(N_FRAMES):
             files[row] = np.frombuffer(bytes(encoded), np.uint8)
     with Store(root) as store:
-        for read in (store.read_frames, lambda info: store.read_rows(info, np.arange(3))):
+        for read in (store.read_crops, lambda info: store.read_crops_at(info, np.arange(3))):
             with pytest.raises(StoreError, match=r"JPEG of 32 x 32 pixels, but got \(30000, 30000\)"):
                 read(store.clips[0])
 

@@ -17,8 +17,8 @@ def test_names_and_patterns_leave_the_others(patterns, kept):
 @pytest.mark.parametrize(
     ("patterns", "message"),
     [
-        ("F001,X*", r"'X\*' fits none of store: F001, F002, M001, \.\.\. Correct --leave-out"),
-        ("*", "fits all of store"),
+        ("F001,X*", r"'X\*' matches none of store: F001, F002, M001, \.\.\. Correct --leave-out"),
+        ("*", "matches all of store"),
     ],
 )
 def test_a_pattern_that_fits_nobody_or_all_is_an_error(patterns, message):

@@ -88,8 +88,8 @@ def test_write_part_and_read_give_the_same_arrays_for_any_lossless_codec(tmp_pat
     with Store(tmp_path / "store") as store:
         (info,) = store.clips
         assert info.n_frames == 41 and info.attrs.n_ok == 39  # row 1 of each block has no face
-        np.testing.assert_array_equal(store.read_frames(info), written["frames"])
-        np.testing.assert_array_equal(store.read_frames(info, 6, 19), written["frames"][6:19])
+        np.testing.assert_array_equal(store.read_crops(info), written["frames"])
+        np.testing.assert_array_equal(store.read_crops(info, 6, 19), written["frames"][6:19])
         for name in ("timestamp", "landmarks", "status", "au", "transform"):
             np.testing.assert_array_equal(store.read(info, name), written[name])
 
@@ -97,7 +97,7 @@ def test_write_part_and_read_give_the_same_arrays_for_any_lossless_codec(tmp_pat
 def test_jpeg_codec_reads_close_to_what_was_written_and_keeps_empty_frames(tmp_path):
     written, _ = write_one_clip(tmp_path / "subjects" / "s.h5", codec="jpeg", smooth=True)
     with Store(tmp_path) as store:
-        frames = store.read_frames(store.clips[0])
+        frames = store.read_crops(store.clips[0])
         assert frames.shape == written["frames"].shape and not frames[1].any() and not frames[33].any()
         assert np.abs(frames.astype(int) - written["frames"]).max() < 6
 
@@ -116,7 +116,7 @@ def test_assemble_subject_joins_clips_unchanged(store):
     with Store(root) as opened:
         assert [info.name for info in opened.clips] == ["s/T1", "s/T2"]
         for info in opened.clips:
-            np.testing.assert_array_equal(opened.read_frames(info), written[info.clip]["frames"])
+            np.testing.assert_array_equal(opened.read_crops(info), written[info.clip]["frames"])
 
 
 def test_write_part_leaves_nothing_when_it_fails(tmp_path):
@@ -158,9 +158,9 @@ def test_store_names_a_dataset_that_is_not_there(store):
 def test_store_survives_pickling_with_open_files(store):
     root, written = store
     with Store(root) as opened:
-        opened.read_frames(opened.clips[0])
+        opened.read_crops(opened.clips[0])
         copy = pickle.loads(pickle.dumps(opened))
-        np.testing.assert_array_equal(copy.read_frames(copy.clips[1]), written["T2"]["frames"])
+        np.testing.assert_array_equal(copy.read_crops(copy.clips[1]), written["T2"]["frames"])
         copy.close()
 
 
@@ -235,19 +235,19 @@ def test_crops_of_frames_without_a_face_take_no_room(tmp_path):
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4", "gzip", "none", "jpeg"])
-def test_read_rows_reads_any_rows_in_any_order(tmp_path, codec):
+def test_read_crops_at_reads_any_rows_in_any_order(tmp_path, codec):
     write_one_clip(tmp_path / "subjects" / "s.h5", codec=codec)
     with Store(tmp_path) as store:
         (info,) = store.clips
-        every = store.read_frames(info)
+        every = store.read_crops(info)
         for rows in ([0], [1, 40], [9, 8, 7, 33], list(range(41)), [7, 8]):
-            np.testing.assert_array_equal(store.read_rows(info, np.array(rows)), every[rows])
+            np.testing.assert_array_equal(store.read_crops_at(info, np.array(rows)), every[rows])
             out = np.full((len(rows), SIZE, SIZE, 3), 9, np.uint8)
-            assert store.read_rows(info, np.array(rows), out) is out
+            assert store.read_crops_at(info, np.array(rows), out) is out
             np.testing.assert_array_equal(out, every[rows])
 
 
-def test_read_rows_gives_zeros_for_chunks_that_were_never_written(tmp_path):
+def test_read_crops_at_gives_zeros_for_chunks_that_were_never_written(tmp_path):
     align, path = AlignConfig(size=SIZE), tmp_path / "subjects" / "s.h5"
     with write_part(path, root_attrs("folder", "s", DetectConfig(), align, "0")) as part:
         writer = part.add_clip("T1", ClipLayout(align, 68))
@@ -255,10 +255,10 @@ def test_read_rows_gives_zeros_for_chunks_that_were_never_written(tmp_path):
         writer.finish(RECORDING)
     with Store(tmp_path) as store:
         out = np.full((2, SIZE, SIZE, 3), 9, np.uint8)
-        assert not store.read_rows(store.clips[0], np.array([2, 5]), out).any()
+        assert not store.read_crops_at(store.clips[0], np.array([2, 5]), out).any()
 
 
-def test_read_rows_reads_filters_that_it_cannot_decode_itself_through_hdf5(store):
+def test_read_crops_at_reads_filters_that_it_cannot_decode_itself_through_hdf5(store):
     root, written = store
     with h5py.File(root / "subjects" / "s.h5", "r+") as file:
         frames = file["clips/T1/frames"][:]
@@ -268,23 +268,23 @@ def test_read_rows_reads_filters_that_it_cannot_decode_itself_through_hdf5(store
         )
     with Store(root) as opened:
         rows = np.array([30, 2, 3])
-        np.testing.assert_array_equal(opened.read_rows(opened.clips[0], rows), written["T1"]["frames"][rows])
+        np.testing.assert_array_equal(opened.read_crops_at(opened.clips[0], rows), written["T1"]["frames"][rows])
 
 
 @pytest.mark.parametrize("rows", [[41], [-1], [3, 3]])
-def test_read_rows_refuses_rows_that_are_not_there_or_come_twice(store, rows):
+def test_read_crops_at_refuses_rows_that_are_not_there_or_come_twice(store, rows):
     with Store(store[0]) as opened, pytest.raises(StoreError, match="Expected rows 0 to 40 of clip s/T1, each once"):
-        opened.read_rows(opened.clips[0], np.array(rows))
+        opened.read_crops_at(opened.clips[0], np.array(rows))
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4", "none"])
-def test_read_rows_of_a_damaged_file_is_a_store_error_that_names_it(tmp_path, codec):
+def test_read_crops_at_of_a_damaged_file_is_a_store_error_that_names_it(tmp_path, codec):
     path = tmp_path / "subjects" / "s.h5"
     write_one_clip(path, codec=codec)
     with h5py.File(path) as file:
         stored = file["clips/T1/frames"].id.get_chunk_info_by_coord((32, 0, 0, 0))
     with Store(tmp_path) as store:
-        store.read_rows(store.clips[0], np.array([0]))  # opens the file, which is then damaged
+        store.read_crops_at(store.clips[0], np.array([0]))  # opens the file, which is then damaged
         with path.open("r+b") as file:
             if codec == "none":
                 file.truncate(stored.byte_offset + 10)
@@ -292,7 +292,7 @@ def test_read_rows_of_a_damaged_file_is_a_store_error_that_names_it(tmp_path, co
                 file.seek(stored.byte_offset)
                 file.write(b"\xff" * stored.size)
         with pytest.raises(StoreError, match=f"Cannot read {path} clip T1 as HDF5 of a store: "):
-            store.read_rows(store.clips[0], np.array([35]))
+            store.read_crops_at(store.clips[0], np.array([35]))
 
 
 def test_many_subjects_are_read_with_few_open_files(tmp_path, make_store):
@@ -305,7 +305,7 @@ def test_many_subjects_are_read_with_few_open_files(tmp_path, make_store):
             resource.setrlimit(resource.RLIMIT_NOFILE, (next_file + 20, before[1]))
             for _ in range(2):
                 for info in store.clips:
-                    assert store.read_rows(info, np.array([3])).any()
+                    assert store.read_crops_at(info, np.array([3])).any()
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

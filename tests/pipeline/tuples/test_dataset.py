@@ -47,7 +47,7 @@ def test_batches_hold_the_frames_of_their_rows_and_their_distance_in_time(store)
     with Store(store) as opened:
         for index, (clip, rows) in enumerate(all_rows(tuples, 3)):
             assert 20 not in range(min(rows), max(rows) + 1)
-            expected = opened.read_frames(tuples.clips[clip])[rows]
+            expected = opened.read_crops(tuples.clips[clip])[rows]
             np.testing.assert_array_equal(batch.frames[index].numpy(), expected)
             seconds = (np.array(rows) - rows[0]) / 25
             np.testing.assert_allclose(batch.seconds[index], seconds, atol=1e-6)

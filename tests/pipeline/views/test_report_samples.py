@@ -23,7 +23,7 @@ class ScriptedStore:
         }
         return values[name][start:stop]
 
-    def read_frames(self, info, start, stop):
+    def read_crops(self, info, start, stop):
         return np.full((stop - start, 16, 16, 3), 40 * self.clips.index(info) + start, np.uint8)
 
 

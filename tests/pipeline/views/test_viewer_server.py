@@ -147,7 +147,7 @@ def test_sprites_hold_the_crops_row_by_row(server, stored, block, n_frames):
     sheet = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert answer.headers["Content-Type"] == "image/jpeg" and sheet.shape == (-(-n_frames // 8) * 32, 8 * 32, 3)
     with Store(stored) as store:
-        crops = store.read_frames(store.clips[2], block * 32, block * 32 + n_frames)
+        crops = store.read_crops(store.clips[2], block * 32, block * 32 + n_frames)
     for place, crop in enumerate(crops):
         top, left = place // 8 * 32, place % 8 * 32
         assert np.abs(sheet[top : top + 32, left : left + 32].astype(int) - crop).mean() < 6
@@ -156,8 +156,8 @@ def test_sprites_hold_the_crops_row_by_row(server, stored, block, n_frames):
 def test_crops_are_read_a_chunk_at_a_time_and_large_ones_reduced(make_store, make_features, tmp_path, monkeypatch):
     store = make_store(tmp_path / "store", n_subjects=1, size=240)
     clips = ViewerClips(make_features(store, tmp_path / "features"), store)
-    read, spans = Store.read_frames, []
-    monkeypatch.setattr(Store, "read_frames", lambda s, info, a, b: spans.append((a, b)) or read(s, info, a, b))
+    read, spans = Store.read_crops, []
+    monkeypatch.setattr(Store, "read_crops", lambda s, info, a, b: spans.append((a, b)) or read(s, info, a, b))
     sheet = cv2.imdecode(np.frombuffer(clips.sprite(0, 0), np.uint8), cv2.IMREAD_COLOR)
     assert sheet.shape == (4 * 224, 8 * 224, 3) and spans == [(0, 8), (8, 16), (16, 24), (24, 32)]
     clips.close()
