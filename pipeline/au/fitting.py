@@ -22,9 +22,9 @@ from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, describe_b
 from tclr.pipeline.au.metrics import icc_3_1, mae
 from tclr.pipeline.au.postprocess import common_level
 from tclr.pipeline.au.readout import Prediction, Readout
-from tclr.pipeline.au.thresholds import DEFAULT_THRESHOLD, assign_folds, choose_threshold, cross_threshold, hold_out
+from tclr.pipeline.au.thresholds import DEFAULT_THRESHOLD, choose_threshold, cross_threshold
 from tclr.pipeline.encoder import LoadedEncoder
-from tclr.pipeline.store import Store, leave_out
+from tclr.pipeline.store import Store, assign_folds, hold_out, leave_out
 from tclr.schemas.action_units import PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, SettingError

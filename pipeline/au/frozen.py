@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tclr.pipeline.au.labelled import LabelledFrames
 from tclr.pipeline.au.readout import Hidden, Readout, column_scale
-from tclr.pipeline.au.thresholds import hold_out
 from tclr.pipeline.au.training import HeadLoss, batches, positive_weights, train
+from tclr.pipeline.store import hold_out
 from tclr.schemas.action_units import PRESENT
 from tclr.schemas.config import FitAuConfig
 

@@ -1,7 +1,6 @@
 """Thresholds of AUs: the probability from which an AU counts as present, chosen on subjects of the training side.
 
-Predictions on which a threshold is chosen are out of fold: each comes from a model that has not seen the person. Folds
-never split a subject.
+Predictions on which a threshold is chosen are out of fold: each comes from a model that has not seen the person.
 """
 
 from __future__ import annotations
@@ -13,36 +12,6 @@ from tclr.schemas.action_units import PRESENT
 
 DEFAULT_THRESHOLD = 0.5
 """Used where there are no out-of-fold predictions to choose one on."""
-
-
-def assign_folds(subjects: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each frame; all frames of a subject share one.
-
-    Parameters
-    ----------
-    subjects : ndarray
-        (N,) str.
-    n_folds : int
-        At most as many folds are made as there are subjects.
-    seed : int
-        Seed of the split.
-
-    Returns
-    -------
-    ndarray
-        (N,) int64.
-    """
-    names, index = np.unique(subjects, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    fold_of = np.empty(len(names), np.int64)
-    fold_of[order] = np.arange(len(names)) % min(n_folds, len(names))
-    return fold_of[index]
-
-
-def hold_out(subjects: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Return (N,) bool: the frames of one fold of subjects, to be held out; none where there is one subject only."""
-    folds = assign_folds(subjects, n_folds, seed)
-    return (folds == 0) & (folds.max() > 0)
 
 
 def choose_threshold(probability: np.ndarray, label: np.ndarray) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tclr.pipeline.store import deal
 from tclr.pipeline.system import replacing
 
 
@@ -40,9 +41,8 @@ def draw_subsets(units: np.ndarray, share: float, seed: int) -> tuple[np.ndarray
     (ndarray, int)
         (N,) bool: the frames of the subjects that were drawn; and how many subjects these are.
     """
-    names = np.unique(units)
-    n_units = math.ceil(round(len(names) * share / 100, 9))
-    return np.isin(units, np.random.default_rng(seed).permutation(names)[:n_units]), n_units
+    n_units = math.ceil(round(len(np.unique(units)) * share / 100, 9))
+    return np.isin(units, deal(units.tolist(), [n_units], seed)[0]), n_units
 
 
 def summarise_points(points: Sequence[CurvePoint]) -> list[tuple[float, float, float, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import resource
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from tclr.pipeline.store.chunks import FrameChunks
 from tclr.pipeline.store.guard import check_chunks, open_clip, open_dataset
 from tclr.pipeline.store.infos import ClipInfo, open_file, read_clip_infos, reading, scan_clips
 from tclr.pipeline.system import read_image_size
-from tclr.schemas.errors import NewerFormatError, SettingError, StoreError
+from tclr.schemas.errors import NewerFormatError, StoreError
 from tclr.schemas.store import CLIP_FIELDS, FACE_STATUSES, check_clip, check_values
 
 MAX_OPEN_FILES = 64
@@ -362,33 +361,3 @@ class Store:
                         f"Expected exactly the frames with a face to have {what}, but row {start + wrong[0]} "
                         f"differs in {where}. Run 'tclr preprocess' again."
                     )
-
-
-def leave_out(subjects: Sequence[str], patterns: str, where: object) -> list[str]:
-    """Return the subjects that no pattern fits.
-
-    Parameters
-    ----------
-    subjects : sequence of str
-        Names.
-    patterns : str
-        Names or patterns with commas between, as ``P0*,F001``; "" leaves nobody out.
-    where : object
-        Where the subjects are, for messages.
-
-    Raises
-    ------
-    SettingError
-        If a pattern fits nobody, or nobody is left.
-    """
-    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
-    for pattern in wanted:
-        if not fnmatch.filter(subjects, pattern):
-            raise SettingError(
-                f"Expected subjects to leave out, but {pattern!r} fits none of {where}: {', '.join(subjects[:3])}, ... "
-                "Correct --leave-out."
-            )
-    kept = [name for name in subjects if not any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
-    if not kept:
-        raise SettingError(f"Expected a subject that {patterns!r} leaves, but it fits all of {where}.")
-    return kept

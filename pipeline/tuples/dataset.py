@@ -30,29 +30,6 @@ ROWS_STREAM, AUGMENTATION_STREAM = 0, 1
 """Numbers of the random streams, so that they are independent."""
 
 
-def split_subjects(subjects: Sequence[str], val_share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split subjects into those trained on and those held out.
-
-    Parameters
-    ----------
-    subjects : sequence of str
-        All subjects.
-    val_share : float
-        Share to hold out, 0..1; if above 0 at least one is, and at least one is trained on.
-    seed : int
-        Seed of the split.
-
-    Returns
-    -------
-    (list of str, list of str)
-        Training and held-out subjects, each sorted.
-    """
-    names = sorted(subjects)
-    n_val = min(max(round(val_share * len(names)), 1), len(names) - 1) if val_share > 0 else 0
-    held = set(np.random.default_rng(seed).permutation(names)[:n_val].tolist())
-    return [name for name in names if name not in held], [name for name in names if name in held]
-
-
 @dataclass
 class TupleBatch:
     """Tuples of one micro-batch.

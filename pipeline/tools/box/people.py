@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from tclr.pipeline.store import deal
 from tclr.schemas.errors import InputError
 
 
@@ -40,6 +39,5 @@ def split_people(subjects: Sequence[str], test_share: float, select_share: float
     n_test, n_select = (max(1, round(share * len(names))) for share in (test_share, select_share))
     if len(names) - n_test - n_select < 2:
         raise InputError(f"Expected at least 4 people to train, select and test on, but got {len(names)}. Give more.")
-    dealt = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    test, select, train = np.split(np.array(dealt), [n_test, n_test + n_select])
-    return People(*(tuple(sorted(group.tolist())) for group in (train, select, test)))
+    test, select, train = deal(names, [n_test, n_select], seed)
+    return People(tuple(train), tuple(select), tuple(test))

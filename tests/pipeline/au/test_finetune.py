@@ -13,12 +13,12 @@ from torch import nn
 from tclr.pipeline.au import collect_frames, embed_rows, fit_au, fit_head, load_head, no_rows
 from tclr.pipeline.au.fitting import cross_predict
 from tclr.pipeline.au.head import save_head, smooth_clips
-from tclr.pipeline.au.thresholds import assign_folds, choose_threshold, hold_out
+from tclr.pipeline.au.thresholds import choose_threshold
 from tclr.pipeline.au.training import PATIENCE, train
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.features import load
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import Store, assign_folds, hold_out
 from tclr.schemas.config import EmbedConfig, FitAuConfig, parse_settings
 from tclr.schemas.errors import InputError, ModelError, SettingError, TclrError
 
@@ -161,13 +161,6 @@ def test_thresholds_are_those_of_smoothed_out_of_fold_predictions(make_frames):
     assert steps[0] < 0.3 * steps[1]
     one = frames.take(subjects == "S1")  # clips of others, which have the same name and times, have no part in it
     np.testing.assert_allclose(head.predict_frames(one).probability, predicted.probability[100:200], atol=1e-6)
-
-
-def test_hold_out_takes_whole_subjects_and_leaves_some():
-    subjects = np.repeat([f"S{i}" for i in range(7)], 3)
-    held = hold_out(subjects, 3, 0)
-    assert set(subjects[held]).isdisjoint(subjects[~held]) and len(set(subjects[held])) == 3
-    assert not hold_out(np.repeat("S1", 5), 3, 0).any()
 
 
 # ---- fine-tuning

@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from tclr.pipeline.au import collect_frames, embed_rows, fit_au, load_head
 from tclr.pipeline.au.fitting import cross_predict
 from tclr.pipeline.au.readout import column_scale
-from tclr.pipeline.au.thresholds import assign_folds, cross_threshold
+from tclr.pipeline.au.thresholds import cross_threshold
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder, save_encoder
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import Store, assign_folds
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, ModelError, OutputError
 
