@@ -92,11 +92,11 @@ def fine_tune(
     device, info = encoder.device, encoder.info
     view = PretrainConfig(image_size=info.image_size, crop_ratio=info.crop_ratio)
     loss = HeadLoss.of(frames, config.loss)
-    frames = replace(frames, embeddings=embed_crops(encoder, frames))
+    frames = replace(frames, inputs=embed_crops(encoder, frames))
     start = fit_linear(frames, config.model_copy(update={"loss": "bce"}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = _Network(deepcopy(encoder.model), frames.embeddings, start).to(device)
+        model = _Network(deepcopy(encoder.model), frames.inputs, start).to(device)
     optimizer = torch.optim.AdamW(
         [
             {"params": list(model.encoder.parameters()), "lr": config.encoder_learning_rate},

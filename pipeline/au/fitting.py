@@ -7,25 +7,23 @@ F1 of a fold uses a threshold chosen on the other folds only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import f1_score, roc_auc_score
 
 from tclr.pipeline.au.finetune import fine_tune
 from tclr.pipeline.au.frozen import fit_linear, fit_mlp
 from tclr.pipeline.au.head import AuHead, AuScore, save_head, smooth_clips
 from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, describe_by, embed_crops, no_rows
-from tclr.pipeline.au.metrics import icc_3_1, mae
+from tclr.pipeline.au.metrics import Outcomes, score
 from tclr.pipeline.au.postprocess import common_level
 from tclr.pipeline.au.readout import Prediction, Readout
 from tclr.pipeline.au.thresholds import DEFAULT_THRESHOLD, choose_threshold, cross_threshold
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import Store, assign_folds, hold_out, leave_out
-from tclr.schemas.action_units import PRESENT, UNKNOWN
+from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, SettingError
 
@@ -63,49 +61,44 @@ def cross_predict(
     for done, fold in enumerate(numbers):
         inside = folds == fold
         if not inside.all():
-            predicted = _fit_frozen(frames.take(~inside), config).predict(frames.embeddings[inside])
+            predicted = _fit_frozen(frames.take(~inside), config).predict(frames.inputs[inside])
             out.probability[inside], out.intensity[inside] = predicted.probability, predicted.intensity
         progress(done + 1, len(numbers))
     return out
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _score(
-    name: str, label: np.ndarray, probability: np.ndarray, true: np.ndarray, intensity: np.ndarray, folds: np.ndarray
-) -> AuScore:
-    known = label != UNKNOWN
-    base_rate = float((label[known] == PRESENT).mean()) if known.any() else 0.0
-    predicted = known & np.isfinite(probability)
-    y, p = label[predicted], probability[predicted]
-    f1 = roc_auc = None
-    threshold = DEFAULT_THRESHOLD
-    if len(np.unique(y)) == 2:
-        threshold = choose_threshold(p, y)
-        roc_auc = float(roc_auc_score(y, p))
-        if len(np.unique(folds[predicted])) > 1:
-            f1 = float(f1_score(y, cross_threshold(p, y, folds[predicted]), zero_division=0))
-    rated = np.isfinite(true) & np.isfinite(intensity)
-    return AuScore(
-        name,
-        int(known.sum()),
-        base_rate,
-        threshold,
-        f1,
-        2 * base_rate / (1 + base_rate),
-        roc_auc,
-        _number(icc_3_1(true[rated], intensity[rated])) if rated.any() else None,
-        _number(mae(true[rated], intensity[rated])) if rated.any() else None,
-    )
-
-
 def score_aus(frames: LabelledFrames, prediction: Prediction, folds: np.ndarray) -> tuple[AuScore, ...]:
     """Score out-of-fold predictions of each AU; NaN where there is none."""
-    probability, intensity = prediction.probability.T, prediction.intensity.T
-    columns = zip(frames.names, frames.labels.T, probability, frames.intensities.T, intensity, strict=True)
-    return tuple(_score(*column, folds=folds) for column in columns)
+    thresholds = [DEFAULT_THRESHOLD] * len(frames.names)
+    decision = np.full(frames.labels.shape, UNKNOWN, np.int8)
+    probability = prediction.probability
+    for column, label in enumerate(frames.labels.T):
+        predicted = (label != UNKNOWN) & np.isfinite(probability[:, column])
+        y, p = label[predicted], probability[predicted, column]
+        if len(np.unique(y)) == 2:
+            thresholds[column] = choose_threshold(p, y)
+            if len(np.unique(folds[predicted])) > 1:
+                decision[predicted, column] = cross_threshold(p, y, folds[predicted])
+    one = np.zeros(len(frames), np.int64)
+    outcomes = Outcomes(frames.labels, decision, probability, frames.intensities, prediction.intensity, one, one)
+    scores = {name: scored["pooled"].aus for name, scored in score(outcomes, resamples=0).items()}
+    n_known, n_present = ((frames.labels == code).sum(axis=0) for code in (ABSENT, PRESENT))
+    n_known += n_present
+    rates = n_present / np.maximum(n_known, 1)
+    return tuple(
+        AuScore(
+            name,
+            int(n_known[column]),
+            float(rate),
+            thresholds[column],
+            f1=scores["f1"][column].measured,
+            f1_all_positive=2 * float(rate) / (1 + float(rate)),
+            roc_auc=scores["roc_auc"][column].measured,
+            icc=scores["icc_3_1"][column].measured,
+            mae=scores["mae"][column].measured,
+        )
+        for column, (name, rate) in enumerate(zip(frames.names, rates, strict=True))
+    )
 
 
 def find_learnable(frames: LabelledFrames) -> tuple[list[str], dict[str, str]]:

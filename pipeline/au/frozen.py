@@ -39,7 +39,7 @@ def fit_linear(frames: LabelledFrames, config: FitAuConfig) -> Readout:
         NaN for an AU that is never present or never absent, and for the intensity of one whose intensity is unknown or
         always the same.
     """
-    n_aus, dim = len(frames.names), frames.embeddings.shape[1]
+    n_aus, dim = len(frames.names), frames.inputs.shape[1]
     weighted = config.loss == "weighted"
     present_weight = positive_weights(frames.labels) if weighted else np.ones(n_aus)
     weight, bias = np.full((n_aus, dim), np.nan), np.full(n_aus, np.nan)
@@ -54,7 +54,7 @@ def fit_linear(frames: LabelledFrames, config: FitAuConfig) -> Readout:
             intensity = frames.intensities[:, column]
             known = np.isfinite(intensity)
             ridge = Ridge(alpha=config.l2 * known.sum())
-            fitted = _fit(ridge, frames.embeddings[known], intensity[known])
+            fitted = _fit(ridge, frames.inputs[known], intensity[known])
             intensity_weight[column], intensity_bias[column] = fitted
     return Readout(
         weight.astype(np.float32),
@@ -67,8 +67,8 @@ def fit_linear(frames: LabelledFrames, config: FitAuConfig) -> Readout:
 def _fit_epochs(
     frames: LabelledFrames, held_out: LabelledFrames | None, n_epochs: int, config: FitAuConfig
 ) -> tuple[Readout, int]:
-    mean, std = column_scale(frames.embeddings)
-    x = torch.from_numpy((frames.embeddings - mean) / std)
+    mean, std = column_scale(frames.inputs)
+    x = torch.from_numpy((frames.inputs - mean) / std)
     loss = HeadLoss.of(frames, config.loss)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -84,7 +84,7 @@ def _fit_epochs(
 
         held_out_loss = None
         if held_out is not None:
-            held_x = torch.from_numpy((held_out.embeddings - mean) / std)
+            held_x = torch.from_numpy((held_out.inputs - mean) / std)
             held_loss = HeadLoss.of(held_out, config.loss, loss.positive_weight)
             everything = torch.arange(len(held_x))
 

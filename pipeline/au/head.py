@@ -23,7 +23,7 @@ import torch
 from tclr.pipeline.au.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.au.postprocess import RestingLevel, smooth
 from tclr.pipeline.au.readout import Prediction, Readout
-from tclr.pipeline.encoder import ENCODER_INSIDE, INSIDE_PREFIX, LoadedEncoder, info_to_json, load_encoder
+from tclr.pipeline.encoder import ENCODER_INSIDE, INSIDE_PREFIX, LoadedEncoder, encoder_inside, info_to_json
 from tclr.pipeline.system import check_format, read_tensors, write_tensors
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.errors import ModelError, StoreError
@@ -106,7 +106,7 @@ def load_head(path: Path) -> AuHead:
             settings=info["settings"],
             scores=tuple(AuScore(**score) for score in info["scores"]),
             left_out=info.get("left_out", {}),
-            encoder=load_encoder(path) if ENCODER_INSIDE in header else None,
+            encoder=encoder_inside(tensors, header, str(path)),
             started_from=info.get("started_from", ""),
             where=str(path),
         )
@@ -210,7 +210,7 @@ class AuHead:
 
         A fine-tuned head embeds their crops with its own encoder; others read their embeddings.
         """
-        embeddings = frames.embeddings if self.encoder is None else embed_crops(self.encoder, frames)
+        embeddings = frames.inputs if self.encoder is None else embed_crops(self.encoder, frames)
         return smooth_clips(self.readout.predict(embeddings), frames, self.smooth_s)
 
     @cached_property

@@ -25,8 +25,8 @@ class LabelledFrames:
         The store that they come from.
     names : list of str
         The AUs, as ``AU01``.
-    embeddings : ndarray
-        (N, D) float32: an encoder's, or whatever else ``collect_frames`` was told to describe frames by.
+    inputs : ndarray
+        (N, D) float32, what a head reads: embeddings, blendshapes, landmarks, or whatever else ``describe`` returned.
     labels : ndarray
         (N, A) int8: 1 present, 0 absent, -1 unknown.
     intensities : ndarray
@@ -41,7 +41,7 @@ class LabelledFrames:
 
     store: Path
     names: list[str]
-    embeddings: np.ndarray
+    inputs: np.ndarray
     labels: np.ndarray
     intensities: np.ndarray
     subjects: np.ndarray
@@ -54,7 +54,7 @@ class LabelledFrames:
 
     def take(self, index: np.ndarray) -> LabelledFrames:
         """Return some of the frames, by an (N,) bool mask or an (n,) int index."""
-        columns = ("embeddings", "labels", "intensities", "subjects", "clips", "rows", "timestamps")
+        columns = ("inputs", "labels", "intensities", "subjects", "clips", "rows", "timestamps")
         return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
     def select(self, names: list[str]) -> LabelledFrames:
@@ -69,9 +69,9 @@ class LabelledFrames:
         return self.labels[:, self.names.index(name)] != UNKNOWN
 
     def known(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return (n, D) embeddings and (n,) labels of an AU where it is known."""
+        """Return (n, D) inputs and (n,) labels of an AU where it is known."""
         mask = self.mask(name)
-        return self.embeddings[mask], self.labels[mask, self.names.index(name)]
+        return self.inputs[mask], self.labels[mask, self.names.index(name)]
 
     @cached_property
     def occurrence_known(self) -> np.ndarray:
@@ -218,7 +218,7 @@ def collect_frames(
             f"Expected a store with AU labels, but {store.root} has none. Run 'tclr embed' without --au-model: "
             "AUs then come from blendshapes."
         )
-    embeddings, labels, intensities, subjects, clips, rows, timestamps = [], [], [], [], [], [], []
+    inputs, labels, intensities, subjects, clips, rows, timestamps = [], [], [], [], [], [], []
     done, total = 0, sum(info.n_frames for info in infos)
     for info in infos:
         for start in range(0, info.n_frames, batch_size):
@@ -226,7 +226,7 @@ def collect_frames(
             block = store.read_columns(info, "au", names, start, stop)
             used = store.face_mask(info, start, stop) & (block != UNKNOWN).any(axis=1)
             if used.any():
-                embeddings.append(describe(store, info, start, stop)[used])
+                inputs.append(describe(store, info, start, stop)[used])
                 labels.append(block[used])
                 intensities.append(store.read_columns(info, "au_intensity", names, start, stop)[used])
                 rows.append(start + np.flatnonzero(used))
@@ -240,7 +240,7 @@ def collect_frames(
     return LabelledFrames(
         store.root,
         names,
-        np.concatenate(embeddings),
+        np.concatenate(inputs),
         np.concatenate(labels),
         np.concatenate(intensities),
         np.array(subjects),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tclr.pipeline.au import Describe, LabelledFrames, collect_frames, no_rows
-from tclr.pipeline.evaluation.protocols import Plan, Split, StoreFacts, plan_evaluation, qualified
+from tclr.pipeline.evaluation.protocols import EvaluationPlan, Split, StoreFacts, plan_evaluation, qualified
 from tclr.pipeline.sources import Pseudonyms
 from tclr.pipeline.store import Store, hash_data
 from tclr.schemas.action_units import UNKNOWN
@@ -55,7 +55,7 @@ class LabelledStore:
         names, key = frozenset(self.labels.names), self.root.pseudonym_key
         self.facts = StoreFacts(str(path), self.root.dataset, names, subjects, shards, key)
 
-    def units(self, frames: LabelledFrames, plan: Plan) -> np.ndarray:
+    def units(self, frames: LabelledFrames, plan: EvaluationPlan) -> np.ndarray:
         """Return (N,) str: which unit of the plan's splits each frame belongs to."""
         if plan.unit == "shard":
             return _shards(frames)
@@ -64,21 +64,23 @@ class LabelledStore:
             return np.array([names[subject] for subject in frames.subjects.tolist()])
         return frames.subjects
 
-    def describe(self, describe: Describe, plan: Plan, progress: Progress = lambda done, total: None) -> LabelledFrames:
+    def describe(
+        self, describe: Describe, plan: EvaluationPlan, progress: Progress = lambda done, total: None
+    ) -> LabelledFrames:
         """Return the frames that take part, described, with the plan's AUs only."""
         with Store(self.path) as store:
             store.clips = [info for info in store.clips if info.clip.startswith(plan.clip)]
             return self._part(collect_frames(store, describe, self.batch_size, progress), plan)
 
-    def _part(self, frames: LabelledFrames, plan: Plan) -> LabelledFrames:
+    def _part(self, frames: LabelledFrames, plan: EvaluationPlan) -> LabelledFrames:
         frames = frames.select(list(plan.au_names))
         return frames.take((frames.labels != UNKNOWN).any(axis=1))
 
-    def part(self, plan: Plan) -> LabelledFrames:
+    def part(self, plan: EvaluationPlan) -> LabelledFrames:
         """Return the same frames without any description."""
         return self._part(self.labels.take(np.char.startswith(self.labels.clips, plan.clip)), plan)
 
-    def count_labelled(self, plan: Plan, units: frozenset[str]) -> int:
+    def count_labelled(self, plan: EvaluationPlan, units: frozenset[str]) -> int:
         """Return how many frames of some units have a known label, with or without a face."""
         count = 0
         with Store(self.path) as store:

@@ -58,7 +58,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What is trained and tested: the AUs, the splits, and what a reader of the table must know.
 
     ``unit`` is what is kept together: ``subject`` or ``shard``; ``clip`` begins the names of the clips that take part.
@@ -121,7 +121,7 @@ def _as_named(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonyms 
     return replace(protocol, tested=tested, clip=pseudonyms.clip(protocol.clip) if protocol.clip else "")
 
 
-def _plan_folds(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonyms | None) -> Plan:
+def _plan_folds(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonyms | None) -> EvaluationPlan:
     _require_dataset(store, protocol.dataset, protocol.name)
     protocol = _as_named(protocol, store, pseudonyms)
     notes: list[str] = []
@@ -138,7 +138,7 @@ def _plan_folds(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonym
         notes.append(f"clips named {protocol.clip}... only, as in the literature")
     splits = _fold_splits({str(i + 1): subjects for i, subjects in enumerate(protocol.tested)}, store.subjects)
     published = {} if missing or len(au_names) < len(protocol.au_names) else protocol.published
-    return Plan(protocol.name, au_names, splits, "subject", protocol.clip, tuple(notes), published)
+    return EvaluationPlan(protocol.name, au_names, splits, "subject", protocol.clip, tuple(notes), published)
 
 
 def read_folds(path: Path) -> dict[str, list[str]]:
@@ -177,7 +177,7 @@ def read_folds(path: Path) -> dict[str, list[str]]:
     return folds
 
 
-def _plan_table(path: Path, store: StoreFacts) -> Plan:
+def _plan_table(path: Path, store: StoreFacts) -> EvaluationPlan:
     folds = read_folds(path)
     named = {subject for subjects in folds.values() for subject in subjects}
     if unknown := sorted(named - store.subjects):
@@ -188,10 +188,10 @@ def _plan_table(path: Path, store: StoreFacts) -> Plan:
     strangers = sorted(store.subjects - named)
     notes = (f"left out, as {path.name} does not name them: {', '.join(strangers)}",) if strangers else ()
     au_names = tuple(sorted(store.au_names))
-    return Plan(path.name, au_names, _fold_splits(folds, store.subjects), "subject", "", notes, {})
+    return EvaluationPlan(path.name, au_names, _fold_splits(folds, store.subjects), "subject", "", notes, {})
 
 
-def _plan_emotionet(store: StoreFacts, n_folds: int) -> Plan:
+def _plan_emotionet(store: StoreFacts, n_folds: int) -> EvaluationPlan:
     """Fold by fold of whole shards, by a hash of their names, whatever their order or number."""
     _require_dataset(store, EMOTIONET, EMOTIONET)
     tested: dict[str, list[str]] = {str(fold + 1): [] for fold in range(n_folds)}
@@ -203,7 +203,7 @@ def _plan_emotionet(store: StoreFacts, n_folds: int) -> Plan:
     if store.pseudonym_key:
         notes.append("folds follow from pseudonyms: with another key, or with names, they are others")
     au_names = _labelled(EMOTIONET_AU_NAMES, store, notes)
-    return Plan(EMOTIONET, au_names, _fold_splits(tested, store.shards), "shard", "", tuple(notes), {})
+    return EvaluationPlan(EMOTIONET, au_names, _fold_splits(tested, store.shards), "shard", "", tuple(notes), {})
 
 
 def qualified(store: StoreFacts, subject: str) -> str:
@@ -216,7 +216,7 @@ def _scored(store: StoreFacts) -> frozenset[str]:
     return store.au_names & frozenset(AUS_OF_DATASET.get(store.dataset, store.au_names))
 
 
-def _plan_cross(text: str, stores: Sequence[StoreFacts]) -> Plan:
+def _plan_cross(text: str, stores: Sequence[StoreFacts]) -> EvaluationPlan:
     separator = "->" if "->" in text else ":"
     names = tuple(name.strip() for name in text.removeprefix(CROSS).split(separator))
     if len(names) != 2 or not all(names):
@@ -232,12 +232,12 @@ def _plan_cross(text: str, stores: Sequence[StoreFacts]) -> Plan:
             f"Expected AUs that both stores have labels of, but {train.where} and {test.where} share none."
         )
     label = f"{names[0]}->{names[1]}"
-    return Plan(f"{CROSS}{label}", au_names, (Split(label, *sides),), "subject", "", (), {})
+    return EvaluationPlan(f"{CROSS}{label}", au_names, (Split(label, *sides),), "subject", "", (), {})
 
 
 def plan_evaluation(
     protocol: str, stores: Sequence[StoreFacts], *, n_folds: int = 3, pseudonyms: Pseudonyms | None = None
-) -> Plan:
+) -> EvaluationPlan:
     """Find out who trains and who is tested.
 
     Parameters

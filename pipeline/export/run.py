@@ -1,35 +1,24 @@
 """The exporter: per-frame embeddings and AU predictions from a store to Parquet, clip by clip.
 
-AU predictions come from the model in the box, a head of the user's, or mediapipe's blendshapes by a documented mapping,
-or, where the store allows none of them, there are no AU columns; the metadata of every file say which. A clip whose
-file carries the same provenance is not done again; one that fails is reported, and the others go on. What the export of
-a clip is stands in ``pipeline.clip_export``; here is settled what is to be done, and who does it: this process, or a
-Dask cluster.
+AU predictions come from the bundled model, a head of the user's, or mediapipe's blendshapes by a documented mapping.
+Where the store allows none of them, there are no AU columns. The metadata of every file say which. A clip whose file
+has the same provenance is skipped; a clip that fails is reported, and the others are exported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-
-from tclr.pipeline.au import BOX
-from tclr.pipeline.encoder import LoadedEncoder, PrecisionChoice, choose_precision, load_encoder
-from tclr.pipeline.export.au_source import AUTO, NAMES, AuSource, choose_au_source, knows_crops, resolve_au_model
+from tclr.pipeline.encoder import LoadedEncoder, PrecisionChoice
+from tclr.pipeline.export.au_source import AUTO
 from tclr.pipeline.export.clip import ExportJob, export_clip, subject_folder
-from tclr.pipeline.export.table import with_pandas_types
-from tclr.pipeline.features import choose_columns
+from tclr.pipeline.export.plan import leave_out_damaged, plan_export, settle_precision
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import Failure, TaskOutcome, lock_folder, real_path, remove_abandoned
 from tclr.schemas.config import EmbedConfig
-from tclr.schemas.errors import OutputError, SettingError, StoreError
-from tclr.schemas.features import EMBEDDING, KEYS, features_schema
-
-TRIED_FRAMES = 32
-"""Crops that the encoder's arithmetic is chosen on; chosen by us: seconds at 224 px."""
+from tclr.schemas.errors import OutputError
 
 
 @dataclass(frozen=True)
@@ -67,6 +56,7 @@ class _Tracker:
         self.n_through = progress.n_frames
         self.running: dict[str, int] = {}
         self.through: set[str] = set()
+        notify(progress)
 
     def add_frames(self, info: ClipInfo, n_frames: int) -> None:
         """Take in how many frames of a clip are done; may be called from another thread."""
@@ -84,21 +74,6 @@ class _Tracker:
     def _tell(self) -> None:
         self.progress.n_frames = self.n_through + sum(list(self.running.values()))
         self.notify(self.progress)
-
-
-def _leave_out_damaged(store: Store) -> list[Failure]:
-    """Leave clips out of a store whose description cannot be read; returns all that are left out, with the reason."""
-    failures = [Failure(name, reason) for name, reason in store.damage.items()]
-    for info in list(store.clips):
-        try:
-            for name in ("au", "blendshapes"):
-                store.names(info, name)
-        except StoreError as error:
-            store.clips.remove(info)
-            failures.append(Failure(info.name, str(error)))
-    if failures and not store.clips:
-        raise StoreError(failures[0].reason)
-    return failures
 
 
 def _check_others(job: ExportJob, infos: Sequence[ClipInfo], damaged: Sequence[Failure]) -> None:
@@ -160,98 +135,47 @@ def embed(
     """
     store_path, features = real_path(store_path), real_path(features)
     with Store(store_path, skip_damaged=True) as store:
-        damaged = _leave_out_damaged(store)
-        head_file = resolve_au_model(store, au_model, encoder is not None)
-        source = choose_au_source(store, head_file, config.smooth_s)
-        if source.head is not None:
-            encoder = encoder or source.head.encoder  # a fine-tuned head brings its own
-            source = replace(source, head=replace(source.head, encoder=None))
-        if encoder is None and str(au_model) in NAMES and store.has_frames and knows_crops(store):
-            encoder = load_encoder(BOX)
-        if source.head is not None and source.needs_encoder and encoder is not None:
-            source.head.check_encoder(encoder)
-        _check_centring(source, config)
-        labelled_aus = sorted({name for info in store.clips for name in store.names(info, "au")})
-        schema = features_schema(
-            source.au_names,
-            labelled_aus,
-            encoder.embedding_dim if encoder else 1,  # of any length: it is asked for below
-            blendshapes=_wants_blendshapes(store, config),
-            files=any("source_name" in store.fields(info) for info in store.clips),
-            intensity_aus=source.intensity_aus,
-            embedding=config.embedding,
-        )
-        schema = with_pandas_types(_chosen(schema, config))
-        if source.columns.isdisjoint(schema.names):
-            source = AuSource("none")
-        if not source.needs_encoder and not any(name.startswith(EMBEDDING) for name in schema.names):
-            encoder = None  # no column holds what it gives
-        else:
-            store.require_frames(store.clips)
-            if encoder is None:
-                raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
+        damaged = leave_out_damaged(store)
+        plan = plan_export(store, encoder, config, au_model)
         with lock_folder(features) as run:
             job = ExportJob(
                 store_path,
                 features,
                 run,
-                schema,
-                tuple(labelled_aus),
-                source,
-                encoder.info if encoder else None,
-                encoder.digest if encoder else "",
+                plan.schema,
+                plan.labelled_aus,
+                plan.source,
+                plan.encoder.info if plan.encoder else None,
+                plan.encoder.digest if plan.encoder else "",
                 config,
                 "fp32" if config.precision == "auto" else config.precision,
             )
             _check_others(job, store.clips, damaged)
-            choice = None
-            if encoder is not None and config.precision == "auto":
-                known = _known_precision(job, store.clips)
-                choice = None if known else _measure_precision(store, encoder)
-                job = replace(job, precision=known or (choice.precision if choice else "fp32"))
+            job, choice = settle_precision(job, store, plan.encoder)
             remove_abandoned(features)
             todo = [info for info in store.clips if not job.is_done(info)]
             n_rows, n_todo = (sum(info.n_frames for info in infos) for infos in (store.clips, todo))
-            progress = EmbedProgress(n_rows, n_rows - n_todo, list(damaged))
-            tracker = _Tracker(progress, notify)
-            notify(progress)
-            for info, outcome in _run(job, store, todo, encoder, workers, scheduler, tracker.add_frames):
+            tracker = _Tracker(EmbedProgress(n_rows, n_rows - n_todo, list(damaged)), notify)
+            for info, outcome in _run(job, store, todo, plan.encoder, workers, scheduler, tracker.add_frames):
                 if outcome.fatal:
                     raise OutputError(outcome.reason)
                 if outcome.reason:
                     n_rows -= info.n_frames
-                    progress.failures.append(_failure(job, info, outcome.reason))
+                    kept = f" {job.path(info)} is of an earlier run." if job.path(info).exists() else ""
+                    tracker.progress.failures.append(Failure(info.name, outcome.reason + kept))
                 tracker.end_clip(info)
             remove_abandoned(features)
-    n_failed = len(progress.failures) - len(damaged)
+    failures = tracker.progress.failures
     return EmbedResult(
         features,
         n_rows,
-        len(store.clips) - n_failed,
-        len(store.clips) - len(todo),
-        len(schema) + 1,
-        source.name,
-        tuple(progress.failures),
-        choice,
+        n_clips=len(store.clips) - (len(failures) - len(damaged)),
+        n_skipped=len(store.clips) - len(todo),
+        n_columns=len(job.schema) + 1,
+        au_source=job.source.name,
+        failures=tuple(failures),
+        precision=choice,
     )
-
-
-def _known_precision(job: ExportJob, infos: Sequence[ClipInfo]) -> str | None:
-    """Return the arithmetic of a run that this one goes on with, so that all files of a folder agree."""
-    for precision in ("fp32", "bf16"):
-        same = replace(job, precision=precision)
-        if any(same.is_done(info) for info in infos):
-            return precision
-    return None
-
-
-def _measure_precision(store: Store, encoder: LoadedEncoder) -> PrecisionChoice | None:
-    """Choose the encoder's arithmetic on the first crops with a face; None if there are none."""
-    for info in store.clips:
-        rows = np.flatnonzero(store.face_mask(info))[:TRIED_FRAMES]
-        if len(rows):
-            return choose_precision(encoder, store.read_rows(info, rows))
-    return None
 
 
 def _run(
@@ -275,31 +199,3 @@ def _run(
             on_frames(info, n_frames)
 
         yield info, export_clip(job, store, info, encoder, report)
-
-
-def _failure(job: ExportJob, info: ClipInfo, reason: str) -> Failure:
-    kept = f" {job.path(info)} is of an earlier run." if job.path(info).exists() else ""
-    return Failure(info.name, reason + kept)
-
-
-def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:
-    """Return the schema with the columns that were asked for, and the keys, in its own order."""
-    patterns = [pattern.strip() for pattern in config.columns.split(",") if pattern.strip()]
-    if not patterns:
-        return schema
-    chosen = {*choose_columns(patterns, schema.names), *KEYS}
-    return pa.schema([field for field in schema if field.name in chosen])
-
-
-def _check_centring(source: AuSource, config: EmbedConfig) -> None:
-    if config.centre != "none" and (source.head is None or source.head.rest is None):
-        raise SettingError(
-            f"Expected a head that knows the resting level of people for --centre {config.centre}, but AUs come from "
-            f"{source.name}. Give --au-model box or fusion, or fit a head anew with 'tclr fit-au'."
-        )
-
-
-def _wants_blendshapes(store: Store, config: EmbedConfig) -> bool:
-    if config.blendshapes:
-        store.require_blendshapes("Run again without --blendshapes.")
-    return config.blendshapes
