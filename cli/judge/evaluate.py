@@ -152,11 +152,11 @@ def _write(
     kind: str, path: Path, prepared: Evaluation, results: Sequence[MethodResult], tables: Sequence[Table]
 ) -> None:
     """Write one of the files that were asked for."""
-    from tclr.pipeline.evaluation import plot_curves, to_latex, to_markdown, write_evaluation, write_predictions
-    from tclr.pipeline.system import write_text
+    from tclr.pipeline.evaluation import evaluation_content, plot_curves, to_latex, to_markdown, write_predictions
+    from tclr.pipeline.system import write_json, write_text
 
     if kind == "Scores":
-        write_evaluation(path, prepared, results)
+        write_json(path, evaluation_content(prepared, results))
     elif kind == "Predictions":
         write_predictions(path, prepared.data, results)
     elif kind == "Curve":

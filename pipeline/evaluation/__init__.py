@@ -9,8 +9,7 @@ from tclr.pipeline.evaluation.ablation import VARIANTS, AblationResult, ablation
 from tclr.pipeline.evaluation.evaluation import Evaluation, MethodResult
 from tclr.pipeline.evaluation.label_curve import plot_curves
 from tclr.pipeline.evaluation.predictions_file import write_predictions
-from tclr.pipeline.evaluation.protocols import plan_evaluation
-from tclr.pipeline.evaluation.scores_file import evaluation_content, write_evaluation
+from tclr.pipeline.evaluation.scores_file import evaluation_content
 from tclr.pipeline.evaluation.tables import Table, f1_table, summary_table, to_latex, to_markdown
 
 __all__ = [
@@ -22,13 +21,11 @@ __all__ = [
     "ablation_markdown",
     "evaluation_content",
     "f1_table",
-    "plan_evaluation",
     "plot_curves",
     "run_ablation",
     "summarise",
     "summary_table",
     "to_latex",
     "to_markdown",
-    "write_evaluation",
     "write_predictions",
 ]

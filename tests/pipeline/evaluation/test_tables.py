@@ -54,7 +54,7 @@ def test_best_of_each_column_is_bold_but_never_all_positive_or_a_mean_over_fewer
 
 def test_markdown_and_latex_have_the_same_figures_best_bold_and_published_apart(table):
     markdown, latex = to_markdown(table), to_latex(table)
-    assert "| AU | 1 | 12 | Avg. |\n|---|---:|---:|---:|" in markdown
+    assert "| AU | 1 | 12 | Avg. |\n| --- | ---: | ---: | ---: |" in markdown
     assert "| encoder + linear | **100.0** | **100.0** | **100.0** |" in markdown
     assert "| *AU-Net (published)* | - | - | 65.0 |" in markdown and "- 2 people" in markdown
     assert r"encoder + linear & \textbf{100.0} & \textbf{100.0} & \textbf{100.0} \\" in latex
