@@ -121,15 +121,12 @@ class _Subjects:
 
     def __init__(self, outcomes: Outcomes) -> None:
         subjects, self._subject = np.unique(outcomes.subject, return_inverse=True)
-        folds, self._fold = np.unique(outcomes.fold, return_inverse=True)
+        folds, self.fold = np.unique(outcomes.fold, return_inverse=True)
         self.n_subjects, self.n_folds = max(len(subjects), 1), max(len(folds), 1)  # at least nobody, in no fold
-
-    def rows(self, fold: int) -> np.ndarray:
-        return self._fold == fold
 
     def sum(self, values: np.ndarray, fold: int | None) -> np.ndarray:
         """Return (S, A) sums of (N, A) values, of one fold or of all."""
-        rows = slice(None) if fold is None else self.rows(fold)
+        rows = slice(None) if fold is None else self.fold == fold
         sums = np.zeros((self.n_subjects, values.shape[1]))
         np.add.at(sums, self._subject[rows], values[rows])
         return sums
@@ -178,7 +175,7 @@ def _roc_auc(outcomes: Outcomes, subjects: _Subjects) -> Weighted:
     known = (outcomes.label != UNKNOWN) & np.isfinite(outcomes.probability)
 
     def area(weights: np.ndarray, fold: int | None) -> np.ndarray:
-        inside = known if fold is None else known & subjects.rows(fold)[:, None]
+        inside = known if fold is None else known & (subjects.fold == fold)[:, None]
         areas = np.full((len(weights), known.shape[1]), np.nan)
         for column, probability in enumerate(outcomes.probability.T):
             positive, negative = (
@@ -246,6 +243,13 @@ def score(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> dict[s
     dict
         By metric (``f1``, ``accuracy``, ``roc_auc``, ``icc_3_1``, ``mae``), then ``folds``: the mean over folds of the
         metric in each fold, and ``pooled``: the metric over the frames of all folds together.
+
+    Examples
+    --------
+    >>> label, unknown = np.array([[1], [0], [1], [0]]), np.full((4, 1), np.nan)
+    >>> outcomes = Outcomes(label, label, 0.5 * label, unknown, unknown, np.arange(4), np.zeros(4))
+    >>> score(outcomes)["f1"]["pooled"].mean.value
+    1.0
     """
     subjects = _Subjects(outcomes)
     n = subjects.n_subjects

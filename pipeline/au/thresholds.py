@@ -1,6 +1,6 @@
 """Thresholds of AUs: the probability from which an AU counts as present, chosen on subjects of the training side.
 
-Predictions on which a threshold is chosen are out of fold: each comes from a model that has not seen the person.
+Thresholds are chosen on out-of-fold predictions: each comes from a model that has not seen the person.
 """
 
 from __future__ import annotations
@@ -11,18 +11,13 @@ from sklearn.metrics import precision_recall_curve
 from tclr.schemas.action_units import PRESENT
 
 DEFAULT_THRESHOLD = 0.5
-"""Used where there are no out-of-fold predictions to choose one on."""
+"""Used without out-of-fold predictions to choose one on."""
 
 
 def choose_threshold(probability: np.ndarray, label: np.ndarray) -> float:
-    """Return the threshold of the highest F1 (present is ``probability >= threshold``); 0.5 without a positive.
+    """Return the threshold of the highest F1 of (n,) probabilities with (n,) labels of 0 and 1; 0.5 without a 1.
 
-    Parameters
-    ----------
-    probability : ndarray
-        (n,) float, 0..1.
-    label : ndarray
-        (n,) 0 or 1.
+    An AU is present where ``probability >= threshold``.
     """
     if not (label == PRESENT).any():
         return DEFAULT_THRESHOLD

@@ -1,7 +1,7 @@
-"""Evaluation of AU predictions by a protocol: every method on the same folds, each subject predicted by others' models.
+"""Evaluation of AU predictions by a protocol: every method on the same folds, each subject by models of other people.
 
-A method sees labels of a fold's training frames only: ``fit_head`` gets nothing else, thresholds included. Scores are
-of the out-of-fold predictions of all test frames.
+A method sees labels of a fold's training frames only; its thresholds come from them, too. Scores are those of the
+out-of-fold predictions of all test frames.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Tell = Callable[[str, int, int], None]
 class MethodResult:
     """What a method predicted, and how well.
 
-    ``thresholds`` are by fold and AU; ``n_aus`` counts those that it predicts; ``scores`` are those of
-    ``metrics.score``; ``curve`` is the label-efficiency curve.
+    ``label`` is its name in tables, ``thresholds`` are by fold and AU, ``n_aus`` counts the AUs that it predicts,
+    ``scores`` are those of ``au.score``, ``curve`` is the label-efficiency curve.
     """
 
     method: str
@@ -52,21 +52,7 @@ class MethodResult:
 
 
 def note_people_seen(info: EncoderInfo, name: str, data: FoldedData) -> tuple[str, ...]:
-    """Compare the people an encoder has learnt from with those that are tested.
-
-    Parameters
-    ----------
-    info : EncoderInfo
-        What the encoder says of itself.
-    name : str
-        What messages call it.
-    data : FoldedData
-        Who is tested.
-
-    Returns
-    -------
-    tuple of str
-        A note if it was pretrained, without labels, on some of them.
+    """Return a note if an encoder was pretrained, without labels, on people that are tested; ``name`` is for messages.
 
     Raises
     ------
@@ -80,20 +66,20 @@ def note_people_seen(info: EncoderInfo, name: str, data: FoldedData) -> tuple[st
         for subject in np.unique(fold.test.subjects).tolist()
     }
     seen = tested & set(info.subjects)
-    named = bool(info.subjects)  # files written before subjects were named tell only the store
+    named = bool(info.subjects)  # older files name only the store
     if not seen and (named or all(store.data_hash != info.data_hash for store in data.stores)):
         return ()
     who = f"{len(seen)} of the {len(tested)} test subjects" if named else "this store, test subjects included"
     if info.supervised:
         raise InputError(
-            f"Expected an encoder that knows no label of a test subject, but {name} learnt from labels of {who}. "
+            f"Expected an encoder trained without labels of test subjects, but {name} learnt from labels of {who}. "
             "Give an encoder that was trained on other people, or without labels."
         )
     return (f"the encoder was pretrained, without labels, on frames of {who}",)
 
 
 class Evaluation:
-    """An evaluation that is ready to run: stores, protocol and encoders are read and checked.
+    r"""An evaluation that is ready to run: stores, protocol and encoders have been read and checked.
 
     Parameters
     ----------
@@ -102,11 +88,11 @@ class Evaluation:
     protocol : str
         See ``plan_evaluation``.
     encoder : str
-        An encoder as ``load_encoder`` takes it; ``random`` for none but the untrained baseline.
+        An encoder as ``load_encoder`` takes it; ``random`` for the untrained baseline alone.
     config, fit : settings
         How to score, and how heads are fitted.
     methods : sequence of str, optional
-        Of ``METHODS``; default all that these stores and arguments allow.
+        Some of ``METHODS``; by default all that these stores and arguments allow.
     imagenet : Path, optional
         Weights without an embedding layer, for the method of that name.
     key_file : Path, optional
@@ -115,11 +101,20 @@ class Evaluation:
     Raises
     ------
     SettingError
-        If a method or the protocol is unknown, or a method that was asked for lacks what it needs.
+        If a method or the protocol is unknown, or a requested method lacks what it needs.
     InputError
-        If a subject would be on both sides, or the encoder learnt from labels of subjects that are tested.
+        If a subject would be on both sides, or the encoder learnt from labels of test subjects.
     StoreError, ModelError
         If a store or an encoder cannot be read.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import EvaluateConfig, FitAuConfig
+    >>> _ = Path("folds.csv").write_text("subject,fold\nF001,a\nF003,b\n")
+    >>> stores, methods = [Path("store")], ["all-positive"]
+    >>> evaluation = Evaluation(stores, "folds.csv", "random", EvaluateConfig(), FitAuConfig(), methods=methods)
+    >>> [round(result.scores["f1"]["pooled"].aus[0].value, 2) for result in evaluation.run()]
+    [0.81]
     """
 
     def __init__(
@@ -201,7 +196,7 @@ class Evaluation:
     def _curve(
         self, name: str, folds: Sequence[FoldFrames], scores: Mapping[str, Mapping[str, MetricScores]], tell: Tell
     ) -> tuple[CurvePoint, ...]:
-        """Fit again on shares of the training subjects and score the same test frames; ``scores`` are those of all."""
+        """Fit on shares of the training subjects and score the same test frames; ``scores`` are those of all."""
         points = []
         draws = [(share, seed) for share in self.config.shares for seed in range(self.config.label_seeds)]
         draws = [(share, seed) for share, seed in draws if share < 100 or seed == 0]
@@ -220,7 +215,7 @@ class Evaluation:
 
 
 def _join(folds: Sequence[FoldFrames], predictions: Sequence[FoldPrediction]) -> Outcomes:
-    """Return the outcomes of all folds; what is resampled are the units of the protocol."""
+    """Return the outcomes of all folds; intervals resample the units of the protocol."""
     outcomes = Outcomes.join_folds([prediction.outcomes for prediction in predictions])
     return replace(outcomes, subject=np.concatenate([fold.test_units for fold in folds]))
 

@@ -1,4 +1,4 @@
-"""Label efficiency: how well a method does with labels of few people, and its picture."""
+"""Label efficiency: how well a method does with labels of few people, and the plot of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CurvePoint:
 
 
 def draw_subsets(units: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, int]:
-    """Draw some of the training subjects; with one seed, a larger share holds all of a smaller one.
+    """Draw some of the training subjects; with one seed, a larger share contains every smaller one.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def draw_subsets(units: np.ndarray, share: float, seed: int) -> tuple[np.ndarray
     Returns
     -------
     (ndarray, int)
-        (N,) bool: the frames of the subjects that were drawn; and how many subjects these are.
+        (N,) bool: the frames of the drawn subjects; and their number.
     """
     n_units = math.ceil(round(len(np.unique(units)) * share / 100, 9))
     return np.isin(units, deal(units.tolist(), [n_units], seed)[0]), n_units
@@ -63,11 +63,16 @@ def plot_curves(path: Path, curves: Mapping[str, Sequence[CurvePoint]], level: M
     path : Path
         The PNG to write.
     curves : mapping
-        Points by the label of their method; the band goes from the lowest to the highest draw.
+        Points by the label of their method; the band reaches from the lowest to the highest draw.
     level : mapping
-        F1 of methods that learn nothing, drawn as a level.
+        F1 of methods that learn nothing, drawn as horizontal lines.
     title : str
-        Above the picture.
+        Above the plot.
+
+    Examples
+    --------
+    >>> points = [CurvePoint(50, 0, (1, 1), 0.4, 0.6), CurvePoint(100, 0, (2, 2), 0.5, 0.7)]
+    >>> plot_curves(Path("curve.png"), {"encoder": points}, {"all positive": 0.3}, "Labels of few people")
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -86,7 +91,7 @@ def plot_curves(path: Path, curves: Mapping[str, Sequence[CurvePoint]], level: M
     axes.set_xscale("log")
     axes.set_xticks(sorted(ticks), [f"{tick:.3g}" for tick in sorted(ticks)])
     axes.minorticks_off()
-    axes.set_xlabel("training subjects a fold")
+    axes.set_xlabel("training subjects per fold")
     axes.set_ylabel("mean F1 over AUs (%)")
     axes.set_title(title)
     axes.grid(alpha=0.3)

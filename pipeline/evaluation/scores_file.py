@@ -46,7 +46,17 @@ def _plain(content: Any) -> Any:
 
 
 def evaluation_content(evaluation: Evaluation, results: Sequence[MethodResult]) -> dict[str, Any]:
-    """Return the content of the file, with the methods that are finished."""
+    r"""Return the content of the file, with the methods that are finished.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import EvaluateConfig, FitAuConfig
+    >>> _ = Path("folds.csv").write_text("subject,fold\nF001,a\nF003,b\n")
+    >>> stores, methods = [Path("store")], ["all-positive"]
+    >>> evaluation = Evaluation(stores, "folds.csv", "random", EvaluateConfig(), FitAuConfig(), methods=methods)
+    >>> evaluation_content(evaluation, list(evaluation.run()))["frames"]
+    {'labelled': 32, 'scored': 32}
+    """
     plan, data = evaluation.plan, evaluation.data
     content = {
         "format": FORMAT,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tclr.pipeline.au import Estimate
-from tclr.pipeline.evaluation.evaluation import MethodResult
+from tclr.pipeline.evaluation.evaluation import Evaluation, MethodResult
 from tclr.pipeline.system import markdown_table
 
 EMPTY = "-"
@@ -80,29 +80,10 @@ def f1_table(
     published: Mapping[str, float] | None = None,
     notes: Sequence[str] = (),
 ) -> Table:
-    """Return F1 in percent, of each AU and the mean.
+    """Return F1 in percent, of each AU and the mean; the best of each column is marked where several methods compete.
 
-    Parameters
-    ----------
-    results : sequence of MethodResult
-        The rows.
-    au_names : sequence of str
-        The columns, as ``AU01``.
-    title : str
-        Above the table.
-    average : str
-        ``folds`` or ``pooled``, see ``metrics.score``.
-    interval : bool
-        Add 95% intervals.
-    published : mapping, optional
-        Mean F1 in percent by the name of a method of the literature.
-    notes : sequence of str
-        Below the table, before those of the rows.
-
-    Returns
-    -------
-    Table
-        The best of each column is marked where several methods compete.
+    ``average`` is ``folds`` or ``pooled``, see ``au.score``; ``interval`` adds 95% intervals; ``published`` has mean F1
+    in percent by method of the literature; ``notes`` are put below the table, before those of the rows.
     """
     competes = [result.method != BY_HAND for result in results]
     # a mean over fewer AUs is another figure: it does not compete
@@ -132,8 +113,49 @@ def summary_table(results: Sequence[MethodResult], n_aus: int, *, title: str, av
     return Table(title, ("method", *columns), _rows(results, cells))
 
 
+def result_tables(evaluation: Evaluation, results: Sequence[MethodResult]) -> tuple[Table, Table]:
+    r"""Return the table of F1 by AU, and that of all metrics' means.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import EvaluateConfig, FitAuConfig
+    >>> _ = Path("folds.csv").write_text("subject,fold\nF001,a\nF003,b\n")
+    >>> stores, methods = [Path("store")], ["all-positive"]
+    >>> evaluation = Evaluation(stores, "folds.csv", "random", EvaluateConfig(), FitAuConfig(), methods=methods)
+    >>> result_tables(evaluation, list(evaluation.run()))[0].title
+    'folds.csv: F1 (%), mean over folds; 32 frames of 2 subjects'
+    """
+    plan, data, config = evaluation.plan, evaluation.data, evaluation.config
+    way = {"folds": "mean over folds", "pooled": "all folds' frames together"}[config.average]
+    way = "one split" if len(plan.splits) == 1 else way
+    notes = list(plan.notes)
+    if data.n_tested < data.n_labelled:
+        notes.append(
+            f"{data.n_labelled - data.n_tested:,} of {data.n_labelled:,} labelled frames have no face, no score"
+        )
+    frames = f"{data.n_tested:,} frames of {len({u for s in plan.splits for u in s.test})} {plan.unit}s"
+    f1 = f1_table(
+        results,
+        plan.au_names,
+        title=f"{plan.protocol}: F1 (%), {way}; {frames}",
+        average=config.average,
+        interval=config.intervals,
+        published=plan.published,
+        notes=notes,
+    )
+    title = f"{plan.protocol}: means over AUs, [95% over resampled {plan.unit}s]"
+    return f1, summary_table(results, len(plan.au_names), title=title, average=config.average)
+
+
 def to_markdown(table: Table) -> str:
-    """Return a table in Markdown: best in bold, published figures in italics, notes as a list."""
+    """Return a table in Markdown: best in bold, published figures in italics, notes as a list.
+
+    Examples
+    --------
+    >>> table = Table("F1 (%)", ("AU", "1"), (("encoder", (Cell("65.0", best=True),)),))
+    >>> print(to_markdown(table).splitlines()[-1])
+    | encoder | **65.0** |
+    """
     rows = [[name, *(f"**{c.text}**" if c.best else c.text for c in cells)] for name, cells in table.rows]
     rows += [[f"*{name}*", *texts] for name, texts in table.published]
     notes = "".join(f"- {note}\n" for note in table.notes)
@@ -152,7 +174,14 @@ def _latex_row(texts: Sequence[str], best: Sequence[bool] = ()) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""Return a table in LaTeX for ``\usepackage{booktabs}``: best in bold, notes as comments."""
+    r"""Return a table in LaTeX for ``\usepackage{booktabs}``: best in bold, notes as comments.
+
+    Examples
+    --------
+    >>> table = Table("F1 (%)", ("AU", "1"), (("encoder", (Cell("65.0", best=True),)),))
+    >>> print(to_latex(table).splitlines()[5])
+    encoder & \textbf{65.0} \\
+    """
     lines = [f"% {table.title}", *(f"% {note}" for note in table.notes)]
     lines += [rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule"]
     lines += [_latex_row(table.columns), r"\midrule"]

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from tclr.pipeline.au import BOX
 from tclr.pipeline.encoder import LoadedEncoder, PrecisionChoice, choose_precision, load_encoder
-from tclr.pipeline.export.au_source import NAMES, AuSource, choose_au_source, knows_crops, resolve_au_model
+from tclr.pipeline.export.au_source import NAMES, AuSource, choose_au_source, fits_bundled, resolve_au_model
 from tclr.pipeline.export.clip import ExportJob
 from tclr.pipeline.export.table import with_pandas_types
 from tclr.pipeline.features import choose_columns
@@ -21,7 +21,7 @@ from tclr.schemas.errors import SettingError, StoreError
 from tclr.schemas.features import EMBEDDING, KEYS, features_schema
 
 TRIED_FRAMES = 32
-"""Crops that the encoder's arithmetic is chosen on; chosen by us: seconds at 224 px."""
+"""Crops that the encoder's arithmetic is measured on: seconds at 224 px."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,22 @@ class ExportPlan:
     schema: pa.Schema
     labelled_aus: tuple[str, ...]
 
+    def job(self, store: Path, features: Path, run: str, config: EmbedConfig) -> ExportJob:
+        """Return the job of a run that holds the folder."""
+        encoder, precision = self.encoder, "fp32" if config.precision == "auto" else config.precision
+        info, digest = (encoder.info, encoder.digest) if encoder else (None, "")
+        return ExportJob(
+            store, features, run, self.schema, self.labelled_aus, self.source, info, digest, config, precision
+        )
+
 
 def plan_export(store: Store, encoder: LoadedEncoder | None, config: EmbedConfig, au_model: str | Path) -> ExportPlan:
-    """Settle what an export writes, with arguments and errors as ``embed`` has them."""
+    """Settle what an export writes, with the arguments and errors of ``embed``."""
     source = choose_au_source(store, resolve_au_model(store, au_model, encoder is not None), config.smooth_s)
     if source.head is not None:
         encoder = encoder or source.head.encoder  # a fine-tuned head brings its own
         source = replace(source, head=replace(source.head, encoder=None))
-    if encoder is None and str(au_model) in NAMES and store.has_frames and knows_crops(store):
+    if encoder is None and str(au_model) in NAMES and store.has_frames and fits_bundled(store):
         encoder = load_encoder(BOX)
     if source.head is not None and source.needs_encoder and encoder is not None:
         source.head.check_encoder(encoder)
@@ -51,7 +59,7 @@ def plan_export(store: Store, encoder: LoadedEncoder | None, config: EmbedConfig
     schema = features_schema(
         source.au_names,
         labelled_aus,
-        encoder.embedding_dim if encoder else 1,  # of any length: it is asked for below
+        encoder.embedding_dim if encoder else 1,  # any length will do: without an encoder no such column is written
         blendshapes=config.blendshapes,
         files=any("source_name" in store.fields(info) for info in store.clips),
         intensity_aus=source.intensity_aus,
@@ -70,7 +78,7 @@ def plan_export(store: Store, encoder: LoadedEncoder | None, config: EmbedConfig
 
 
 def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:
-    """Return the schema with the columns that were asked for, and the keys, in its own order."""
+    """Return the schema with the requested columns and the keys, in its own order."""
     patterns = [pattern.strip() for pattern in config.columns.split(",") if pattern.strip()]
     if not patterns:
         return schema
@@ -81,13 +89,13 @@ def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:
 def _check_centring(source: AuSource, config: EmbedConfig) -> None:
     if config.centre != "none" and (source.head is None or source.head.rest is None):
         raise SettingError(
-            f"Expected a head that knows the resting level of people for --centre {config.centre}, but AUs come from "
-            f"{source.name}. Give --au-model box or fusion, or fit a head anew with 'tclr fit-au'."
+            f"Expected a head with a resting level of people for --centre {config.centre}, but AUs come from "
+            f"{source.name}. Give --au-model box or fusion, or fit the head again with 'tclr fit-au'."
         )
 
 
 def leave_out_damaged(store: Store) -> list[Failure]:
-    """Leave clips out of a store whose description cannot be read; returns all that are left out, with the reason."""
+    """Drop clips whose description cannot be read from an open store; return all dropped ones, with the reason."""
     failures = [Failure(name, reason) for name, reason in store.damage.items()]
     for info in list(store.clips):
         try:
@@ -106,8 +114,8 @@ def settle_precision(
 ) -> tuple[ExportJob, PrecisionChoice | None]:
     """Return the job with the encoder's arithmetic, and how it was measured if it was.
 
-    ``auto`` takes that of a run which this one resumes, so that all files of a folder agree, else what is quicker on
-    the first crops with a face.
+    ``auto`` takes that of the run that is resumed, so that all files of a folder agree, else what is faster on the
+    first crops with a face.
     """
     if encoder is None or job.config.precision != "auto":
         return job, None

@@ -23,9 +23,9 @@ from tclr.schemas.errors import OutputError
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """What an export did; rows and clips are those whose files are there now and up to date.
+    """What an export did; rows and clips are those whose files are up to date now.
 
-    ``precision`` is what was measured, where it was.
+    ``n_skipped`` clips were up to date before. ``precision`` is None unless it was measured.
     """
 
     features: Path
@@ -40,7 +40,7 @@ class EmbedResult:
 
 @dataclass
 class EmbedProgress:
-    """How far an export is; handed to the caller's callback. Frames of clips that failed or were done before count."""
+    """Progress of an export, for the caller's callback; clips that failed or were up to date count as done."""
 
     n_frames_total: int
     n_frames: int = 0
@@ -48,7 +48,7 @@ class EmbedProgress:
 
 
 class _Tracker:
-    """Adds up the frames of clips that are through and of those that are being done."""
+    """Adds up the frames of finished clips and of those that are being exported."""
 
     def __init__(self, progress: EmbedProgress, notify: Callable[[EmbedProgress], None]) -> None:
         self.progress = progress
@@ -59,13 +59,13 @@ class _Tracker:
         notify(progress)
 
     def add_frames(self, info: ClipInfo, n_frames: int) -> None:
-        """Take in how many frames of a clip are done; may be called from another thread."""
+        """Note how many frames of a clip are done; may be called from another thread."""
         if info.name not in self.through:
             self.running[info.name] = n_frames
             self._tell()
 
     def end_clip(self, info: ClipInfo) -> None:
-        """Take in that a clip is through."""
+        """Note that a clip is finished or has failed."""
         self.through.add(info.name)
         self.running.pop(info.name, None)
         self.n_through += info.n_frames
@@ -77,7 +77,7 @@ class _Tracker:
 
 
 def _check_others(job: ExportJob, infos: Sequence[ClipInfo], damaged: Sequence[Failure]) -> None:
-    """Refuse to write beside Parquet files of anything that the store does not have: pandas would mix them."""
+    """Refuse to write beside Parquet files of clips that are not in the store: pandas would mix them."""
     wanted = {job.path(info) for info in infos}
     names = [failure.name.partition("/") for failure in damaged]
     wanted |= {subject_folder(job.features, subject) / f"{clip}.parquet" for subject, _, clip in names}
@@ -85,7 +85,7 @@ def _check_others(job: ExportJob, infos: Sequence[ClipInfo], damaged: Sequence[F
     others = sorted(path for path in job.features.rglob("*.parquet") if path not in wanted and path.parent not in whole)
     if others:
         raise OutputError(
-            f"{job.features} holds Parquet files of clips that are not in the store, as {others[0]}. "
+            f"{job.features} holds Parquet files of clips that are not in the store, such as {others[0]}. "
             "Use another FEATURES folder, or delete those files."
         )
 
@@ -101,55 +101,49 @@ def embed(
     scheduler: str | None = None,
     notify: Callable[[EmbedProgress], None] = lambda progress: None,
 ) -> EmbedResult:
-    """Export a store.
+    """Export a store to Parquet features; an interrupted export resumes.
 
     Parameters
     ----------
     store_path, features : Path
         Store to read; folder to write, see ``tclr.schemas.features``.
     encoder : LoadedEncoder or None
-        The encoder; without it, that of a fine-tuned head or of the model in the box. It is not run where no column
-        needs it.
+        The encoder; by default that of a fine-tuned head or of the bundled model. It runs only if a column needs it.
     config : EmbedConfig
         Settings.
     au_model : str or Path
-        A head that ``tclr fit-au`` wrote, or a name, see ``resolve_au_model``.
+        A head that ``tclr fit-au`` wrote, or one of ``auto``, ``box``, ``fusion`` and ``blendshapes``.
     workers : int
-        Processes of a local Dask cluster; 0: in this process.
+        Processes of a local Dask cluster; 0 for this process.
     scheduler : str, optional
         Address of a running Dask cluster instead, whose workers see both folders under the same paths.
     notify : callable
-        Called whenever something has moved, perhaps from another thread.
+        Called on every progress, perhaps from another thread.
 
     Raises
     ------
     StoreError, ModelError
-        If no clip of the store or not the head can be read, the head does not belong to the encoder, or there is no
-        such column.
+        If no clip or the head cannot be read, the head belongs to another encoder, or a column is unknown.
     SettingError
         If an encoder is needed and there is none.
     OutputError
-        If the folder cannot be written, is held by another run, or holds features of other clips.
+        If the folder cannot be written, is locked by another run, or has features of other clips.
     ClusterError
         If no scheduler answers, or it is lost.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import EmbedConfig
+    >>> result = embed(Path("store"), Path("exported"), None, EmbedConfig(embedding="none"), au_model="blendshapes")
+    >>> result.n_rows, result.n_clips
+    (32, 2)
     """
     store_path, features = real_path(store_path), real_path(features)
     with Store(store_path, skip_damaged=True) as store:
         damaged = leave_out_damaged(store)
         plan = plan_export(store, encoder, config, au_model)
         with lock_folder(features) as run:
-            job = ExportJob(
-                store_path,
-                features,
-                run,
-                plan.schema,
-                plan.labelled_aus,
-                plan.source,
-                plan.encoder.info if plan.encoder else None,
-                plan.encoder.digest if plan.encoder else "",
-                config,
-                "fp32" if config.precision == "auto" else config.precision,
-            )
+            job = plan.job(store_path, features, run, config)
             _check_others(job, store.clips, damaged)
             job, choice = settle_precision(job, store, plan.encoder)
             remove_abandoned(features)
@@ -187,7 +181,7 @@ def _run(
     scheduler: str | None,
     on_frames: Callable[[ClipInfo, int], None],
 ) -> Iterator[tuple[ClipInfo, TaskOutcome]]:
-    """Export clips here or on a cluster; yields each as it is through."""
+    """Export clips here or on a cluster; yield each as soon as it is finished."""
     if infos and (workers or scheduler is not None):
         from tclr.pipeline.export.on_cluster import export_on_cluster  # Dask is not needed otherwise
 

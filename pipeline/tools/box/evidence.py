@@ -1,4 +1,4 @@
-"""What AU models are worth on people that nothing has learnt from, at several qualities of video."""
+"""How good AU models are on people that nothing has learnt from, at several qualities of video."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import ClipInfo, Store
 
 TURNED_RAD = 0.25
-"""Yaw from which a head counts as turned: 14 degrees; chosen by us."""
+"""Yaw from which a head counts as turned: 14 degrees."""
 METRICS = ("f1", "roc_auc", "icc_3_1")
 BATCH_SIZE = 128
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What one model reaches on one kind of frames.
+    """The scores of one model on one kind of frames.
 
     ``mean`` and ``interval`` (95%, over resampled people) are over AUs, by metric of ``METRICS``; ``aus`` has them by
-    AU; None where a metric cannot be measured.
+    AU. None where a metric cannot be measured.
     """
 
     model: str
@@ -62,18 +62,18 @@ def _yaw_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray
 
 
 def is_turned(store: Path, people: Collection[str]) -> np.ndarray:
-    """Return (N,) bool: of the frames of ``read_people``, those in which the head is turned aside."""
+    """Return (N,) bool: the frames of ``read_people`` in which the head is turned aside."""
     return np.abs(read_people(store, people, _yaw_rows).inputs[:, 0]) >= TURNED_RAD
 
 
 def describe_for(head: AuHead, encoder: LoadedEncoder | None) -> Describe:
-    """Return what a head's frames are to be described by; a fine-tuned one reads crops."""
+    """Return the reader of a head's inputs; a fine-tuned head reads crops instead."""
     return no_rows if head.encoder is not None else describe_by(head.inputs, encoder)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Predictions of some AUs for labelled frames, and from which probability each counts as present, (A,)."""
+    """Predictions of some AUs for labelled frames, and the (A,) probabilities from which they count as present."""
 
     model: str
     digest: str
@@ -82,7 +82,7 @@ class Forecast:
     threshold: np.ndarray
 
     def judge(self, frames: LabelledFrames, quality: str, mask: np.ndarray | None = None) -> Judged:
-        """Score them, all or where a mask (N,) is true."""
+        """Score all frames, or those of an (N,) mask."""
         outcomes = Outcomes.of(frames, self.predicted, self.au_names, self.threshold)
         outcomes = outcomes if mask is None else outcomes.take(mask)
         scores = {name: scored["pooled"] for name, scored in score(outcomes).items() if name in METRICS}
@@ -103,12 +103,12 @@ class Forecast:
 
 
 def forecast(model: str, head: AuHead, frames: LabelledFrames) -> Forecast:
-    """Have a head predict frames that are described as it needs them, see ``describe_for``."""
+    """Return a head's predictions for frames with its inputs, see ``describe_for``."""
     return Forecast(model, head.digest, head.au_names, head.predict_frames(frames), head.threshold)
 
 
 def forecast_centred(plain: Forecast, head: AuHead, frames: LabelledFrames) -> Forecast:
-    """Bring each person's resting level to that of the people whom the head knows, see ``centre``."""
+    """Move each person's predictions to the resting level of the people in the head's training, see ``centre``."""
     if head.rest is None:
         return plain
     probability, intensity = plain.predicted.probability.copy(), plain.predicted.intensity.copy()
@@ -121,7 +121,7 @@ def forecast_centred(plain: Forecast, head: AuHead, frames: LabelledFrames) -> F
 
 
 def forecast_by_mapping(frames: LabelledFrames) -> Forecast:
-    """Map blendshapes, which must describe the frames, by the fixed rules, which learn nothing."""
+    """Return the predictions of the fixed rules; the frames' inputs must be blendshapes."""
     probability = predict_from_blendshapes(frames.inputs)
     predicted = Prediction(probability, np.full_like(probability, np.nan))
     return Forecast("blendshape mapping", "", MAPPED_AUS, predicted, np.full(len(MAPPED_AUS), THRESHOLD))

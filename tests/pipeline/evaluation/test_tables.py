@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tclr.pipeline.au import Outcomes, score
-from tclr.pipeline.evaluation import MethodResult, f1_table, summary_table, to_latex, to_markdown
+from tclr.pipeline.evaluation import MethodResult, to_latex, to_markdown
+from tclr.pipeline.evaluation.tables import f1_table, summary_table
 
 NAN = np.full((8, 2), np.nan)
 

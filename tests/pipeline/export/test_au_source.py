@@ -271,7 +271,7 @@ def test_a_persons_level_comes_from_frames_spread_over_all_clips_and_is_found_on
         lambda s, store, info, rows, e: seen.append(rows) or predict_rows(s, store, info, rows, e),
     )
     embed(store, tmp_path / "features", encoder, EmbedConfig(centre="subject"), au_model=tmp_path / "au.safetensors")
-    assert [rows.tolist() for rows in seen] == [[0, 6], [2, 7], [3, 9]]
+    assert [rows.tolist() for rows in seen if len(rows) < 10] == [[0, 6], [2, 7], [3, 9]]
 
 
 @pytest.mark.parametrize("without", [{"T1"}, {"T1", "T2"}])
