@@ -136,7 +136,7 @@ def embed_rows(encoder: LoadedEncoder) -> Describe:
     >>> read = embed_rows(load_encoder("encoder.safetensors"))
     >>> with Store(Path("store")) as store:
     ...     read(store, store.clips[0], 0, 4).shape
-    (4, 16)
+    (4, 32)
     """
     return lambda store, info, start, stop: encoder.embed(store.read_frames(info, start, stop))
 

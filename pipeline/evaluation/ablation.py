@@ -100,7 +100,6 @@ def ranking_accuracy(store: Path, encoder: LoadedEncoder, config: PretrainConfig
     """
     with Store(store) as opened:
         subjects = opened.subjects
-    config = config.model_copy(update={"n_following": 10})
     tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing=WATCHED_SPACING)
     frames = (tuples.read(0, [index]).frames[0].numpy() for index in range(len(tuples)))
     ranked = [ranked_pairs(torch.from_numpy(encoder.embed(of_tuple))[None]) for of_tuple in frames]
@@ -122,7 +121,8 @@ def judge(
 def _judge_encoder(
     variant: str, seed: int, probe: Path, encoder: LoadedEncoder, config: PretrainConfig, frames: int = 0
 ) -> AblationResult:
-    return judge(variant, seed, probe, embed_rows(encoder), ranking_accuracy(probe, encoder, config), frames)
+    ranking = ranking_accuracy(probe, encoder, config.model_copy(update={"n_following": 10}))
+    return judge(variant, seed, probe, embed_rows(encoder), ranking, frames)
 
 
 def _judge_untrained(seed: int, probe: Path, config: PretrainConfig) -> AblationResult:
