@@ -53,8 +53,12 @@ def fit_linear(frames: LabelledFrames, config: FitAuConfig) -> Readout:
             known = np.isfinite(frames.intensities[:, column])
             x, y = frames.inputs[known], frames.intensities[known, column]
             intensity_weight[column], intensity_bias[column] = _fit(Ridge(alpha=config.l2 * len(y)), x, y)
-    fitted = (weight, bias, intensity_weight, intensity_bias)
-    return Readout(*(values.astype(np.float32) for values in fitted))
+    return Readout(
+        weight.astype(np.float32),
+        bias.astype(np.float32),
+        intensity_weight.astype(np.float32),
+        intensity_bias.astype(np.float32),
+    )
 
 
 def _fit_epochs(

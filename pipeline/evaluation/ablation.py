@@ -114,7 +114,7 @@ def judge(
     with Store(probe) as store:
         scores = cross_score(collect_frames(store, describe, config.batch_size), config)
     f1 = {score.name: score.f1 for score in scores if score.f1 is not None}
-    roc_auc = [score.roc_auc for score in scores if score.name in f1]
+    roc_auc = [score.roc_auc for score in scores if score.name in f1 and score.roc_auc is not None]
     return AblationResult(variant, seed, float(np.mean([*f1.values()])), float(np.mean(roc_auc)), f1, ranking, frames)
 
 

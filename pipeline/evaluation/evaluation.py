@@ -194,7 +194,7 @@ class Evaluation:
             )
 
     def _curve(
-        self, name: str, folds: Sequence[FoldFrames], scores: Mapping[str, Mapping[str, MetricScores]], tell: Tell
+        self, name: str, folds: Sequence[FoldFrames], scores: dict[str, dict[str, MetricScores]], tell: Tell
     ) -> tuple[CurvePoint, ...]:
         """Fit on shares of the training subjects and score the same test frames; ``scores`` are those of all."""
         points = []
@@ -203,12 +203,11 @@ class Evaluation:
         for done, (share, seed) in enumerate(draws):
             tell(f"{name}, label curve", done, len(draws))
             subsets = [draw_subsets(fold.train_units, share, seed) for fold in folds]
+            of_point = scores
             if share < 100:
                 pairs = zip(folds, subsets, strict=True)
                 fitted = [self._made[name].predict(fold.train.take(mask), fold.test) for fold, (mask, _) in pairs]
                 of_point = score(_join(folds, fitted), resamples=0)
-            else:
-                of_point = scores
             f1, roc_auc = (of_point[metric][self.config.average].mean.value for metric in ("f1", "roc_auc"))
             points.append(CurvePoint(share, seed, tuple(n_units for _, n_units in subsets), f1, roc_auc))
         return tuple(points)
