@@ -85,21 +85,9 @@ WAYS: tuple[Spoil, ...] = (change_background, hide, smear, coarsen, add_noise, c
 
 
 def degrade(crops: np.ndarray, share: float, seeds: np.ndarray) -> np.ndarray:
-    """Spoil some crops at random.
+    """Return a copy of (n, S, S, 3) uint8 RGB crops of which a share, 0..1, is spoilt at random.
 
-    Parameters
-    ----------
-    crops : ndarray
-        (n, S, S, 3) uint8 RGB, not changed.
-    share : float
-        Share that is spoilt, 0..1.
-    seeds : ndarray
-        (n,) int: what happens to a crop depends on its seed alone.
-
-    Returns
-    -------
-    ndarray
-        (n, S, S, 3) uint8.
+    What happens to a crop depends on its own one of the (n,) int seeds alone.
     """
     out = crops.copy()
     for place, seed in enumerate(seeds.tolist()):

@@ -96,19 +96,9 @@ def smooth(values: np.ndarray, timestamps: np.ndarray, smooth_s: float) -> np.nd
     Weights depend on time, not on rows, so the frame rate may vary. Missing values have no weight and stay missing:
     gaps are neither filled nor taken for zeros (Nadaraya, 1964, with a Gaussian kernel).
 
-    Parameters
-    ----------
-    values : ndarray
-        (n, A) float of one clip; NaN = missing.
-    timestamps : ndarray
-        (n,) seconds, not falling.
-    smooth_s : float
-        Standard deviation of the kernel, seconds, cut at three of them; 0 returns the values as they are.
-
-    Returns
-    -------
-    ndarray
-        (n, A), dtype of the values.
+    ``values`` (n, A) are of one clip, NaN where missing; the result has their dtype. ``timestamps`` (n,) are in seconds
+    and never fall. ``smooth_s`` is the standard deviation of the kernel in seconds, cut at three of them; 0 changes
+    nothing.
 
     Examples
     --------

@@ -25,21 +25,10 @@ class CurvePoint:
 
 
 def draw_subsets(units: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, int]:
-    """Draw some of the training subjects; with one seed, a larger share contains every smaller one.
+    """Draw a share, in percent and rounded up, of the training subjects; a larger share contains every smaller one.
 
-    Parameters
-    ----------
-    units : ndarray
-        (N,) str: the subject of each training frame.
-    share : float
-        Percent of the subjects, rounded up.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    (ndarray, int)
-        (N,) bool: the frames of the drawn subjects; and their number.
+    ``units`` (N,) str has the subject of each training frame. Returned are the frames of the drawn subjects, (N,) bool,
+    and the number of these subjects.
     """
     n_units = math.ceil(round(len(np.unique(units)) * share / 100, 9))
     return np.isin(units, deal(units.tolist(), [n_units], seed)[0]), n_units

@@ -142,12 +142,9 @@ def _plan_folds(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonym
 
 
 def read_folds(path: Path) -> dict[str, list[str]]:
-    """Read a table with the columns ``subject`` and ``fold``.
+    """Read a table with the columns ``subject`` and ``fold``; return the subjects of each fold, in their order.
 
-    Returns
-    -------
-    dict
-        Subjects of each fold, in order of first appearance; any text is a fold's name.
+    Any text may name a fold.
 
     Raises
     ------

@@ -14,16 +14,9 @@ from tclr.schemas.errors import SettingError
 
 
 def leave_out(subjects: Sequence[str], patterns: str, where: object) -> list[str]:
-    """Return the subjects that match no pattern.
+    """Return the subjects that match no pattern; ``where`` they are is for messages.
 
-    Parameters
-    ----------
-    subjects : sequence of str
-        Names.
-    patterns : str
-        Names or patterns separated by commas, such as ``P0*,F001``; "" leaves nobody out.
-    where : object
-        Where the subjects are, for messages.
+    ``patterns`` are names or patterns separated by commas, such as ``P0*,F001``; "" leaves nobody out.
 
     Raises
     ------
@@ -49,14 +42,9 @@ def leave_out(subjects: Sequence[str], patterns: str, where: object) -> list[str
 
 
 def deal(subjects: Iterable[str], sizes: Sequence[int], seed: int) -> list[list[str]]:
-    """Deal subjects at random to groups of given sizes; one more group gets the others.
+    """Deal subjects at random to groups of given sizes, each sorted; one more group gets the others.
 
     With one seed, a larger first group contains every smaller one.
-
-    Returns
-    -------
-    list of list of str
-        The groups, ``len(sizes) + 1`` of them, each sorted.
 
     Examples
     --------
@@ -68,21 +56,9 @@ def deal(subjects: Iterable[str], sizes: Sequence[int], seed: int) -> list[list[
 
 
 def split_subjects(subjects: Iterable[str], val_share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split subjects into those trained on and those held out.
+    """Split subjects into those trained on and those held out, each sorted.
 
-    Parameters
-    ----------
-    subjects : iterable of str
-        All subjects.
-    val_share : float
-        Share to hold out, 0..1; above 0, at least one is held out and at least one is trained on.
-    seed : int
-        Seed of the split.
-
-    Returns
-    -------
-    (list of str, list of str)
-        Training and held-out subjects, each sorted.
+    ``val_share``, 0..1, is held out; above 0, at least one subject is held out and at least one is trained on.
 
     Examples
     --------
@@ -96,24 +72,11 @@ def split_subjects(subjects: Iterable[str], val_share: float, seed: int) -> tupl
 
 
 def assign_folds(subjects: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each frame; all frames of a subject share one.
+    """Return the fold of each frame, (N,) int64 from 0; all frames of a subject share one.
 
-    Folds differ by at most one subject, however many frames each has. Scikit-learn's ``GroupKFold`` balances frames
-    instead, and so gives other folds.
-
-    Parameters
-    ----------
-    subjects : ndarray
-        (N,) str: the subject of each frame.
-    n_folds : int
-        Most folds: there are no more than subjects.
-    seed : int
-        Seed of the split.
-
-    Returns
-    -------
-    ndarray
-        (N,) int64, from 0.
+    ``subjects`` (N,) str has the subject of each frame; there are no more folds than subjects. Folds differ by at most
+    one subject, however many frames each has. Scikit-learn's ``GroupKFold`` balances frames instead, which gives other
+    folds.
 
     Examples
     --------

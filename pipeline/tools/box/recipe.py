@@ -28,7 +28,7 @@ from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untr
 from tclr.pipeline.preprocessing import preprocess
 from tclr.pipeline.pretraining import pretrain
 from tclr.pipeline.store import Store
-from tclr.pipeline.system import replacing, write_json
+from tclr.pipeline.system import replacing, write_json, write_text
 from tclr.pipeline.tools.box.card import model_card
 from tclr.pipeline.tools.box.evidence import (
     Forecast,
@@ -277,8 +277,7 @@ def run_box(
         out / "evidence.json", {"judged": [asdict(one) for one in judged], "config": json.loads(config.to_json())}
     )
     card = out / "model-card.md"
-    with replacing(card) as temporary:
-        temporary.write_text(model_card(best.model, people, config, recipe.starts, judged, load_head(box), fusion))
+    write_text(card, model_card(best.model, people, config, recipe.starts, judged, load_head(box), fusion))
     counts = len(people.train), len(people.select), len(people.test)
     return BoxResult(box, out / "fusion.safetensors", card, best.model, *counts, judged)
 
