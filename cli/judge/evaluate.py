@@ -17,33 +17,6 @@ if TYPE_CHECKING:
     from tclr.pipeline.evaluation import Evaluation, MethodResult, Table
 
 
-def _tables(evaluation: Evaluation, results: Sequence[MethodResult]) -> tuple[Table, Table]:
-    """Return the table of F1 per AU, and that of the means of all metrics."""
-    from tclr.pipeline.evaluation import f1_table, summary_table
-
-    plan, data, config = evaluation.plan, evaluation.data, evaluation.config
-    way = {"folds": "mean over folds", "pooled": "all folds' frames together"}[config.average]
-    if len(plan.splits) == 1:
-        way = "one split"
-    notes = list(plan.notes)
-    if data.n_tested < data.n_labelled:
-        notes.append(
-            f"{data.n_labelled - data.n_tested:,} of {data.n_labelled:,} labelled frames have no face and no score"
-        )
-    frames = f"{data.n_tested:,} frames of {len({u for s in plan.splits for u in s.test})} {plan.unit}s"
-    f1 = f1_table(
-        results,
-        plan.au_names,
-        title=f"{plan.protocol}: F1 (%), {way}; {frames}",
-        average=config.average,
-        interval=config.intervals,
-        published=plan.published,
-        notes=notes,
-    )
-    title = f"{plan.protocol}: means over AUs, [95% over resampled {plan.unit}s]"
-    return f1, summary_table(results, len(plan.au_names), title=title, average=config.average)
-
-
 def _show(tables: Sequence[Table]) -> None:
     from rich.markup import escape
     from rich.table import Table as RichTable
@@ -130,7 +103,7 @@ def command(
     results: list[MethodResult] = []
     with show_progress() as display:
         display.stage("Starting")
-        from tclr.pipeline.evaluation import Evaluation, evaluation_content
+        from tclr.pipeline.evaluation import Evaluation, evaluation_content, result_tables
 
         prepared = Evaluation(
             stores, protocol, encoder, evaluate, fit_au, methods=methods, imagenet=imagenet, key_file=pseudonyms
@@ -140,7 +113,7 @@ def command(
         for result in prepared.run(display.turns("steps")):
             results.append(result)
             rows(len(results), len(prepared.methods))
-            tables = _tables(prepared, results)
+            tables = result_tables(prepared, results)
             for kind, path in wanted.items():
                 _write(kind, path, prepared, results, tables)
     _show(tables)
@@ -152,12 +125,12 @@ def command(
 def _write(
     kind: str, path: Path, prepared: Evaluation, results: Sequence[MethodResult], tables: Sequence[Table]
 ) -> None:
-    """Write one of the requested files."""
-    from tclr.pipeline.evaluation import plot_curves, to_latex, to_markdown, write_evaluation, write_predictions
-    from tclr.pipeline.system import write_text
+    """Write one of the files that were asked for."""
+    from tclr.pipeline.evaluation import evaluation_content, plot_curves, to_latex, to_markdown, write_predictions
+    from tclr.pipeline.system import write_json, write_text
 
     if kind == "Scores":
-        write_evaluation(path, prepared, results)
+        write_json(path, evaluation_content(prepared, results))
     elif kind == "Predictions":
         write_predictions(path, prepared.data, results)
     elif kind == "Curve":

@@ -1,6 +1,7 @@
-"""Makes crops as poor as real video can be: coarse, compressed, noisy, smeared, half hidden, before another background.
+"""Crops made as poor as real video: coarse, compressed, noisy, smeared, half hidden, with another background.
 
-Rendered and studio faces are sharp and free. A head that has seen nothing else leans on what a webcam does not show.
+Rendered and studio faces are sharp and unobstructed. A head trained on them alone relies on details that a webcam does
+not show.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 FACE_CENTRE, FACE_RADII = (0.5, 0.56), (0.37, 0.47)
 """The oval of a face in a crop of template ``tclr``, as shares of its side."""
 EACH = 0.4
-"""Share of the spoilt crops that each of the ways is done to; chosen by us: two or three together are common."""
+"""Probability of each way for a spoilt crop: two or three together are common."""
 
 Spoil = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -52,7 +53,7 @@ def smear(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _random_fill(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return a picture of one colour, or of large blotches."""
+    """Return an image of one colour, or of large blotches."""
     if rng.random() < 0.5:
         return np.broadcast_to(rng.integers(0, 256, 3, np.uint8), shape)
     cells = rng.integers(0, 256, (4, 4, 3), np.uint8)
@@ -60,7 +61,7 @@ def _random_fill(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray
 
 
 def hide(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Put an ellipse in front, as a hand, hair or a microphone: 0.1 to 0.35 of the side in each direction."""
+    """Draw an ellipse over it, like a hand, hair or a microphone: 0.1 to 0.35 of the side in each direction."""
     side = len(crop)
     centre = tuple(int(value) for value in rng.uniform(0, side, 2))
     axes = tuple(int(value) for value in rng.uniform(0.05, 0.18, 2) * side)
@@ -70,7 +71,7 @@ def hide(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def change_background(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Fill what lies outside the oval of the face otherwise, with a soft edge."""
+    """Replace what lies outside the oval of the face, with a soft edge."""
     side = len(crop)
     y, x = (np.mgrid[:side, :side] + 0.5) / side
     (centre_x, centre_y), (radius_x, radius_y) = FACE_CENTRE, FACE_RADII
@@ -80,25 +81,13 @@ def change_background(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 WAYS: tuple[Spoil, ...] = (change_background, hide, smear, coarsen, add_noise, compress)
-"""In the order in which a camera meets them."""
+"""In the order in which they happen to a recording."""
 
 
 def degrade(crops: np.ndarray, share: float, seeds: np.ndarray) -> np.ndarray:
-    """Spoil some crops at random.
+    """Return a copy of (n, S, S, 3) uint8 RGB crops of which a share, 0..1, is spoilt at random.
 
-    Parameters
-    ----------
-    crops : ndarray
-        (n, S, S, 3) uint8 RGB, not changed.
-    share : float
-        How many are spoilt, 0..1.
-    seeds : ndarray
-        (n,) int: what happens to a crop follows from its seed alone.
-
-    Returns
-    -------
-    ndarray
-        (n, S, S, 3) uint8.
+    What happens to a crop depends on its own one of the (n,) int seeds alone.
     """
     out = crops.copy()
     for place, seed in enumerate(seeds.tolist()):

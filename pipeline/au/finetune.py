@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class _Network(nn.Module):
         return self.head((self.encoder(x) - self.mean) / self.std)
 
     def readout(self) -> Readout:
-        """Return the head in terms of embeddings that are not standardised."""
+        """Return the head for embeddings that are not standardised."""
         mean, std = self.mean.cpu().double().numpy(), self.std.cpu().double().numpy()
         weight = self.head.weight.detach().cpu().double().numpy() / std
         bias = self.head.bias.detach().cpu().double().numpy() - weight @ mean
@@ -53,9 +54,66 @@ class _Network(nn.Module):
 
 @torch.no_grad()
 def round_to_half(model: nn.Module) -> None:
-    """Round a network's parameters to what 16 bits can hold, which a head's file then does; statistics stay exact."""
+    """Round a network's parameters to 16 bits, so that a head's file can hold them so; statistics stay exact."""
     for parameter in model.parameters():
         parameter.copy_(parameter.half().float())
+
+
+class _Course:
+    """The losses of fine-tuning, on the frames to learn from and on held-out ones."""
+
+    def __init__(
+        self,
+        model: _Network,
+        frames: LabelledFrames,
+        encoder: LoadedEncoder,
+        config: FitAuConfig,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self.model, self.frames, self.config, self.progress = model, frames, config, progress
+        self.device, self.info = encoder.device, encoder.info
+        self.view = PretrainConfig(image_size=self.info.image_size, crop_ratio=self.info.crop_ratio)
+        self.loss = HeadLoss.of(frames, config.loss)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": list(model.encoder.parameters()), "lr": config.encoder_learning_rate},
+                {"params": list(model.head.parameters()), "lr": config.learning_rate},
+            ],
+            weight_decay=config.weight_decay,
+        )
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.n_seen, self.n_all = 0, config.epochs * len(frames)
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and self.device.type == "cuda")
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.model(normalise(x, self.info))
+
+    def read(self, frames: LabelledFrames, index: Tensor, seeds: Tensor) -> Tensor:
+        """Return the crops of an (n,) index, some of them spoilt."""
+        crops = degrade(frames.crops(index.numpy()), self.config.degrade, seeds.numpy())
+        return torch.from_numpy(crops).to(self.device)
+
+    def losses(self) -> Iterator[Tensor]:
+        """Yield the loss of each batch of an epoch, on augmented crops; both learning rates fall meanwhile."""
+        for index in batches(len(self.frames), self.config.batch_size, self.generator):
+            seeds = torch.randint(2**62, (len(index),), generator=self.generator)
+            crops = self.read(self.frames, index, seeds)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * self.n_seen / self.n_all))
+            draws = torch.rand(len(index), 1, N_DRAWS, generator=self.generator).to(self.device)
+            yield self.loss(self.forward(augment(crops[:, None], draws, self.view)), index)
+            self.n_seen += len(index)
+            self.progress(self.n_seen, self.n_all)
+
+    def held_out_loss(self, held_out: LabelledFrames) -> float:
+        """Return the mean loss over held-out frames, each spoilt the same way in every epoch."""
+        loss, total = HeadLoss.of(held_out, self.config.loss, self.loss.positive_weight), 0.0
+        for index in torch.arange(len(held_out)).split(self.config.batch_size):
+            crops = self.read(held_out, index, index)
+            total += len(index) * loss(self.forward(to_input(crops, self.info)), index).item()
+        return total / len(held_out)
 
 
 def fine_tune(
@@ -69,83 +127,40 @@ def fine_tune(
 
     The head starts as the linear probe of the frozen encoder, so that the first steps do not spoil the encoder
     (Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022). Both
-    learn by AdamW, the encoder at a lower rate, and both rates fall to 0 along half a cosine. Crops are augmented as in
-    pretraining; some are spoilt before (``degrade``). With held-out subjects, the weights of the epoch that does best
-    on them, spoilt as often, stay. On the CPU of one machine, the same frames and settings give the same weights.
+    learn by AdamW, the encoder at a lower rate; both rates fall to 0 along half a cosine. Crops are augmented as in
+    pretraining; some are spoilt first (``degrade``). With held-out subjects, the weights of the best epoch on them are
+    kept; their crops are spoilt as often. On the CPU of one machine, the same frames and settings give the same
+    weights.
 
     Parameters
     ----------
     frames, held_out : LabelledFrames
         Frames to learn from; frames of other subjects to stop by, or None. Only their crops and labels are used.
     encoder : LoadedEncoder
-        Where to start; it stays as it is.
+        The start; it is not changed.
     config : FitAuConfig
         Settings.
     progress : callable
-        Called with frames seen and frames in all, in at most ``epochs`` epochs.
+        Called with frames seen and frames in total, over at most ``epochs`` epochs.
 
     Returns
     -------
     (Readout, LoadedEncoder)
         The head and the encoder that it belongs to.
     """
-    device, info = encoder.device, encoder.info
-    view = PretrainConfig(image_size=info.image_size, crop_ratio=info.crop_ratio)
-    loss = HeadLoss.of(frames, config.loss)
-    frames = replace(frames, embeddings=embed_crops(encoder, frames))
+    frames = replace(frames, inputs=embed_crops(encoder, frames))
     start = fit_linear(frames, config.model_copy(update={"loss": "bce"}))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = _Network(deepcopy(encoder.model), frames.embeddings, start).to(device)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": list(model.encoder.parameters()), "lr": config.encoder_learning_rate},
-            {"params": list(model.head.parameters()), "lr": config.learning_rate},
-        ],
-        weight_decay=config.weight_decay,
-    )
-    generator = torch.Generator().manual_seed(config.seed)
-    seen = 0
-
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda")
-
-    def forward(x: Tensor) -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return model(normalise(x, info))
-
-    def read(of: LabelledFrames, index: Tensor, seeds: Tensor) -> Tensor:
-        return torch.from_numpy(degrade(of.crops(index.numpy()), config.degrade, seeds.numpy())).to(device)
-
-    rates = [group["lr"] for group in optimizer.param_groups]
-
-    def losses() -> Iterator[Tensor]:
-        nonlocal seen
-        for index in batches(len(frames), config.batch_size, generator):
-            seeds = torch.randint(2**62, (len(index),), generator=generator)
-            crops = read(frames, index, seeds)
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * seen / (config.epochs * len(frames))))
-            draws = torch.rand(len(index), 1, N_DRAWS, generator=generator).to(device)
-            yield loss(forward(augment(crops[:, None], draws, view)), index)
-            seen += len(index)
-            progress(seen, config.epochs * len(frames))
-
-    held_out_loss = None
-    if held_out is not None:
-        held_loss = HeadLoss.of(held_out, config.loss, loss.positive_weight)
-
-        def held_out_loss() -> float:
-            total = 0.0
-            for index in torch.arange(len(held_out)).split(config.batch_size):
-                crops = read(held_out, index, index)  # each frame is spoilt alike in every epoch
-                total += len(index) * held_loss(forward(to_input(crops, info)), index).item()
-            return total / len(held_out)
-
-    train(model, optimizer, config.epochs, losses, held_out_loss)
+        model = _Network(deepcopy(encoder.model), frames.inputs, start).to(encoder.device)
+    course = _Course(model, frames, encoder, config, progress)
+    held_out_loss = None if held_out is None else partial(course.held_out_loss, held_out)
+    train(model, course.optimizer, config.epochs, course.losses, held_out_loss)
     if config.half:
         round_to_half(model.encoder)
     readout = model.readout().without(~frames.occurrence_known, ~frames.intensity_known)
+    info = encoder.info
     everyone = {*info.subjects, *frames.people(), *(held_out.people() if held_out is not None else ())}
     recipe = f"{info.recipe}, fine-tuned"
     learnt = replace(info, recipe=recipe, subjects=tuple(sorted(everyone)), n_subjects=len(everyone), supervised=True)
-    return readout, LoadedEncoder(model.encoder, learnt, device)
+    return readout, LoadedEncoder(model.encoder, learnt, encoder.device)

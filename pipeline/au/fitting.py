@@ -1,31 +1,29 @@
-"""AU heads: what is fitted on labelled frames, with its thresholds and the scores it may claim.
+"""Fitting AU heads: weights from labelled frames, with thresholds, and scores on people they have not seen.
 
-Subjects never stand on both sides: thresholds and scores come from subject-exclusive folds of the frames that are
-given, and nothing else. The threshold of an AU maximises F1 on the out-of-fold predictions of all folds; the reported
-F1 of a fold uses a threshold chosen on the other folds only.
+No subject is on both sides: thresholds and scores come from subject-exclusive folds of the given frames, and nothing
+else. The threshold of an AU maximises F1 on the out-of-fold predictions of all folds; the reported F1 of a fold uses a
+threshold chosen on the other folds only.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import f1_score, roc_auc_score
 
 from tclr.pipeline.au.finetune import fine_tune
 from tclr.pipeline.au.frozen import fit_linear, fit_mlp
 from tclr.pipeline.au.head import AuHead, AuScore, save_head, smooth_clips
 from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, describe_by, embed_crops, no_rows
-from tclr.pipeline.au.metrics import icc_3_1, mae
+from tclr.pipeline.au.metrics import Outcomes, score
 from tclr.pipeline.au.postprocess import common_level
 from tclr.pipeline.au.readout import Prediction, Readout
-from tclr.pipeline.au.thresholds import DEFAULT_THRESHOLD, assign_folds, choose_threshold, cross_threshold, hold_out
+from tclr.pipeline.au.thresholds import DEFAULT_THRESHOLD, choose_threshold, cross_threshold
 from tclr.pipeline.encoder import LoadedEncoder
-from tclr.pipeline.store import Store, leave_out
-from tclr.schemas.action_units import PRESENT, UNKNOWN
+from tclr.pipeline.store import Store, assign_folds, hold_out, leave_out
+from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, SettingError
 
@@ -40,76 +38,67 @@ def cross_predict(
     config: FitAuConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prediction:
-    """Return out-of-fold predictions of a head on frozen embeddings, not smoothed.
+    """Return out-of-fold predictions of a head on fixed inputs, not smoothed; ``folds`` (N,) has each frame's fold.
 
-    Parameters
-    ----------
-    frames : LabelledFrames
-        N frames.
-    folds : ndarray
-        (N,) fold of each frame.
-    config : FitAuConfig
-        Settings.
-    progress : callable
-        Called with folds done and folds in all.
-
-    Returns
-    -------
-    Prediction
-        Of N frames; NaN where the other folds cannot teach an AU.
+    They are NaN where an AU cannot be learnt on the other folds. ``progress`` is called with folds done and in total.
     """
     out = Prediction(*(np.full(frames.labels.shape, np.nan, np.float32) for _ in range(2)))
     numbers = np.unique(folds)
     for done, fold in enumerate(numbers):
         inside = folds == fold
         if not inside.all():
-            predicted = _fit_frozen(frames.take(~inside), config).predict(frames.embeddings[inside])
+            predicted = _fit_frozen(frames.take(~inside), config).predict(frames.inputs[inside])
             out.probability[inside], out.intensity[inside] = predicted.probability, predicted.intensity
         progress(done + 1, len(numbers))
     return out
 
 
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _score(
-    name: str, label: np.ndarray, probability: np.ndarray, true: np.ndarray, intensity: np.ndarray, folds: np.ndarray
-) -> AuScore:
-    known = label != UNKNOWN
-    base_rate = float((label[known] == PRESENT).mean()) if known.any() else 0.0
-    predicted = known & np.isfinite(probability)
-    y, p = label[predicted], probability[predicted]
-    f1 = roc_auc = None
-    threshold = DEFAULT_THRESHOLD
-    if len(np.unique(y)) == 2:
-        threshold = choose_threshold(p, y)
-        roc_auc = float(roc_auc_score(y, p))
-        if len(np.unique(folds[predicted])) > 1:
-            f1 = float(f1_score(y, cross_threshold(p, y, folds[predicted]), zero_division=0))
-    rated = np.isfinite(true) & np.isfinite(intensity)
-    return AuScore(
-        name,
-        int(known.sum()),
-        base_rate,
-        threshold,
-        f1,
-        2 * base_rate / (1 + base_rate),
-        roc_auc,
-        _number(icc_3_1(true[rated], intensity[rated])) if rated.any() else None,
-        _number(mae(true[rated], intensity[rated])) if rated.any() else None,
+def score_aus(frames: LabelledFrames, prediction: Prediction, folds: np.ndarray) -> tuple[AuScore, ...]:
+    """Score out-of-fold predictions, NaN where there are none; decisions use thresholds of the other folds."""
+    thresholds = [DEFAULT_THRESHOLD] * len(frames.names)
+    decision = np.full(frames.labels.shape, UNKNOWN, np.int8)
+    probability = prediction.probability
+    for column, label in enumerate(frames.labels.T):
+        predicted = (label != UNKNOWN) & np.isfinite(probability[:, column])
+        y, p = label[predicted], probability[predicted, column]
+        if len(np.unique(y)) == 2:
+            thresholds[column] = choose_threshold(p, y)
+            if len(np.unique(folds[predicted])) > 1:
+                decision[predicted, column] = cross_threshold(p, y, folds[predicted])
+    one = np.zeros(len(frames), np.int64)
+    outcomes = Outcomes(frames.labels, decision, probability, frames.intensities, prediction.intensity, one, one)
+    scores = {name: scored["pooled"].aus for name, scored in score(outcomes, resamples=0).items()}
+    n_known, n_present = ((frames.labels == code).sum(axis=0) for code in (ABSENT, PRESENT))
+    n_known += n_present
+    rates = n_present / np.maximum(n_known, 1)
+    return tuple(
+        AuScore(
+            name,
+            int(n_known[column]),
+            float(rate),
+            thresholds[column],
+            f1=scores["f1"][column].measured,
+            f1_all_positive=2 * float(rate) / (1 + float(rate)),
+            roc_auc=scores["roc_auc"][column].measured,
+            icc=scores["icc_3_1"][column].measured,
+            mae=scores["mae"][column].measured,
+        )
+        for column, (name, rate) in enumerate(zip(frames.names, rates, strict=True))
     )
 
 
-def score_aus(frames: LabelledFrames, prediction: Prediction, folds: np.ndarray) -> tuple[AuScore, ...]:
-    """Score out-of-fold predictions of each AU; NaN where there is none."""
-    probability, intensity = prediction.probability.T, prediction.intensity.T
-    columns = zip(frames.names, frames.labels.T, probability, frames.intensities.T, intensity, strict=True)
-    return tuple(_score(*column, folds=folds) for column in columns)
-
-
 def find_learnable(frames: LabelledFrames) -> tuple[list[str], dict[str, str]]:
-    """Return the AUs that are both present and absent; and the others, with the reason."""
+    """Return the AUs that are both present and absent in the labels; and the others, with the reason.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     frames = collect_frames(store, blendshape_rows, 64)
+    >>> learnable, left_out = find_learnable(frames)
+    >>> learnable[:2], left_out["AU04"]
+    (['AU01', 'AU02'], 'never present')
+    """
     left_out = {
         name: "never absent" if (column == PRESENT).any() else "never present"
         for name, column, both in zip(frames.names, frames.labels.T, frames.occurrence_known, strict=True)
@@ -123,7 +112,17 @@ def cross_score(
     config: FitAuConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[AuScore, ...]:
-    """Score a head on frozen embeddings on subjects it has not seen, for each AU that can be learnt."""
+    """Score a head on fixed inputs, for each AU that can be learnt, on subjects it has not seen.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import FitAuConfig
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     frames = collect_frames(store, blendshape_rows, 64)
+    >>> [score.name for score in cross_score(frames, FitAuConfig(folds=2))][:2]
+    ['AU01', 'AU02']
+    """
     frames = frames.select(find_learnable(frames)[0])
     return score_aus(frames, *_predict_out_of_fold(frames, config, progress))
 
@@ -131,7 +130,7 @@ def cross_score(
 def _predict_out_of_fold(
     frames: LabelledFrames, config: FitAuConfig, progress: Callable[[int, int], None]
 ) -> tuple[Prediction, np.ndarray]:
-    """Return smoothed predictions for subjects that the predicting head has not seen, and the fold of each frame."""
+    """Return smoothed predictions, each by a head that has not seen the subject, and the fold of each frame."""
     folds = assign_folds(frames.subjects, config.folds, config.seed)
     predicted = cross_predict(frames, folds, config, progress)
     return smooth_clips(predicted, frames, config.smooth_s), folds
@@ -146,9 +145,8 @@ def fit_head(
 ) -> AuHead:
     """Fit a head; everything in it, thresholds included, comes from the given frames only.
 
-    A linear head or MLP is fitted on all subjects, and its thresholds are chosen on out-of-fold predictions.
-    Fine-tuning is too slow to be done once a fold: one fold of the subjects is held out, and says when to stop and
-    which thresholds to take.
+    A linear head or MLP is fitted on all subjects; its thresholds are chosen on out-of-fold predictions. Fine-tuning is
+    too slow to be repeated for each fold: one fold of the subjects is held out to stop early and to choose thresholds.
 
     Parameters
     ----------
@@ -157,10 +155,10 @@ def fit_head(
     config : FitAuConfig
         Settings.
     encoder : LoadedEncoder, optional
-        The encoder whose embeddings the frames carry; without it the head belongs to none (landmarks, blendshapes). A
-        fine-tuned head starts from it and reads crops, so embeddings may then be anything.
+        The encoder of the frames' inputs; None for other inputs. A fine-tuned head starts from it and reads crops, so
+        inputs do not matter then.
     progress : callable
-        Called with steps done and steps in all.
+        Called with steps done and steps in total.
 
     Raises
     ------
@@ -168,6 +166,16 @@ def fit_head(
         If no AU is both present and absent in the labels.
     SettingError
         If a head is to be fine-tuned without an encoder.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import FitAuConfig
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     frames = collect_frames(store, blendshape_rows, 64)
+    >>> head = fit_head(frames, FitAuConfig(inputs="blendshapes"))
+    >>> head.predict(frames.inputs).shape
+    (32, 6)
     """
     own = None
     held = np.zeros(len(frames), bool)
@@ -212,7 +220,7 @@ def fit_head(
 class FitResult:
     """The head's file, its scores, and the AUs that could not be learnt, with the reason.
 
-    ``n_held_out`` counts the subjects that fine-tuning held out; None for other heads.
+    ``n_held_out`` is the number of subjects that fine-tuning held out; None for other heads.
     """
 
     path: Path
@@ -239,24 +247,30 @@ def fit_au(
     store_path, out : Path
         Store with labels; the ``.safetensors`` file to write.
     encoder : LoadedEncoder or None
-        The encoder, frozen unless the head is ``finetune``; a head that reads blendshapes needs none.
+        The encoder, frozen unless the head is ``finetune``; None for a head that reads blendshapes.
     config : FitAuConfig
         Settings.
     progress : callable
-        Called with frames embedded and frames in all.
+        Called with frames read and frames in total.
     fit_progress : callable
-        Called with steps of the fit done and steps in all.
+        Called with steps of the fit done and steps in total.
 
     Raises
     ------
     InputError
-        If there are no labels, or no AU has both present and absent frames.
+        If there are no labels, or no AU is both present and absent in them.
     SettingError
-        If ``leave_out`` fits nobody or all, or the encoder is missing.
+        If ``leave_out`` matches nobody or everybody, or the encoder is missing.
     StoreError
-        If the head is to read blendshapes, and a clip has none.
+        If the head needs blendshapes and a clip has none.
     OutputError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import FitAuConfig
+    >>> fit_au(Path("store"), None, Path("au.safetensors"), FitAuConfig(inputs="blendshapes")).n_subjects
+    2
     """
     with Store(store_path) as store:
         subjects = leave_out(store.subjects, config.leave_out, store_path)

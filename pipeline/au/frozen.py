@@ -1,4 +1,4 @@
-"""The linear head: one logistic regression an AU for its occurrence, one ridge regression for its intensity."""
+"""Heads on fixed inputs: linear (a logistic and a ridge regression per AU), and a network with one hidden layer."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from tclr.pipeline.au.labelled import LabelledFrames
 from tclr.pipeline.au.readout import Hidden, Readout, column_scale
-from tclr.pipeline.au.thresholds import hold_out
 from tclr.pipeline.au.training import HeadLoss, batches, positive_weights, train
+from tclr.pipeline.store import hold_out
 from tclr.schemas.action_units import PRESENT
 from tclr.schemas.config import FitAuConfig
 
 
 def _fit(model: Any, x: np.ndarray, y: np.ndarray, sample_weight: np.ndarray | None = None) -> tuple[np.ndarray, float]:
-    """Return weight (D,) and bias of a linear model on standardised columns, in terms of the raw ones."""
+    """Fit a linear model on standardised columns; return its weight (D,) and bias for the raw ones."""
     mean, std = column_scale(x)
     model.fit((x - mean) / std, y, sample_weight=sample_weight)
     weight = np.ravel(model.coef_) / std
@@ -31,7 +31,7 @@ def fit_linear(frames: LabelledFrames, config: FitAuConfig) -> Readout:
 
     The logistic regression minimises ``mean loss + l2 / 2 |w|^2`` and the ridge regression ``mean squared error / 2 +
     l2 / 2 |w|^2``, so that the penalty does not fade as frames are added. With the loss ``weighted``, present frames
-    weigh as ``positive_weights`` says.
+    are weighted by ``positive_weights``.
 
     Returns
     -------
@@ -39,11 +39,10 @@ def fit_linear(frames: LabelledFrames, config: FitAuConfig) -> Readout:
         NaN for an AU that is never present or never absent, and for the intensity of one whose intensity is unknown or
         always the same.
     """
-    n_aus, dim = len(frames.names), frames.embeddings.shape[1]
-    weighted = config.loss == "weighted"
-    present_weight = positive_weights(frames.labels) if weighted else np.ones(n_aus)
-    weight, bias = np.full((n_aus, dim), np.nan), np.full(n_aus, np.nan)
-    intensity_weight, intensity_bias = weight.copy(), bias.copy()
+    n_aus, dim = len(frames.names), frames.inputs.shape[1]
+    present_weight = positive_weights(frames.labels) if config.loss == "weighted" else np.ones(n_aus)
+    weight, intensity_weight = (np.full((n_aus, dim), np.nan) for _ in range(2))
+    bias, intensity_bias = (np.full(n_aus, np.nan) for _ in range(2))
     for column, name in enumerate(frames.names):
         if frames.occurrence_known[column]:
             x, y = frames.known(name)
@@ -51,11 +50,9 @@ def fit_linear(frames: LabelledFrames, config: FitAuConfig) -> Readout:
             occurrence = LogisticRegression(C=1 / (config.l2 * each.sum()), max_iter=1000)
             weight[column], bias[column] = _fit(occurrence, x, y, each)
         if frames.intensity_known[column]:
-            intensity = frames.intensities[:, column]
-            known = np.isfinite(intensity)
-            ridge = Ridge(alpha=config.l2 * known.sum())
-            fitted = _fit(ridge, frames.embeddings[known], intensity[known])
-            intensity_weight[column], intensity_bias[column] = fitted
+            known = np.isfinite(frames.intensities[:, column])
+            x, y = frames.inputs[known], frames.intensities[known, column]
+            intensity_weight[column], intensity_bias[column] = _fit(Ridge(alpha=config.l2 * len(y)), x, y)
     return Readout(
         weight.astype(np.float32),
         bias.astype(np.float32),
@@ -67,8 +64,8 @@ def fit_linear(frames: LabelledFrames, config: FitAuConfig) -> Readout:
 def _fit_epochs(
     frames: LabelledFrames, held_out: LabelledFrames | None, n_epochs: int, config: FitAuConfig
 ) -> tuple[Readout, int]:
-    mean, std = column_scale(frames.embeddings)
-    x = torch.from_numpy((frames.embeddings - mean) / std)
+    mean, std = column_scale(frames.inputs)
+    x = torch.from_numpy((frames.inputs - mean) / std)
     loss = HeadLoss.of(frames, config.loss)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -84,7 +81,7 @@ def _fit_epochs(
 
         held_out_loss = None
         if held_out is not None:
-            held_x = torch.from_numpy((held_out.embeddings - mean) / std)
+            held_x = torch.from_numpy((held_out.inputs - mean) / std)
             held_loss = HeadLoss.of(held_out, config.loss, loss.positive_weight)
             everything = torch.arange(len(held_x))
 
@@ -101,15 +98,15 @@ def _fit_epochs(
 
 
 def fit_mlp(frames: LabelledFrames, config: FitAuConfig) -> Readout:
-    """Fit the MLP on standardised embeddings, by AdamW, in two rounds.
+    """Fit the network on standardised inputs by AdamW, in two rounds.
 
-    The first holds some of the subjects out and finds after how many epochs the loss on them is lowest, the second
-    trains on all subjects for that many. The same frames and settings give the same weights.
+    The first holds some subjects out and finds the number of epochs with the lowest loss on them; the second trains on
+    all subjects for that many. The same frames and settings give the same weights.
 
     Returns
     -------
     Readout
-        NaN for what could not be learnt.
+        NaN for AUs that could not be learnt.
     """
     held_out = hold_out(frames.subjects, config.folds, config.seed)
     n_epochs = config.epochs

@@ -1,16 +1,17 @@
 """Head files: one ``.safetensors`` file with weights, thresholds, AU names and the encoder's digest.
 
-Format 2. Tensors: ``weight``, ``bias``, ``threshold``, and where there are any ``rest_logit`` and ``rest_intensity``
-(see ``RestingLevel``), ``intensity_weight`` and ``intensity_bias`` (see ``Readout``), ``hidden_mean``, ``hidden_std``,
-``hidden_weight`` and ``hidden_bias`` (see ``Hidden``). The metadata's ``info`` is JSON. A fine-tuned head holds its
-encoder as well, so that the file can be given as an encoder: tensors ``encoder.<name>``, of 16 bits where that is
-exact, and its ``EncoderInfo`` as JSON under ``encoder_info``. Format 1 had linear heads without intensity.
+Format 2. Tensors: ``weight``, ``bias``, ``threshold``; where they exist, ``rest_logit`` and ``rest_intensity`` (see
+``RestingLevel``), ``intensity_weight`` and ``intensity_bias`` (see ``Readout``), ``hidden_mean``, ``hidden_std``,
+``hidden_weight`` and ``hidden_bias`` (see ``Hidden``). The metadata's ``info`` is JSON. The file of a fine-tuned head
+also holds its encoder, and can be given as one: tensors ``encoder.<name>``, in 16 bits where that is exact, and its
+``EncoderInfo`` as JSON under ``encoder_info``. Format 1 had linear heads without intensity.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -23,7 +24,7 @@ import torch
 from tclr.pipeline.au.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.au.postprocess import RestingLevel, smooth
 from tclr.pipeline.au.readout import Prediction, Readout
-from tclr.pipeline.encoder import ENCODER_INSIDE, INSIDE_PREFIX, LoadedEncoder, info_to_json, load_encoder
+from tclr.pipeline.encoder import ENCODER_INSIDE, INSIDE_PREFIX, LoadedEncoder, encoder_inside, info_to_json
 from tclr.pipeline.system import check_format, read_tensors, write_tensors
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.errors import ModelError, StoreError
@@ -33,16 +34,7 @@ FORMAT_VERSION = 2
 
 
 def save_head(path: Path, head: AuHead, data: dict[str, Any]) -> None:
-    """Write a head in one step.
-
-    Parameters
-    ----------
-    path : Path
-        The ``.safetensors`` file.
-    head : AuHead
-        The head.
-    data : dict
-        What to remember of the store, such as ``dataset`` and ``align_hash``.
+    """Write a head to a ``.safetensors`` file in one step, with facts on its store, such as ``dataset``.
 
     Raises
     ------
@@ -73,7 +65,7 @@ def save_head(path: Path, head: AuHead, data: dict[str, Any]) -> None:
 
 
 def _as_small_as_exact(value: torch.Tensor) -> torch.Tensor:
-    """Return a tensor of 16 bits if that loses nothing, as after ``round_to_half``."""
+    """Return a tensor in 16 bits if that loses nothing, as after ``round_to_half``."""
     half = value.half()
     return half if value.dtype == torch.float32 and torch.equal(half.float(), value) else value
 
@@ -85,6 +77,11 @@ def load_head(path: Path) -> AuHead:
     ------
     ModelError
         If it is missing, damaged, of another format, or its tensors do not fit together.
+
+    Examples
+    --------
+    >>> load_head(Path("head.safetensors")).au_names
+    ('AU01', 'AU02', 'AU06', 'AU12', 'AU25', 'AU45')
     """
     tensors, header = read_tensors(path, "an AU head")
     check_format(header, FORMAT, FORMAT_VERSION, path, "Give a head that 'tclr fit-au' wrote.")
@@ -106,19 +103,11 @@ def load_head(path: Path) -> AuHead:
             settings=info["settings"],
             scores=tuple(AuScore(**score) for score in info["scores"]),
             left_out=info.get("left_out", {}),
-            encoder=load_encoder(path) if ENCODER_INSIDE in header else None,
+            encoder=encoder_inside(tensors, header, str(path)),
             started_from=info.get("started_from", ""),
             where=str(path),
         )
-        n_inputs = {
-            "embedding": head.encoder_info.get("embedding_dim", head.readout.n_inputs),
-            "blendshapes": len(BLENDSHAPE_NAMES),
-            "both": head.encoder_info.get("embedding_dim", 0) + len(BLENDSHAPE_NAMES),
-        }
-        wanted = ((len(head.au_names),), n_inputs[head.inputs])
-        lengths = {len(threshold), len(head.readout.bias), *(len(level) for level in rest)}
-        if (threshold.shape, head.readout.n_inputs) != wanted or len(lengths) > 1:
-            raise ValueError(f"weights of {head.readout.weight.shape} for {len(head.au_names)} AUs")
+        _check_sizes(head, rest)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(
             f"Expected weights and header of an AU head, but got {error!r} for {path}. Run 'tclr fit-au' again."
@@ -126,9 +115,23 @@ def load_head(path: Path) -> AuHead:
     return head
 
 
+def _check_sizes(head: AuHead, rest: Sequence[np.ndarray]) -> None:
+    """Check that weights, thresholds and levels are of the head's AUs and of what it reads."""
+    dim, n_aus = head.encoder_info.get("embedding_dim"), len(head.au_names)
+    n_shapes = len(BLENDSHAPE_NAMES)
+    n_inputs = {
+        "embedding": head.readout.n_inputs if dim is None else dim,
+        "blendshapes": n_shapes,
+        "both": (dim or 0) + n_shapes,
+    }[head.inputs]
+    lengths = {len(head.threshold), len(head.readout.bias), *map(len, rest)}
+    if lengths != {n_aus} or head.threshold.ndim != 1 or head.readout.n_inputs != n_inputs:
+        raise ValueError(f"weights of {head.readout.weight.shape} for {n_aus} AUs")
+
+
 @dataclass(frozen=True)
 class AuScore:
-    """What one AU's classifier reaches on subjects it has not seen; ``None`` where that cannot be measured.
+    """How good one AU's classifier is on subjects it has not seen; ``None`` where that cannot be measured.
 
     ``f1`` uses thresholds chosen on other folds; ``f1_all_positive`` is what calling every frame present gives.
     ``icc`` is ICC(3,1) and ``mae`` the mean absolute error of the intensity.
@@ -147,38 +150,18 @@ class AuScore:
 
 @dataclass(frozen=True)
 class AuHead:
-    """A fitted head.
+    """A fitted head for A AUs.
 
-    Parameters
-    ----------
-    kind : str
-        ``linear``, ``mlp`` or ``finetune``.
-    au_names : tuple of str
-        The A AUs, as ``AU01``.
-    readout : Readout
-        Its weights.
-    threshold : ndarray
-        (A,) float32: present is ``probability >= threshold``.
-    smooth_s : float
-        How the predictions of a clip are smoothed, seconds, see ``smooth``; thresholds were chosen on smoothed ones.
-    rest : RestingLevel, optional
-        The resting level of people it had not seen, see ``centre``.
-    inputs : str
-        What it reads: ``embedding``, ``blendshapes``, or ``both``, embedding first.
-    encoder_digest : str
-        Whose embeddings it reads; "" for other features.
-    encoder_info, settings : dict
-        What the encoder's file says of itself, and the settings of the fit.
-    scores : tuple of AuScore
-        One an AU.
-    left_out : dict
-        AUs that could not be learnt, with the reason.
-    encoder : LoadedEncoder, optional
-        Of a fine-tuned head: its own encoder.
-    started_from : str
-        Of a fine-tuned head: the digest of the encoder that its own was made from.
-    where : str
-        What messages call it.
+    ``kind`` is ``linear``, ``mlp`` or ``finetune``; ``au_names`` are as ``AU01``; ``readout`` has the weights. An AU is
+    present where ``probability >= threshold``, (A,) float32. Predictions of a clip are smoothed over ``smooth_s``
+    seconds (see ``smooth``); thresholds were chosen on smoothed ones. ``rest`` is the resting level of people whom it
+    had not seen (see ``centre``). ``inputs`` is what it reads: ``embedding``, ``blendshapes``, or ``both``, embedding
+    first.
+
+    ``encoder_digest`` identifies the encoder of the embeddings, "" for other inputs; ``encoder_info`` and ``settings``
+    describe that encoder and the fit. ``scores`` has one per AU; ``left_out`` has AUs that could not be learnt, with
+    the reason. A fine-tuned head has its own ``encoder``, which ``started_from`` the one of that digest. ``where`` is
+    its name in messages.
     """
 
     kind: str
@@ -197,21 +180,21 @@ class AuHead:
     started_from: str = ""
     where: str = "the head"
 
-    def predict(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return (n, A) float32 probabilities of (n, D) embeddings, not smoothed."""
-        return self.readout.predict(embeddings).probability
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Return (n, A) float32 probabilities from (n, D) inputs, not smoothed."""
+        return self.readout.predict(inputs).probability
 
-    def predict_intensity(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return (n, A) float32 intensities, 0..5, of (n, D) embeddings, not smoothed; NaN for AUs without."""
-        return self.readout.predict(embeddings).intensity
+    def predict_intensity(self, inputs: np.ndarray) -> np.ndarray:
+        """Return (n, A) float32 intensities, 0..5, from (n, D) inputs, not smoothed; NaN for AUs without any."""
+        return self.readout.predict(inputs).intensity
 
     def predict_frames(self, frames: LabelledFrames) -> Prediction:
-        """Return the predictions for labelled frames, smoothed in each clip if the head smooths.
+        """Return the predictions for labelled frames, smoothed in each clip.
 
-        A fine-tuned head embeds their crops with its own encoder; others read their embeddings.
+        A fine-tuned head embeds their crops with its own encoder; others read their inputs.
         """
-        embeddings = frames.embeddings if self.encoder is None else embed_crops(self.encoder, frames)
-        return smooth_clips(self.readout.predict(embeddings), frames, self.smooth_s)
+        inputs = frames.inputs if self.encoder is None else embed_crops(self.encoder, frames)
+        return smooth_clips(self.readout.predict(inputs), frames, self.smooth_s)
 
     @cached_property
     def digest(self) -> str:
@@ -219,17 +202,17 @@ class AuHead:
         return hashlib.sha256(b"".join(array.tobytes() for _, array in sorted(self.arrays().items()))).hexdigest()
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return weights, thresholds and the resting level by name, as the file has them."""
+        """Return weights, thresholds and the resting level under their names in the file."""
         rest = {} if self.rest is None else self.rest.arrays()
         return {**self.readout.arrays(), "threshold": self.threshold, **rest}
 
     def choose_inputs(self, embeddings: np.ndarray, blendshapes: np.ndarray | None) -> np.ndarray:
-        """Return what the head reads, (n, D), of (n, E) embeddings and (n, 52) blendshapes.
+        """Return the head's (n, D) inputs from (n, E) embeddings and (n, 52) blendshapes.
 
         Raises
         ------
         StoreError
-            If it reads blendshapes and there are none.
+            If the head needs blendshapes and there are none.
         """
         if self.inputs == "embedding":
             return embeddings

@@ -1,4 +1,4 @@
-"""Frames with AU labels, and what is known of each: features, labels, person, time."""
+"""Frames with AU labels, and what is known about each: inputs of a head, labels, person, time."""
 
 from __future__ import annotations
 
@@ -19,29 +19,15 @@ from tclr.schemas.errors import InputError, SettingError
 class LabelledFrames:
     """N frames with a face, each with at least one known label; D numbers describe a frame, A AUs are labelled.
 
-    Parameters
-    ----------
-    store : Path
-        The store that they come from.
-    names : list of str
-        The AUs, as ``AU01``.
-    embeddings : ndarray
-        (N, D) float32: an encoder's, or whatever else ``collect_frames`` was told to describe frames by.
-    labels : ndarray
-        (N, A) int8: 1 present, 0 absent, -1 unknown.
-    intensities : ndarray
-        (N, A) float32, 0..5, NaN unknown.
-    subjects, clips : ndarray
-        (N,) str.
-    rows : ndarray
-        (N,) int64: row of the clip.
-    timestamps : ndarray
-        (N,) float64, seconds from the clip's start.
+    ``store`` is where they come from and ``names`` are the AUs, as ``AU01``. ``inputs`` (N, D) float32 are what a head
+    reads: embeddings, blendshapes, landmarks, or whatever else ``describe`` returned. ``labels`` (N, A) int8 are 1
+    present, 0 absent, -1 unknown; ``intensities`` (N, A) float32 0..5, NaN unknown. ``subjects`` and ``clips`` are (N,)
+    str, ``rows`` (N,) int64 rows of the clips, ``timestamps`` (N,) float64 seconds from the clip's start.
     """
 
     store: Path
     names: list[str]
-    embeddings: np.ndarray
+    inputs: np.ndarray
     labels: np.ndarray
     intensities: np.ndarray
     subjects: np.ndarray
@@ -54,33 +40,28 @@ class LabelledFrames:
 
     def take(self, index: np.ndarray) -> LabelledFrames:
         """Return some of the frames, by an (N,) bool mask or an (n,) int index."""
-        columns = ("embeddings", "labels", "intensities", "subjects", "clips", "rows", "timestamps")
+        columns = ("inputs", "labels", "intensities", "subjects", "clips", "rows", "timestamps")
         return replace(self, **{name: getattr(self, name)[index] for name in columns})
 
     def select(self, names: list[str]) -> LabelledFrames:
         """Return the same frames with only these AUs."""
         columns = [self.names.index(name) for name in names]
-        return replace(
-            self, names=list(names), labels=self.labels[:, columns], intensities=self.intensities[:, columns]
-        )
-
-    def mask(self, name: str) -> np.ndarray:
-        """Return (N,) bool: where an AU's label is known."""
-        return self.labels[:, self.names.index(name)] != UNKNOWN
+        labels, intensities = self.labels[:, columns], self.intensities[:, columns]
+        return replace(self, names=list(names), labels=labels, intensities=intensities)
 
     def known(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return (n, D) embeddings and (n,) labels of an AU where it is known."""
-        mask = self.mask(name)
-        return self.embeddings[mask], self.labels[mask, self.names.index(name)]
+        """Return (n, D) inputs and (n,) labels of an AU where it is known."""
+        labels = self.labels[:, self.names.index(name)]
+        return self.inputs[labels != UNKNOWN], labels[labels != UNKNOWN]
 
     @cached_property
     def occurrence_known(self) -> np.ndarray:
-        """(A,) bool: AUs that are both present and absent in these frames, so that there is something to learn."""
+        """(A,) bool: AUs that are both present and absent in these frames, so that they can be learnt."""
         return (self.labels == PRESENT).any(axis=0) & (self.labels == ABSENT).any(axis=0)
 
     @cached_property
     def intensity_known(self) -> np.ndarray:
-        """(A,) bool: AUs whose intensity is known and not always the same."""
+        """(A,) bool: AUs whose intensity is known and varies."""
         low = np.where(np.isfinite(self.intensities), self.intensities, np.inf).min(axis=0, initial=np.inf)
         high = np.where(np.isfinite(self.intensities), self.intensities, -np.inf).max(axis=0, initial=-np.inf)
         return high > low
@@ -91,12 +72,12 @@ class LabelledFrames:
         return store, {(info.subject, info.clip): info for info in store.clips}
 
     def people(self) -> set[str]:
-        """Return the subjects as ``<dataset>/<subject>``, as an encoder's info names them."""
+        """Return the subjects as ``<dataset>/<subject>``, the names in an encoder's info."""
         dataset = {subject: info.dataset for (subject, _), info in self._opened[1].items()}
         return {f"{dataset[subject]}/{subject}" for subject in np.unique(self.subjects).tolist()}
 
     def by_clip(self, index: np.ndarray | None = None) -> list[tuple[tuple[str, str], np.ndarray]]:
-        """Return ((subject, clip), places) of every clip: where its frames stand, in ``index`` or in all frames."""
+        """Return ((subject, clip), places) of every clip: the positions of its frames, in ``index`` or overall."""
         subjects, clips = (self.subjects, self.clips) if index is None else (self.subjects[index], self.clips[index])
         groups: dict[tuple[str, str], list[int]] = {}
         for place, key in enumerate(zip(subjects.tolist(), clips.tolist(), strict=True)):
@@ -104,17 +85,9 @@ class LabelledFrames:
         return [(key, np.array(places)) for key, places in groups.items()]
 
     def crops(self, index: np.ndarray) -> np.ndarray:
-        """Read crops from the store, which stays open.
+        """Read the (n, S, S, 3) uint8 RGB crops of an (n,) index, each frame at most once, in any order.
 
-        Parameters
-        ----------
-        index : ndarray
-            (n,) int, each frame at most once, in any order.
-
-        Returns
-        -------
-        ndarray
-            (n, S, S, 3) uint8 RGB.
+        The store stays open.
 
         Raises
         ------
@@ -130,28 +103,54 @@ class LabelledFrames:
 
 
 def embed_crops(encoder: LoadedEncoder, frames: LabelledFrames, batch_size: int = 128) -> np.ndarray:
-    """Embed the frames' crops anew, block by block; (N, D) float32."""
+    """Embed the frames' crops, block by block; (N, D) float32."""
     blocks = (np.arange(start, min(start + batch_size, len(frames))) for start in range(0, len(frames), batch_size))
     embedded = encoder.embed_all(map(frames.crops, blocks))
     return np.concatenate([np.zeros((0, encoder.embedding_dim), np.float32), *embedded])
 
 
 Describe = Callable[[Store, ClipInfo, int, int], np.ndarray]
-"""Gives (n, D) float32 of rows start to stop of a clip."""
+"""Returns (n, D) float32 of rows start to stop of a clip."""
 
 
 def no_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return no numbers, (n, 0) float32: for what reads crops, or labels alone."""
+    """Return no numbers, (n, 0) float32: for heads that read crops, and where labels are enough.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     no_rows(store, store.clips[0], 0, 4).shape
+    (4, 0)
+    """
     return np.zeros((stop - start, 0), np.float32)
 
 
 def embed_rows(encoder: LoadedEncoder) -> Describe:
-    """Return the function that embeds rows of a clip."""
+    """Return the function that embeds rows of a clip.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.encoder import load_encoder
+    >>> from tclr.pipeline.store import Store
+    >>> read = embed_rows(load_encoder("encoder.safetensors"))
+    >>> with Store(Path("store")) as store:
+    ...     read(store, store.clips[0], 0, 4).shape
+    (4, 32)
+    """
     return lambda store, info, start, stop: encoder.embed(store.read_crops(info, start, stop))
 
 
 def landmark_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return landmarks in the crop, (n, K * 2) float32: what a probe sees of the face's geometry."""
+    """Return landmarks in crop pixels, (n, K * 2) float32: the geometry of the face.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     landmark_rows(store, store.clips[0], 0, 4).shape
+    (4, 956)
+    """
     landmarks = store.read(info, "landmarks", start, stop)[..., :2]
     transform = store.read(info, "transform", start, stop).astype(np.float32)
     placed = np.einsum("tij,tkj->tki", transform[:, :, :2], landmarks) + transform[:, None, :, 2]
@@ -159,24 +158,37 @@ def landmark_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.nda
 
 
 def blendshape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return the (n, 52) float32 blendshapes."""
+    """Return the (n, 52) float32 blendshapes.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     blendshape_rows(store, store.clips[0], 0, 4).shape
+    (4, 52)
+    """
     return store.read(info, "blendshapes", start, stop)
 
 
 def describe_by(inputs: str, encoder: LoadedEncoder | None) -> Describe:
-    """Return the function that gives what a head reads.
+    """Return the function that reads a head's inputs.
 
     Parameters
     ----------
     inputs : str
-        ``embedding``, ``blendshapes``, or ``both``: embedding, then blendshapes.
+        ``embedding``, ``blendshapes``, or ``both``: embedding first.
     encoder : LoadedEncoder or None
-        Whose embeddings; not looked at for blendshapes.
+        Source of embeddings; ignored for blendshapes.
 
     Raises
     ------
     SettingError
         If an encoder is needed and there is none.
+
+    Examples
+    --------
+    >>> describe_by("blendshapes", None) is blendshape_rows
+    True
     """
     if inputs == "blendshapes":
         return blendshape_rows
@@ -200,16 +212,24 @@ def collect_frames(
     store : Store
         Store with labels.
     describe : callable
-        Gives the features of a block of rows, such as ``embed_rows``.
+        Returns the inputs of a block of rows, such as ``landmark_rows``.
     batch_size : int
-        Rows a block.
+        Rows per block.
     progress : callable
-        Called with frames done and frames in all.
+        Called with frames done and frames in total.
 
     Raises
     ------
     InputError
-        If the store has no labels.
+        If the store has no labels, or no labelled frame with a face.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     frames = collect_frames(store, blendshape_rows, 64)
+    >>> frames.inputs.shape, frames.labels.shape
+    ((32, 52), (32, 15))
     """
     infos = [info for info in store.clips if store.names(info, "au")]
     names = sorted({name for info in infos for name in store.names(info, "au")})
@@ -218,33 +238,26 @@ def collect_frames(
             f"Expected a store with AU labels, but {store.root} has none. Run 'tclr embed' without --au-model: "
             "AUs then come from blendshapes."
         )
-    embeddings, labels, intensities, subjects, clips, rows, timestamps = [], [], [], [], [], [], []
+    blocks = []
     done, total = 0, sum(info.n_frames for info in infos)
     for info in infos:
         for start in range(0, info.n_frames, batch_size):
             stop = min(start + batch_size, info.n_frames)
-            block = store.read_columns(info, "au", names, start, stop)
-            used = store.face_mask(info, start, stop) & (block != UNKNOWN).any(axis=1)
+            labels = store.read_columns(info, "au", names, start, stop)
+            used = store.face_mask(info, start, stop) & (labels != UNKNOWN).any(axis=1)
             if used.any():
-                embeddings.append(describe(store, info, start, stop)[used])
-                labels.append(block[used])
-                intensities.append(store.read_columns(info, "au_intensity", names, start, stop)[used])
-                rows.append(start + np.flatnonzero(used))
-                timestamps.append(store.read(info, "timestamp", start, stop)[used])
-                subjects += [info.subject] * int(used.sum())
-                clips += [info.clip] * int(used.sum())
+                columns = (
+                    describe(store, info, start, stop),
+                    labels,
+                    store.read_columns(info, "au_intensity", names, start, stop),
+                    np.full(len(used), info.subject),
+                    np.full(len(used), info.clip),
+                    np.arange(start, stop),
+                    store.read(info, "timestamp", start, stop),
+                )
+                blocks.append([column[used] for column in columns])
             done += stop - start
             progress(done, total)
-    if not labels:
+    if not blocks:
         raise InputError(f"Expected labelled frames with a face in {store.root}, but found none.")
-    return LabelledFrames(
-        store.root,
-        names,
-        np.concatenate(embeddings),
-        np.concatenate(labels),
-        np.concatenate(intensities),
-        np.array(subjects),
-        np.array(clips),
-        np.concatenate(rows),
-        np.concatenate(timestamps),
-    )
+    return LabelledFrames(store.root, names, *(np.concatenate(parts) for parts in zip(*blocks, strict=True)))

@@ -2,10 +2,10 @@
 
 Each AU is a weighted sum of blendshapes, scaled so that a clear action comes near 1, and clipped to 0..1. Which
 blendshapes follows from what each AU's muscle does to the face (Ekman, Friesen and Hager, FACS, 2002) and what ARKit's
-blendshapes of that name describe. Between two or three plausible sums we took the one that ranks better (ROC AUC) on
-40 rendered people; the test sets had no part in it. They rank frames better than they measure. AUs without any
-blendshape that tells them are left out: 11, 13, 16, 19 and 27 have none, and the model that we use never moves
-noseSneer (AU09) and hardly mouthDimple (AU14).
+blendshapes of that name describe. Among two or three plausible sums we took the one with the best ROC AUC on 40
+rendered people; the test sets had no part in it. The sums rank frames better than they measure intensity. AUs without a
+suitable blendshape are left out: 11, 13, 16, 19 and 27 have none, and mediapipe's model never moves noseSneer (AU09)
+and hardly ever mouthDimple (AU14).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tclr.schemas.errors import InputError
 
 MAPPING_VERSION = 2
 THRESHOLD = 0.5
-"""Occurrence from the scaled sum; chosen by us beforehand, the same for all AUs."""
+"""An AU is present from this value of the scaled sum on; chosen beforehand, the same for all AUs."""
 
 
 @dataclass(frozen=True)
 class Rule:
     """How one AU follows from blendshapes.
 
-    ``weights`` names blendshapes; ``L/R`` at the end of a name stands for the mean of the left and right one.
+    ``weights`` are by blendshape; ``L/R`` at the end of a name means the mean of the left and right one.
     """
 
     weights: dict[str, float]
@@ -96,6 +96,11 @@ def predict_from_blendshapes(blendshapes: np.ndarray) -> np.ndarray:
     ------
     InputError
         If there are not 52 columns.
+
+    Examples
+    --------
+    >>> predict_from_blendshapes(np.zeros((10, 52))).shape
+    (10, 19)
     """
     if blendshapes.ndim != 2 or blendshapes.shape[1] != len(BLENDSHAPE_NAMES):
         raise InputError(f"Expected blendshapes of shape (n_frames, 52), but got {blendshapes.shape}.")

@@ -2,8 +2,8 @@
 
 Frames of one person resemble each other, so intervals come from resampling *subjects* with replacement (Efron and
 Tibshirani, An Introduction to the Bootstrap, 1993; percentile interval). Every metric is a function of sums over
-subjects, so a resample only weighs them anew. Labels of -1 and intensities of NaN are unknown and count nowhere; so
-does a prediction that is missing (-1 or NaN).
+subjects, so a resample only weighs them differently. Labels of -1 and intensities of NaN are unknown and do not count;
+neither do missing predictions (-1 or NaN).
 
 What cannot be measured is NaN and left out of means: F1 without a present label, ROC-AUC without both classes, ICC
 where both raters are constant, everything without a known frame.
@@ -11,12 +11,15 @@ where both raters are constant, everything without a known frame.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tclr.pipeline.au.labelled import LabelledFrames
+from tclr.pipeline.au.readout import Prediction
 from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
 
 PERCENTILES = (2.5, 97.5)
@@ -30,7 +33,7 @@ def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, axis: int) -> np.ndarray:
-    """Return the mean of what is not NaN, NaN if nothing is."""
+    """Return the mean without NaNs, NaN if there is nothing else."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy warns of a mean of nothing, which is NaN as wanted
         return np.nanmean(values, axis=axis)
@@ -53,6 +56,43 @@ class Outcomes:
     subject: np.ndarray
     fold: np.ndarray
 
+    @classmethod
+    def of(
+        cls, frames: LabelledFrames, predicted: Prediction, au_names: Sequence[str], threshold: np.ndarray
+    ) -> Outcomes:
+        """Join predictions with labels, in one fold; AUs without a prediction or a label column are left aside.
+
+        Parameters
+        ----------
+        frames : LabelledFrames
+            N frames; its AUs become the columns.
+        predicted : Prediction
+            Of the N frames.
+        au_names : sequence of str
+            The AUs that are predicted.
+        threshold : ndarray
+            The probability from which each of them counts as present.
+        """
+        own = [place for place, name in enumerate(au_names) if name in frames.names]
+        places = [frames.names.index(au_names[place]) for place in own]
+        probability, intensity = (np.full(frames.labels.shape, np.nan, np.float32) for _ in range(2))
+        probability[:, places], intensity[:, places] = predicted.probability[:, own], predicted.intensity[:, own]
+        cut = np.full(len(frames.names), np.nan)
+        cut[places] = threshold[own]
+        decision = np.where(np.isnan(probability), UNKNOWN, probability >= cut).astype(np.int8)
+        fold = np.zeros(len(frames), np.int64)
+        return cls(frames.labels, decision, probability, frames.intensities, intensity, frames.subjects, fold)
+
+    def take(self, mask: np.ndarray) -> Outcomes:
+        """Return the outcomes of some frames, (N,) bool."""
+        return Outcomes(**{name: values[mask] for name, values in vars(self).items()})
+
+    @classmethod
+    def join_folds(cls, parts: Sequence[Outcomes]) -> Outcomes:
+        """Return the outcomes of all folds, which are numbered in their order."""
+        joined = cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})
+        return replace(joined, fold=np.repeat(np.arange(len(parts)), [len(part.label) for part in parts]))
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -61,6 +101,11 @@ class Estimate:
     value: float
     low: float
     high: float
+
+    @property
+    def measured(self) -> float | None:
+        """The value, ``None`` where it cannot be measured."""
+        return self.value if math.isfinite(self.value) else None
 
 
 @dataclass(frozen=True)
@@ -76,15 +121,12 @@ class _Subjects:
 
     def __init__(self, outcomes: Outcomes) -> None:
         subjects, self._subject = np.unique(outcomes.subject, return_inverse=True)
-        folds, self._fold = np.unique(outcomes.fold, return_inverse=True)
-        self.n_subjects, self.n_folds = len(subjects), len(folds)
-
-    def rows(self, fold: int) -> np.ndarray:
-        return self._fold == fold
+        folds, self.fold = np.unique(outcomes.fold, return_inverse=True)
+        self.n_subjects, self.n_folds = max(len(subjects), 1), max(len(folds), 1)  # at least nobody, in no fold
 
     def sum(self, values: np.ndarray, fold: int | None) -> np.ndarray:
         """Return (S, A) sums of (N, A) values, of one fold or of all."""
-        rows = slice(None) if fold is None else self.rows(fold)
+        rows = slice(None) if fold is None else self.fold == fold
         sums = np.zeros((self.n_subjects, values.shape[1]))
         np.add.at(sums, self._subject[rows], values[rows])
         return sums
@@ -97,7 +139,7 @@ class _Subjects:
 
 
 Weighted = Callable[[np.ndarray, int | None], np.ndarray]
-"""Gives (R, A) values of a metric, under (R, S) weights of the subjects, in one fold or in all."""
+"""Returns (R, A) values of a metric, under (R, S) weights of the subjects, in one fold or in all."""
 
 
 def _confusion(outcomes: Outcomes, subjects: _Subjects) -> tuple[Weighted, Weighted]:
@@ -129,11 +171,11 @@ def _pairs_won(positive: list[np.ndarray], negative: list[np.ndarray]) -> np.nda
 
 
 def _roc_auc(outcomes: Outcomes, subjects: _Subjects) -> Weighted:
-    """Return the area as the share of pairs of a present and an absent frame that are ranked rightly."""
+    """Return the area as the share of pairs of a present and an absent frame that are ranked correctly."""
     known = (outcomes.label != UNKNOWN) & np.isfinite(outcomes.probability)
 
     def area(weights: np.ndarray, fold: int | None) -> np.ndarray:
-        inside = known if fold is None else known & subjects.rows(fold)[:, None]
+        inside = known if fold is None else known & (subjects.fold == fold)[:, None]
         areas = np.full((len(weights), known.shape[1]), np.nan)
         for column, probability in enumerate(outcomes.probability.T):
             positive, negative = (
@@ -149,7 +191,11 @@ def _roc_auc(outcomes: Outcomes, subjects: _Subjects) -> Weighted:
 
 
 def _intensity(outcomes: Outcomes, subjects: _Subjects) -> tuple[Weighted, Weighted]:
-    """Return ICC(3,1) and MAE; see ``icc_3_1``."""
+    """Return ICC(3,1) and MAE.
+
+    ICC(3,1) is ``(BMS - EMS) / (BMS + EMS)`` with the mean squares between targets and of the error of the two-way
+    table of two raters (Shrout and Fleiss, Psychological Bulletin, 1979).
+    """
     known = np.isfinite(outcomes.intensity_label) & np.isfinite(outcomes.intensity)
     truth, guess = (
         np.where(known, values.astype(np.float64) - 2.5, 0)  # near 0, so that squares lose no digits
@@ -172,13 +218,6 @@ def _intensity(outcomes: Outcomes, subjects: _Subjects) -> tuple[Weighted, Weigh
     return icc, mae
 
 
-def metrics_of(outcomes: Outcomes, subjects: _Subjects) -> dict[str, Weighted]:
-    """Return all metrics by name, in the order of tables."""
-    f1, accuracy = _confusion(outcomes, subjects)
-    icc, mae = _intensity(outcomes, subjects)
-    return {"f1": f1, "accuracy": accuracy, "roc_auc": _roc_auc(outcomes, subjects), "icc_3_1": icc, "mae": mae}
-
-
 def _estimate(values: np.ndarray) -> Estimate:
     """Return the estimate of (1 + R,) values: the first is of all subjects once, the others are resamples."""
     resampled = values[1:][np.isfinite(values[1:])]
@@ -192,10 +231,10 @@ def score(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> dict[s
     Parameters
     ----------
     outcomes : Outcomes
-        Predictions and labels of at least one frame.
+        Predictions and labels; without any frame, nothing can be measured.
     resamples : int
-        Resamples of the subjects, the same for all metrics, AUs and their mean; 0 for no intervals. There are none with
-        a single subject either.
+        Resamples of the subjects, the same for all metrics, AUs and their mean; 0 for no intervals. A single subject
+        has no intervals either.
     seed : int
         Seed of the resamples.
 
@@ -204,13 +243,23 @@ def score(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> dict[s
     dict
         By metric (``f1``, ``accuracy``, ``roc_auc``, ``icc_3_1``, ``mae``), then ``folds``: the mean over folds of the
         metric in each fold, and ``pooled``: the metric over the frames of all folds together.
+
+    Examples
+    --------
+    >>> label, unknown = np.array([[1], [0], [1], [0]]), np.full((4, 1), np.nan)
+    >>> outcomes = Outcomes(label, label, 0.5 * label, unknown, unknown, np.arange(4), np.zeros(4))
+    >>> score(outcomes)["f1"]["pooled"].mean.value
+    1.0
     """
     subjects = _Subjects(outcomes)
     n = subjects.n_subjects
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), resamples if n > 1 else 0)
     weights = np.concatenate([np.ones((1, n)), drawn])
+    f1, accuracy = _confusion(outcomes, subjects)
+    icc, mae = _intensity(outcomes, subjects)
+    metrics = {"f1": f1, "accuracy": accuracy, "roc_auc": _roc_auc(outcomes, subjects), "icc_3_1": icc, "mae": mae}
     scores: dict[str, dict[str, MetricScores]] = {}
-    for name, metric in metrics_of(outcomes, subjects).items():
+    for name, metric in metrics.items():
         by_fold = np.stack([metric(weights, fold) for fold in range(subjects.n_folds)])
         values = {"folds": _mean(by_fold, axis=0)}
         values["pooled"] = values["folds"] if subjects.n_folds == 1 else metric(weights, None)
@@ -219,48 +268,3 @@ def score(outcomes: Outcomes, *, resamples: int = 1000, seed: int = 0) -> dict[s
             for way, of_aus in values.items()
         }
     return scores
-
-
-def _single(**columns: np.ndarray) -> Outcomes:
-    """Return the outcomes of one AU and one subject; columns that are not given are unknown."""
-    n = len(next(iter(columns.values())))
-    codes, numbers = np.full(n, UNKNOWN, np.int8), np.full(n, np.nan)
-    empty = {"label": codes, "decision": codes} | dict.fromkeys(
-        ("probability", "intensity_label", "intensity"), numbers
-    )
-    shaped = {name: np.asarray(values)[:, None] for name, values in (empty | columns).items()}
-    return Outcomes(**shaped, subject=np.zeros(n), fold=np.zeros(n))
-
-
-def _measure(name: str, outcomes: Outcomes) -> float:
-    subjects = _Subjects(outcomes)
-    return float(metrics_of(outcomes, subjects)[name](np.ones((1, 1)), None)[0, 0])
-
-
-def f1(label: np.ndarray, decision: np.ndarray) -> float:
-    """Return F1 of (n,) labels and decisions, 1, 0 or -1 for unknown; NaN if no label is 1."""
-    return _measure("f1", _single(label=label, decision=decision))
-
-
-def accuracy(label: np.ndarray, decision: np.ndarray) -> float:
-    """Return the share of (n,) decisions that are right; NaN if no label is known."""
-    return _measure("accuracy", _single(label=label, decision=decision))
-
-
-def roc_auc(label: np.ndarray, probability: np.ndarray) -> float:
-    """Return the area under the ROC curve of (n,) labels and probabilities; NaN without both classes."""
-    return _measure("roc_auc", _single(label=label, probability=probability))
-
-
-def icc_3_1(intensity_label: np.ndarray, intensity: np.ndarray) -> float:
-    """Return the intraclass correlation ICC(3,1) of two raters, (n,) 0..5, NaN unknown.
-
-    ``(BMS - EMS) / (BMS + EMS)`` with the mean squares between targets and of the error of the two-way table (Shrout
-    and Fleiss, Psychological Bulletin, 1979). NaN with fewer than two frames, or if both raters are constant.
-    """
-    return _measure("icc_3_1", _single(intensity_label=intensity_label, intensity=intensity))
-
-
-def mae(intensity_label: np.ndarray, intensity: np.ndarray) -> float:
-    """Return the mean absolute error of (n,) intensities, NaN unknown; NaN if none is known."""
-    return _measure("mae", _single(intensity_label=intensity_label, intensity=intensity))

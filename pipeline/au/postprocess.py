@@ -1,9 +1,9 @@
-"""Brings a person's resting level of predictions to that of the people a head was fitted on.
+"""Predictions after the head: moved to a common resting level, and smoothed over time.
 
 Faces at rest differ: brows lie low, lip corners point down. A head takes some of that for an action. Most frames of
-most recordings are near rest, so the median over a person tells the resting level; OpenFace subtracts it likewise
+most recordings are near rest, so the median over a person estimates the resting level; OpenFace subtracts it, too
 (Baltrusaitis et al., "Cross-dataset learning and person-specific normalisation for automatic Action Unit detection",
-FG 2015). Whoever acts through half of a recording is centred away.
+FG 2015). An action that lasts through half of a recording is lost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tclr.pipeline.au.readout import Prediction
 from tclr.schemas.action_units import MAX_INTENSITY
 
 SMALLEST = 1e-6
-"""How near to 0 and 1 a probability counts as such: float32 has no logit beyond."""
+"""Distance from 0 and 1 that probabilities are clipped to: float32 has no logit beyond."""
 
 
 def to_logit(probability: np.ndarray) -> np.ndarray:
@@ -34,7 +34,7 @@ class RestingLevel:
     intensity: np.ndarray
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return both by name, as a head's file has them."""
+        """Return both under their names in a head's file."""
         return {"rest_logit": self.logit, "rest_intensity": self.intensity}
 
 
@@ -45,19 +45,20 @@ def _median(values: np.ndarray) -> np.ndarray:
 
 
 def resting_level(prediction: Prediction) -> RestingLevel:
-    """Return the medians of one person's predictions; NaN rows count nowhere."""
+    """Return the medians of one person's predictions, without those that are NaN.
+
+    Examples
+    --------
+    >>> resting_level(Prediction(np.full((3, 1), 0.5), np.array([[0.0], [1.0], [4.0]]))).intensity.tolist()
+    [1.0]
+    """
     return RestingLevel(_median(to_logit(prediction.probability)), _median(prediction.intensity))
 
 
 def common_level(prediction: Prediction, subjects: np.ndarray) -> RestingLevel:
-    """Return the median over people of their resting levels: people with many frames do not weigh more.
+    """Return the median over people of their resting levels, so that people with many frames do not weigh more.
 
-    Parameters
-    ----------
-    prediction : Prediction
-        Of N frames.
-    subjects : ndarray
-        (N,) of any type.
+    ``subjects`` (N,) has the person of each frame.
     """
     levels = []
     for subject in np.unique(subjects):
@@ -68,9 +69,16 @@ def common_level(prediction: Prediction, subjects: np.ndarray) -> RestingLevel:
 
 
 def centre(prediction: Prediction, own: RestingLevel, common: RestingLevel) -> Prediction:
-    """Move a person's predictions by the difference of two levels, logits and intensities; ranks within them stay.
+    """Move a person's predictions from the person's own resting level to the common one, in logits and intensities.
 
-    Where either level is unknown, predictions stay as they are.
+    Their order stays the same. Where either level is unknown, predictions are not changed.
+
+    Examples
+    --------
+    >>> predicted = Prediction(np.full((3, 1), 0.5), np.array([[1.0], [1.0], [4.0]]))
+    >>> common = RestingLevel(np.zeros(1), np.zeros(1))
+    >>> centre(predicted, resting_level(predicted), common).intensity.ravel().tolist()
+    [0.0, 0.0, 3.0]
     """
     shift = np.nan_to_num(common.logit.astype(np.float64) - own.logit)
     probability = 0.5 * (1 + np.tanh(0.5 * (to_logit(prediction.probability) + shift)))
@@ -85,22 +93,17 @@ REACH = 3.0
 def smooth(values: np.ndarray, timestamps: np.ndarray, smooth_s: float) -> np.ndarray:
     """Return the Gaussian-weighted mean of the values around each frame, without lag.
 
-    Weights go by time, not by rows, so a variable frame rate does not matter. What is missing has no weight and stays
-    missing: a gap is neither filled nor taken for zeros. (Nadaraya, 1964, with a Gaussian kernel.)
+    Weights depend on time, not on rows, so the frame rate may vary. Missing values have no weight and stay missing:
+    gaps are neither filled nor taken for zeros (Nadaraya, 1964, with a Gaussian kernel).
 
-    Parameters
-    ----------
-    values : ndarray
-        (n, A) float of one clip; NaN = missing.
-    timestamps : ndarray
-        (n,) seconds, not falling.
-    smooth_s : float
-        Standard deviation of the kernel, seconds, cut at three of them; 0 returns the values as they are.
+    ``values`` (n, A) are of one clip, NaN where missing; the result has their dtype. ``timestamps`` (n,) are in seconds
+    and never fall. ``smooth_s`` is the standard deviation of the kernel in seconds, cut at three of them; 0 changes
+    nothing.
 
-    Returns
-    -------
-    ndarray
-        (n, A), dtype of the values.
+    Examples
+    --------
+    >>> smooth(np.array([[0.0], [1.0], [np.nan]]), np.array([0.0, 0.04, 0.08]), 0.04).round(2).ravel().tolist()
+    [0.38, 0.62, nan]
     """
     if smooth_s == 0 or not len(values):
         return values

@@ -1,4 +1,4 @@
-"""What a head computes: from numbers that describe a face to probabilities and intensities of AUs."""
+"""The arithmetic of a head: from numbers that describe a face to probabilities and intensities of AUs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from tclr.schemas.action_units import MAX_INTENSITY
 
 ROUNDING = 1e-6
-"""Share of a column's mean that rounding of float32 can make it vary by."""
+"""Spread of a column, as a share of its mean, that rounding of float32 can cause."""
 
 
 def column_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation of columns, (D,) float32; 1 where a column varies by no more than rounding.
 
-    A constant column would else be blown up, and a test value a little off it would decide everything.
+    Otherwise a constant column would be blown up, and a test value slightly off it would decide everything.
     """
     mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
     scale = np.where(std > ROUNDING * np.abs(mean), std, 1.0)
@@ -25,7 +25,7 @@ def column_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """``probability`` (n, A) float32, 0..1; ``intensity`` (n, A) float32, 0..5; NaN where there is none."""
+    """Predictions of n frames: ``probability`` (n, A) float32 0..1, ``intensity`` (n, A) float32 0..5; NaN unknown."""
 
     probability: np.ndarray
     intensity: np.ndarray
@@ -50,7 +50,7 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Readout:
-    """Linear outputs, after a hidden layer or straight from the embedding; H is the length of what they see.
+    """Linear outputs, after a hidden layer or directly from the inputs; H is the length of what they see.
 
     ``weight`` (A, H) and ``bias`` (A,) give the logit of each AU's occurrence, ``intensity_weight`` and
     ``intensity_bias`` its intensity; all float32, NaN for an AU that could not be learnt.
@@ -68,7 +68,7 @@ class Readout:
         return np.isfinite(self.intensity_bias)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return all weights by name, those of intensities only if there are any; see ``from_arrays``."""
+        """Return all weights by name, those of intensities only if there are any."""
         arrays = {"weight": self.weight, "bias": self.bias}
         if self.has_intensity.any():
             arrays |= {"intensity_weight": self.intensity_weight, "intensity_bias": self.intensity_bias}
@@ -78,7 +78,7 @@ class Readout:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Readout:
-        """Return the readout of arrays by name.
+        """Return the readout with these weights, see ``arrays``.
 
         Raises
         ------
@@ -86,18 +86,16 @@ class Readout:
             If one is missing, or they do not fit together.
         """
         hidden = {name.removeprefix("hidden_"): array for name, array in arrays.items() if name.startswith("hidden_")}
-        unknown = {name: np.full_like(arrays[name], np.nan) for name in ("weight", "bias") if name in arrays}
         try:
-            readout = cls(
-                arrays["weight"],
-                arrays["bias"],
-                arrays.get("intensity_weight", unknown["weight"]),
-                arrays.get("intensity_bias", unknown["bias"]),
-                Hidden(**hidden) if hidden else None,
+            weight, bias = arrays["weight"], arrays["bias"]
+            intensity_weight, intensity_bias = (
+                arrays.get(f"intensity_{name}", np.full_like(arrays[name], np.nan)) for name in ("weight", "bias")
             )
+            layer = Hidden(**hidden) if hidden else None
+            readout = cls(weight, bias, intensity_weight, intensity_bias, layer)
         except (KeyError, TypeError) as error:
             raise ValueError(f"tensor {error} is missing or unknown") from error
-        n_aus, seen = readout.weight.shape
+        n_aus, seen = weight.shape
         expected = {name: (n_aus, seen) if name.endswith("weight") else (n_aus,) for name in arrays}
         if hidden:
             dim = len(hidden["mean"])
@@ -110,11 +108,11 @@ class Readout:
 
     @property
     def n_inputs(self) -> int:
-        """Length of the embedding."""
+        """Number of inputs."""
         return self.weight.shape[1] if self.hidden is None else self.hidden.weight.shape[1]
 
     def without(self, occurrence: np.ndarray, intensity: np.ndarray) -> Readout:
-        """Return the readout with NaN for the occurrence and the intensity of some AUs, two (A,) bool."""
+        """Return the readout with NaN for the occurrence and intensity of some AUs, given by two (A,) bool masks."""
         return replace(
             self,
             weight=np.where(occurrence[:, None], np.float32(np.nan), self.weight),
@@ -123,9 +121,9 @@ class Readout:
             intensity_bias=np.where(intensity, np.float32(np.nan), self.intensity_bias),
         )
 
-    def predict(self, embeddings: np.ndarray) -> Prediction:
-        """Return the predictions for (n, D) embeddings."""
-        x = embeddings.astype(np.float64)
+    def predict(self, inputs: np.ndarray) -> Prediction:
+        """Return the predictions for (n, D) inputs."""
+        x = inputs.astype(np.float64)
         x = x if self.hidden is None else self.hidden(x)
         logit = x @ self.weight.T.astype(np.float64) + self.bias
         intensity = x @ self.intensity_weight.T.astype(np.float64) + self.intensity_bias

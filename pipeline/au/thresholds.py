@@ -1,7 +1,6 @@
 """Thresholds of AUs: the probability from which an AU counts as present, chosen on subjects of the training side.
 
-Predictions on which a threshold is chosen are out of fold: each comes from a model that has not seen the person. Folds
-never split a subject.
+Thresholds are chosen on out-of-fold predictions: each comes from a model that has not seen the person.
 """
 
 from __future__ import annotations
@@ -12,48 +11,13 @@ from sklearn.metrics import precision_recall_curve
 from tclr.schemas.action_units import PRESENT
 
 DEFAULT_THRESHOLD = 0.5
-"""Used where there are no out-of-fold predictions to choose one on."""
-
-
-def assign_folds(subjects: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Return the fold of each frame; all frames of a subject share one.
-
-    Parameters
-    ----------
-    subjects : ndarray
-        (N,) str.
-    n_folds : int
-        At most as many folds are made as there are subjects.
-    seed : int
-        Seed of the split.
-
-    Returns
-    -------
-    ndarray
-        (N,) int64.
-    """
-    names, index = np.unique(subjects, return_inverse=True)
-    order = np.random.default_rng(seed).permutation(len(names))
-    fold_of = np.empty(len(names), np.int64)
-    fold_of[order] = np.arange(len(names)) % min(n_folds, len(names))
-    return fold_of[index]
-
-
-def hold_out(subjects: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Return (N,) bool: the frames of one fold of subjects, to be held out; none where there is one subject only."""
-    folds = assign_folds(subjects, n_folds, seed)
-    return (folds == 0) & (folds.max() > 0)
+"""Used without out-of-fold predictions to choose one on."""
 
 
 def choose_threshold(probability: np.ndarray, label: np.ndarray) -> float:
-    """Return the threshold of the highest F1 (present is ``probability >= threshold``); 0.5 without a positive.
+    """Return the threshold of the highest F1 of (n,) probabilities with (n,) labels of 0 and 1; 0.5 without a 1.
 
-    Parameters
-    ----------
-    probability : ndarray
-        (n,) float, 0..1.
-    label : ndarray
-        (n,) 0 or 1.
+    An AU is present where ``probability >= threshold``.
     """
     if not (label == PRESENT).any():
         return DEFAULT_THRESHOLD

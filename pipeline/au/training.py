@@ -1,4 +1,4 @@
-"""How heads that are networks learn: steps over labelled frames, and when to stop."""
+"""Training of heads that are networks: losses, batches, and early stopping."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
 from tclr.schemas.errors import TclrError
 
 PATIENCE = 5
-"""Epochs without a lower loss on held-out subjects after which training ends; chosen by us."""
+"""Epochs without a lower loss on held-out subjects after which training ends."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class HeadLoss:
 
     @classmethod
     def of(cls, frames: LabelledFrames, kind: str, positive_weight: Tensor | None = None) -> HeadLoss:
-        """Take labels from frames; the weights, too, unless they are given."""
+        """Take labels from frames, and the weights unless they are given."""
         label = np.where(frames.labels == UNKNOWN, np.nan, frames.labels).astype(np.float32)
         if positive_weight is None:
             positive_weight = torch.from_numpy(positive_weights(frames.labels))
@@ -49,7 +49,7 @@ class HeadLoss:
 
 
 def batches(n_frames: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield the (n,) int64 index of each batch of an epoch, shuffled; a last one of a single frame is left out."""
+    """Yield the (n,) int64 index of each batch of an epoch, shuffled; a last batch of a single frame is left out."""
     for index in torch.randperm(n_frames, generator=generator).split(size):
         if len(index) > 1 or n_frames == 1:  # one frame has no batch statistics
             yield index
@@ -62,23 +62,10 @@ def train(
     losses: Callable[[], Iterable[Tensor]],
     held_out_loss: Callable[[], float] | None,
 ) -> int:
-    """Train a model; with held-out subjects keep the weights of the epoch that does best on them.
+    """Train a model in place for at most ``n_epochs``; return the number of epochs that its weights come from.
 
-    Parameters
-    ----------
-    model, optimizer
-        What is trained, in place.
-    n_epochs : int
-        Most epochs.
-    losses : callable
-        Gives the loss of each batch of an epoch, one after another.
-    held_out_loss : callable or None
-        Gives the loss on subjects that are held out; None trains all epochs.
-
-    Returns
-    -------
-    int
-        Epochs that the kept weights have seen.
+    ``losses`` yields the loss of each batch of an epoch. With ``held_out_loss``, the weights of the epoch with the
+    lowest loss on held-out subjects are kept; without, all epochs are done.
 
     Raises
     ------
@@ -112,23 +99,15 @@ def train(
 
 
 MAX_POSITIVE_WEIGHT = 10.0
-"""Largest weight of a present frame; chosen by us: beyond it a few frames of a few people would rule."""
+"""Largest weight of a present frame: beyond it a few frames of a few people would dominate."""
 FOCUS, MARGIN = 4.0, 0.05
 """Exponent and margin of absent frames in the asymmetric loss; those of present ones are 0, as in the paper."""
 
 
 def positive_weights(labels: np.ndarray) -> np.ndarray:
-    """Return the weight of a present frame of each AU: absent frames for each present one, from 1/10 to 10.
+    """Return (A,) float32, the weight of a present frame of each AU: absent frames per present one, from 1/10 to 10.
 
-    Parameters
-    ----------
-    labels : ndarray
-        (N, A) int8, -1 unknown.
-
-    Returns
-    -------
-    ndarray
-        (A,) float32.
+    ``labels`` are (N, A) int8, -1 unknown.
     """
     present, absent = (labels == PRESENT).sum(axis=0), (labels == ABSENT).sum(axis=0)
     ratio = absent / np.maximum(present, 1)
@@ -140,17 +119,15 @@ def occurrence_loss(logit: Tensor, label: Tensor, kind: str, positive_weight: Te
 
     Parameters
     ----------
-    logit : Tensor
-        (B, A).
-    label : Tensor
-        (B, A) float: 1 present, 0 absent, NaN unknown.
+    logit, label : Tensor
+        (B, A); labels are 1 present, 0 absent, NaN unknown.
     kind : str
         ``bce``: cross entropy. ``weighted``: with ``positive_weight`` on present frames. ``asymmetric``: with p the
         probability and q = max(p - 0.05, 0), ``-log p`` where present and ``-q^4 log(1 - q)`` where absent, so that
         easy absent frames count for little: Ridnik et al., "Asymmetric Loss for Multi-Label Classification", ICCV 2021,
         equation 7, with the paper's exponents and margin.
     positive_weight : Tensor
-        (A,) see ``positive_weights``.
+        (A,), see ``positive_weights``.
 
     Returns
     -------

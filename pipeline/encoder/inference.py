@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from copy import copy
@@ -16,12 +16,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tclr.pipeline.encoder.backbones import BACKBONES
 from tclr.pipeline.encoder.info import EncoderInfo
 from tclr.pipeline.encoder.input_transform import normalise, to_input
 from tclr.pipeline.encoder.network import TemporalEncoder, build_encoder
-from tclr.pipeline.encoder.weights import fit_weights, has_embedding_layer, read_weights, require_arch
+from tclr.pipeline.encoder.weights import (
+    ENCODER_INSIDE,
+    fit_weights,
+    has_embedding_layer,
+    read_weights,
+    require_arch,
+    take_inside,
+)
 from tclr.pipeline.system import run_ahead
 from tclr.schemas.errors import InputError, ModelError
 
@@ -205,6 +213,14 @@ def untrained_encoder(info: EncoderInfo, *, device: torch.device | None = None) 
     return LoadedEncoder(build_encoder(info.embedding_dim, info.seed, info.arch), info, device)
 
 
+def _require_embedding_layer(weights: Mapping[str, Tensor], where: str) -> None:
+    if not has_embedding_layer(weights):
+        raise ModelError(
+            f"Expected an encoder with the layer 'fc1', but found none in {where}: its embeddings were never trained. "
+            "Give such weights to 'tclr pretrain --init'."
+        )
+
+
 def load_encoder(
     source: str | Path,
     *,
@@ -242,15 +258,33 @@ def load_encoder(
     if kind == "random":
         return untrained_encoder(replace(info, arch=arch or info.arch), device=device)
     weights, stored = read_weights(source)
-    if not has_embedding_layer(weights):
-        raise ModelError(
-            f"Expected an encoder with the layer 'fc1', but found none in {source}: its embeddings were not trained. "
-            "Use these weights with 'tclr pretrain --init'."
-        )
+    _require_embedding_layer(weights, str(source))
     info = stored or replace(info, arch=require_arch(weights, str(source)), recipe=Path(source).name)
     model = build_encoder(info.embedding_dim, seed, info.arch)
     fit_weights(model, weights, str(source))
     return LoadedEncoder(model, info, device)
+
+
+def encoder_inside(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], where: str) -> LoadedEncoder | None:
+    """Return the encoder in the content of a file of another format, such as a fine-tuned head's; None without one.
+
+    Raises
+    ------
+    ModelError
+        If it does not fit its own description.
+
+    Examples
+    --------
+    >>> encoder_inside({}, {"format": "tclr-au-head"}, "au.safetensors") is None
+    True
+    """
+    if ENCODER_INSIDE not in metadata:
+        return None
+    weights, info = take_inside(tensors, metadata, where)
+    _require_embedding_layer(weights, where)
+    model = build_encoder(info.embedding_dim, 0, info.arch)
+    fit_weights(model, weights, where)
+    return LoadedEncoder(model, info)
 
 
 def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device | None = None) -> LoadedEncoder:

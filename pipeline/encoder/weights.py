@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -63,11 +64,18 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None
     if "format" not in metadata:
         return weights, None
     if ENCODER_INSIDE in metadata:
-        inside = [name for name in weights if name.startswith(INSIDE_PREFIX)]
-        encoder = {name.removeprefix(INSIDE_PREFIX): weights[name] for name in inside}
-        return encoder, parse_info(metadata[ENCODER_INSIDE], str(path))
+        return take_inside(weights, metadata, str(path))
     check_format(metadata, FORMAT, FORMAT_VERSION, path, "Give an encoder, as 'tclr pretrain' writes it.")
     return weights, parse_info(metadata.get("info", ""), str(path))
+
+
+def take_inside(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], where: str
+) -> tuple[dict[str, Tensor], EncoderInfo]:
+    """Return tensors and info of the encoder in a file of another format, see ``ENCODER_INSIDE``."""
+    inside = [name for name in tensors if name.startswith(INSIDE_PREFIX)]
+    weights = {name.removeprefix(INSIDE_PREFIX): tensors[name] for name in inside}
+    return weights, parse_info(metadata[ENCODER_INSIDE], where)
 
 
 def check_unpacked(path: Path) -> None:
@@ -188,8 +196,8 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | N
     return _rename(weights), info
 
 
-def has_embedding_layer(weights: dict[str, Tensor]) -> bool:
-    """Return whether there is a layer ``fc1``; ImageNet weights have none."""
+def has_embedding_layer(weights: Mapping[str, Tensor]) -> bool:
+    """Return whether there is a layer ``fc1``; ImageNet's weights have none."""
     return any(name.startswith("fc1.") for name in weights)
 
 

@@ -7,28 +7,26 @@ It never imports mediapipe or dask.
 
 from tclr.pipeline.evaluation.ablation import VARIANTS, AblationResult, ablation_markdown, run_ablation, summarise
 from tclr.pipeline.evaluation.evaluation import Evaluation, MethodResult
-from tclr.pipeline.evaluation.label_curve import plot_curves
+from tclr.pipeline.evaluation.label_curve import CurvePoint, plot_curves
 from tclr.pipeline.evaluation.predictions_file import write_predictions
-from tclr.pipeline.evaluation.protocols import plan_evaluation
-from tclr.pipeline.evaluation.scores_file import evaluation_content, write_evaluation
-from tclr.pipeline.evaluation.tables import Table, f1_table, summary_table, to_latex, to_markdown
+from tclr.pipeline.evaluation.scores_file import evaluation_content
+from tclr.pipeline.evaluation.tables import Cell, Table, result_tables, to_latex, to_markdown
 
 __all__ = [
     "AblationResult",
+    "Cell",
+    "CurvePoint",
     "Evaluation",
     "MethodResult",
     "Table",
     "VARIANTS",
     "ablation_markdown",
     "evaluation_content",
-    "f1_table",
-    "plan_evaluation",
     "plot_curves",
+    "result_tables",
     "run_ablation",
     "summarise",
-    "summary_table",
     "to_latex",
     "to_markdown",
-    "write_evaluation",
     "write_predictions",
 ]

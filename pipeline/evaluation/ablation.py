@@ -2,8 +2,8 @@
 
 A variant is a set of changed settings. Each is trained on one store with several seeds, and the frozen encoder is
 judged on another store with AU labels: mean F1 and ROC-AUC of linear probes on subject-exclusive folds, with the same
-folds for all, and the share of adjacent frames that it ranks by their time. Beside them stand probes on features that
-need no training. Every run that is finished is kept, so a campaign that was interrupted goes on.
+folds for all, and the share of adjacent frames that it ranks by their time. Probes on features that need no training
+are reported beside them. Every finished run is kept, so an interrupted campaign resumes.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tclr.pipeline.au import Describe, blendshape_rows, collect_frames, cross_sc
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untrained_encoder
 from tclr.pipeline.pretraining import pretrain, ranked_pairs
 from tclr.pipeline.store import Store, hash_data
-from tclr.pipeline.system import markdown_table, replacing
+from tclr.pipeline.system import markdown_table, write_json
 from tclr.pipeline.tuples import Spacing, TupleDataset
 from tclr.schemas.config import FitAuConfig, PretrainConfig
 from tclr.schemas.errors import SettingError
 
 WATCHED_SPACING = Spacing(0, 0.08, in_seconds=True)
-"""Of the tuples that ranking accuracy is measured on, so that recipes compare; a clip too short for it has the largest
-that fits. Chosen by us: two frames at 25 frames/s."""
+"""Spacing of the tuples that ranking accuracy is measured on, the same for all recipes: two frames at 25 frames/s. A
+clip too short for it has the largest that fits."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "tclr": {},
     "paper": {"recipe": "paper"},
@@ -66,15 +66,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0},
 }
 """Named changes of the default recipe; each is a row of the table."""
+BASELINES: dict[str, Describe] = {"landmarks": landmark_rows, "blendshapes": blendshape_rows}
+"""Features without an encoder, by the field that a store may lack."""
 
 
 @dataclass(frozen=True)
 class AblationResult:
     """One trained variant, or features that need no training.
 
-    ``f1`` and ``roc_auc`` are means over the AUs of the probe store, ``au_f1`` the F1 of each; ``ranking`` is the share
-    of ranked pairs on the probe store, ``None`` for features that are no encoder's; ``frames`` were trained on.
-    ``made_from`` is a digest of settings and stores.
+    ``f1`` and ``roc_auc`` are means over the AUs of the probe store, ``au_f1`` the F1 of each. ``ranking`` is the share
+    of ranked pairs on the probe store, ``None`` without an encoder. ``frames`` were trained on. ``made_from`` is a
+    digest of settings and stores.
     """
 
     variant: str
@@ -85,10 +87,6 @@ class AblationResult:
     ranking: float | None
     frames: int
     made_from: str = ""
-
-
-BASELINES: dict[str, Describe] = {"landmarks": landmark_rows, "blendshapes": blendshape_rows}
-"""Features of a store without an encoder, by the dataset they come from; a store may lack it."""
 
 
 @torch.inference_mode()
@@ -103,37 +101,53 @@ def ranking_accuracy(store: Path, encoder: LoadedEncoder, config: PretrainConfig
     with Store(store) as opened:
         subjects = opened.subjects
     tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing=WATCHED_SPACING)
-    ranked = []
-    for index in range(len(tuples)):
-        frames = tuples.read(0, [index]).frames[0].numpy()
-        ranked.append(ranked_pairs(torch.from_numpy(encoder.embed(frames))[None]))
+    frames = (tuples.read(0, [index]).frames[0].numpy() for index in range(len(tuples)))
+    ranked = [ranked_pairs(torch.from_numpy(encoder.embed(of_tuple))[None]) for of_tuple in frames]
     return torch.cat(ranked).float().mean().item()
 
 
 def judge(
-    variant: str, seed: int, probe: Path, describe: Describe, ranking: float | None, frames: int
+    variant: str, seed: int, probe: Path, describe: Describe, ranking: float | None = None, frames: int = 0
 ) -> AblationResult:
     """Probe features on a store with labels; folds are the same whatever the seed."""
     config = FitAuConfig(folds=3)
     with Store(probe) as store:
         scores = cross_score(collect_frames(store, describe, config.batch_size), config)
-    measured = [score for score in scores if score.f1 is not None and score.roc_auc is not None]
-    return AblationResult(
-        variant,
-        seed,
-        float(np.mean([score.f1 for score in measured])),
-        float(np.mean([score.roc_auc for score in measured])),
-        {score.name: score.f1 for score in measured if score.f1 is not None},
-        ranking,
-        frames,
-    )
+    f1 = {score.name: score.f1 for score in scores if score.f1 is not None}
+    roc_auc = [score.roc_auc for score in scores if score.name in f1 and score.roc_auc is not None]
+    return AblationResult(variant, seed, float(np.mean([*f1.values()])), float(np.mean(roc_auc)), f1, ranking, frames)
+
+
+def _judge_encoder(
+    variant: str, seed: int, probe: Path, encoder: LoadedEncoder, config: PretrainConfig, frames: int = 0
+) -> AblationResult:
+    ranking = ranking_accuracy(probe, encoder, config.model_copy(update={"n_following": 10}))
+    return judge(variant, seed, probe, embed_rows(encoder), ranking, frames)
+
+
+def _judge_untrained(seed: int, probe: Path, config: PretrainConfig) -> AblationResult:
+    info = EncoderInfo(config.embedding_dim, config.image_size, config.crop_ratio, arch=config.arch, seed=config.seed)
+    return _judge_encoder("random", seed, probe, untrained_encoder(info), config)
+
+
+def _train_and_judge(
+    variant: str,
+    seed: int,
+    store: Path,
+    probe: Path,
+    run: Path,
+    config: PretrainConfig,
+    progress: Callable[[int, int], None],
+) -> AblationResult:
+    trained = pretrain(store, run, config, progress=progress)
+    return _judge_encoder(variant, seed, probe, load_encoder(trained.run), config, trained.n_frames)
 
 
 def variant_config(name: str, seed: int, common: Mapping[str, Any]) -> PretrainConfig:
-    """Return the settings of a variant; ``common`` settings hold for all, and what makes the variant wins over them.
+    """Return the settings of a variant: those in ``common``, overridden by those that make the variant.
 
-    All variants see as many frames as the default recipe with the common settings does, in a step and in all: one whose
-    tuples are longer gets fewer of them, one with fewer anchors a clip more epochs (and as long a warm-up).
+    All variants see as many frames as the default recipe with the common settings, per step and in total: one with
+    longer tuples gets fewer of them, one with fewer anchors per clip more epochs (and as long a warm-up).
 
     Raises
     ------
@@ -157,30 +171,30 @@ def variant_config(name: str, seed: int, common: Mapping[str, Any]) -> PretrainC
     )
 
 
-def _result_path(out: Path, variant: str, seed: int) -> Path:
-    return out / variant.replace(" ", "-") / f"seed{seed}" / "result.json"
-
-
-def _once(path: Path, made_from: str, make: Callable[[], AblationResult]) -> AblationResult:
-    """Return the result in a file if there is one, else make and write it.
+def _once(out: Path, variant: str, seed: int, made_from: str, make: Callable[[], AblationResult]) -> AblationResult:
+    """Return the result that ``out`` has of a run, else make and write it.
 
     Raises
     ------
     SettingError
-        If the one in the file was made from other settings or stores.
+        If it was made from other settings or stores.
     """
-    if path.is_file():
-        known = AblationResult(**json.loads(path.read_text()))
-        if known.made_from != made_from:
-            raise SettingError(
-                f"Expected results of these settings and stores, but {path} was made from others. Use another folder "
-                "for OUT, or delete that one."
-            )
-        return known
-    result = replace(make(), made_from=made_from)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(asdict(result), indent=1) + "\n")
-    return result
+    path = _run_folder(out, variant, seed) / "result.json"
+    if not path.is_file():
+        result = replace(make(), made_from=made_from)
+        write_json(path, asdict(result))
+        return result
+    known = AblationResult(**json.loads(path.read_text()))
+    if known.made_from != made_from:
+        raise SettingError(
+            f"Expected results of these settings and stores, but {path} was made from others. Use another folder "
+            "for OUT, or delete that one."
+        )
+    return known
+
+
+def _run_folder(out: Path, variant: str, seed: int) -> Path:
+    return out / variant.replace(" ", "-") / f"seed{seed}"
 
 
 def run_ablation(
@@ -193,18 +207,18 @@ def run_ablation(
     *,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Iterator[AblationResult]:
-    """Train and judge variants, seed by seed, so that an early stop leaves all of them with as many.
+    """Train and judge variants, seed by seed, so that all have as many results after an early stop.
 
     Parameters
     ----------
     store, probe : Path
         Store to train on; store with AU labels of other people to judge on.
     out : Path
-        Folder of runs and results; what is there already is not done again.
+        Folder of runs and results; finished runs in it are kept.
     variants : sequence of str
         Keys of ``VARIANTS``.
     seeds : sequence of int
-        Seeds; ``random``, an untrained encoder, is judged with each, too.
+        Seeds of each variant, and of ``random``, an untrained encoder.
     common : mapping
         Settings that all variants share, such as sizes and epochs.
     progress : callable
@@ -213,12 +227,18 @@ def run_ablation(
     Yields
     ------
     AblationResult
-        As soon as it is there.
+        As soon as it is known.
 
     Raises
     ------
     SettingError
         If a variant is unknown, or a run in ``out`` had other settings.
+
+    Examples
+    --------
+    >>> results = run_ablation(Path("store"), Path("store"), Path("ablation"), ["tclr"], [0], {"epochs": 1})
+    >>> next(results).variant
+    'landmarks'
     """
     configs = {(name, seed): variant_config(name, seed, common) for seed in seeds for name in variants}
     with Store(store) as opened:
@@ -232,53 +252,29 @@ def run_ablation(
 
     for name, describe in BASELINES.items():
         if name in fields:
-            yield _once(_result_path(out, name, 0), digest(None), partial(judge, name, 0, probe, describe, None, 0))
+            yield _once(out, name, 0, digest(None), partial(judge, name, 0, probe, describe))
     for seed in seeds:
-        shape = variant_config("tclr", seed, common)
-        yield _once(
-            _result_path(out, "random", seed),
-            digest(shape),
-            partial(_judge_encoder, "random", seed, probe, _untrained(shape), shape, 0),
-        )
+        config = variant_config("tclr", seed, common)
+        yield _once(out, "random", seed, digest(config), partial(_judge_untrained, seed, probe, config))
     for (name, seed), config in configs.items():
-        path = _result_path(out, name, seed)
-        tell = partial(progress, f"{name}, seed {seed}")
-        yield _once(
-            path, digest(config), partial(_train_and_judge, name, seed, store, probe, path.parent, config, tell)
-        )
-
-
-def _train_and_judge(
-    variant: str,
-    seed: int,
-    store: Path,
-    probe: Path,
-    run: Path,
-    config: PretrainConfig,
-    progress: Callable[[int, int], None],
-) -> AblationResult:
-    trained = pretrain(store, run, config, progress=progress)
-    return _judge_encoder(variant, seed, probe, load_encoder(trained.run), config, trained.n_frames)
-
-
-def _untrained(config: PretrainConfig) -> LoadedEncoder:
-    info = EncoderInfo(config.embedding_dim, config.image_size, config.crop_ratio, arch=config.arch, seed=config.seed)
-    return untrained_encoder(info)
-
-
-def _judge_encoder(
-    variant: str, seed: int, probe: Path, encoder: LoadedEncoder, config: PretrainConfig, frames: int
-) -> AblationResult:
-    ranking = ranking_accuracy(probe, encoder, config.model_copy(update={"n_following": 10}))
-    return judge(variant, seed, probe, embed_rows(encoder), ranking, frames)
+        told = partial(progress, f"{name}, seed {seed}")
+        make = partial(_train_and_judge, name, seed, store, probe, _run_folder(out, name, seed), config, told)
+        yield _once(out, name, seed, digest(config), make)
 
 
 def summarise(results: Sequence[AblationResult]) -> list[dict[str, Any]]:
-    """Return one row a variant, in order of appearance: means and, over seeds, lowest and highest."""
+    """Return one row per variant, in order of appearance: means and, over seeds, lowest and highest.
+
+    Examples
+    --------
+    >>> results = [AblationResult("tclr", seed, 0.5 + seed / 10, 0.7, {}, 0.8, 1200) for seed in (0, 1)]
+    >>> summarise(results)[0]["f1_high"]
+    0.6
+    """
     rows = []
     for name in dict.fromkeys(result.variant for result in results):
         own = [result for result in results if result.variant == name]
-        f1 = [result.f1 for result in own]
+        f1, roc_auc = [result.f1 for result in own], [result.roc_auc for result in own]
         ranking = [result.ranking for result in own if result.ranking is not None]
         rows.append(
             {
@@ -287,7 +283,7 @@ def summarise(results: Sequence[AblationResult]) -> list[dict[str, Any]]:
                 "f1": float(np.mean(f1)),
                 "f1_low": min(f1),
                 "f1_high": max(f1),
-                "roc_auc": float(np.mean([result.roc_auc for result in own])),
+                "roc_auc": float(np.mean(roc_auc)),
                 "ranking": float(np.mean(ranking)) if ranking else None,
                 "frames": own[0].frames,
             }
@@ -296,7 +292,14 @@ def summarise(results: Sequence[AblationResult]) -> list[dict[str, Any]]:
 
 
 def ablation_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows of ``summarise`` as a table in Markdown."""
+    """Return the rows of ``summarise`` as a table in Markdown.
+
+    Examples
+    --------
+    >>> results = [AblationResult("tclr", seed, 0.5 + seed / 10, 0.7, {}, 0.8, 1200) for seed in (0, 1)]
+    >>> print(ablation_markdown(summarise(results)).splitlines()[-1])
+    | tclr | 2 | 0.550 (0.500 to 0.600) | 0.700 | 0.800 | 1,200 |
+    """
     headers = ("variant", "seeds", "F1 (lowest to highest)", "ROC-AUC", "ranking accuracy", "frames trained on")
     table = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""The labelled frames of an evaluation: read from its stores, cut to its protocol, dealt to training and test sides."""
+"""The labelled frames of an evaluation: read from its stores, limited to its protocol, split into train and test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tclr.pipeline.au import Describe, LabelledFrames, collect_frames, no_rows
-from tclr.pipeline.evaluation.protocols import Plan, Split, StoreFacts, plan_evaluation, qualified
+from tclr.pipeline.evaluation.protocols import EvaluationPlan, Split, StoreFacts, plan_evaluation, qualified
 from tclr.pipeline.sources import Pseudonyms
 from tclr.pipeline.store import Store, hash_data
 from tclr.schemas.action_units import UNKNOWN
@@ -55,7 +55,7 @@ class LabelledStore:
         names, key = frozenset(self.labels.names), self.root.pseudonym_key
         self.facts = StoreFacts(str(path), self.root.dataset, names, subjects, shards, key)
 
-    def units(self, frames: LabelledFrames, plan: Plan) -> np.ndarray:
+    def units(self, frames: LabelledFrames, plan: EvaluationPlan) -> np.ndarray:
         """Return (N,) str: which unit of the plan's splits each frame belongs to."""
         if plan.unit == "shard":
             return _shards(frames)
@@ -64,21 +64,20 @@ class LabelledStore:
             return np.array([names[subject] for subject in frames.subjects.tolist()])
         return frames.subjects
 
-    def describe(self, describe: Describe, plan: Plan, progress: Progress = lambda done, total: None) -> LabelledFrames:
+    def describe(self, describe: Describe, plan: EvaluationPlan, progress: Progress) -> LabelledFrames:
         """Return the frames that take part, described, with the plan's AUs only."""
         with Store(self.path) as store:
             store.clips = [info for info in store.clips if info.clip.startswith(plan.clip)]
-            return self._part(collect_frames(store, describe, self.batch_size, progress), plan)
+            return self.part(plan, collect_frames(store, describe, self.batch_size, progress))
 
-    def _part(self, frames: LabelledFrames, plan: Plan) -> LabelledFrames:
+    def part(self, plan: EvaluationPlan, frames: LabelledFrames | None = None) -> LabelledFrames:
+        """Return those frames that take part, by default without any description."""
+        if frames is None:
+            frames = self.labels.take(np.char.startswith(self.labels.clips, plan.clip))
         frames = frames.select(list(plan.au_names))
         return frames.take((frames.labels != UNKNOWN).any(axis=1))
 
-    def part(self, plan: Plan) -> LabelledFrames:
-        """Return the same frames without any description."""
-        return self._part(self.labels.take(np.char.startswith(self.labels.clips, plan.clip)), plan)
-
-    def count_labelled(self, plan: Plan, units: frozenset[str]) -> int:
+    def count_labelled(self, plan: EvaluationPlan, units: frozenset[str]) -> int:
         """Return how many frames of some units have a known label, with or without a face."""
         count = 0
         with Store(self.path) as store:
@@ -92,23 +91,10 @@ class LabelledStore:
 
 
 class FoldedData:
-    """The stores of an evaluation and its plan: gives the frames of every fold, described as a method needs them.
+    """The stores of an evaluation and its plan; gives the frames of every fold, described as a method needs them.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        The stores.
-    protocol : str
-        See ``plan_evaluation``.
-    test_folds, batch_size : int
-        Folds of protocol emotionet; rows read at once.
-    pseudonyms : Pseudonyms, optional
-        See ``plan_evaluation``.
-
-    Raises
-    ------
-    SettingError, InputError, StoreError
-        If the protocol or a store does not do.
+    ``paths`` are the stores, ``test_folds`` the folds of protocol emotionet, ``batch_size`` the rows read at once;
+    ``protocol`` and ``pseudonyms`` are those of ``plan_evaluation``, which also has the errors.
     """
 
     def __init__(
@@ -136,22 +122,21 @@ class FoldedData:
         InputError
             If a side is left without frames.
         """
-        units = [store.units(frames, self.plan) for store, frames in zip(self.stores, described, strict=True)]
-        folds = []
-        for split in self.plan.splits:
-            train, train_units = self._side(described, units, split.train, split.name)
-            test, test_units = self._side(described, units, split.test, split.name)
-            folds.append(FoldFrames(split, train, train_units, test, test_units))
-        return folds
+        pairs = list(zip(self.stores, described, strict=True))
+        units = [(frames, store.units(frames, self.plan)) for store, frames in pairs]
+        return [
+            FoldFrames(split, *self._side(units, split.train, split.name), *self._side(units, split.test, split.name))
+            for split in self.plan.splits
+        ]
 
     def _side(
-        self, described: Sequence[LabelledFrames], units: Sequence[np.ndarray], wanted: frozenset[str], fold: str
+        self, described: Sequence[tuple[LabelledFrames, np.ndarray]], wanted: frozenset[str], fold: str
     ) -> tuple[LabelledFrames, np.ndarray]:
         """Return the frames of some units, all of one store, and the unit of each."""
-        for frames, of_frames in zip(described, units, strict=True):
-            inside = np.isin(of_frames, sorted(wanted))
+        for frames, units in described:
+            inside = np.isin(units, sorted(wanted))
             if inside.any():
-                return frames.take(inside), of_frames[inside]
+                return frames.take(inside), units[inside]
         where = ", ".join(str(store.path) for store in self.stores)
         raise InputError(
             f"Expected frames with a face and known labels of {', '.join(self.plan.au_names)} on both sides of fold "

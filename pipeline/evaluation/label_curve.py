@@ -1,4 +1,4 @@
-"""Label efficiency: how well a method does with labels of few people, and its picture."""
+"""Label efficiency: how well a method does with labels of few people, and the plot of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tclr.pipeline.store import deal
 from tclr.pipeline.system import replacing
 
 
@@ -24,25 +25,13 @@ class CurvePoint:
 
 
 def draw_subsets(units: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, int]:
-    """Draw some of the training subjects; with one seed, a larger share holds all of a smaller one.
+    """Draw a share, in percent and rounded up, of the training subjects; a larger share contains every smaller one.
 
-    Parameters
-    ----------
-    units : ndarray
-        (N,) str: the subject of each training frame.
-    share : float
-        Percent of the subjects, rounded up.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    (ndarray, int)
-        (N,) bool: the frames of the subjects that were drawn; and how many subjects these are.
+    ``units`` (N,) str has the subject of each training frame. Returned are the frames of the drawn subjects, (N,) bool,
+    and the number of these subjects.
     """
-    names = np.unique(units)
-    n_units = math.ceil(round(len(names) * share / 100, 9))
-    return np.isin(units, np.random.default_rng(seed).permutation(names)[:n_units]), n_units
+    n_units = math.ceil(round(len(np.unique(units)) * share / 100, 9))
+    return np.isin(units, deal(units.tolist(), [n_units], seed)[0]), n_units
 
 
 def summarise_points(points: Sequence[CurvePoint]) -> list[tuple[float, float, float, float]]:
@@ -63,11 +52,16 @@ def plot_curves(path: Path, curves: Mapping[str, Sequence[CurvePoint]], level: M
     path : Path
         The PNG to write.
     curves : mapping
-        Points by the label of their method; the band goes from the lowest to the highest draw.
+        Points by the label of their method; the band reaches from the lowest to the highest draw.
     level : mapping
-        F1 of methods that learn nothing, drawn as a level.
+        F1 of methods that learn nothing, drawn as horizontal lines.
     title : str
-        Above the picture.
+        Above the plot.
+
+    Examples
+    --------
+    >>> points = [CurvePoint(50, 0, (1, 1), 0.4, 0.6), CurvePoint(100, 0, (2, 2), 0.5, 0.7)]
+    >>> plot_curves(Path("curve.png"), {"encoder": points}, {"all positive": 0.3}, "Labels of few people")
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -86,7 +80,7 @@ def plot_curves(path: Path, curves: Mapping[str, Sequence[CurvePoint]], level: M
     axes.set_xscale("log")
     axes.set_xticks(sorted(ticks), [f"{tick:.3g}" for tick in sorted(ticks)])
     axes.minorticks_off()
-    axes.set_xlabel("training subjects a fold")
+    axes.set_xlabel("training subjects per fold")
     axes.set_ylabel("mean F1 over AUs (%)")
     axes.set_title(title)
     axes.grid(alpha=0.3)

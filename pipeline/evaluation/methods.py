@@ -1,56 +1,58 @@
-"""What a method predicts for the test frames of one fold; what it may learn from is the fold's training frames."""
+"""The methods of an evaluation: how each predicts a fold's test frames, learning only from its training frames."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.au import MAPPED_AUS, THRESHOLD, LabelledFrames, find_learnable, fit_head, predict_from_blendshapes
+from tclr.pipeline.au import (
+    MAPPED_AUS,
+    THRESHOLD,
+    Describe,
+    LabelledFrames,
+    Outcomes,
+    Prediction,
+    blendshape_rows,
+    embed_rows,
+    find_learnable,
+    fit_head,
+    landmark_rows,
+    predict_from_blendshapes,
+)
 from tclr.pipeline.encoder import LoadedEncoder
-from tclr.pipeline.evaluation.folds import FoldFrames
-from tclr.schemas.action_units import PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
+
+METHODS = ("all-positive", "blendshape-mapping", "landmarks", "blendshapes", "random", "imagenet", "encoder")
+"""In the order of tables: what needs no learning, features that need no encoder, encoders."""
 
 
 @dataclass(frozen=True)
 class FoldPrediction:
-    """Predictions of a fold's test frames, (n, A), as in ``Outcomes``; thresholds by AU; what went otherwise."""
+    """Outcomes of a fold's test frames, the thresholds by AU, and notes on AUs that could not be fitted."""
 
-    probability: np.ndarray
-    decision: np.ndarray
-    intensity: np.ndarray
+    outcomes: Outcomes
     thresholds: dict[str, float]
     notes: tuple[str, ...] = ()
 
 
-def _blank(n: int, n_aus: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return probability, decision and intensity of n frames, none of them known."""
-    return (
-        np.full((n, n_aus), np.nan, np.float32),
-        np.full((n, n_aus), UNKNOWN, np.int8),
-        np.full((n, n_aus), np.nan, np.float32),
-    )
+def _without_intensity(probability: np.ndarray) -> Prediction:
+    return Prediction(probability, np.full_like(probability, np.nan))
 
 
-def predict_all_positive(fold: FoldFrames) -> FoldPrediction:
+def predict_all_positive(test: LabelledFrames) -> FoldPrediction:
     """Call every AU present in every frame: what a score must beat."""
-    shape = fold.test.labels.shape
-    blank = np.full(shape, np.nan, np.float32)
-    return FoldPrediction(np.ones(shape, np.float32), np.full(shape, PRESENT, np.int8), blank, {})
+    predicted = _without_intensity(np.ones(test.labels.shape, np.float32))
+    return FoldPrediction(Outcomes.of(test, predicted, test.names, np.ones(len(test.names))), {})
 
 
-def predict_mapping(fold: FoldFrames) -> FoldPrediction:
+def predict_mapping(test: LabelledFrames) -> FoldPrediction:
     """Map blendshapes to AUs by rule, without any learning; AUs without a rule are not predicted."""
-    probability, decision, intensity = _blank(len(fold.test), len(fold.test.names))
-    mapped = predict_from_blendshapes(fold.test.embeddings)
-    for column, name in enumerate(fold.test.names):
-        if name in MAPPED_AUS:
-            probability[:, column] = mapped[:, MAPPED_AUS.index(name)]
-            decision[:, column] = probability[:, column] >= THRESHOLD
-    thresholds = {name: THRESHOLD for name in fold.test.names if name in MAPPED_AUS}
-    return FoldPrediction(probability, decision, intensity, thresholds)
+    predicted = _without_intensity(predict_from_blendshapes(test.inputs))
+    outcomes = Outcomes.of(test, predicted, MAPPED_AUS, np.full(len(MAPPED_AUS), THRESHOLD))
+    return FoldPrediction(outcomes, {name: THRESHOLD for name in test.names if name in MAPPED_AUS})
 
 
 def predict_fitted(
@@ -62,28 +64,68 @@ def predict_fitted(
 ) -> FoldPrediction:
     """Fit a head on training frames and predict test frames.
 
-    An AU that is never present, or never absent, in the training labels cannot be learnt: the test frames are then
-    called what the training frames are. Without any training label it is not predicted.
+    An AU that is never present, or never absent, in the training labels cannot be learnt: every test frame then gets
+    the only label of the training frames. Without any training label the AU is not predicted.
     """
-    probability, decision, intensity = _blank(len(test), len(train.names))
-    thresholds: dict[str, float] = {}
-    learnable, unlearnable = find_learnable(train)
-    left_out = list(unlearnable)
-    if learnable:
+    names, unlearnable = find_learnable(train)
+    predicted, threshold = Prediction(*(np.zeros((len(test), 0), np.float32) for _ in range(2))), np.zeros(0)
+    if names:
         head = fit_head(train, config, encoder, progress=progress)
-        left_out = list(head.left_out)
-        columns = [train.names.index(name) for name in head.au_names]
-        predicted = head.predict_frames(test)
-        probability[:, columns], intensity[:, columns] = predicted.probability, predicted.intensity
-        decision[:, columns] = predicted.probability >= head.threshold
-        thresholds = {name: float(value) for name, value in zip(head.au_names, head.threshold, strict=True)}
+        names, unlearnable = list(head.au_names), head.left_out
+        predicted, threshold = head.predict_frames(test), head.threshold
+    outcomes = Outcomes.of(test, predicted, names, threshold)
     notes = []
-    for name in left_out:
+    for name in unlearnable:
         labels = train.known(name)[1]
         if len(labels):
-            what, column = round(labels.mean()), train.names.index(name)
-            probability[:, column] = decision[:, column] = what
+            what, column = round(labels.mean()), test.names.index(name)
+            outcomes.probability[:, column] = outcomes.decision[:, column] = what
             notes.append(f"{name} could not be learnt and is called {'present' if what else 'absent'} throughout")
         else:
             notes.append(f"{name} has no training label and is not predicted")
-    return FoldPrediction(probability, decision, intensity, thresholds, tuple(notes))
+    return FoldPrediction(outcomes, dict(zip(names, threshold.tolist(), strict=True)), tuple(notes))
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the tables.
+
+    ``describe`` reads what it predicts from, None for what needs labels or crops alone. ``fit`` has the settings of its
+    head, None for a method that learns nothing; ``encoder`` belongs to that head.
+    """
+
+    label: str
+    describe: Describe | None = None
+    fit: FitAuConfig | None = None
+    encoder: LoadedEncoder | None = None
+
+    def predict(
+        self,
+        train: LabelledFrames,
+        test: LabelledFrames,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> FoldPrediction:
+        """Predict test frames; the method sees labels of training frames only."""
+        if self.fit is not None:
+            return predict_fitted(train, test, self.fit, self.encoder, progress)
+        return predict_all_positive(test) if self.describe is None else predict_mapping(test)
+
+
+def make_methods(encoders: Mapping[str, LoadedEncoder], fit: FitAuConfig, given: str) -> dict[str, Method]:
+    """Return the methods by name, in the order of ``METHODS``, with those of ``encoders`` only.
+
+    Features that are no encoder's get a linear head, whatever ``fit`` says; ``given`` names the user's encoder.
+    """
+    linear = fit.model_copy(update={"head": "linear"})
+    methods = {
+        "all-positive": Method("all positive"),
+        "blendshape-mapping": Method("blendshape mapping", blendshape_rows),
+        "landmarks": Method("landmarks + linear", landmark_rows, linear),
+        "blendshapes": Method("blendshapes + linear", blendshape_rows, linear),
+    }
+    titles = {"random": "random encoder", "imagenet": "ImageNet", "encoder": Path(given).name or "encoder"}
+    for name, title in titles.items():
+        if name in encoders:
+            describe = None if fit.head == "finetune" else embed_rows(encoders[name])
+            methods[name] = Method(f"{title} + {fit.head}", describe, fit, encoders[name])
+    return methods

@@ -32,7 +32,7 @@ def _text(values: Sequence[str]) -> pa.Array:
 
 
 def _frame_columns(data: FoldedData) -> dict[str, pa.Array]:
-    """Return what is known of the test frames, whatever the method."""
+    """Return the columns of the test frames that do not depend on the method."""
     datasets = {store.path: store.facts.dataset for store in data.stores}
     tests = [fold.test for fold in data.folds]
     repeats = [len(test) for test in tests]
@@ -57,12 +57,20 @@ def _au_columns(result: MethodResult, au_names: Sequence[str]) -> Iterator[tuple
 
 
 def write_predictions(path: Path, data: FoldedData, results: Sequence[MethodResult]) -> None:
-    """Write the predictions of all methods.
+    r"""Write the predictions of all methods.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import EvaluateConfig, FitAuConfig
+    >>> _ = Path("folds.csv").write_text("subject,fold\nF001,a\nF003,b\n")
+    >>> stores, methods = [Path("store")], ["all-positive"]
+    >>> evaluation = Evaluation(stores, "folds.csv", "random", EvaluateConfig(), FitAuConfig(), methods=methods)
+    >>> write_predictions(Path("predictions.parquet"), evaluation.data, list(evaluation.run()))
     """
     schema, frames = predictions_schema(data.plan.au_names), _frame_columns(data)
     tables = []

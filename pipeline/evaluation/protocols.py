@@ -1,4 +1,4 @@
-"""From the name of a protocol and a store's subjects to splits in which no subject stands on both sides."""
+"""From the name of a protocol and a store's subjects to splits in which no subject is on both sides."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tclr.schemas.protocols import AUS_OF_DATASET, CROSS, EMOTIONET, EMOTIONET_A
 
 @dataclass(frozen=True)
 class StoreFacts:
-    """What a protocol must know of a store.
+    """What a protocol needs to know about a store.
 
     ``au_names`` have labels; ``subjects`` and ``shards`` (``subject/clip``) have labelled frames with a face.
-    ``pseudonym_key`` is ``Pseudonyms.check`` of their names, empty where these are no pseudonyms.
+    ``pseudonym_key`` is ``Pseudonyms.check`` of the subjects' names, empty where these are real names.
     """
 
     where: str
@@ -58,11 +58,11 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is trained and tested: the AUs, the splits, and what a reader of the table must know.
+class EvaluationPlan:
+    """What is trained and tested: the AUs, the splits, and notes for the reader of the table.
 
-    ``unit`` is what is kept together: ``subject`` or ``shard``; ``clip`` begins the names of the clips that take part.
-    ``published`` has mean F1 in percent of other methods, where the whole dataset is there.
+    ``unit`` is what is kept together: ``subject`` or ``shard``. Names of the clips that take part begin with ``clip``.
+    ``published`` has mean F1 in percent of other methods, if the store has the whole dataset.
     """
 
     protocol: str
@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def crosses(self) -> bool:
-        """Whether it trains on one dataset and tests on another; units are then ``dataset/subject``."""
+        """Whether training and test data are different datasets; units are then ``dataset/subject``."""
         return self.protocol.startswith(CROSS)
 
 
@@ -88,7 +88,7 @@ def _require_dataset(store: StoreFacts, dataset: str, protocol: str) -> None:
 
 
 def _labelled(au_names: Iterable[str], store: StoreFacts, notes: list[str]) -> tuple[str, ...]:
-    """Return those AUs that the store has labels of, and note the others."""
+    """Return those AUs that the store has labels for, and add a note on the others."""
     wanted = tuple(au_names)
     found = tuple(name for name in wanted if name in store.au_names)
     if not found:
@@ -102,13 +102,13 @@ def _labelled(au_names: Iterable[str], store: StoreFacts, notes: list[str]) -> t
 
 
 def _fold_splits(tested: Mapping[str, Iterable[str]], present: frozenset[str]) -> tuple[Split, ...]:
-    """Return a split a fold: of those that are present, the fold's are tested and the other folds' train."""
+    """Return one split per fold: its units are tested, those of the other folds train; absent ones are left out."""
     everyone = frozenset(unit for units in tested.values() for unit in units) & present
     return tuple(Split(name, everyone - frozenset(units), frozenset(units) & present) for name, units in tested.items())
 
 
 def _as_named(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonyms | None) -> FoldProtocol:
-    """Return the protocol with people and clips under the names that the store has for them."""
+    """Return the protocol with the store's names of people and clips."""
     if not store.pseudonym_key:
         return protocol
     if pseudonyms is None or pseudonyms.check != store.pseudonym_key:
@@ -121,7 +121,7 @@ def _as_named(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonyms 
     return replace(protocol, tested=tested, clip=pseudonyms.clip(protocol.clip) if protocol.clip else "")
 
 
-def _plan_folds(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonyms | None) -> Plan:
+def _plan_folds(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonyms | None) -> EvaluationPlan:
     _require_dataset(store, protocol.dataset, protocol.name)
     protocol = _as_named(protocol, store, pseudonyms)
     notes: list[str] = []
@@ -138,16 +138,13 @@ def _plan_folds(protocol: FoldProtocol, store: StoreFacts, pseudonyms: Pseudonym
         notes.append(f"clips named {protocol.clip}... only, as in the literature")
     splits = _fold_splits({str(i + 1): subjects for i, subjects in enumerate(protocol.tested)}, store.subjects)
     published = {} if missing or len(au_names) < len(protocol.au_names) else protocol.published
-    return Plan(protocol.name, au_names, splits, "subject", protocol.clip, tuple(notes), published)
+    return EvaluationPlan(protocol.name, au_names, splits, "subject", protocol.clip, tuple(notes), published)
 
 
 def read_folds(path: Path) -> dict[str, list[str]]:
-    """Read a table with the columns ``subject`` and ``fold``.
+    """Read a table with the columns ``subject`` and ``fold``; return the subjects of each fold, in their order.
 
-    Returns
-    -------
-    dict
-        Subjects of each fold, in order of first appearance; any text is a fold's name.
+    Any text may name a fold.
 
     Raises
     ------
@@ -159,6 +156,7 @@ def read_folds(path: Path) -> dict[str, list[str]]:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SettingError(f"Expected a table of folds (subject,fold), but cannot read {path}: {error}.") from error
+    folds: dict[str, list[str]] = {}
     fold_of: dict[str, str] = {}
     for number, row in enumerate(rows, 2):
         subject, fold = (str(row.get(column) or "").strip() for column in ("subject", "fold"))
@@ -166,18 +164,17 @@ def read_folds(path: Path) -> dict[str, list[str]]:
             raise SettingError(f"Expected a subject and a fold (columns 'subject,fold') in line {number} of {path}.")
         if fold_of.setdefault(subject, fold) != fold:
             raise SettingError(
-                f"Expected one fold a subject, but {subject} is in {fold_of[subject]!r} and {fold!r} in {path}. "
+                f"Expected one fold per subject, but {subject} is in {fold_of[subject]!r} and {fold!r} in {path}. "
                 "Give every subject one fold."
             )
-    folds: dict[str, list[str]] = {}
-    for subject, fold in fold_of.items():
-        folds.setdefault(fold, []).append(subject)
+        if subject not in folds.setdefault(fold, []):
+            folds[fold].append(subject)
     if len(folds) < 2:
         raise SettingError(f"Expected two folds or more, but got {len(folds)} in {path}: nobody would be trained on.")
     return folds
 
 
-def _plan_table(path: Path, store: StoreFacts) -> Plan:
+def _plan_table(path: Path, store: StoreFacts) -> EvaluationPlan:
     folds = read_folds(path)
     named = {subject for subjects in folds.values() for subject in subjects}
     if unknown := sorted(named - store.subjects):
@@ -188,11 +185,11 @@ def _plan_table(path: Path, store: StoreFacts) -> Plan:
     strangers = sorted(store.subjects - named)
     notes = (f"left out, as {path.name} does not name them: {', '.join(strangers)}",) if strangers else ()
     au_names = tuple(sorted(store.au_names))
-    return Plan(path.name, au_names, _fold_splits(folds, store.subjects), "subject", "", notes, {})
+    return EvaluationPlan(path.name, au_names, _fold_splits(folds, store.subjects), "subject", "", notes, {})
 
 
-def _plan_emotionet(store: StoreFacts, n_folds: int) -> Plan:
-    """Fold by fold of whole shards, by a hash of their names, whatever their order or number."""
+def _plan_emotionet(store: StoreFacts, n_folds: int) -> EvaluationPlan:
+    """Assign whole shards to folds by a hash of their names, whatever their order or number."""
     _require_dataset(store, EMOTIONET, EMOTIONET)
     tested: dict[str, list[str]] = {str(fold + 1): [] for fold in range(n_folds)}
     for shard in sorted(store.shards):
@@ -203,20 +200,20 @@ def _plan_emotionet(store: StoreFacts, n_folds: int) -> Plan:
     if store.pseudonym_key:
         notes.append("folds follow from pseudonyms: with another key, or with names, they are others")
     au_names = _labelled(EMOTIONET_AU_NAMES, store, notes)
-    return Plan(EMOTIONET, au_names, _fold_splits(tested, store.shards), "shard", "", tuple(notes), {})
+    return EvaluationPlan(EMOTIONET, au_names, _fold_splits(tested, store.shards), "shard", "", tuple(notes), {})
 
 
 def qualified(store: StoreFacts, subject: str) -> str:
-    """Return ``dataset/subject``: the same name in two datasets is two people."""
+    """Return ``dataset/subject``: the same name in two datasets means two people."""
     return f"{store.dataset}/{subject}"
 
 
 def _scored(store: StoreFacts) -> frozenset[str]:
-    """Return the AUs of a store that its dataset's protocol scores; all if it has none."""
+    """Return the AUs of a store that its dataset's protocol scores; all if there is no such protocol."""
     return store.au_names & frozenset(AUS_OF_DATASET.get(store.dataset, store.au_names))
 
 
-def _plan_cross(text: str, stores: Sequence[StoreFacts]) -> Plan:
+def _plan_cross(text: str, stores: Sequence[StoreFacts]) -> EvaluationPlan:
     separator = "->" if "->" in text else ":"
     names = tuple(name.strip() for name in text.removeprefix(CROSS).split(separator))
     if len(names) != 2 or not all(names):
@@ -232,13 +229,13 @@ def _plan_cross(text: str, stores: Sequence[StoreFacts]) -> Plan:
             f"Expected AUs that both stores have labels of, but {train.where} and {test.where} share none."
         )
     label = f"{names[0]}->{names[1]}"
-    return Plan(f"{CROSS}{label}", au_names, (Split(label, *sides),), "subject", "", (), {})
+    return EvaluationPlan(f"{CROSS}{label}", au_names, (Split(label, *sides),), "subject", "", (), {})
 
 
 def plan_evaluation(
     protocol: str, stores: Sequence[StoreFacts], *, n_folds: int = 3, pseudonyms: Pseudonyms | None = None
-) -> Plan:
-    """Find out who trains and who is tested.
+) -> EvaluationPlan:
+    """Settle who trains and who is tested.
 
     Parameters
     ----------
@@ -246,16 +243,16 @@ def plan_evaluation(
         ``bp4d-3fold``, ``disfa-3fold``, ``emotionet``, ``cross:TRAIN:TEST`` (or ``cross:TRAIN->TEST``), or the path of
         a CSV file with the columns ``subject`` and ``fold``.
     stores : sequence of StoreFacts
-        Two for ``cross:``, in the order of its name; else one.
+        Two for ``cross:``, in the order of its name; otherwise one.
     n_folds : int
         Folds of ``emotionet``.
     pseudonyms : Pseudonyms, optional
-        Those of the store, for a protocol that lists people by name.
+        Key of the store, for a protocol that lists people by name.
 
     Raises
     ------
     SettingError
-        If there is no such protocol, or the table of folds is wrong.
+        If the protocol is unknown, or the table of folds is wrong.
     InputError
         If the stores or the pseudonyms do not fit, a subject would be on both sides, or a fold is empty.
     """

@@ -12,7 +12,7 @@
               scores: metric -> folds | pooled -> AU or "mean" -> [value, low, high],
               curve: list of share, seed, n_subjects, f1, roc_auc
 
-Figures are shares (0..1), but MAE, which is in intensity steps (0..5); null where nothing can be measured.
+Figures are shares (0..1), except MAE, which is in intensity steps (0..5); null where nothing can be measured.
 """
 
 from __future__ import annotations
@@ -21,24 +21,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from tclr.pipeline.au import Estimate, MetricScores
+from tclr.pipeline.au import Estimate
 from tclr.pipeline.evaluation.evaluation import Evaluation, MethodResult
-from tclr.pipeline.system import write_json
 
 FORMAT = "tclr-evaluation"
 FORMAT_VERSION = 1
 
 
 def _plain(content: Any) -> Any:
-    """Return content as JSON has it: tuples become lists, what is not finite null."""
+    """Return content as JSON can hold it: tuples become lists, numbers that are not finite null."""
     match content:
         case float():
             return content if math.isfinite(content) else None
         case Estimate():
-            return [_plain(value) for value in (content.value, content.low, content.high)]
+            return _plain((content.value, content.low, content.high))
         case dict():
             return {name: _plain(value) for name, value in content.items()}
         case list() | tuple():
@@ -47,12 +45,18 @@ def _plain(content: Any) -> Any:
             return content
 
 
-def _scores(scores: MetricScores, au_names: Sequence[str]) -> dict[str, Estimate]:
-    return dict(zip(au_names, scores.aus, strict=True)) | {"mean": scores.mean}
-
-
 def evaluation_content(evaluation: Evaluation, results: Sequence[MethodResult]) -> dict[str, Any]:
-    """Return the content of the file, with what is there so far."""
+    r"""Return the content of the file, with the methods that are finished.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import EvaluateConfig, FitAuConfig
+    >>> _ = Path("folds.csv").write_text("subject,fold\nF001,a\nF003,b\n")
+    >>> stores, methods = [Path("store")], ["all-positive"]
+    >>> evaluation = Evaluation(stores, "folds.csv", "random", EvaluateConfig(), FitAuConfig(), methods=methods)
+    >>> evaluation_content(evaluation, list(evaluation.run()))["frames"]
+    {'labelled': 32, 'scored': 32}
+    """
     plan, data = evaluation.plan, evaluation.data
     content = {
         "format": FORMAT,
@@ -85,7 +89,10 @@ def evaluation_content(evaluation: Evaluation, results: Sequence[MethodResult]) 
                 "n_aus": result.n_aus,
                 "thresholds": result.thresholds,
                 "scores": {
-                    metric: {way: _scores(scores, plan.au_names) for way, scores in ways.items()}
+                    metric: {
+                        way: dict(zip(plan.au_names, scores.aus, strict=True)) | {"mean": scores.mean}
+                        for way, scores in ways.items()
+                    }
                     for metric, ways in result.scores.items()
                 },
                 "curve": [asdict(point) for point in result.curve],
@@ -94,14 +101,3 @@ def evaluation_content(evaluation: Evaluation, results: Sequence[MethodResult]) 
         ],
     }
     return dict(_plain(content))
-
-
-def write_evaluation(path: Path, evaluation: Evaluation, results: Sequence[MethodResult]) -> None:
-    """Write what is there so far.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    write_json(path, evaluation_content(evaluation, results))

@@ -1,4 +1,4 @@
-"""Where AU predictions of an export come from: a head, the model in the box, mediapipe's blendshapes, or nowhere."""
+"""The source of an export's AU predictions: a head, a bundled model, mediapipe's blendshapes, or none."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from tclr.schemas.errors import SettingError, StoreError
 AUTO, BLENDSHAPES = "auto", "blendshapes"
 SHIPPED = {"box": BOX, "fusion": FUSION}
 DEFAULT = BOX
-"""Which of them is taken where nothing is said: the one that did best by docs/model-card.md."""
+"""The default: the one that did best in docs/model-card.md."""
 NAMES = (AUTO, *SHIPPED, BLENDSHAPES)
 
 
 @dataclass(frozen=True)
 class AuSource:
-    """Where AU predictions come from: ``name`` as the metadata say it, the AUs and their thresholds.
+    """The source of AU predictions: its ``name`` in the metadata, the AUs, their thresholds, the head if there is one.
 
-    ``smooth_s`` is how a clip's predictions are smoothed, in seconds, see ``smooth``.
+    Predictions of a clip are smoothed over ``smooth_s`` seconds, see ``smooth``.
     """
 
     name: str
@@ -46,7 +46,7 @@ class AuSource:
 
     @property
     def intensity_aus(self) -> list[str]:
-        """The AUs whose intensity is predicted, too."""
+        """The AUs that also have a predicted intensity."""
         if self.head is None:
             return []
         return [name for name, has in zip(self.au_names, self.head.readout.has_intensity, strict=True) if has]
@@ -58,7 +58,7 @@ class AuSource:
 
     @property
     def needs_encoder(self) -> bool:
-        """Whether predictions are read off embeddings."""
+        """Whether predictions are made from embeddings."""
         return self.head is not None and self.head.inputs != BLENDSHAPES
 
     def predict(self, embeddings: np.ndarray, blendshapes: np.ndarray | None) -> Prediction:
@@ -71,7 +71,7 @@ class AuSource:
         return Prediction(probability, np.full_like(probability, np.nan))
 
     def provenance(self) -> dict[str, Any]:
-        """Return what the metadata of a file say of it, as JSON has it."""
+        """Return the source's part of a file's metadata."""
         head = None
         if self.head is not None:
             names = ("kind", "digest", "inputs", "smooth_s", "encoder_digest", "started_from", "settings")
@@ -80,47 +80,47 @@ class AuSource:
         return {"au_source": self.name, "au_head": head, "au_thresholds": thresholds, "au_smooth_s": self.smooth_s}
 
 
-def knows_crops(store: Store) -> bool:
-    """Return whether crops lie as those that the model in the box learnt from."""
+def fits_bundled(store: Store) -> bool:
+    """Return whether all crops are aligned like those that the bundled models learnt from."""
     aligned = (info.root.align for info in store.clips)
     return all((align.template, align.margin) == (TEMPLATE, MARGIN) for align in aligned)
 
 
 def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> Path | None:
-    """Return the head's file that a name stands for, None for blendshapes.
+    """Return the head's file that a name means, None for blendshapes.
 
     Parameters
     ----------
     store : Store
         The store.
     au_model : str or Path
-        One of ``NAMES``, or a head's file. ``auto`` takes ``DEFAULT`` where the store has crops of the template and
-        margin that it knows, else blendshapes. With an encoder of the user's it takes blendshapes, so that no second
-        network is run.
+        One of ``NAMES``, or a head's file. ``auto`` means ``DEFAULT`` if the store has crops of its template and
+        margin, else blendshapes. With an encoder of the user's it means blendshapes, so that no second network runs.
     has_encoder : bool
         Whether the user gave an encoder.
 
     Raises
     ------
     SettingError
-        If ``box`` or ``fusion`` is to be read off another encoder's embeddings.
+        If ``box`` or ``fusion`` is combined with another encoder.
     StoreError
-        If crops are cut otherwise than those that they know, or blendshapes are missing.
+        If crops have another template or margin than theirs, or blendshapes are missing.
     """
     if au_model == BLENDSHAPES:
         return None
     if au_model == AUTO:
-        return None if has_encoder or not (store.has_frames and knows_crops(store)) else DEFAULT
+        return None if has_encoder or not (store.has_frames and fits_bundled(store)) else DEFAULT
     if au_model not in SHIPPED:
         return Path(au_model)
     if has_encoder:
         raise SettingError(
             f"Expected no encoder for --au-model {au_model}, which brings its own, but got one. Leave --encoder out."
         )
-    if not knows_crops(store):
+    if not fits_bundled(store):
         raise StoreError(
-            f"Expected crops of template {TEMPLATE} and margin {MARGIN:g} for --au-model {au_model}, which learnt from "
-            f"such ones, but {store.root} has others. Run 'tclr preprocess' with the defaults, or give another model."
+            f"Expected crops of template {TEMPLATE} and margin {MARGIN:g} for --au-model {au_model}, which learnt "
+            f"from such crops, but {store.root} has others. Run 'tclr preprocess' with the defaults, or give another "
+            "model."
         )
     if au_model == "fusion":
         store.require_blendshapes("Give --au-model box.")
@@ -128,16 +128,9 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
 
 
 def choose_au_source(store: Store, au_model: Path | None, smooth_s: float | None) -> AuSource:
-    """Return the head if one is given, else blendshapes if the store has them, else nothing.
+    """Return the head in a file if one is given, else blendshapes if the store has them, else no source.
 
-    Parameters
-    ----------
-    store : Store
-        The store.
-    au_model : Path or None
-        A head's file.
-    smooth_s : float or None
-        Smoothing in seconds; None takes the head's own, and none for blendshapes.
+    ``smooth_s`` is in seconds; by default it is the head's own, and 0 for blendshapes.
 
     Raises
     ------

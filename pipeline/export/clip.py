@@ -1,4 +1,4 @@
-"""What the export of a clip is: embeddings and predictions, joined to one Parquet file with its provenance."""
+"""The export of one clip: embeddings and predictions, joined to one Parquet file with its provenance."""
 
 from __future__ import annotations
 
@@ -24,37 +24,21 @@ from tclr.schemas.errors import OutputError, StoreError
 from tclr.schemas.features import FORMAT, FORMAT_VERSION
 
 PREDICT_ROWS = 4096
-"""Frames that AUs are predicted for at once, whatever was embedded at once; chosen by us: some 10 MB in float64."""
+"""Frames that AUs are predicted for at once: some 10 MB in float64."""
 REST_FRAMES = 256
-"""Frames, spread evenly over all of a person's clips, that tell the person's resting level; chosen by us."""
+"""Frames, spread evenly over all of a person's clips, that the person's resting level is estimated from."""
 _last_level: dict[tuple[str, str], RestingLevel] = {}
-"""That of the subject whose clip was exported last, by run and subject."""
+"""The level of the subject whose clip was exported last, by run and subject."""
 
 
 @dataclass(frozen=True)
 class ExportJob:
-    """What the exports of all clips share; it is sent to the workers, so it holds no encoder.
+    """What the exports of all clips share. It is sent to the workers, so it has no encoder.
 
-    Attributes
-    ----------
-    store, features : Path
-        Where to read and write.
-    run : str
-        The run that holds ``features``, see ``lock_folder``.
-    schema : pyarrow.Schema
-        Columns of every file.
-    labelled_aus : tuple of str
-        AUs with an ``AUxx_true`` column.
-    source : AuSource
-        Where AUs come from.
-    encoder : EncoderInfo or None
-        What runs, if any column needs it.
-    encoder_digest : str
-        Which weights those are.
-    config : EmbedConfig
-        Settings.
-    precision : str
-        Arithmetic of the encoder: ``config``'s, or what was measured.
+    ``store`` is read and ``features`` written; ``run`` holds ``features``, see ``lock_folder``. Every file has the
+    columns of ``schema``; ``labelled_aus`` have an ``AUxx_true`` column, and ``source`` is where AUs come from.
+    ``encoder``, with the digest of its weights, is None if no column needs one; ``precision`` is its arithmetic: that
+    of ``config``, or the measured one.
     """
 
     store: Path
@@ -73,7 +57,7 @@ class ExportJob:
         return subject_folder(self.features, info.subject) / f"{info.clip}.parquet"
 
     def metadata(self, info: ClipInfo) -> dict[str, Any]:
-        """Return what the clip's file says of itself, as JSON has it."""
+        """Return the metadata of the clip's file, as JSON can hold them."""
         encoder = None
         if self.encoder is not None:
             encoder = {"digest": self.encoder_digest, **json.loads(json.dumps(self.encoder.brief()))}
@@ -96,7 +80,7 @@ class ExportJob:
         }
 
     def is_done(self, info: ClipInfo) -> bool:
-        """Return whether the clip's file is there and is what this job would write."""
+        """Return whether the clip's file exists and is what this job would write."""
         path = self.path(info)
         try:
             return path.is_file() and read_metadata(path) == self.metadata(info)
@@ -109,73 +93,69 @@ def subject_folder(features: Path, subject: str) -> Path:
     return features / f"{PARTITION}{subject}"
 
 
-def _predict(source: AuSource, embeddings: np.ndarray, blendshapes: np.ndarray | None, rows: np.ndarray) -> Prediction:
-    """Return the predictions of a clip's T frames, NaN but for some rows, not smoothed."""
-    shape = (len(embeddings), len(source.au_names))
-    out = Prediction(*(np.full(shape, np.nan, np.float32) for _ in range(2)))
+def _predict_rows(
+    source: AuSource, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray
+) -> Prediction:
+    """Return the predictions of some rows with a face, not smoothed, from their embeddings."""
+    blendshapes = store.read(info, "blendshapes")[rows] if store.names(info, "blendshapes") else None
+    out = Prediction(*(np.full((len(rows), len(source.au_names)), np.nan, np.float32) for _ in range(2)))
     for start in range(0, len(rows), PREDICT_ROWS):
-        block = rows[start : start + PREDICT_ROWS]
+        block = slice(start, start + PREDICT_ROWS)
         predicted = source.predict(embeddings[block], None if blendshapes is None else blendshapes[block])
         out.probability[block], out.intensity[block] = predicted.probability, predicted.intensity
     return out
 
 
-def _embed_clip(
+def _embed_rows(
     job: ExportJob,
     store: Store,
     info: ClipInfo,
-    encoder: LoadedEncoder,
-    face: np.ndarray,
-    report: Callable[[int, int], None],
+    encoder: LoadedEncoder | None,
+    rows: np.ndarray,
+    report: Callable[[int, int], None] = lambda n_frames, n_expected: None,
 ) -> np.ndarray:
-    """Return (T, D) embeddings, NaN without a face; crops are read block by block."""
-    rows, size, n_done = np.flatnonzero(face), job.config.batch_size, 0
+    """Return (n, D) embeddings of some rows, D = 0 without an encoder; crops are read block by block."""
+    if encoder is None:
+        return np.zeros((len(rows), 0), np.float32)
+    size, n_done = job.config.batch_size, 0
     blocks = (store.read_crops_at(info, rows[start : start + size]) for start in range(0, len(rows), size))
-    embeddings = np.full((info.n_frames, encoder.embedding_dim), np.nan, np.float32)
+    embeddings = np.empty((len(rows), encoder.embedding_dim), np.float32)
     for embedded in encoder.embed_all(blocks):
-        embeddings[rows[n_done : n_done + len(embedded)]] = embedded
+        embeddings[n_done : n_done + len(embedded)] = embedded
         n_done += len(embedded)
         report(int(rows[n_done - 1]) + 1, info.n_frames)
+    report(info.n_frames, info.n_frames)
     return embeddings
+
+
+def _spread(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return (n_rows, ...) with the values at their rows, NaN elsewhere."""
+    out = np.full((n_rows, values.shape[1]), np.nan, np.float32)
+    out[rows] = values
+    return out
 
 
 def _clip_arrays(
     job: ExportJob, store: Store, info: ClipInfo, encoder: LoadedEncoder | None, report: Callable[[int, int], None]
 ) -> tuple[np.ndarray, Prediction]:
-    """Return (T, D) embeddings and smoothed predictions, NaN without a face.
-
-    Without an encoder, D is 0. Stills have no time to smooth over.
-    """
-    face = store.face_mask(info)
-    if encoder is None:
-        embeddings = np.full((info.n_frames, 0), np.nan, np.float32)
-    else:
-        embeddings = _embed_clip(job, store, info, encoder, face, report)
-        report(info.n_frames, info.n_frames)
-    blendshapes = store.read(info, "blendshapes") if store.names(info, "blendshapes") else None
-    predicted = _predict(job.source, embeddings, blendshapes, np.flatnonzero(face))
+    """Return (T, D) embeddings and smoothed predictions, NaN without a face. Stills have no time to smooth over."""
+    rows = np.flatnonzero(store.face_mask(info))
+    embeddings = _embed_rows(job, store, info, encoder, rows, report)
+    predicted = _predict_rows(job.source, store, info, rows, embeddings)
+    predicted = Prediction(*(_spread(v, rows, info.n_frames) for v in (predicted.probability, predicted.intensity)))
     if "source_name" not in store.fields(info):
         head = job.source.head
-        if job.config.centre != "none" and head is not None and head.rest is not None and face.any():
+        if job.config.centre != "none" and head is not None and head.rest is not None and len(rows):
             own = resting_level(predicted) if job.config.centre == "clip" else _level_of(job, store, info, encoder)
             predicted = centre(predicted, own, head.rest)
         timestamps = store.read(info, "timestamp")
         both = (predicted.probability, predicted.intensity)
         predicted = Prediction(*(smooth(values, timestamps, job.source.smooth_s) for values in both))
-    return embeddings, predicted
-
-
-def _predict_rows(
-    source: AuSource, store: Store, info: ClipInfo, rows: np.ndarray, encoder: LoadedEncoder | None
-) -> Prediction:
-    """Return the predictions of some rows with a face."""
-    embeddings = encoder.embed(store.read_crops_at(info, rows)) if encoder else np.zeros((len(rows), 0), np.float32)
-    blendshapes = store.read(info, "blendshapes")[rows] if store.names(info, "blendshapes") else None
-    return source.predict(embeddings, blendshapes)
+    return _spread(embeddings, rows, info.n_frames), predicted
 
 
 def _level_of(job: ExportJob, store: Store, info: ClipInfo, encoder: LoadedEncoder | None) -> RestingLevel:
-    """Return the resting level of a clip's subject over all clips of the store, which is found once a run of clips."""
+    """Return the resting level of a clip's subject over all clips of the store; it is kept for the next clip."""
     key = (job.run, info.subject)
     if key not in _last_level:
         clips = [clip for clip in store.clips if clip.subject == info.subject]
@@ -183,11 +163,12 @@ def _level_of(job: ExportJob, store: Store, info: ClipInfo, encoder: LoadedEncod
         owner = np.repeat(np.arange(len(clips)), [len(rows) for rows in faces])
         spread = np.linspace(0, len(owner) - 1, min(len(owner), REST_FRAMES)).round().astype(int)
         chosen, owner = np.concatenate(faces)[spread], owner[spread]
-        parts = [
-            _predict_rows(job.source, store, clip, chosen[owner == i], encoder)
-            for i, clip in enumerate(clips)
-            if (owner == i).any()
-        ]
+        parts = []
+        for i in np.unique(owner).tolist():
+            rows = chosen[owner == i]
+            parts.append(
+                _predict_rows(job.source, store, clips[i], rows, _embed_rows(job, store, clips[i], encoder, rows))
+            )
         joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("probability", "intensity")]
         _last_level.clear()
         _last_level[key] = resting_level(Prediction(*joined))
@@ -201,18 +182,9 @@ def export_clip(
     encoder: LoadedEncoder | None,
     report: Callable[[int, int], None] = lambda n_frames, n_expected: None,
 ) -> TaskOutcome:
-    """Write a clip's file in one step, if the run still holds the folder; errors come back as words.
+    """Write a clip's file in one step, if the run still holds the folder; errors are returned as text.
 
-    Parameters
-    ----------
-    job : ExportJob
-        What to write.
-    store, info
-        The store and the clip.
-    encoder : LoadedEncoder or None
-        The job's.
-    report : callable
-        Called with frames done and frames in all.
+    ``encoder`` is the job's. ``report`` is called with frames done and frames in total.
     """
     try:
         encoder = encoder.with_precision(job.precision) if encoder is not None else None

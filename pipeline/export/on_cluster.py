@@ -1,8 +1,8 @@
 """Runs an export on a Dask cluster, one task per clip.
 
 What all clips share, the job and the encoder's weights, is sent once, as the result of a task that all others depend
-on. So the encoder may come from anywhere, workers need not see its file, it stays what it was when the run began, and a
-worker that starts late or again gets it. Each process loads it once and compares its digest.
+on. So workers need not see the encoder's file, a change of that file does not matter, and a worker that starts late or
+restarts gets the encoder, too. Each process loads it once and compares its digest.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SharedExport:
     weights: dict[str, Tensor] | None
 
     def load(self) -> LoadedEncoder | None:
-        """Return the encoder, on the device that this process sees, if it is the one that the run began with."""
+        """Return the encoder, on this process's device, after a check that it is the one that the run began with."""
         info, digest = self.job.encoder, self.job.encoder_digest
         if self.weights is None or info is None:
             return None
@@ -47,7 +47,7 @@ class SharedExport:
                 encoder = LoadedEncoder(model, info)
                 if encoder.digest != digest:
                     raise ModelError(
-                        f"Expected the encoder of this run ({digest[:12]}), but a worker got another one "
+                        f"Expected the encoder of this run ({digest[:12]}), but a worker has another one "
                         f"({encoder.digest[:12]}). Install the same tclr on all machines, then run again."
                     )
                 _loaded.clear()
@@ -87,11 +87,11 @@ def export_on_cluster(
     scheduler: str | None,
     on_frames: Callable[[ClipInfo, int], None],
 ) -> Iterator[tuple[ClipInfo, TaskOutcome]]:
-    """Export clips on a cluster, as ``dispatching`` has it; yields each as it is through, in any order.
+    """Export clips on a cluster, see ``dispatching``; yield each as soon as it is finished, in any order.
 
     Local processes share the machine's cores as torch's threads. If a worker of a running cluster offers the resource
-    GPU, every clip asks for one of it. ``on_frames`` is called, from another thread, with a clip that is being done and
-    how many of its frames are.
+    GPU, every clip asks for one. ``on_frames`` is called from another thread with a clip that is being exported and the
+    number of its finished frames.
 
     Raises
     ------

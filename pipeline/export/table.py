@@ -1,4 +1,4 @@
-"""Joins what is known of a clip's frames into one Arrow table, in the columns of ``tclr.schemas.features``."""
+"""All that is known about a clip's frames as one Arrow table, in the columns of ``tclr.schemas.features``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tclr.schemas.store import Status
 
 
 def _numbers(values: np.ndarray, missing: np.ndarray) -> pa.Array:
-    """Return float32 with nulls, never NaN: Parquet readers other than pandas tell them apart."""
+    """Return float32 with nulls, never NaN: Parquet readers other than pandas distinguish them."""
     return pa.array(values, pa.float32(), mask=missing | np.isnan(values))
 
 
@@ -43,27 +43,10 @@ def build_table(
     source: AuSource,
     labelled_aus: Sequence[str],
 ) -> pa.Table:
-    """Join what is known of a clip's frames into one table.
+    """Join all that is known about a clip's T frames into one table; numbers of frames without a face are null.
 
-    Parameters
-    ----------
-    store, info
-        The store and the clip.
-    schema : pyarrow.Schema
-        The columns wanted, of those of ``features_schema``.
-    embeddings : ndarray
-        (T, D) float32, NaN without a face; not looked at where no column wants it.
-    prediction : Prediction
-        Of T frames, NaN without a face.
-    source : AuSource
-        AU names and thresholds of the predictions.
-    labelled_aus : sequence of str
-        AUs that get an ``AUxx_true`` column.
-
-    Returns
-    -------
-    pyarrow.Table
-        T rows; numbers of frames without a face are null.
+    ``schema`` has the wanted columns of ``features_schema``; ``embeddings`` (T, D) float32 and ``prediction`` are NaN
+    without a face; ``source`` has the AU names and thresholds; ``labelled_aus`` get an ``AUxx_true`` column.
     """
     status, pose, bbox = (store.read(info, name) for name in ("status", "pose", "bbox"))
     no_face = ~store.face_mask(info)
@@ -103,7 +86,14 @@ def build_table(
 
 
 def with_pandas_types(schema: pa.Schema) -> pa.Schema:
-    """Tell pandas to read whole numbers as ``Int8`` or ``Int32``, which have a missing value, not as floats."""
+    """Add metadata that make pandas read whole numbers as nullable ``Int8`` and ``Int32``, not as floats.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> with_pandas_types(pa.schema([("AU01_c", pa.int8())])).empty_table().to_pandas()["AU01_c"].dtype
+    Int8Dtype()
+    """
     empty = schema.empty_table().to_pandas()
     pandas_types = {pa.int8(): "Int8", pa.int32(): "Int32"}
     nullable = {field.name: pandas_types[field.type] for field in schema if field.type in pandas_types}

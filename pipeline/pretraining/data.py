@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from tclr.pipeline.pretraining.geometry import clip_targets
-from tclr.pipeline.store import ClipInfo, Store, hash_data, leave_out
-from tclr.pipeline.tuples import TargetReader, TupleDataset, index_clips, split_subjects
+from tclr.pipeline.store import ClipInfo, Store, hash_data, leave_out, split_subjects
+from tclr.pipeline.tuples import TargetReader, TupleDataset, index_clips
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import SettingError

@@ -11,7 +11,8 @@ from tclr.pipeline.store.crops import try_codec
 from tclr.pipeline.store.damage import DamageRecord, find_changes, find_damage
 from tclr.pipeline.store.infos import WHOLE_FILE, ClipInfo, hash_data, scan_clips
 from tclr.pipeline.store.manifest import FailedClip, known_clips, read_failures, write_manifest
-from tclr.pipeline.store.reader import Store, leave_out
+from tclr.pipeline.store.reader import Store
+from tclr.pipeline.store.subjects import assign_folds, deal, hold_out, leave_out, split_subjects
 from tclr.pipeline.store.summary import summarise_store
 from tclr.pipeline.store.writer import ClipLayout, ClipWriter, PartWriter, root_attrs, write_part
 
@@ -25,14 +26,18 @@ __all__ = [
     "Store",
     "WHOLE_FILE",
     "assemble_subject",
+    "assign_folds",
+    "deal",
     "find_changes",
     "find_damage",
     "hash_data",
+    "hold_out",
     "known_clips",
     "leave_out",
     "read_failures",
     "root_attrs",
     "scan_clips",
+    "split_subjects",
     "summarise_store",
     "try_codec",
     "write_manifest",

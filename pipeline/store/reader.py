@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import resource
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 from tclr.pipeline.store.crops import Crops, no_crops, open_crops
 from tclr.pipeline.store.guard import check_chunks, open_clip, open_dataset
 from tclr.pipeline.store.infos import ClipInfo, open_file, read_clip_infos, reading, scan_clips
-from tclr.schemas.errors import SettingError, StoreError
+from tclr.schemas.errors import StoreError
 from tclr.schemas.store import CLIP_FIELDS, FACE_STATUSES
 
 MAX_OPEN_FILES = 64
@@ -289,38 +288,3 @@ class Store:
                 "Run 'tclr preprocess' again with one --size for all subjects."
             )
         return sizes.pop()
-
-
-def leave_out(subjects: Sequence[str], patterns: str, where: object) -> list[str]:
-    """Return the subjects that no pattern matches.
-
-    Parameters
-    ----------
-    subjects : sequence of str
-        Names.
-    patterns : str
-        Names or patterns, separated by commas; "" matches nobody.
-    where : object
-        Where the subjects are, for messages.
-
-    Raises
-    ------
-    SettingError
-        If a pattern matches nobody, or nobody is left.
-
-    Examples
-    --------
-    >>> leave_out(["F001", "F002", "M001"], "F*", "store")
-    ['M001']
-    """
-    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
-    for pattern in wanted:
-        if not fnmatch.filter(subjects, pattern):
-            raise SettingError(
-                f"Expected subjects to leave out, but {pattern!r} matches none of {where}: {', '.join(subjects[:3])}, "
-                "... Correct --leave-out."
-            )
-    kept = [name for name in subjects if not any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
-    if not kept:
-        raise SettingError(f"Expected {patterns!r} to leave a subject, but it matches all of {where}.")
-    return kept

@@ -23,7 +23,8 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table of texts, which may hold Markdown themselves."""
-    lines = [headers, ["---"] * len(headers), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> str:
+    """Return a table of texts, which may hold Markdown; ``numbers`` aligns all columns but the first to the right."""
+    rules = ["---", *["---:" if numbers else "---"] * (len(headers) - 1)]
+    lines = [headers, rules, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

@@ -5,7 +5,7 @@ Imports ``encoder``, ``store``, ``system`` and ``schemas``, and torch. It never 
 """
 
 from tclr.pipeline.tuples.clips import TargetReader, index_clips
-from tclr.pipeline.tuples.dataset import TupleBatch, TupleDataset, split_subjects
+from tclr.pipeline.tuples.dataset import TupleBatch, TupleDataset
 from tclr.pipeline.tuples.loader import load_batches
 from tclr.pipeline.tuples.rows import Spacing
 
@@ -16,5 +16,4 @@ __all__ = [
     "TupleDataset",
     "index_clips",
     "load_batches",
-    "split_subjects",
 ]

@@ -30,21 +30,6 @@ ROWS_STREAM, AUGMENTATION_STREAM = 0, 1
 """Spawn keys that make the random streams independent."""
 
 
-def split_subjects(subjects: Sequence[str], val_share: float, seed: int) -> tuple[list[str], list[str]]:
-    """Split subjects at random into sorted lists of training and held-out subjects.
-
-    ``val_share`` 0..1 is the share to hold out. If it is above 0, at least one subject is held out unless there is only
-    one; at least one is trained on.
-
-    >>> split_subjects(["F001", "F002", "F003"], val_share=0.2, seed=0)
-    (['F001', 'F002'], ['F003'])
-    """
-    names = sorted(subjects)
-    n_val = min(max(round(val_share * len(names)), 1), len(names) - 1) if val_share > 0 else 0
-    held = set(np.random.default_rng(seed).permutation(names)[:n_val].tolist())
-    return [name for name in names if name not in held], [name for name in names if name in held]
-
-
 @dataclass
 class TupleBatch:
     """Tuples of one micro-batch.

@@ -1,7 +1,6 @@
-"""The model in the box: an encoder with an AU head that comes with tclr, and the recipe that made it.
+"""The bundled models: an encoder with an AU head, learnt from rendered people, and a head that adds blendshapes.
 
-Everything in it was learnt from rendered people: no licence of a face database stands between it and a user. The two
-files are package data; ``recipe`` makes them, ``evidence`` says what they are worth.
+No licence of a face database restricts their use. The two files are package data; ``tools.box`` makes and judges them.
 """
 
 from __future__ import annotations
@@ -13,4 +12,4 @@ BOX = Path(__file__).parent / "box.safetensors"
 FUSION = Path(__file__).parent / "fusion.safetensors"
 """A linear head on that encoder's embedding and mediapipe's blendshapes, side by side."""
 TEMPLATE, MARGIN = "tclr", 1.0
-"""How the crops that both learnt from are aligned, see ``AlignConfig``; they know no others."""
+"""The alignment of the crops that both learnt from, see ``AlignConfig``; they are valid for no others."""

@@ -1,4 +1,4 @@
-"""The model card of what a run of the recipe made: facts and figures, in Markdown."""
+"""The model card of a run of the recipe: facts and figures, in Markdown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _text(value: float | None) -> str:
 
 
 def quality_table(judged: Sequence[Judged], metric: str) -> str:
-    """Return one metric's mean over AUs: a row a model, a column a kind of frames."""
+    """Return one metric's mean over AUs: one row per model, one column per kind of frames."""
     by_key = {(one.model, one.quality): one for one in judged}
     qualities = list(dict.fromkeys(one.quality for one in judged if one.model == "box"))
     rows = [
@@ -41,7 +41,7 @@ def quality_table(judged: Sequence[Judged], metric: str) -> str:
 
 
 def au_table(judged: Sequence[Judged]) -> str:
-    """Return F1, ROC-AUC and ICC by AU, on clips as they were given."""
+    """Return F1, ROC-AUC and ICC by AU, on the original clips."""
     shown = [
         one for one in judged if one.quality == AS_GIVEN and one.model in ("blendshapes + linear", "box", "fusion")
     ]
@@ -51,7 +51,7 @@ def au_table(judged: Sequence[Judged]) -> str:
 
 
 def start_table(judged: Sequence[Judged], starts: Sequence[str], n_seeds: int) -> str:
-    """Return means, lowest and highest over seeds of runs that started from the same."""
+    """Return mean, lowest and highest score over the seeds of each start."""
     rows = []
     for start in starts:
         for quality in dict.fromkeys(one.quality for one in judged):
@@ -78,31 +78,15 @@ def model_card(
     box: AuHead,
     fusion: AuHead,
 ) -> str:
-    """Return the card.
-
-    Parameters
-    ----------
-    chosen : str
-        Which run was taken.
-    people : People
-        Who took which part.
-    config : BoxConfig
-        Settings of the recipe.
-    starts : sequence of str
-        What fine-tuning started from.
-    judged : sequence of Judged
-        All scores.
-    box, fusion : AuHead
-        The two heads.
-    """
+    """Return the card; ``chosen`` is the run that was taken, ``starts`` are what fine-tuning started from."""
     tested = next(one for one in judged if one.model == "box" and one.quality == AS_GIVEN)
     return f"""# Model card
 
 An encoder with a head for {len(box.au_names)} Action Units, and a linear head that also reads mediapipe's blendshapes.
 
-- **Learnt from** {len(people.train)} people with AU intensities. {len(people.select)} others said which run and which
-  penalty is taken, and taught fusion. {len(people.test)} others are tested: nothing has learnt from them, not even
-  pretraining.
+- **Learnt from** {len(people.train)} people with AU intensities. {len(people.select)} others decided which run and
+  which penalty is taken, and fusion learnt from them. {len(people.test)} others are tested: nothing has learnt from
+  them, not even pretraining.
 - **Taken**: {chosen}. Encoder {box.encoder_digest[:12]}, input {config.image_size} px; head {box.digest[:12]},
   fusion {fusion.digest[:12]}.
 - **Action Units**: {", ".join(box.au_names)}, occurrence (from an intensity of 2 of 5 on) and intensity 0 to 5.

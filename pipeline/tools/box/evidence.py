@@ -1,4 +1,4 @@
-"""What AU models are worth on people that nothing has learnt from, at several qualities of video."""
+"""How good AU models are on people that nothing has learnt from, at several qualities of video."""
 
 from __future__ import annotations
 
@@ -26,20 +26,19 @@ from tclr.pipeline.au import (
 )
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.schemas.action_units import UNKNOWN
 
 TURNED_RAD = 0.25
-"""Yaw from which a head counts as turned: 14 degrees; chosen by us."""
+"""Yaw from which a head counts as turned: 14 degrees."""
 METRICS = ("f1", "roc_auc", "icc_3_1")
 BATCH_SIZE = 128
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What one model reaches on one kind of frames.
+    """The scores of one model on one kind of frames.
 
     ``mean`` and ``interval`` (95%, over resampled people) are over AUs, by metric of ``METRICS``; ``aus`` has them by
-    AU; None where a metric cannot be measured.
+    AU. None where a metric cannot be measured.
     """
 
     model: str
@@ -50,10 +49,6 @@ class Judged:
     mean: dict[str, float | None]
     interval: dict[str, tuple[float, float] | None]
     aus: dict[str, dict[str, float | None]]
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def read_people(store: Path, people: Collection[str], describe: Describe) -> LabelledFrames:
@@ -67,18 +62,18 @@ def _yaw_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray
 
 
 def is_turned(store: Path, people: Collection[str]) -> np.ndarray:
-    """Return (N,) bool: of the frames of ``read_people``, those in which the head is turned aside."""
-    return np.abs(read_people(store, people, _yaw_rows).embeddings[:, 0]) >= TURNED_RAD
+    """Return (N,) bool: the frames of ``read_people`` in which the head is turned aside."""
+    return np.abs(read_people(store, people, _yaw_rows).inputs[:, 0]) >= TURNED_RAD
 
 
 def describe_for(head: AuHead, encoder: LoadedEncoder | None) -> Describe:
-    """Return what a head's frames are to be described by; a fine-tuned one reads crops."""
+    """Return the reader of a head's inputs; a fine-tuned head reads crops instead."""
     return no_rows if head.encoder is not None else describe_by(head.inputs, encoder)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Predictions of some AUs for labelled frames, and from which probability each counts as present, (A,)."""
+    """Predictions of some AUs for labelled frames, and the (A,) probabilities from which they count as present."""
 
     model: str
     digest: str
@@ -86,24 +81,10 @@ class Forecast:
     predicted: Prediction
     threshold: np.ndarray
 
-    def outcomes(self, frames: LabelledFrames) -> Outcomes:
-        """Join them with the frames' labels; AUs that are not predicted stay unknown."""
-        columns = [name for name in self.au_names if name in frames.names]
-        own, places = ([names.index(name) for name in columns] for names in (self.au_names, frames.names))
-        probability, intensity = (np.full(frames.labels.shape, np.nan, np.float32) for _ in range(2))
-        probability[:, places] = self.predicted.probability[:, own]
-        intensity[:, places] = self.predicted.intensity[:, own]
-        threshold = np.full(len(frames.names), np.nan)
-        threshold[places] = self.threshold[own]
-        decision = np.where(np.isnan(probability), UNKNOWN, probability >= threshold).astype(np.int8)
-        fold = np.zeros(len(frames), np.int8)
-        return Outcomes(frames.labels, decision, probability, frames.intensities, intensity, frames.subjects, fold)
-
     def judge(self, frames: LabelledFrames, quality: str, mask: np.ndarray | None = None) -> Judged:
-        """Score them, all or where a mask (N,) is true."""
-        outcomes = self.outcomes(frames)
-        if mask is not None:
-            outcomes = replace(outcomes, **{name: value[mask] for name, value in vars(outcomes).items()})
+        """Score all frames, or those of an (N,) mask."""
+        outcomes = Outcomes.of(frames, self.predicted, self.au_names, self.threshold)
+        outcomes = outcomes if mask is None else outcomes.take(mask)
         scores = {name: scored["pooled"] for name, scored in score(outcomes).items() if name in METRICS}
         intervals = {name: (scored.mean.low, scored.mean.high) for name, scored in scores.items()}
         return Judged(
@@ -112,22 +93,22 @@ class Forecast:
             quality,
             len(outcomes.label),
             len(np.unique(outcomes.subject)),
-            {name: _number(scored.mean.value) for name, scored in scores.items()},
+            {name: scored.mean.measured for name, scored in scores.items()},
             {name: ends if np.isfinite(ends).all() else None for name, ends in intervals.items()},
             {
-                au: {name: _number(scored.aus[column].value) for name, scored in scores.items()}
+                au: {name: scored.aus[column].measured for name, scored in scores.items()}
                 for column, au in enumerate(frames.names)
             },
         )
 
 
 def forecast(model: str, head: AuHead, frames: LabelledFrames) -> Forecast:
-    """Have a head predict frames that are described as it needs them, see ``describe_for``."""
+    """Return a head's predictions for frames with its inputs, see ``describe_for``."""
     return Forecast(model, head.digest, head.au_names, head.predict_frames(frames), head.threshold)
 
 
 def forecast_centred(plain: Forecast, head: AuHead, frames: LabelledFrames) -> Forecast:
-    """Bring each person's resting level to that of the people whom the head knows, see ``centre``."""
+    """Move each person's predictions to the resting level of the people in the head's training, see ``centre``."""
     if head.rest is None:
         return plain
     probability, intensity = plain.predicted.probability.copy(), plain.predicted.intensity.copy()
@@ -140,7 +121,7 @@ def forecast_centred(plain: Forecast, head: AuHead, frames: LabelledFrames) -> F
 
 
 def forecast_by_mapping(frames: LabelledFrames) -> Forecast:
-    """Map blendshapes, which must describe the frames, by the fixed rules, which learn nothing."""
-    probability = predict_from_blendshapes(frames.embeddings)
+    """Return the predictions of the fixed rules; the frames' inputs must be blendshapes."""
+    probability = predict_from_blendshapes(frames.inputs)
     predicted = Prediction(probability, np.full_like(probability, np.nan))
     return Forecast("blendshape mapping", "", MAPPED_AUS, predicted, np.full(len(MAPPED_AUS), THRESHOLD))

@@ -1,18 +1,17 @@
-"""Who trains, who says which run is taken, and who is tested: nobody is in two of them."""
+"""Who trains, who selects a run, and who is tested: three groups without common members."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from tclr.pipeline.store import deal
 from tclr.schemas.errors import InputError
 
 
 @dataclass(frozen=True)
 class People:
-    """Names of people: those that networks learn from, those that select a run, those that are tested."""
+    """Names of people: networks learn from ``train``, ``select`` decides which run is taken, ``test`` is tested."""
 
     train: tuple[str, ...]
     select: tuple[str, ...]
@@ -20,26 +19,17 @@ class People:
 
 
 def split_people(subjects: Sequence[str], test_share: float, select_share: float, seed: int) -> People:
-    """Deal people at random; each group has at least one.
-
-    Parameters
-    ----------
-    subjects : sequence of str
-        Names, in any order.
-    test_share, select_share : float
-        Shares of all, 0..1, together below 1.
-    seed : int
-        Who is dealt where.
+    """Deal people to the groups at random; each group has at least one. Shares are of all people, 0..1.
 
     Raises
     ------
     InputError
-        If there are too few people to train on two.
+        If fewer than two would be left to train on.
     """
-    names = sorted(subjects)
-    n_test, n_select = (max(1, round(share * len(names))) for share in (test_share, select_share))
-    if len(names) - n_test - n_select < 2:
-        raise InputError(f"Expected at least 4 people to train, select and test on, but got {len(names)}. Give more.")
-    dealt = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    test, select, train = np.split(np.array(dealt), [n_test, n_test + n_select])
-    return People(*(tuple(sorted(group.tolist())) for group in (train, select, test)))
+    n_test, n_select = (max(1, round(share * len(subjects))) for share in (test_share, select_share))
+    if len(subjects) - n_test - n_select < 2:
+        raise InputError(
+            f"Expected at least 4 people to train, select and test on, but got {len(subjects)}. Give more."
+        )
+    test, select, train = deal(subjects, [n_test, n_select], seed)
+    return People(tuple(train), tuple(select), tuple(test))

@@ -1,4 +1,4 @@
-"""Writes clips again in poorer quality, so that detector and models all see what a poor camera gives."""
+"""Copies of clips in poorer quality, so that detector and models see them as a poor camera records them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUALITIES: dict[str, tuple[float, int]] = {
     "compressed": (1, 42),
     "half resolution, compressed": (1 / 2, 36),
 }
-"""Scale of width and height, and constant rate factor of x264: 18 looks as given, 42 is coarse blocks."""
+"""Scale of width and height, and constant rate factor of x264: 18 looks like the original, 42 is coarse blocks."""
 
 
 def _even(side: float) -> int:
@@ -36,20 +36,10 @@ def write_degraded(
     out: Path,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Write some people's clips, and their tables of labels, as a source folder of its own.
+    """Write the clips of some subjects, and their label tables, to a new source folder; existing clips are kept.
 
-    Parameters
-    ----------
-    source, out : Path
-        A folder of videos with labels, as ``docs/labels.md`` has it; the folder to write. Clips that are there stay.
-    subjects : collection of str
-        Whose clips.
-    scale : float
-        Of width and height, 0..1.
-    crf : int
-        Constant rate factor of x264, 0 (lossless) to 51.
-    progress : callable
-        Called with clips done and clips in all.
+    ``source`` is a folder of videos with labels (docs/labels.md). ``scale`` is of width and height, 0..1; ``crf`` is
+    x264's constant rate factor, 0 (lossless) to 51. ``progress`` is called with clips done and clips in total.
     """
     clips = [clip for clip in find_clips(source, "folder") if clip.subject in subjects]
     for done, clip in enumerate(clips):

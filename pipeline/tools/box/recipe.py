@@ -1,8 +1,7 @@
-"""The recipe of the model in the box, from videos of people with AU intensities to two files and the evidence.
+"""The recipe of the bundled models, from videos of people with AU intensities to two files and the evidence.
 
 Preprocess, pretrain without labels, fine-tune, select, fuse, judge. Nobody who is tested takes part in anything before,
-not even in pretraining. What is done stays done: the same call goes on after an interruption, within a stage where the
-stage itself does so.
+not even in pretraining. The same call resumes after an interruption, also within a stage if the stage can resume.
 """
 
 from __future__ import annotations
@@ -12,16 +11,24 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from tclr.pipeline.au import AuHead, Describe, blendshape_rows, fit_au, fit_head, landmark_rows, load_head
+from tclr.pipeline.au import (
+    AuHead,
+    Describe,
+    LabelledFrames,
+    blendshape_rows,
+    fit_au,
+    fit_head,
+    landmark_rows,
+    load_head,
+)
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untrained_encoder
 from tclr.pipeline.preprocessing import preprocess
 from tclr.pipeline.pretraining import pretrain
 from tclr.pipeline.store import Store
-from tclr.pipeline.system import replacing, write_json
+from tclr.pipeline.system import replacing, write_json, write_text
 from tclr.pipeline.tools.box.card import model_card
 from tclr.pipeline.tools.box.evidence import (
     Forecast,
@@ -39,13 +46,13 @@ from tclr.schemas.config import AlignConfig, BoxConfig, FitAuConfig, PreprocessC
 from tclr.schemas.errors import InputError, SettingError
 
 STRIDE = 5
-"""Every fifth frame teaches the linear heads on blendshapes and landmarks: neighbours are alike."""
+"""Linear heads on blendshapes and landmarks learn from every fifth frame: neighbours are alike."""
 FUSION_L2 = (0.01, 0.1, 1.0)
-"""Penalties that fusion's is chosen of, on predictions out of fold."""
+"""Penalties that fusion's is chosen from, on out-of-fold predictions."""
 LINEAR: dict[str, Describe] = {"blendshapes + linear": blendshape_rows, "landmarks + linear": landmark_rows}
-"""What mediapipe gives, with a linear head: what a model must beat to be worth its time."""
+"""Linear heads on mediapipe's output, which a model must beat to be worth its time."""
 STARTS = ("tclr", "paper", "random")
-"""What fine-tuning may start from, besides encoders of the user's."""
+"""Starts of fine-tuning, besides encoders of the user's."""
 Tell = Callable[[str, int, int], None]
 
 
@@ -99,7 +106,7 @@ def _finetune_config(seed: int, config: BoxConfig, left_out: str) -> FitAuConfig
 def _fit_once(
     store: Path, encoder: LoadedEncoder, path: Path, config: FitAuConfig, progress: Callable[[int, int], None]
 ) -> AuHead:
-    """Return the head in a file if it was made alike, else fit and write it."""
+    """Return the head in a file if it was made the same way, else fit and write it."""
     if path.is_file():
         head = load_head(path)
         if head.settings == config.model_dump(mode="json") and encoder.digest in (
@@ -117,7 +124,7 @@ class _Recipe:
         self.store, self.starts = out / "store", starts_of(config)
 
     def step(self, name: str) -> Callable[[int, int], None]:
-        """Return the callback that tells of a step's progress."""
+        """Return the callback that reports a step's progress."""
         self.tell(name, 0, 1)
         return lambda done, total: self.tell(name, done, total)
 
@@ -136,14 +143,14 @@ class _Recipe:
             raise InputError(f"{result.failures[0].name}: {result.failures[0].reason}")
 
     def start(self, name: str, seed: int, people: People) -> LoadedEncoder:
-        """Return what fine-tuning starts from."""
+        """Return the encoder that fine-tuning starts from."""
         if name not in STARTS:
             given = load_encoder(name)
             known = {subject.split("/")[-1] for subject in given.info.subjects}
             if seen := sorted(known & {*people.test, *people.select}):
                 raise InputError(
-                    f"Expected an encoder that has not learnt from those who are tested, but {name} knows {len(seen)} "
-                    f"of them, as {seen[0]}. Pretrain with --leave-out, or give another."
+                    f"Expected an encoder that has not learnt from people who are tested, but {name} has learnt from "
+                    f"{len(seen)} of them, such as {seen[0]}. Pretrain with --leave-out, or give another."
                 )
             return given
         if name == "random":
@@ -167,7 +174,7 @@ class _Recipe:
                 yield name, _fit_once(self.store, encoder, path, settings, self.step(f"Fine-tuning {name}")), path
 
     def fuse(self, people: People, box: Path) -> AuHead:
-        """Fit linear heads on embeddings and blendshapes of people whom the encoder does not know; keep the best."""
+        """Fit linear heads on embeddings and blendshapes of people new to the encoder; keep the best."""
         encoder, path = load_encoder(box), self.out / "fusion.safetensors"
         told = self.step("Fitting fusion")
         taught = ",".join((*people.train, *people.test))
@@ -176,12 +183,12 @@ class _Recipe:
             candidate = self.out / f"fusion-{l2:g}.safetensors"
             settings = FitAuConfig(inputs="both", l2=l2, leave_out=taught, seed=self.config.seed)
             head = _fit_once(self.store, encoder, candidate, settings, told)
-            candidates.append((-_mean([score.roc_auc for score in head.scores]), candidate))
+            candidates.append((-float(np.mean([score.roc_auc or 0.0 for score in head.scores])), candidate))
         shutil.copyfile(min(candidates)[1], path)
         return load_head(path)
 
     def linear(self, people: People) -> dict[str, tuple[AuHead, Describe]]:
-        """Fit linear heads on what mediapipe gives, on all people who are not tested."""
+        """Fit linear heads on mediapipe's output, on all people who are not tested."""
         heads = {}
         for name, describe in LINEAR.items():
             told = self.step(f"Fitting {name}")
@@ -192,29 +199,24 @@ class _Recipe:
 
 
 def starts_of(config: BoxConfig) -> list[str]:
-    """Return what fine-tuning is to start from.
+    """Return the starts of fine-tuning.
 
     Raises
     ------
     SettingError
-        If one is neither a name that is known nor a path that is there.
+        If one is neither a known name nor an existing path.
     """
     starts = [name.strip() for name in config.starts.split(",")]
     for name in starts:
         if name not in STARTS and not Path(name).exists():
             raise SettingError(
-                f"Expected --starts of {', '.join(STARTS)}, or an encoder that is there, but got {name!r}."
+                f"Expected --starts of {', '.join(STARTS)} or existing encoders, but got {name!r}. Check the path."
             )
     return starts
 
 
 def _left_out(people: People) -> str:
     return ",".join((*people.test, *people.select))
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else 0.0
 
 
 def run_box(
@@ -225,27 +227,33 @@ def run_box(
     workers: int | None = None,
     tell: Tell = lambda what, done, total: None,
 ) -> BoxResult:
-    """Make the model in the box.
+    """Make and judge a pair of bundled models; a second call resumes.
 
     Parameters
     ----------
     source : Path
-        Folder of videos of people with AU intensities, as docs/labels.md has it.
+        Folder of videos of people with AU intensities (docs/labels.md).
     out : Path
-        Folder for everything; a second call goes on there.
+        Folder for everything.
     config : BoxConfig
         Settings.
     workers : int, optional
         Processes of preprocessing.
     tell : callable
-        Called with the name of a step, and how much of how much of it is done.
+        Called with the name of a step, its parts done and its parts in total.
 
     Raises
     ------
     InputError
-        If a clip cannot be read, there are too few people, or a given encoder knows some that are to be tested.
+        If a clip cannot be read, there are too few people, or a given encoder has learnt from test subjects.
     TclrError
         As the stages do.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import BoxConfig
+    >>> run_box(Path("people"), Path("made"), BoxConfig(seeds=3)).card  # doctest: +SKIP
+    PosixPath('made/model-card.md')
     """
     recipe = _Recipe(source, out, config, workers, tell)
     recipe.preprocess(source, recipe.store, "all people")
@@ -269,14 +277,13 @@ def run_box(
         out / "evidence.json", {"judged": [asdict(one) for one in judged], "config": json.loads(config.to_json())}
     )
     card = out / "model-card.md"
-    with replacing(card) as temporary:
-        temporary.write_text(model_card(best.model, people, config, recipe.starts, judged, load_head(box), fusion))
+    write_text(card, model_card(best.model, people, config, recipe.starts, judged, load_head(box), fusion))
     counts = len(people.train), len(people.select), len(people.test)
     return BoxResult(box, out / "fusion.safetensors", card, best.model, *counts, judged)
 
 
 def _judge_all(recipe: _Recipe, people: People, runs: dict[str, AuHead], chosen: str, fusion: AuHead) -> list[Judged]:
-    """Judge all models on the people who are tested, at every quality."""
+    """Judge all models on the test subjects, at every quality."""
     linear = recipe.linear(people)
     encoder = load_encoder(recipe.out / "box.safetensors")
     judged: list[Judged] = []
@@ -306,7 +313,9 @@ def _judge_all(recipe: _Recipe, people: People, runs: dict[str, AuHead], chosen:
     return judged
 
 
-def _judge_turned(forecasts: Sequence[Forecast], frames: Any, quality: str, turned: np.ndarray | None) -> list[Judged]:
+def _judge_turned(
+    forecasts: Sequence[Forecast], frames: LabelledFrames, quality: str, turned: np.ndarray | None
+) -> list[Judged]:
     judged = [one.judge(frames, quality) for one in forecasts]
     if turned is not None and turned.any():
         judged += [one.judge(frames, "head turned", turned) for one in forecasts]

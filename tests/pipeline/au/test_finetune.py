@@ -13,12 +13,12 @@ from torch import nn
 from tclr.pipeline.au import collect_frames, embed_rows, fit_au, fit_head, load_head, no_rows
 from tclr.pipeline.au.fitting import cross_predict
 from tclr.pipeline.au.head import save_head, smooth_clips
-from tclr.pipeline.au.thresholds import assign_folds, choose_threshold, hold_out
+from tclr.pipeline.au.thresholds import choose_threshold
 from tclr.pipeline.au.training import PATIENCE, train
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.features import load
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import Store, assign_folds, hold_out
 from tclr.schemas.config import EmbedConfig, FitAuConfig, parse_settings
 from tclr.schemas.errors import InputError, ModelError, SettingError, TclrError
 
@@ -103,7 +103,7 @@ def test_mlp_learns_what_no_linear_head_can(quadrants, loss):
     linear = fit_head(quadrants, FitAuConfig(folds=4))
     assert linear.scores[0].roc_auc < 0.7
     assert head.scores[1].mae < 0.5 * linear.scores[1].mae
-    assert np.isnan(head.predict_intensity(quadrants.embeddings)[:, 0]).all()
+    assert np.isnan(head.predict_intensity(quadrants.inputs)[:, 0]).all()
 
 
 def test_mlp_is_the_same_again_and_leaves_other_draws_alone(quadrants, tmp_path):
@@ -119,7 +119,7 @@ def test_mlp_is_the_same_again_and_leaves_other_draws_alone(quadrants, tmp_path)
     save_head(tmp_path / "au.safetensors", first, {})
     loaded = load_head(tmp_path / "au.safetensors")
     assert (loaded.kind, loaded.digest, loaded.scores) == ("mlp", first.digest, first.scores)
-    np.testing.assert_array_equal(loaded.predict(quadrants.embeddings), first.predict(quadrants.embeddings))
+    np.testing.assert_array_equal(loaded.predict(quadrants.inputs), first.predict(quadrants.inputs))
 
 
 def test_training_stops_and_goes_back_to_the_best_epoch():
@@ -163,13 +163,6 @@ def test_thresholds_are_those_of_smoothed_out_of_fold_predictions(make_frames):
     np.testing.assert_allclose(head.predict_frames(one).probability, predicted.probability[100:200], atol=1e-6)
 
 
-def test_hold_out_takes_whole_subjects_and_leaves_some():
-    subjects = np.repeat([f"S{i}" for i in range(7)], 3)
-    held = hold_out(subjects, 3, 0)
-    assert set(subjects[held]).isdisjoint(subjects[~held]) and len(set(subjects[held])) == 3
-    assert not hold_out(np.repeat("S1", 5), 3, 0).any()
-
-
 # ---- fine-tuning
 
 
@@ -192,7 +185,7 @@ def test_fine_tuned_head_reads_crops_with_its_own_encoder(store, tuned):
     with Store(store) as opened:
         blind = collect_frames(opened, no_rows, 16)
         seeing = collect_frames(opened, embed_rows(load_encoder(tuned.path)), 7)
-    expected = head.readout.predict(seeing.embeddings)
+    expected = head.readout.predict(seeing.inputs)
     predicted = head.predict_frames(blind)
     np.testing.assert_allclose(predicted.probability, expected.probability, atol=1e-4)
     np.testing.assert_allclose(predicted.intensity, expected.intensity, atol=1e-4)

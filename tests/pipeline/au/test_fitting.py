@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from tclr.pipeline.au import collect_frames, embed_rows, fit_au, load_head
 from tclr.pipeline.au.fitting import cross_predict
 from tclr.pipeline.au.readout import column_scale
-from tclr.pipeline.au.thresholds import assign_folds, cross_threshold
+from tclr.pipeline.au.thresholds import cross_threshold
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder, save_encoder
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import Store, assign_folds
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, ModelError, OutputError
 
@@ -101,7 +101,7 @@ def test_fit_au_scores_are_scikit_learns(fitted, labelled, encoder, probabilitie
     folds = assign_folds(frames.subjects, 3, 0)
     for column, score in enumerate(fitted.scores):
         y = frames.labels[:, column]
-        p = probabilities(frames.embeddings, y, folds)
+        p = probabilities(frames.inputs, y, folds)
         assert score.roc_auc == pytest.approx(roc_auc_score(y, p), abs=1e-3)
         assert score.f1 == pytest.approx(f1_score(y, cross_threshold(p, y, folds)), abs=0.02)
         assert score.f1_all_positive == pytest.approx(f1_score(y, np.ones_like(y)))
@@ -119,10 +119,10 @@ def test_saved_head_predicts_as_scikit_learns_pipeline(fitted, labelled, encoder
     frames = frames_of(labelled, encoder)
     head = load_head(fitted.path)
     for column in range(2):
-        model = reference(frames.embeddings, frames.labels[:, column])
-        expected = model.predict_proba(frames.embeddings.astype(np.float64))[:, 1]
-        np.testing.assert_allclose(head.predict(frames.embeddings)[:, column], expected, atol=2e-3)
-    assert head.predict(frames.embeddings).dtype == np.float32
+        model = reference(frames.inputs, frames.labels[:, column])
+        expected = model.predict_proba(frames.inputs.astype(np.float64))[:, 1]
+        np.testing.assert_allclose(head.predict(frames.inputs)[:, column], expected, atol=2e-3)
+    assert head.predict(frames.inputs).dtype == np.float32
 
 
 def test_fit_au_masks_unknown_labels_per_au(make_store, tmp_path, encoder, relabel):
@@ -135,8 +135,8 @@ def test_fit_au_masks_unknown_labels_per_au(make_store, tmp_path, encoder, relab
     assert [score.n_frames for score in result.scores] == [30, 60]
     frames = frames_of(store, encoder)
     known = frames.labels[:, 0] >= 0
-    expected = reference(frames.embeddings[known], frames.labels[known, 0]).predict_proba(frames.embeddings)[:, 1]
-    np.testing.assert_allclose(load_head(result.path).predict(frames.embeddings)[:, 0], expected, atol=5e-3)
+    expected = reference(frames.inputs[known], frames.labels[known, 0]).predict_proba(frames.inputs)[:, 1]
+    np.testing.assert_allclose(load_head(result.path).predict(frames.inputs)[:, 0], expected, atol=5e-3)
 
 
 def test_fit_au_leaves_out_aus_without_both_classes(make_store, tmp_path, encoder, relabel):
@@ -271,8 +271,8 @@ def test_saved_head_survives_embeddings_that_hardly_vary(make_store, tmp_path, s
     store = make_store(tmp_path / "store", n_subjects=3, n_frames=24)
     result = fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig(folds=2))
     frames = frames_of(store, encoder)
-    expected = reference(frames.embeddings, frames.labels[:, 0]).predict_proba(frames.embeddings)[:, 1]
-    np.testing.assert_allclose(load_head(result.path).predict(frames.embeddings)[:, 0], expected, atol=5e-3)
+    expected = reference(frames.inputs, frames.labels[:, 0]).predict_proba(frames.inputs)[:, 1]
+    np.testing.assert_allclose(load_head(result.path).predict(frames.inputs)[:, 0], expected, atol=5e-3)
 
 
 def test_head_files_of_format_1_can_be_read(fitted, labelled, encoder, tmp_path):
@@ -285,7 +285,7 @@ def test_head_files_of_format_1_can_be_read(fitted, labelled, encoder, tmp_path)
     save_file(tensors, tmp_path / "au.safetensors", header)
     head, new = load_head(tmp_path / "au.safetensors"), load_head(fitted.path)
     assert (head.kind, head.digest, head.smooth_s) == ("linear", new.digest, 0)
-    embeddings = frames_of(labelled, encoder).embeddings
+    embeddings = frames_of(labelled, encoder).inputs
     np.testing.assert_array_equal(head.predict(embeddings), new.predict(embeddings))
     assert np.isnan(head.predict_intensity(embeddings)).all()
     with pytest.raises(ModelError, match="but got 'tclr-au-head'"):

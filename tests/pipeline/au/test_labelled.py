@@ -27,14 +27,14 @@ def frames_of(store, encoder):
 def test_collect_frames_takes_labelled_frames_with_a_face(labelled, encoder):
     frames = frames_of(labelled, encoder)
     assert frames.names == ["AU01", "AU12"]
-    assert frames.embeddings.shape == (6 * 22, 8) and frames.labels.shape == (6 * 22, 2)
+    assert frames.inputs.shape == (6 * 22, 8) and frames.labels.shape == (6 * 22, 2)
     with Store(labelled) as store:
         info = store.clips[1]
         face = store.face_mask(info)
         mine = frames.subjects == info.subject
         np.testing.assert_array_equal(frames.labels[mine], store.read(info, "au")[face])
         whole = encoder.embed(store.read_crops(info)[face])
-    np.testing.assert_allclose(frames.embeddings[mine], whole, atol=1e-5)
+    np.testing.assert_allclose(frames.inputs[mine], whole, atol=1e-5)
 
 
 def test_collect_frames_skips_frames_without_any_known_label(make_store, tmp_path, encoder, relabel):

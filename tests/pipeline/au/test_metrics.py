@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from tclr.pipeline.au import Outcomes, score
-from tclr.pipeline.au.metrics import accuracy, f1, icc_3_1, mae, roc_auc
+from tclr.pipeline.au import Outcomes, Prediction, score
 
 
 @pytest.fixture(scope="module")
@@ -115,13 +114,37 @@ def test_what_cannot_be_measured_is_nan_and_left_out_of_the_mean(outcomes):
     assert [np.isnan(e.value) for e in scores["accuracy"]["pooled"].aus] == [False, True, False]
 
 
+def one(name, label, predicted):
+    """One metric of one AU and one subject."""
+    codes, numbers = np.full(len(label), -1, np.int8), np.full(len(label), np.nan)
+    given = dict.fromkeys(("label", "decision"), codes) | dict.fromkeys(
+        ("probability", "intensity_label", "intensity"), numbers
+    )
+    truth = "intensity_label" if name in ("icc_3_1", "mae") else "label"
+    guess = {"f1": "decision", "accuracy": "decision", "roc_auc": "probability"}.get(name, "intensity")
+    given |= {truth: np.array(label), guess: np.array(predicted)}
+    columns = {key: values[:, None] for key, values in given.items()}
+    outcomes = Outcomes(**columns, subject=np.zeros(len(label)), fold=np.zeros(len(label)))
+    return score(outcomes, resamples=0)[name]["pooled"].aus[0].value
+
+
 def test_single_metrics_skip_unknowns():
     label, decision = np.array([1, 1, 0, 0, -1, 1]), np.array([1, 0, 1, 0, 1, -1])
-    assert (f1(label, decision), accuracy(label, decision)) == (0.5, 0.5)
-    assert roc_auc(np.array([1, 0, 0, -1]), np.array([0.5, 0.5, 0.1, 0.9])) == 0.75
+    assert (one("f1", label, decision), one("accuracy", label, decision)) == (0.5, 0.5)
+    assert one("roc_auc", [1, 0, 0, -1], [0.5, 0.5, 0.1, 0.9]) == 0.75
     truth, guess = np.array([0, 2, 4, np.nan]), np.array([1, 2, 3, 0.0])
-    assert mae(truth, guess) == pytest.approx(2 / 3)
-    assert icc_3_1(truth, guess) == pytest.approx(icc_by_anova(np.array([[0, 1], [2, 2], [4, 3.0]])))
-    assert np.isnan(icc_3_1(np.array([2.0, 2.0]), np.array([2.0, 2.0]))) and icc_3_1(truth, truth) == pytest.approx(1)
-    assert np.isnan([f1(label * 0, decision), roc_auc(label * 0, decision), mae(truth * np.nan, guess)]).all()
-    assert icc_3_1(np.array([0.0, 1, 2]), np.array([1.0, 1, 1])) == 0
+    assert one("mae", truth, guess) == pytest.approx(2 / 3)
+    assert one("icc_3_1", truth, guess) == pytest.approx(icc_by_anova(np.array([[0, 1], [2, 2], [4, 3.0]])))
+    assert np.isnan(one("icc_3_1", [2.0, 2.0], [2.0, 2.0])) and one("icc_3_1", truth, truth) == pytest.approx(1)
+    assert np.isnan([one("f1", label * 0, decision), one("roc_auc", label * 0, decision)]).all()
+    assert np.isnan(one("mae", truth * np.nan, guess)) and one("icc_3_1", [0.0, 1, 2], [1.0, 1, 1]) == 0
+
+
+def test_predictions_and_labels_are_joined_by_name(make_frames):
+    frames = make_frames(np.zeros((3, 1)), [[1, 0], [0, -1], [1, 1]])  # AU01, AU02
+    predicted = Prediction(np.array([[0.2, 0.9]] * 3, np.float32), np.full((3, 2), 4, np.float32))
+    joined = Outcomes.of(frames, predicted, ("AU09", "AU02"), np.array([0.1, 0.95]))
+    assert joined.decision.tolist() == [[-1, 0]] * 3 and np.isnan(joined.probability[:, 0]).all()
+    assert (joined.intensity[:, 1] == 4).all() and joined.label is frames.labels
+    both = Outcomes.join_folds([joined, joined.take(np.array([True, False, True]))])
+    assert both.fold.tolist() == [0, 0, 0, 1, 1] and both.subject.tolist() == ["0", "1", "2", "0", "2"]

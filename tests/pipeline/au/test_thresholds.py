@@ -2,23 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tclr.pipeline.au.thresholds import assign_folds, choose_threshold, cross_threshold
-
-
-@pytest.mark.parametrize(("n_subjects", "n_folds"), [(41, 3), (5, 5), (2, 5), (1, 2), (7, 3)])
-def test_assign_folds_never_splits_a_subject(n_subjects, n_folds):
-    rng = np.random.default_rng(0)
-    subjects = rng.permutation(np.repeat([f"S{i}" for i in range(n_subjects)], 9))
-    folds = assign_folds(subjects, n_folds, seed=3)
-    assert all(len(set(folds[subjects == name])) == 1 for name in set(subjects))
-    sizes = [len(set(subjects[folds == fold])) for fold in set(folds)]
-    assert len(sizes) == min(n_folds, n_subjects) and max(sizes) - min(sizes) <= 1
-
-
-def test_assign_folds_follows_the_seed_alone():
-    subjects = np.repeat([f"S{i}" for i in range(20)], 2)
-    assert (assign_folds(subjects, 4, 0) == assign_folds(subjects, 4, 0)).all()
-    assert (assign_folds(subjects, 4, 0) != assign_folds(subjects, 4, 1)).any()
+from tclr.pipeline.au.thresholds import choose_threshold, cross_threshold
 
 
 def test_choose_threshold_finds_the_best_f1_of_all_cuts():

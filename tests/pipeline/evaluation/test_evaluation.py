@@ -15,10 +15,10 @@ from tclr.pipeline.au import MAPPED_AUS, landmark_rows, predict_from_blendshapes
 from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
 from tclr.pipeline.evaluation import Evaluation
 from tclr.pipeline.evaluation import methods as fold_predictions
-from tclr.pipeline.evaluation.evaluation import METHODS, check_encoder
+from tclr.pipeline.evaluation.evaluation import note_people_seen
 from tclr.pipeline.evaluation.folds import FoldedData
 from tclr.pipeline.evaluation.label_curve import CurvePoint, draw_subsets, summarise_points
-from tclr.pipeline.evaluation.methods import predict_fitted
+from tclr.pipeline.evaluation.methods import METHODS, predict_fitted
 from tclr.pipeline.store import Store, hash_data
 from tclr.schemas.config import EvaluateConfig, FitAuConfig
 from tclr.schemas.errors import InputError, ModelError, SettingError
@@ -230,7 +230,7 @@ def test_encoder_that_has_seen_test_subjects_is_noted_and_refused_if_it_saw_thei
     data = FoldedData([store], "bp4d-3fold")
 
     def notes(**told):
-        return check_encoder(EncoderInfo(**told), "run/", data)
+        return note_people_seen(EncoderInfo(**told), "run/", data)
 
     with Store(store) as opened:
         data_hash = hash_data(opened.clips)
@@ -318,11 +318,15 @@ def test_au_that_cannot_be_learnt_is_called_what_all_training_frames_are(done):
     labels[:, 0] = np.where(fold.train.subjects == "F001", 0, -1)  # never present where known
     train, test = replace(fold.train, labels=labels), fold.test
     found = predict_fitted(train, test, FIT, None)
-    assert (found.decision[:, 0] == 0).all() and (found.probability[:, 0] == 0).all()
+    assert (found.outcomes.decision[:, 0] == 0).all() and (found.outcomes.probability[:, 0] == 0).all()
     assert set(found.thresholds) == {"AU12"}
     assert found.notes == ("AU01 could not be learnt and is called absent throughout",)
     never = predict_fitted(replace(train, labels=np.full_like(labels, [1, -1])), test, FIT, None)
-    assert (never.decision == [1, -1]).all() and np.isnan(never.probability[:, 1]).all() and not never.thresholds
+    assert (
+        (never.outcomes.decision == [1, -1]).all()
+        and np.isnan(never.outcomes.probability[:, 1]).all()
+        and not never.thresholds
+    )
 
 
 @pytest.mark.parametrize("head", ["mlp", "finetune"])

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tclr.pipeline.au import Outcomes, score
-from tclr.pipeline.evaluation import MethodResult, f1_table, summary_table, to_latex, to_markdown
+from tclr.pipeline.evaluation import MethodResult, to_latex, to_markdown
+from tclr.pipeline.evaluation.tables import f1_table, summary_table
 
 NAN = np.full((8, 2), np.nan)
 
@@ -54,7 +55,7 @@ def test_best_of_each_column_is_bold_but_never_all_positive_or_a_mean_over_fewer
 
 def test_markdown_and_latex_have_the_same_figures_best_bold_and_published_apart(table):
     markdown, latex = to_markdown(table), to_latex(table)
-    assert "| AU | 1 | 12 | Avg. |\n|---|---:|---:|---:|" in markdown
+    assert "| AU | 1 | 12 | Avg. |\n| --- | ---: | ---: | ---: |" in markdown
     assert "| encoder + linear | **100.0** | **100.0** | **100.0** |" in markdown
     assert "| *AU-Net (published)* | - | - | 65.0 |" in markdown and "- 2 people" in markdown
     assert r"encoder + linear & \textbf{100.0} & \textbf{100.0} & \textbf{100.0} \\" in latex

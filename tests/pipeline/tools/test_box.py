@@ -1,4 +1,4 @@
-"""The recipe of the model in the box: who takes which part, poorer videos, scores, and going on."""
+"""The recipe of the bundled models: who takes which part, poorer videos, scores, and resuming."""
 
 import json
 
@@ -204,12 +204,12 @@ def test_recipe_makes_two_files_and_a_card_leaves_tested_people_out_and_goes_on(
     assert f"{given}, seed 0" in (out / "model-card.md").read_text()
     assert load_head(out / "box.safetensors").started_from == load_encoder(given).digest
     other = CliRunner().invoke(cli, [*map(str, arguments), "--starts", str(given), "--seed", "1"])
-    assert other.exit_code == 1 and "not learnt from those who are tested" in str(other.exception)
+    assert other.exit_code == 1 and "not learnt from people who are tested" in str(other.exception)
 
 
 def test_recipe_refuses_an_unknown_start_and_tells_of_a_clip_that_failed(tmp_path, monkeypatch):
     result = CliRunner().invoke(cli, ["box", str(tmp_path), str(tmp_path / "out"), "--starts", "tclr,imagenet"])
-    assert result.exit_code == 1 and "an encoder that is there, but got 'imagenet'" in str(result.exception)
+    assert result.exit_code == 1 and "existing encoders, but got 'imagenet'" in str(result.exception)
     failure = type("Failure", (), {"name": "anna/a", "reason": "Expected a video."})
     failed = type("Result", (), {"failures": [failure]})
     monkeypatch.setattr(recipe, "preprocess", lambda *a, **k: failed)

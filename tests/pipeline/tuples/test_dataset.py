@@ -7,22 +7,12 @@ import torch
 
 from tclr.pipeline.encoder import N_DRAWS
 from tclr.pipeline.store import Store
-from tclr.pipeline.tuples import Spacing, TupleDataset, clips, index_clips, split_subjects
+from tclr.pipeline.tuples import Spacing, TupleDataset, clips, index_clips
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import InputError, StoreError
 
 CONFIG = PretrainConfig(recipe="paper", spacing=2, n_following=4)
 IN_SECONDS = {"spacing_min_s": 0.08, "spacing_max_s": 0.16}
-
-
-def test_split_subjects_keeps_sides_apart_and_follows_the_seed():
-    names = [f"S{i}" for i in range(10)]
-    train, val = split_subjects(names, 0.3, seed=1)
-    assert len(val) == 3 and sorted(train + val) == names
-    assert split_subjects(names[::-1], 0.3, seed=1) == (train, val)
-    assert split_subjects(names, 0.3, seed=2) != (train, val)
-    assert split_subjects(["a"], 0.5, 0) == (["a"], []) and split_subjects(["a", "b"], 0.01, 0)[1] != []
-    assert split_subjects(names, 0, 0) == (names, [])
 
 
 @pytest.fixture(scope="module")
