@@ -233,12 +233,15 @@ class PretrainConfig(Settings):
 class FitAuConfig(Settings):
     """Fitting of an AU head."""
 
-    head: Literal["linear", "mlp", "finetune"] = Field(
+    head: Literal["linear", "mlp", "blend", "finetune"] = Field(
         "linear",
-        description="Linear or one hidden layer (mlp) on a frozen encoder, or fine-tune the encoder, too.",
+        description="Linear or one hidden layer (mlp) on fixed inputs, an average of rules and regressions on shape "
+        "and skin (blend), or fine-tune the encoder, too.",
     )
-    inputs: Literal["embedding", "blendshapes", "both"] = Field(
-        "embedding", description="Input of the head: embeddings, mediapipe's blendshapes, or both."
+    inputs: Literal["embedding", "blendshapes", "both", "shape", "face"] = Field(
+        "embedding",
+        description="Input of the head: embeddings, mediapipe's blendshapes, both, landmarks without head pose and "
+        "blendshapes (shape), or these and the skin (face).",
     )
     loss: Literal["bce", "weighted", "asymmetric"] = Field(
         "bce", description="Binary cross entropy, the same with rare AUs weighted, or the asymmetric loss."
@@ -278,6 +281,8 @@ class FitAuConfig(Settings):
     def _can_be_read(cls, inputs: str, info: ValidationInfo) -> str:
         if inputs != "embedding" and info.data.get("head") == "finetune":
             raise ValueError("expected embedding where 'head' is finetune")
+        if inputs not in ("shape", "face") and info.data.get("head") == "blend":
+            raise ValueError("expected shape or face where 'head' is blend")
         return inputs
 
     @field_validator("loss")

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 AU_SOURCES = {
     "head": "the given head",
-    "box": "the bundled model",
-    "fusion": "the bundled model, with mediapipe's blendshapes",
+    "face": "the bundled model of shape and skin",
+    "shape": "the bundled model of shape, since the store has no crops of the default alignment",
+    "box": "the bundled network",
+    "fusion": "the bundled network, with mediapipe's blendshapes",
     "blendshapes": "mediapipe's blendshapes, by fixed rules",
     "none": "nowhere, so there are no AU columns: --columns excludes them, or no head was given and the store has no "
     "blendshapes, which only the mediapipe detector gives. Leave --encoder out, or pass a head as --au-model",
@@ -31,14 +33,14 @@ AU_SOURCES = {
     "--encoder",
     type=PATH_OR_NAME,
     help="Encoder file, run folder of 'tclr pretrain', file of a fine-tuned head, 'random' or 'random:ARCH'  "
-    "[default: the bundled model]",
+    "[default: the bundled network]",
 )
 @click.option(
     "--au-model",
     type=PATH_OR_NAME,
     default="auto",
-    help="'box' or 'fusion' (bundled), 'blendshapes', or a head of 'tclr fit-au'  [default: box; with --encoder: "
-    "blendshapes]",
+    help="Bundled: 'face', 'shape', 'box' or 'fusion'; 'blendshapes' for fixed rules; or a head of 'tclr fit-au'  "
+    "[default: face; shape where crops do not fit]",
 )
 @click.option(
     "--workers",
@@ -60,8 +62,8 @@ def command(
 ) -> EmbedResult:
     """Export per-frame embeddings and Action Units of STORE to Parquet.
 
-    The folder FEATURES gets one file per clip. Without options, embeddings and AUs come from the bundled model, which
-    needs no training and no download. Each file's metadata record the models and settings. Run the same command
+    The folder FEATURES gets one file per clip. Without options, embeddings and AUs come from the bundled models, which
+    need no training and no download. Each file's metadata record the models and settings. Run the same command
     again to resume after an interruption. The exit status is 1 if a clip failed; all other clips are exported.
 
     \b

@@ -49,7 +49,7 @@ def _show(result: FitResult) -> None:
 @click.option(
     "--encoder",
     type=PATH_OR_NAME,
-    help="Encoder file, run folder of 'tclr pretrain', 'random' or 'random:ARCH'. Not with --inputs blendshapes.",
+    help="Encoder file, run folder of 'tclr pretrain', 'random' or 'random:ARCH'. Not with --inputs blendshapes, shape or face.",
 )
 @click.option("-o", "--out", type=PATH, required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)
@@ -65,6 +65,7 @@ def command(store: Path, encoder: str | None, out: Path, fit_au: FitAuConfig) ->
     Example:
       tclr fit-au store/ --encoder run/ -o au.safetensors
       tclr fit-au store/ --inputs blendshapes -o au.safetensors
+      tclr fit-au store/ --inputs face --head blend -o au.safetensors
       tclr fit-au store/ --encoder run/ -o au.safetensors --head mlp --smooth 0.1
     """
     from tclr.cli.progress import show_progress

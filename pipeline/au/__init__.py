@@ -6,19 +6,22 @@ come with tclr.
 Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-learn. It never imports mediapipe or dask.
 """
 
-from tclr.pipeline.au.bundled import BOX, FUSION, MARGIN, TEMPLATE
+from tclr.pipeline.au.bundled import BOX, FACE, FUSION, MARGIN, SHAPE, TEMPLATE
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
 from tclr.pipeline.au.head import AuHead, load_head
-from tclr.pipeline.au.labelled import (
+from tclr.pipeline.au.inputs.rows import (
+    WITHOUT_ENCODER,
     Describe,
-    LabelledFrames,
     blendshape_rows,
-    collect_frames,
+    describe_at,
     describe_by,
     embed_rows,
+    face_rows,
     landmark_rows,
     no_rows,
+    shape_rows,
 )
+from tclr.pipeline.au.labelled import LabelledFrames, collect_frames
 from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
 from tclr.pipeline.au.postprocess import RestingLevel, centre, resting_level, smooth
@@ -29,6 +32,7 @@ __all__ = [
     "BOX",
     "Describe",
     "Estimate",
+    "FACE",
     "FUSION",
     "FitResult",
     "LabelledFrames",
@@ -39,15 +43,19 @@ __all__ = [
     "Outcomes",
     "Prediction",
     "RestingLevel",
+    "SHAPE",
     "TEMPLATE",
     "THRESHOLD",
+    "WITHOUT_ENCODER",
     "blendshape_rows",
     "centre",
     "collect_frames",
     "cross_score",
+    "describe_at",
     "describe_by",
     "embed_rows",
     "find_learnable",
+    "face_rows",
     "fit_au",
     "fit_head",
     "landmark_rows",
@@ -56,5 +64,6 @@ __all__ = [
     "predict_from_blendshapes",
     "resting_level",
     "score",
+    "shape_rows",
     "smooth",
 ]

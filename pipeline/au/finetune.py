@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tclr.pipeline.au.degrade import degrade
 from tclr.pipeline.au.frozen import fit_linear
+from tclr.pipeline.au.inputs.degrade import degrade
 from tclr.pipeline.au.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.au.readout import Readout, column_scale
 from tclr.pipeline.au.training import HeadLoss, batches, train

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tclr.pipeline.au.blend import fit_blend
 from tclr.pipeline.au.finetune import fine_tune
 from tclr.pipeline.au.frozen import fit_linear, fit_mlp
 from tclr.pipeline.au.head import AuHead, AuScore, save_head, smooth_clips
-from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, describe_by, embed_crops, no_rows
+from tclr.pipeline.au.inputs.rows import WITHOUT_ENCODER, describe_by, no_rows
+from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, embed_crops
 from tclr.pipeline.au.metrics import Outcomes, score
 from tclr.pipeline.au.postprocess import common_level
 from tclr.pipeline.au.readout import Prediction, Readout
@@ -29,7 +31,7 @@ from tclr.schemas.errors import InputError, SettingError
 
 
 def _fit_frozen(frames: LabelledFrames, config: FitAuConfig) -> Readout:
-    return fit_mlp(frames, config) if config.head == "mlp" else fit_linear(frames, config)
+    return {"linear": fit_linear, "mlp": fit_mlp, "blend": fit_blend}[config.head](frames, config)
 
 
 def cross_predict(
@@ -277,10 +279,12 @@ def fit_au(
     with Store(store_path, subjects) as store:
         if config.inputs != "embedding":
             store.require_blendshapes("Give --inputs embedding.")
+        if config.inputs == "face":
+            store.require_frames(store.clips)
         describe = no_rows if config.head == "finetune" else describe_by(config.inputs, encoder)
         frames = collect_frames(store, describe, config.batch_size, progress)
         root = store.clips[0].root
-    head = fit_head(frames, config, None if config.inputs == "blendshapes" else encoder, progress=fit_progress)
+    head = fit_head(frames, config, None if config.inputs in WITHOUT_ENCODER else encoder, progress=fit_progress)
     save_head(out, head, {"align_hash": root.align_hash, "dataset": root.dataset})
     n_subjects = len(np.unique(frames.subjects))
     n_held_out = None

@@ -21,10 +21,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from tclr.pipeline.au.inputs.rows import describe_at, describe_by
+from tclr.pipeline.au.inputs.shape import SHAPE_DIM
+from tclr.pipeline.au.inputs.skin import SKIN_DIM
 from tclr.pipeline.au.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.au.postprocess import RestingLevel, smooth
 from tclr.pipeline.au.readout import Prediction, Readout
 from tclr.pipeline.encoder import ENCODER_INSIDE, INSIDE_PREFIX, LoadedEncoder, encoder_inside, info_to_json
+from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import check_format, read_tensors, write_tensors
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.errors import ModelError, StoreError
@@ -123,6 +127,8 @@ def _check_sizes(head: AuHead, rest: Sequence[np.ndarray]) -> None:
         "embedding": head.readout.n_inputs if dim is None else dim,
         "blendshapes": n_shapes,
         "both": (dim or 0) + n_shapes,
+        "shape": SHAPE_DIM,
+        "face": SHAPE_DIM + SKIN_DIM,
     }[head.inputs]
     lengths = {len(head.threshold), len(head.readout.bias), *map(len, rest)}
     if lengths != {n_aus} or head.threshold.ndim != 1 or head.readout.n_inputs != n_inputs:
@@ -206,22 +212,25 @@ class AuHead:
         rest = {} if self.rest is None else self.rest.arrays()
         return {**self.readout.arrays(), "threshold": self.threshold, **rest}
 
-    def choose_inputs(self, embeddings: np.ndarray, blendshapes: np.ndarray | None) -> np.ndarray:
-        """Return the head's (n, D) inputs from (n, E) embeddings and (n, 52) blendshapes.
+    def read_inputs(self, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+        """Return the head's (n, D) inputs of some rising rows of a clip, all with a face; (n, E) embeddings are given.
 
         Raises
         ------
         StoreError
-            If the head needs blendshapes and there are none.
+            If the head needs blendshapes or crops and there are none.
         """
         if self.inputs == "embedding":
             return embeddings
-        if blendshapes is None:
+        if not store.names(info, "blendshapes"):
             raise StoreError(
                 f"Expected blendshapes for {self.where}, but a clip has none: only the mediapipe detector gives them. "
                 "Give a head that reads embeddings, or preprocess with --detector mediapipe."
             )
-        return blendshapes if self.inputs == "blendshapes" else np.concatenate([embeddings, blendshapes], axis=1)
+        read = describe_at(
+            describe_by("blendshapes" if self.inputs == "both" else self.inputs, None), store, info, rows
+        )
+        return np.concatenate([embeddings, read], axis=1) if self.inputs == "both" else read
 
     def check_encoder(self, encoder: LoadedEncoder) -> None:
         """Refuse an encoder that the head was not fitted on.

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tclr.pipeline.au.inputs.rows import Describe
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
-from tclr.schemas.errors import InputError, SettingError
+from tclr.schemas.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -107,99 +108,6 @@ def embed_crops(encoder: LoadedEncoder, frames: LabelledFrames, batch_size: int 
     blocks = (np.arange(start, min(start + batch_size, len(frames))) for start in range(0, len(frames), batch_size))
     embedded = encoder.embed_all(map(frames.crops, blocks))
     return np.concatenate([np.zeros((0, encoder.embedding_dim), np.float32), *embedded])
-
-
-Describe = Callable[[Store, ClipInfo, int, int], np.ndarray]
-"""Returns (n, D) float32 of rows start to stop of a clip."""
-
-
-def no_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return no numbers, (n, 0) float32: for heads that read crops, and where labels are enough.
-
-    Examples
-    --------
-    >>> from tclr.pipeline.store import Store
-    >>> with Store(Path("store")) as store:
-    ...     no_rows(store, store.clips[0], 0, 4).shape
-    (4, 0)
-    """
-    return np.zeros((stop - start, 0), np.float32)
-
-
-def embed_rows(encoder: LoadedEncoder) -> Describe:
-    """Return the function that embeds rows of a clip.
-
-    Examples
-    --------
-    >>> from tclr.pipeline.encoder import load_encoder
-    >>> from tclr.pipeline.store import Store
-    >>> read = embed_rows(load_encoder("encoder.safetensors"))
-    >>> with Store(Path("store")) as store:
-    ...     read(store, store.clips[0], 0, 4).shape
-    (4, 32)
-    """
-    return lambda store, info, start, stop: encoder.embed(store.read_crops(info, start, stop))
-
-
-def landmark_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return landmarks in crop pixels, (n, K * 2) float32: the geometry of the face.
-
-    Examples
-    --------
-    >>> from tclr.pipeline.store import Store
-    >>> with Store(Path("store")) as store:
-    ...     landmark_rows(store, store.clips[0], 0, 4).shape
-    (4, 956)
-    """
-    landmarks = store.read(info, "landmarks", start, stop)[..., :2]
-    transform = store.read(info, "transform", start, stop).astype(np.float32)
-    placed = np.einsum("tij,tkj->tki", transform[:, :, :2], landmarks) + transform[:, None, :, 2]
-    return placed.reshape(len(placed), -1)
-
-
-def blendshape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return the (n, 52) float32 blendshapes.
-
-    Examples
-    --------
-    >>> from tclr.pipeline.store import Store
-    >>> with Store(Path("store")) as store:
-    ...     blendshape_rows(store, store.clips[0], 0, 4).shape
-    (4, 52)
-    """
-    return store.read(info, "blendshapes", start, stop)
-
-
-def describe_by(inputs: str, encoder: LoadedEncoder | None) -> Describe:
-    """Return the function that reads a head's inputs.
-
-    Parameters
-    ----------
-    inputs : str
-        ``embedding``, ``blendshapes``, or ``both``: embedding first.
-    encoder : LoadedEncoder or None
-        Source of embeddings; ignored for blendshapes.
-
-    Raises
-    ------
-    SettingError
-        If an encoder is needed and there is none.
-
-    Examples
-    --------
-    >>> describe_by("blendshapes", None) is blendshape_rows
-    True
-    """
-    if inputs == "blendshapes":
-        return blendshape_rows
-    if encoder is None:
-        raise SettingError(f"Expected an encoder for a head that reads {inputs!r}, but got none. Give --encoder.")
-    embed = embed_rows(encoder)
-    if inputs == "embedding":
-        return embed
-    return lambda store, info, start, stop: np.concatenate(
-        [embed(store, info, start, stop), blendshape_rows(store, info, start, stop)], axis=1
-    )
 
 
 def collect_frames(

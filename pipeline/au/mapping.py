@@ -67,8 +67,8 @@ RULES: dict[str, Rule] = {
 MAPPED_AUS: tuple[str, ...] = tuple(RULES)
 
 
-def _weight_matrix() -> np.ndarray:
-    """Return (52, A) float32 weights."""
+def rule_weights() -> np.ndarray:
+    """Return (52, A) float32 weights of ``MAPPED_AUS``."""
     matrix = np.zeros((len(BLENDSHAPE_NAMES), len(RULES)), np.float32)
     for column, rule in enumerate(RULES.values()):
         for name, weight in rule.weights.items():
@@ -104,4 +104,4 @@ def predict_from_blendshapes(blendshapes: np.ndarray) -> np.ndarray:
     """
     if blendshapes.ndim != 2 or blendshapes.shape[1] != len(BLENDSHAPE_NAMES):
         raise InputError(f"Expected blendshapes of shape (n_frames, 52), but got {blendshapes.shape}.")
-    return np.clip(blendshapes.astype(np.float32) @ _weight_matrix(), 0, 1)
+    return np.clip(blendshapes.astype(np.float32) @ rule_weights(), 0, 1)

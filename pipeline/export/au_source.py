@@ -10,24 +10,28 @@ import numpy as np
 
 from tclr.pipeline.au import (
     BOX,
+    FACE,
     FUSION,
     MAPPED_AUS,
     MAPPING_VERSION,
     MARGIN,
+    SHAPE,
     TEMPLATE,
     THRESHOLD,
+    WITHOUT_ENCODER,
     AuHead,
     Prediction,
+    blendshape_rows,
+    describe_at,
     load_head,
     predict_from_blendshapes,
 )
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.errors import SettingError, StoreError
 
 AUTO, BLENDSHAPES = "auto", "blendshapes"
-SHIPPED = {"box": BOX, "fusion": FUSION}
-DEFAULT = BOX
-"""The default: the one that did best in docs/model-card.md."""
+SHIPPED = {"face": FACE, "shape": SHAPE, "box": BOX, "fusion": FUSION}
+"""Heads that come with tclr, by name. ``face`` did best on real faces (docs/model-card.md)."""
 NAMES = (AUTO, *SHIPPED, BLENDSHAPES)
 
 
@@ -59,15 +63,15 @@ class AuSource:
     @property
     def needs_encoder(self) -> bool:
         """Whether predictions are made from embeddings."""
-        return self.head is not None and self.head.inputs != BLENDSHAPES
+        return self.head is not None and self.head.inputs not in WITHOUT_ENCODER
 
-    def predict(self, embeddings: np.ndarray, blendshapes: np.ndarray | None) -> Prediction:
-        """Return the predictions of n frames with a face, not smoothed."""
-        if self.head is not None:
-            return self.head.readout.predict(self.head.choose_inputs(embeddings, blendshapes))
-        if blendshapes is None or not self.au_names:
-            return Prediction(*(np.full((len(embeddings), len(self.au_names)), np.nan, np.float32) for _ in range(2)))
-        probability = predict_from_blendshapes(blendshapes)
+    def predict(self, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray) -> Prediction:
+        """Return the predictions of some rising rows with a face, not smoothed; (n, E) embeddings are given."""
+        if self.head is not None and len(rows):
+            return self.head.readout.predict(self.head.read_inputs(store, info, rows, embeddings))
+        if not (self.au_names and len(rows) and store.names(info, "blendshapes")):
+            return Prediction(*(np.full((len(rows), len(self.au_names)), np.nan, np.float32) for _ in range(2)))
+        probability = predict_from_blendshapes(describe_at(blendshape_rows, store, info, rows))
         return Prediction(probability, np.full_like(probability, np.nan))
 
     def provenance(self) -> dict[str, Any]:
@@ -86,6 +90,14 @@ def fits_bundled(store: Store) -> bool:
     return all((align.template, align.margin) == (TEMPLATE, MARGIN) for align in aligned)
 
 
+def _choose_bundled(store: Store, has_encoder: bool) -> Path | None:
+    """Return the best bundled head for a store; None if none fits."""
+    has_crops = store.has_frames and fits_bundled(store)
+    if store.has_blendshapes():
+        return FACE if has_crops else SHAPE
+    return BOX if has_crops and not has_encoder else None
+
+
 def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> Path | None:
     """Return the head's file that a name means, None for blendshapes.
 
@@ -94,8 +106,8 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
     store : Store
         The store.
     au_model : str or Path
-        One of ``NAMES``, or a head's file. ``auto`` means ``DEFAULT`` if the store has crops of its template and
-        margin, else blendshapes. With an encoder of the user's it means blendshapes, so that no second network runs.
+        One of ``NAMES``, or a head's file. ``auto`` means ``face``; ``shape`` if there are no crops of its template and
+        margin; ``box`` if there are crops but no blendshapes, unless the user gave an encoder.
     has_encoder : bool
         Whether the user gave an encoder.
 
@@ -104,25 +116,27 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
     SettingError
         If ``box`` or ``fusion`` is combined with another encoder.
     StoreError
-        If crops have another template or margin than theirs, or blendshapes are missing.
+        If crops have another template or margin than theirs, or blendshapes or crops are missing.
     """
     if au_model == BLENDSHAPES:
         return None
     if au_model == AUTO:
-        return None if has_encoder or not (store.has_frames and fits_bundled(store)) else DEFAULT
+        return _choose_bundled(store, has_encoder)
     if au_model not in SHIPPED:
         return Path(au_model)
-    if has_encoder:
+    if has_encoder and au_model in ("box", "fusion"):
         raise SettingError(
             f"Expected no encoder for --au-model {au_model}, which brings its own, but got one. Leave --encoder out."
         )
-    if not fits_bundled(store):
+    if au_model != "shape" and not fits_bundled(store):
         raise StoreError(
             f"Expected crops of template {TEMPLATE} and margin {MARGIN:g} for --au-model {au_model}, which learnt "
             f"from such crops, but {store.root} has others. Run 'tclr preprocess' with the defaults, or give another "
             "model."
         )
-    if au_model == "fusion":
+    if au_model == "face":
+        store.require_frames(store.clips)
+    if au_model != "box":
         store.require_blendshapes("Give --au-model box.")
     return SHIPPED[str(au_model)]
 

@@ -23,8 +23,8 @@ from tclr.schemas.config import EmbedConfig
 from tclr.schemas.errors import OutputError, StoreError
 from tclr.schemas.features import FORMAT, FORMAT_VERSION
 
-PREDICT_ROWS = 4096
-"""Frames that AUs are predicted for at once: some 10 MB in float64."""
+PREDICT_ROWS = 512
+"""Frames that AUs are predicted for at once: some 16 MB of inputs, and 77 MB of crops of 224 px."""
 REST_FRAMES = 256
 """Frames, spread evenly over all of a person's clips, that the person's resting level is estimated from."""
 _last_level: dict[tuple[str, str], RestingLevel] = {}
@@ -97,11 +97,10 @@ def _predict_rows(
     source: AuSource, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray
 ) -> Prediction:
     """Return the predictions of some rows with a face, not smoothed, from their embeddings."""
-    blendshapes = store.read(info, "blendshapes")[rows] if store.names(info, "blendshapes") else None
     out = Prediction(*(np.full((len(rows), len(source.au_names)), np.nan, np.float32) for _ in range(2)))
     for start in range(0, len(rows), PREDICT_ROWS):
         block = slice(start, start + PREDICT_ROWS)
-        predicted = source.predict(embeddings[block], None if blendshapes is None else blendshapes[block])
+        predicted = source.predict(store, info, rows[block], embeddings[block])
         out.probability[block], out.intensity[block] = predicted.probability, predicted.intensity
     return out
 

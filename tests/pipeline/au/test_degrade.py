@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tclr.pipeline.au.degrade import WAYS, add_noise, change_background, coarsen, compress, degrade, hide, smear
+from tclr.pipeline.au.inputs.degrade import WAYS, add_noise, change_background, coarsen, compress, degrade, hide, smear
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,115 @@
+"""The shape of a face without head pose: what its landmarks and blendshapes say of facial action.
+
+Landmarks are turned, scaled and moved onto a mean face by the least-squares similarity in three dimensions (Kabsch, "A
+solution for the best rotation to relate two sets of vectors", Acta Crystallographica A 1976) of points that facial
+action hardly moves. A face and its mirror image have the same description: it is the mean over both.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
+from tclr.schemas.errors import InputError
+
+N_LANDMARKS = 478
+STILL_POINTS = np.array(
+    [6, 168, 197, 195, 5, 4, 33, 133, 362, 263, 10, 109, 338, 67, 297, 54, 284, 21, 251, 162]
+    + [389, 127, 356, 234, 454, 98, 327, 2]
+)
+"""Landmarks that facial action hardly moves: nose, corners of the eyes, temples, forehead."""
+SHAPE_SCALE = 10.0
+"""Landmarks are in tenths of the eye distance, so that they vary about as much as blendshapes."""
+LOG_FLOOR = 0.005
+"""Added to blendshapes before their logarithm, which spreads the small ones: a frown moves them by hundredths."""
+SHAPE_DIM = N_LANDMARKS * 3 + 2 * len(BLENDSHAPE_NAMES)
+"""Length of the description: landmarks, blendshapes, their logarithms."""
+LANDMARKS, BLENDSHAPES, LOG_BLENDSHAPES = (
+    slice(0, N_LANDMARKS * 3),
+    slice(N_LANDMARKS * 3, SHAPE_DIM - len(BLENDSHAPE_NAMES)),
+    slice(SHAPE_DIM - len(BLENDSHAPE_NAMES), SHAPE_DIM),
+)
+"""Where each part lies in the description."""
+
+
+def _other_side(name: str) -> str:
+    return name.replace("Left", "@").replace("Right", "Left").replace("@", "Right")
+
+
+MIRRORED_BLENDSHAPES = np.array([BLENDSHAPE_NAMES.index(_other_side(name)) for name in BLENDSHAPE_NAMES])
+"""The blendshape of the other side."""
+
+
+@cache
+def mean_face() -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean face, (478, 3) float64, and the landmark of the other side, (478,) int.
+
+    The face is symmetric, at rest, and looks at the viewer. Its unit is the distance between the outer corners of the
+    eyes; x points to the right of the picture, y up, z to the viewer. It is the mean of 104 frames of people at rest.
+    """
+    with np.load(Path(__file__).parent / "mean_face.npz") as file:
+        return file["points"].astype(np.float64), file["mirror"].astype(np.int64)
+
+
+def remove_pose(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn, scale and move landmarks onto the mean face.
+
+    Parameters
+    ----------
+    landmarks : ndarray
+        (n, 478, 3) source pixels, y down, z away from the viewer.
+
+    Returns
+    -------
+    shape, rotation : ndarray
+        (n, 478, 3) float64, distances from the mean face in eye distances, and (n, 3, 3), the rotation that was undone.
+    """
+    mean = mean_face()[0]
+    points = landmarks.astype(np.float64) * (1, -1, -1)
+    still = points[:, STILL_POINTS]
+    centre, target = still.mean(axis=1, keepdims=True), mean[STILL_POINTS]
+    still, target = still - centre, target - target.mean(axis=0)
+    u, values, vt = np.linalg.svd(np.einsum("nki,kj->nij", still, target))
+    signs = np.ones_like(values)
+    signs[:, 2] = np.sign(np.linalg.det(u @ vt))  # a rotation, never a reflection
+    rotation = np.einsum("nji,nj,nkj->nik", vt, signs, u)
+    scale = (values * signs).sum(axis=1) / (still**2).sum(axis=(1, 2))
+    turned = np.einsum("nij,nkj->nki", rotation, points - centre) * scale[:, None, None]
+    return turned + mean[STILL_POINTS].mean(axis=0) - mean, np.swapaxes(rotation, 1, 2)
+
+
+def describe_shape(landmarks: np.ndarray, blendshapes: np.ndarray) -> np.ndarray:
+    """Describe the shape of n faces, all of which were found.
+
+    Parameters
+    ----------
+    landmarks : ndarray
+        (n, 478, 3) source pixels.
+    blendshapes : ndarray
+        (n, 52) 0..1.
+
+    Returns
+    -------
+    ndarray
+        (n, 1538) float32, see ``LANDMARKS``, ``BLENDSHAPES`` and ``LOG_BLENDSHAPES``.
+
+    Raises
+    ------
+    InputError
+        If there are not 478 landmarks or 52 blendshapes.
+    """
+    if landmarks.shape[1:] != (N_LANDMARKS, 3) or blendshapes.shape[1:] != (len(BLENDSHAPE_NAMES),):
+        raise InputError(
+            f"Expected 478 landmarks and 52 blendshapes per frame, got {landmarks.shape} and {blendshapes.shape}. "
+            "Preprocess with --detector mediapipe."
+        )
+    shape = remove_pose(landmarks)[0] * SHAPE_SCALE
+    mirror = mean_face()[1]
+    shape = (shape + shape[:, mirror] * (-1, 1, 1)) / 2
+    logs = np.log(blendshapes + LOG_FLOOR)
+    parts = [shape.reshape(len(shape), -1)]
+    parts += [(values + values[:, MIRRORED_BLENDSHAPES]) / 2 for values in (blendshapes, logs)]
+    return np.concatenate(parts, axis=1).astype(np.float32)
