@@ -49,7 +49,8 @@ def _show(result: FitResult) -> None:
 @click.option(
     "--encoder",
     type=PATH_OR_NAME,
-    help="Encoder file, run folder of 'tclr pretrain', 'random' or 'random:ARCH'. Not with --inputs blendshapes, shape or face.",
+    help="Encoder file, run folder of 'tclr pretrain', 'random' or 'random:ARCH'. Not with --inputs blendshapes, shape "
+    "or face.",
 )
 @click.option("-o", "--out", type=PATH, required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)

@@ -15,6 +15,7 @@ from tclr.pipeline.au import (
     MAPPED_AUS,
     MAPPING_VERSION,
     MARGIN,
+    N_LANDMARKS,
     SHAPE,
     TEMPLATE,
     THRESHOLD,
@@ -93,7 +94,7 @@ def fits_bundled(store: Store) -> bool:
 def _choose_bundled(store: Store, has_encoder: bool) -> Path | None:
     """Return the best bundled head for a store; None if none fits."""
     has_crops = store.has_frames and fits_bundled(store)
-    if store.has_blendshapes():
+    if store.has_blendshapes() and store.read(store.clips[0], "landmarks", 0, 1).shape[1] == N_LANDMARKS:
         return FACE if has_crops else SHAPE
     return BOX if has_crops and not has_encoder else None
 

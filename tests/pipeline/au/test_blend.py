@@ -1,0 +1,89 @@
+"""The blend: an average of regressions that other libraries agree with, on inputs of shape and skin."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
+
+from tclr.pipeline.au.blend import fit_blend
+from tclr.pipeline.au.inputs.shape import BLENDSHAPES, LANDMARKS, LOG_BLENDSHAPES, SHAPE_DIM
+from tclr.pipeline.au.mapping import predict_from_blendshapes
+from tclr.schemas.action_units import UNKNOWN
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
+from tclr.schemas.config import FitAuConfig
+
+CONFIG = FitAuConfig(head="blend", inputs="shape")
+N = 240
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def shapes(rng):
+    """Inputs of 240 frames: two AUs move a landmark and a blendshape of the brows each."""
+    action = rng.random((N, 2))
+    x = rng.normal(0, 0.02, (N, SHAPE_DIM))
+    x[:, 30], x[:, 60] = action.T
+    shapes = rng.uniform(0, 0.05, (N, 52))
+    for name, moved in (("browInnerUp", 0), ("browOuterUpLeft", 1), ("browOuterUpRight", 1)):
+        shapes[:, BLENDSHAPE_NAMES.index(name)] = 0.6 * action[:, moved] + 0.2 * rng.random(N)
+    x[:, BLENDSHAPES], x[:, LOG_BLENDSHAPES] = shapes, np.log(shapes + 0.005)
+    return x.astype(np.float32), action
+
+
+def test_it_ranks_frames_of_people_it_has_not_seen(shapes, make_frames):
+    x, action = shapes
+    people = np.repeat(np.arange(12), N // 12).astype(str)
+    frames = make_frames(x, action > 0.5, intensities=5 * action, subjects=people)
+    known = np.arange(N) < N // 2
+    predicted = fit_blend(frames.take(known), CONFIG).predict(x[~known])
+    for column in range(2):
+        assert roc_auc_score(action[~known, column] > 0.5, predicted.probability[:, column]) > 0.95
+        assert np.corrcoef(action[~known, column], predicted.intensity[:, column])[0, 1] > 0.9
+    rates = (action[~known] > 0.5).mean(axis=0)
+    np.testing.assert_allclose(predicted.probability.mean(axis=0), rates, atol=0.12)
+    assert predicted.intensity.min() >= 0 and predicted.intensity.max() <= 5
+
+
+def test_the_average_is_that_of_scikit_learns_ridges_and_the_rules(shapes, make_frames):
+    x, action = shapes
+    frames = make_frames(x, action > 0.5, intensities=5 * action)
+    logit = fit_blend(frames, CONFIG)
+    ours = x @ logit.weight[0] + logit.bias[0]
+    said = [predict_from_blendshapes(x[:, BLENDSHAPES])[:, 0]]
+    for part, penalty in ((LANDMARKS, 0.03), (LOG_BLENDSHAPES, 0.1)):
+        said.append(Ridge(alpha=penalty * N).fit(x[:, part], action[:, 0]).predict(x[:, part]))
+    theirs = np.mean([(one - one.mean()) / one.std() for one in said], axis=0)
+    assert np.corrcoef(ours, theirs)[0, 1] == pytest.approx(1, abs=1e-4)
+
+
+def test_skin_adds_evidence_where_shape_has_none(shapes, make_frames, rng):
+    x, _ = shapes
+    furrow = rng.random(N) > 0.5
+    skin = rng.normal(0, 0.1, (N, 40))
+    skin[:, 7] += furrow
+    frames = make_frames(np.concatenate([x, skin], axis=1), furrow)
+    readout = fit_blend(frames, FitAuConfig(head="blend", inputs="face"))
+    unseen = readout.predict(frames.inputs).probability[:, 0]
+    assert roc_auc_score(furrow, unseen) > 0.95
+    assert not readout.has_intensity.any()
+
+
+def test_what_cannot_be_learnt_is_missing_and_unknown_labels_are_left_out(shapes, make_frames):
+    x, action = shapes
+    labels = np.column_stack([action[:, 0] > 0.5, np.zeros(N)]).astype(np.int8)
+    labels[: N // 4, 0] = UNKNOWN
+    readout = fit_blend(make_frames(x, labels), CONFIG)
+    alone = fit_blend(make_frames(x[N // 4 :], labels[N // 4 :]), CONFIG)
+    assert np.isnan(readout.bias[1]) and np.isfinite(readout.bias[0])
+    predicted, theirs = (one.predict(x).probability[:, 0] for one in (readout, alone))
+    assert np.corrcoef(predicted, theirs)[0, 1] > 0.97
+
+
+def test_it_reads_shape_or_face():
+    with pytest.raises(ValidationError, match="expected shape or face where 'head' is blend"):
+        FitAuConfig(head="blend", inputs="embedding")

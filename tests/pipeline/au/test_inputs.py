@@ -1,0 +1,109 @@
+"""Shape and skin: what a head reads of a face does not depend on pose, side, light or colour."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from tclr.pipeline.au.inputs.rows import describe_at
+from tclr.pipeline.au.inputs.shape import (
+    LANDMARKS,
+    MIRRORED_BLENDSHAPES,
+    STILL_POINTS,
+    describe_shape,
+    mean_face,
+    remove_pose,
+)
+from tclr.pipeline.au.inputs.skin import describe_skin
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
+from tclr.schemas.errors import InputError
+
+IMAGE_AXES = np.array([1, -1, -1])
+"""Landmarks have y down and z away from the viewer, the mean face has them the other way round."""
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def faces(rng):
+    """Twelve faces that differ from the mean one, (12, 478, 3) in pixels, and their blendshapes."""
+    points = mean_face()[0] + rng.normal(0, 0.02, (12, 478, 3))
+    return (points * 90 * IMAGE_AXES + (320, 180, 0)).astype(np.float32), rng.random((12, 52)).astype(np.float32)
+
+
+def test_the_mean_face_is_symmetric_and_measured_in_eye_distances():
+    points, mirror = mean_face()
+    np.testing.assert_array_equal(mirror[mirror], np.arange(478))
+    np.testing.assert_allclose(points[mirror] * (-1, 1, 1), points, atol=2e-3)
+    assert np.linalg.norm(points[33] - points[263]) == pytest.approx(1, abs=1e-3)
+
+
+def test_shape_does_not_depend_on_pose_size_or_place(faces):
+    landmarks, blendshapes = faces
+    turn = Rotation.from_euler("YXZ", [25, -15, 10], degrees=True).as_matrix()
+    turned = (landmarks - landmarks.mean(axis=(0, 1))) @ turn.T * 0.4 + (100, 50, 7)
+    np.testing.assert_allclose(describe_shape(turned, blendshapes), describe_shape(landmarks, blendshapes), atol=2e-3)
+
+
+def test_the_rotation_is_that_of_another_library(faces):
+    landmarks, _ = faces
+    mean, still = mean_face()[0][STILL_POINTS], landmarks[:, STILL_POINTS] * IMAGE_AXES
+    for points, rotation in zip(still, remove_pose(landmarks)[1], strict=True):
+        theirs, _ = Rotation.align_vectors(points - points.mean(axis=0), mean - mean.mean(axis=0))
+        np.testing.assert_allclose(rotation, theirs.as_matrix(), atol=1e-5)
+
+
+def test_a_mirrored_face_has_the_same_shape(faces):
+    landmarks, blendshapes = faces
+    mirrored = landmarks[:, mean_face()[1]].copy()
+    mirrored[..., 0] = 640 - mirrored[..., 0]
+    again = describe_shape(mirrored, blendshapes[:, MIRRORED_BLENDSHAPES])
+    np.testing.assert_allclose(again, describe_shape(landmarks, blendshapes), atol=2e-3)
+    left, right = (BLENDSHAPE_NAMES.index(f"mouthSmile{side}") for side in ("Left", "Right"))
+    assert MIRRORED_BLENDSHAPES[left] == right
+
+
+def test_shape_sees_facial_action(faces):
+    landmarks, blendshapes = faces
+    open_mouth = landmarks.copy()
+    open_mouth[:, 152, 1] += 20  # the chin
+    difference = describe_shape(open_mouth, blendshapes) - describe_shape(landmarks, blendshapes)
+    moved = np.abs(difference[:, LANDMARKS]).reshape(-1, 478, 3).max(axis=(0, 2))
+    assert moved.argmax() == 152 and moved[STILL_POINTS].max() < 1e-3
+
+
+def test_other_landmarks_are_refused():
+    with pytest.raises(InputError, match="Expected 478 landmarks and 52 blendshapes"):
+        describe_shape(np.zeros((2, 68, 3)), np.zeros((2, 52)))
+
+
+@pytest.fixture
+def crops(moving_portrait):
+    return np.stack(moving_portrait(4))
+
+
+def test_skin_is_the_same_for_mirrored_dark_and_grey_crops(crops):
+    skin = describe_skin(crops)
+    other = describe_skin(crops[:, 60:, 30:-30])
+
+    def differs(again):
+        return np.abs(again - skin).mean() / np.abs(other - skin).mean()
+
+    assert differs(describe_skin(crops[:, :, ::-1])) < 0.25
+    assert differs(describe_skin((crops * 0.6).astype(np.uint8))) < 0.25
+    grey = (crops @ [0.299, 0.587, 0.114]).round().astype(np.uint8)
+    assert differs(describe_skin(np.repeat(grey[..., None], 3, axis=-1))) < 0.02
+
+
+def test_rows_that_lie_far_apart_are_read_apart():
+    read = []
+
+    def describe(store, info, start, stop):
+        read.append((start, stop))
+        return np.arange(start, stop, dtype=np.float32)[:, None]
+
+    rows = np.array([3, 5, 1000, 1001])
+    assert describe_at(describe, None, None, rows).ravel().tolist() == rows.tolist()
+    assert read == [(3, 6), (1000, 1002)]
