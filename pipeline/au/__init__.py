@@ -21,7 +21,7 @@ from tclr.pipeline.au.inputs.rows import (
     no_rows,
     shape_rows,
 )
-from tclr.pipeline.au.inputs.shape import N_LANDMARKS
+from tclr.pipeline.au.inputs.shape import N_LANDMARKS, head_pose
 from tclr.pipeline.au.labelled import LabelledFrames, collect_frames
 from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
@@ -60,6 +60,7 @@ __all__ = [
     "face_rows",
     "fit_au",
     "fit_head",
+    "head_pose",
     "landmark_rows",
     "load_head",
     "no_rows",

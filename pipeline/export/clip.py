@@ -73,6 +73,7 @@ class ExportJob:
             "detect_hash": info.root.detect_hash,
             "align_hash": info.root.align_hash,
             **info.root.settings,
+            "pose": "landmarks:v1",
             "encoder": encoder,
             **self.source.provenance(),
             "settings": self.config.model_dump(mode="json", exclude={"batch_size", "precision"}),

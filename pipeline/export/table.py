@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tclr.pipeline.au import Prediction
+from tclr.pipeline.au import N_LANDMARKS, Prediction, head_pose
 from tclr.pipeline.export.au_source import AuSource
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.features import EMBEDDING, blendshape_columns, embedding_columns
 from tclr.schemas.store import Status
+
+POSE_ROWS = 2048
+"""Frames whose pose is found at once: 12 MB of landmarks."""
 
 
 def _numbers(values: np.ndarray, missing: np.ndarray) -> pa.Array:
@@ -28,6 +31,19 @@ def _vectors(values: np.ndarray, missing: np.ndarray) -> pa.Array:
 
 def _flags(values: np.ndarray, missing: np.ndarray) -> pa.Array:
     return pa.array(values.astype(np.int8), pa.int8(), mask=missing)
+
+
+def _read_pose(store: Store, info: ClipInfo, face: np.ndarray) -> np.ndarray:
+    """Return (T, 3) pitch, yaw and roll, rad: from mediapipe's landmarks, see ``head_pose``, or the detector's own."""
+    pose = store.read(info, "pose")
+    for start in range(0, info.n_frames, POSE_ROWS):
+        rows = slice(start, start + POSE_ROWS)
+        landmarks = store.read(info, "landmarks", start, min(start + POSE_ROWS, info.n_frames))
+        if landmarks.shape[1] != N_LANDMARKS:
+            break
+        if face[rows].any():
+            pose[rows][face[rows]] = head_pose(landmarks[face[rows]])
+    return pose
 
 
 def _category(values: Sequence[str]) -> pa.Array:
@@ -48,8 +64,9 @@ def build_table(
     ``schema`` has the wanted columns of ``features_schema``; ``embeddings`` (T, D) float32 and ``prediction`` are NaN
     without a face; ``source`` has the AU names and thresholds; ``labelled_aus`` get an ``AUxx_true`` column.
     """
-    status, pose, bbox = (store.read(info, name) for name in ("status", "pose", "bbox"))
+    status, bbox = (store.read(info, name) for name in ("status", "bbox"))
     no_face = ~store.face_mask(info)
+    pose = _read_pose(store, info, ~no_face)
     labels = store.read_columns(info, "au", labelled_aus)
     values: dict[str, Any] = {
         "dataset": _category([info.dataset] * info.n_frames),

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.errors import InputError
@@ -21,6 +22,9 @@ STILL_POINTS = np.array(
     + [389, 127, 356, 234, 454, 98, 327, 2]
 )
 """Landmarks that facial action hardly moves: nose, corners of the eyes, temples, forehead."""
+POSE_GAIN = np.array([1.1, 1.13, 1.0])
+"""Corrects pitch, yaw and roll: landmarks lie too shallow, so that a head seems to turn less than it does. From 202
+photo people of known pose (0.89, 0.85, 0.99 of the truth before) and a picture turned by known angles (yaw 0.95)."""
 SHAPE_SCALE = 10.0
 """Landmarks are in tenths of the eye distance, so that they vary about as much as blendshapes."""
 LOG_FLOOR = 0.005
@@ -79,6 +83,31 @@ def remove_pose(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = (values * signs).sum(axis=1) / (still**2).sum(axis=(1, 2))
     turned = np.einsum("nij,nkj->nki", rotation, points - centre) * scale[:, None, None]
     return turned + mean[STILL_POINTS].mean(axis=0) - mean, np.swapaxes(rotation, 1, 2)
+
+
+def head_pose(landmarks: np.ndarray) -> np.ndarray:
+    """Return the head pose of n faces, all of which were found, from their landmarks.
+
+    Parameters
+    ----------
+    landmarks : ndarray
+        (n, 478, 3) source pixels.
+
+    Returns
+    -------
+    ndarray
+        (n, 3) float32 rad: pitch, positive down; yaw, positive to the right of the picture; roll, positive
+        anticlockwise.
+
+    Examples
+    --------
+    >>> from scipy.spatial.transform import Rotation
+    >>> face = mean_face()[0] @ Rotation.from_euler("z", 0.2).as_matrix().T * (100, -100, -100)
+    >>> head_pose(face[None]).round(2).tolist()[0][2]
+    0.2
+    """
+    angles = Rotation.from_matrix(remove_pose(landmarks)[1]).as_euler("YXZ")[:, [1, 0, 2]]
+    return np.asarray(angles * POSE_GAIN, np.float32)
 
 
 def describe_shape(landmarks: np.ndarray, blendshapes: np.ndarray) -> np.ndarray:

@@ -8,12 +8,15 @@ from tclr.pipeline.au.inputs.rows import describe_at
 from tclr.pipeline.au.inputs.shape import (
     LANDMARKS,
     MIRRORED_BLENDSHAPES,
+    POSE_GAIN,
     STILL_POINTS,
     describe_shape,
+    head_pose,
     mean_face,
     remove_pose,
 )
 from tclr.pipeline.au.inputs.skin import describe_skin
+from tclr.pipeline.faces import pose_from_rotation
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.errors import InputError
 
@@ -53,6 +56,16 @@ def test_the_rotation_is_that_of_another_library(faces):
     for points, rotation in zip(still, remove_pose(landmarks)[1], strict=True):
         theirs, _ = Rotation.align_vectors(points - points.mean(axis=0), mean - mean.mean(axis=0))
         np.testing.assert_allclose(rotation, theirs.as_matrix(), atol=1e-5)
+
+
+def test_head_pose_has_the_signs_and_the_factors_of_the_detectors(faces):
+    landmarks, _ = faces
+    matrix = Rotation.from_euler("YXZ", [20, 10, -15], degrees=True).as_matrix()
+    turned = (landmarks * IMAGE_AXES @ matrix.T) * IMAGE_AXES
+    own = head_pose(landmarks) / POSE_GAIN
+    np.testing.assert_allclose(head_pose(turned) / POSE_GAIN, own + np.radians([10, 20, -15]), atol=0.02)
+    theirs = pose_from_rotation(remove_pose(turned[:1])[1][0])
+    np.testing.assert_allclose(head_pose(turned[:1])[0] / POSE_GAIN, theirs, atol=1e-5)
 
 
 def test_a_mirrored_face_has_the_same_shape(faces):
