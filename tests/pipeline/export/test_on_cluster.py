@@ -86,8 +86,9 @@ def test_processes_of_which_one_is_killed_make_the_same_files(store, encoder, he
     killed = []
 
     def notify(progress):
-        workers = [p for p in psutil.Process().children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
         if progress.n_frames and not killed:
+            running = [p for p in psutil.Process().children(recursive=True) if p.status() != psutil.STATUS_ZOMBIE]
+            workers = [p for p in running if "spawn_main" in " ".join(p.cmdline())]
             killed.append(max(workers, key=lambda process: process.pid))
             killed[0].kill()
 
