@@ -272,6 +272,13 @@ class FitAuConfig(Settings):
         description="Standard deviation in seconds of the Gaussian that smooths predictions over time.",
         json_schema_extra={"flag": "smooth"},
     )
+    quiet: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="Largest share of neutral frames, whose intensities are all below 0.5, on which an AU may count "
+        "as present: thresholds are raised until it holds. 1 sets no limit.",
+    )
     batch_size: int = Field(128, ge=1, description="Frames per step.")
     folds: int = Field(5, ge=2, description="Subject-exclusive folds for thresholds and the reported scores.")
     seed: int = Field(0, ge=0, description="Seed of folds, weights and the random encoder; embed needs the same.")

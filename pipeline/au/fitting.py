@@ -8,7 +8,7 @@ threshold chosen on the other folds only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +22,15 @@ from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, embed_crop
 from tclr.pipeline.au.metrics import Outcomes, score
 from tclr.pipeline.au.postprocess import common_level
 from tclr.pipeline.au.readout import Prediction, Readout
-from tclr.pipeline.au.thresholds import DEFAULT_THRESHOLD, choose_threshold, cross_threshold
+from tclr.pipeline.au.thresholds import DEFAULT_THRESHOLD, choose_threshold, cross_threshold, quiet_threshold
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import Store, assign_folds, hold_out, leave_out
 from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, SettingError
+
+NEUTRAL_BELOW = 0.5
+"""Intensity, 0..5, that no AU of a neutral frame reaches: half of the least that coders note."""
 
 
 def _fit_frozen(frames: LabelledFrames, config: FitAuConfig) -> Readout:
@@ -87,6 +90,16 @@ def score_aus(frames: LabelledFrames, prediction: Prediction, folds: np.ndarray)
         )
         for column, (name, rate) in enumerate(zip(frames.names, rates, strict=True))
     )
+
+
+def _quieten(
+    scores: tuple[AuScore, ...], frames: LabelledFrames, prediction: Prediction, share: float
+) -> tuple[AuScore, ...]:
+    """Raise thresholds until at most a share of the neutral frames counts as present."""
+    known = np.isfinite(frames.intensities)
+    neutral = known.any(axis=1) & (np.where(known, frames.intensities, 0) < NEUTRAL_BELOW).all(axis=1)
+    lowest = [quiet_threshold(column, neutral & np.isfinite(column), share) for column in prediction.probability.T]
+    return tuple(replace(score, threshold=max(score.threshold, low)) for score, low in zip(scores, lowest, strict=True))
 
 
 def find_learnable(frames: LabelledFrames) -> tuple[list[str], dict[str, str]]:
@@ -198,7 +211,7 @@ def fit_head(
         judged = frames
         predicted, folds = _predict_out_of_fold(frames, config, progress)
         readout = _fit_frozen(frames, config)
-    scores = score_aus(judged, predicted, folds)
+    scores = _quieten(score_aus(judged, predicted, folds), judged, predicted, config.quiet)
     belongs_to = own or encoder
     return AuHead(
         kind=config.head,

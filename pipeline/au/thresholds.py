@@ -26,6 +26,22 @@ def choose_threshold(probability: np.ndarray, label: np.ndarray) -> float:
     return float(thresholds[int(np.argmax(f1[:-1]))])
 
 
+def quiet_threshold(probability: np.ndarray, neutral: np.ndarray, share: float) -> float:
+    """Return the lowest threshold at which at most a share, 0..1, of the neutral frames counts as present.
+
+    ``probability`` and ``neutral`` (bool) are (n,). Without neutral frames it is 0: nothing is known.
+
+    >>> quiet_threshold(np.array([0.1, 0.2, 0.3, 0.9]), np.array([True, True, True, False]), 0.34)
+    0.3
+    """
+    ranked = np.sort(probability[neutral])[::-1]
+    n_allowed = int(share * len(ranked))
+    if n_allowed >= len(ranked):
+        return 0.0
+    higher = ranked[ranked > ranked[n_allowed]]
+    return float(higher[-1]) if len(higher) else float(np.nextafter(ranked[n_allowed], np.inf))
+
+
 def cross_threshold(probability: np.ndarray, label: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Return (n,) 0/1 decisions, each with the threshold chosen on the other folds only."""
     decision = np.zeros(len(label), np.int8)

@@ -77,9 +77,10 @@ def make_store() -> Callable[..., Path]:
         seed=0,
         intensity=False,
         frames=True,
+        n_landmarks=68,
     ):
         detect, align = DetectConfig(), AlignConfig(size=size, frames=frames)
-        layout = ClipLayout(align, 68, BLENDSHAPE_NAMES, tuple(au_names), tuple(au_names) if intensity else ())
+        layout = ClipLayout(align, n_landmarks, BLENDSHAPE_NAMES, tuple(au_names), tuple(au_names) if intensity else ())
         rng = np.random.default_rng(seed)
         for subject in (f"F{number + 1:03d}" for number in range(n_subjects)):
             attrs = root_attrs("bp4d", subject, detect, align, "0")

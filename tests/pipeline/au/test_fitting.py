@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tclr.pipeline.au import collect_frames, embed_rows, fit_au, load_head
-from tclr.pipeline.au.fitting import cross_predict
+from tclr.pipeline.au.fitting import cross_predict, fit_head
 from tclr.pipeline.au.readout import column_scale
 from tclr.pipeline.au.thresholds import cross_threshold
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder, save_encoder
@@ -290,3 +290,15 @@ def test_head_files_of_format_1_can_be_read(fitted, labelled, encoder, tmp_path)
     assert np.isnan(head.predict_intensity(embeddings)).all()
     with pytest.raises(ModelError, match="but got 'tclr-au-head'"):
         load_encoder(tmp_path / "au.safetensors")
+
+
+def test_quiet_raises_thresholds_until_neutral_frames_are_quiet(make_frames):
+    rng = np.random.default_rng(0)
+    action = np.where(rng.random(300) < 0.4, 0, rng.uniform(0, 5, 300))
+    x = action[:, None] + rng.normal(0, 2, (300, 1))
+    frames = make_frames(x, action >= 2, intensities=action[:, None], subjects=np.repeat(np.arange(10), 30).astype(str))
+    loud, quiet = (fit_head(frames, FitAuConfig(inputs="blendshapes", quiet=share)) for share in (1.0, 0.02))
+    neutral = action < 0.5
+    assert (loud.predict(x)[neutral, 0] >= loud.threshold[0]).mean() > 0.1
+    assert (quiet.predict(x)[neutral, 0] >= quiet.threshold[0]).mean() < 0.04
+    assert quiet.scores[0].threshold == pytest.approx(quiet.threshold[0]) and quiet.scores[0].f1 == loud.scores[0].f1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tclr.pipeline.au.thresholds import choose_threshold, cross_threshold
+from tclr.pipeline.au.thresholds import choose_threshold, cross_threshold, quiet_threshold
 
 
 def test_choose_threshold_finds_the_best_f1_of_all_cuts():
@@ -29,3 +29,18 @@ def test_cross_threshold_is_blind_to_the_fold_it_decides():
         assert (cross_threshold(p, other, folds)[inside] == decision[inside]).all()
         threshold = choose_threshold(p[~inside], y[~inside])
         assert (decision[inside] == (p[inside] >= threshold)).all()
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.25, 0.5])
+def test_quiet_threshold_is_the_lowest_that_leaves_neutral_frames_quiet(share):
+    rng = np.random.default_rng(0)
+    probability, neutral = rng.random(200).round(2), rng.random(200) > 0.6
+    threshold = quiet_threshold(probability, neutral, share)
+    assert (probability[neutral] >= threshold).mean() <= share
+    lower = np.max(probability[probability < threshold])
+    assert (probability[neutral] >= lower).mean() > share or not (neutral & (probability == lower)).any()
+
+
+def test_quiet_threshold_knows_nothing_without_neutral_frames():
+    assert quiet_threshold(np.array([0.2, 0.9]), np.array([False, False]), 0.0) == 0
+    assert quiet_threshold(np.array([0.2, 0.9]), np.array([True, True]), 1.0) == 0
