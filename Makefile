@@ -78,7 +78,7 @@ box: install ## Make the model in the box: PEOPLE=videos with AU intensities OUT
 face-heads: install ## Fit the default AU models on PEOPLE, videos with AU intensities: OUT/face.safetensors, OUT/shape.safetensors
 	@test -n "$(PEOPLE)" || { echo "Give PEOPLE=folder of videos with AU intensities (docs/labels.md)."; exit 2; }
 	$(BIN)/tclr preprocess $(PEOPLE) $(OUT)/store --dataset folder --size 160 --codec lz4
-	for inputs in face shape; do $(BIN)/tclr fit-au $(OUT)/store --head blend --inputs $$inputs --quiet 0.02 -o $(OUT)/$$inputs.safetensors || exit 1; done
+	for inputs in face shape; do $(BIN)/tclr fit-au $(OUT)/store --head blend --inputs $$inputs --neutral-share 0.02 -o $(OUT)/$$inputs.safetensors || exit 1; done
 
 bp4d-features: ## BP4D to Parquet: make bp4d-features BP4D_ROOT=... OUT=...
 	@$(MAKE) --no-print-directory features DATASET=bp4d SOURCE="$(BP4D_ROOT)" ROOT_NAME=BP4D_ROOT OUT="$(OUT)"

@@ -272,7 +272,7 @@ class FitAuConfig(Settings):
         description="Standard deviation in seconds of the Gaussian that smooths predictions over time.",
         json_schema_extra={"flag": "smooth"},
     )
-    quiet: float = Field(
+    neutral_share: float = Field(
         1.0,
         ge=0,
         le=1,

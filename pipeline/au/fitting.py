@@ -211,7 +211,7 @@ def fit_head(
         judged = frames
         predicted, folds = _predict_out_of_fold(frames, config, progress)
         readout = _fit_frozen(frames, config)
-    scores = _quieten(score_aus(judged, predicted, folds), judged, predicted, config.quiet)
+    scores = _quieten(score_aus(judged, predicted, folds), judged, predicted, config.neutral_share)
     belongs_to = own or encoder
     return AuHead(
         kind=config.head,

@@ -144,7 +144,15 @@ def describe_by(inputs: str, encoder: LoadedEncoder | None) -> Describe:
 
 
 def describe_at(describe: Describe, store: Store, info: ClipInfo, rows: np.ndarray) -> np.ndarray:
-    """Return the description of some rising rows of a clip, (n, D) float32, in order; far ones are read apart."""
+    """Return the description of some rising rows of a clip, (n, D) float32, in order; far ones are read apart.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     describe_at(blendshape_rows, store, store.clips[0], np.array([1, 9])).shape
+    (2, 52)
+    """
     runs = np.split(rows, np.flatnonzero(np.diff(rows) > FAR) + 1)
     parts = [describe(store, info, int(run[0]), int(run[-1]) + 1)[run - run[0]] for run in runs]
     return np.concatenate(parts)

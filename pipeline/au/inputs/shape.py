@@ -101,10 +101,11 @@ def head_pose(landmarks: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> from scipy.spatial.transform import Rotation
-    >>> face = mean_face()[0] @ Rotation.from_euler("z", 0.2).as_matrix().T * (100, -100, -100)
-    >>> head_pose(face[None]).round(2).tolist()[0][2]
-    0.2
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     landmarks = store.read(store.clips[0], "landmarks")
+    >>> head_pose(landmarks).shape
+    (16, 3)
     """
     angles = Rotation.from_matrix(remove_pose(landmarks)[1]).as_euler("YXZ")[:, [1, 0, 2]]
     return np.asarray(angles * POSE_GAIN, np.float32)

@@ -297,7 +297,7 @@ def test_quiet_raises_thresholds_until_neutral_frames_are_quiet(make_frames):
     action = np.where(rng.random(300) < 0.4, 0, rng.uniform(0, 5, 300))
     x = action[:, None] + rng.normal(0, 2, (300, 1))
     frames = make_frames(x, action >= 2, intensities=action[:, None], subjects=np.repeat(np.arange(10), 30).astype(str))
-    loud, quiet = (fit_head(frames, FitAuConfig(inputs="blendshapes", quiet=share)) for share in (1.0, 0.02))
+    loud, quiet = (fit_head(frames, FitAuConfig(inputs="blendshapes", neutral_share=share)) for share in (1.0, 0.02))
     neutral = action < 0.5
     assert (loud.predict(x)[neutral, 0] >= loud.threshold[0]).mean() > 0.1
     assert (quiet.predict(x)[neutral, 0] >= quiet.threshold[0]).mean() < 0.04

@@ -1,4 +1,4 @@
-"""Where AUs and embeddings come from: the model in the box, fusion, heads that read blendshapes, centring."""
+"""Where AUs and embeddings come from: the bundled network, fusion, heads that read blendshapes, centring."""
 
 import json
 import subprocess
@@ -68,13 +68,13 @@ def recut(store, **settings):
             file.attrs["align_config"] = json.dumps(align)
 
 
-# ---- the model in the box
+# ---- the bundled network
 
 
-def test_embed_without_options_uses_the_model_in_the_box(store, exported):
+def test_embed_without_options_uses_the_bundled_network_where_landmarks_are_others(store, exported):
     features, output = exported
     table = load(features).dropna(subset="score")
-    assert "the bundled model" in output and len(table) == 20
+    assert "the bundled network" in output and len(table) == 20
     assert [name for name in table if len(name) == 4 and name.startswith("AU")] == AUS
     with Store(store) as opened:
         crops = np.concatenate([opened.read_crops(info, 0, 6)[opened.face_mask(info)] for info in opened.clips])
