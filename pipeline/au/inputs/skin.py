@@ -37,6 +37,6 @@ def describe_skin(crops: np.ndarray) -> np.ndarray:
     out = np.empty((len(crops), SKIN_DIM), np.float32)
     for crop, row in zip(crops, out, strict=True):
         grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-        row[:] = hog.compute(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)).ravel()
+        row[:] = np.ravel(hog.compute(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)))
     mirrored = out.reshape(_LAYOUT)[:, ::-1, :, ::-1, :, ::-1].reshape(out.shape)
     return (out + mirrored) / 2
