@@ -167,20 +167,13 @@ def fit_head(
     ----------
     frames : LabelledFrames
         Frames of the subjects to learn from.
-    config : FitAuConfig
-        Settings.
     encoder : LoadedEncoder, optional
-        The encoder of the frames' inputs; None for other inputs. A fine-tuned head starts from it and reads crops, so
-        inputs do not matter then.
-    progress : callable
-        Called with steps done and steps in total.
+        The encoder of the frames' inputs, if they are embeddings. A fine-tuned head starts from it and reads crops.
 
     Raises
     ------
-    InputError
-        If no AU is both present and absent in the labels.
-    SettingError
-        If a head is to be fine-tuned without an encoder.
+    InputError, SettingError
+        If no AU is both present and absent in the labels, or a head is to be fine-tuned without an encoder.
 
     Examples
     --------

@@ -109,23 +109,17 @@ def embed(
         Store to read; folder to write, see ``tclr.schemas.features``.
     encoder : LoadedEncoder or None
         The encoder; by default that of a fine-tuned head or of the bundled model. It runs only if a column needs it.
-    config : EmbedConfig
-        Settings.
     au_model : str or Path
-        A head that ``tclr fit-au`` wrote, or one of ``auto``, ``box``, ``fusion`` and ``blendshapes``.
-    workers : int
-        Processes of a local Dask cluster; 0 for this process.
-    scheduler : str, optional
-        Address of a running Dask cluster instead, whose workers see both folders under the same paths.
+        A head that ``tclr fit-au`` wrote, or ``auto``, ``face``, ``shape``, ``box``, ``fusion`` or ``blendshapes``.
+    workers, scheduler : int, str
+        Processes of a local Dask cluster, 0 for this process; or the address of a running one.
     notify : callable
         Called on every progress, perhaps from another thread.
 
     Raises
     ------
-    StoreError, ModelError
-        If no clip or the head cannot be read, the head belongs to another encoder, or a column is unknown.
-    SettingError
-        If an encoder is needed and there is none.
+    StoreError, ModelError, SettingError
+        If no clip or the head cannot be read, a column is unknown, or the encoder is missing or not the head's.
     OutputError
         If the folder cannot be written, is locked by another run, or has features of other clips.
     ClusterError

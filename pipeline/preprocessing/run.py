@@ -73,28 +73,22 @@ def preprocess(
     ----------
     source, store : Path
         Folder to read, and folder to write.
-    config : PreprocessConfig
-        Settings.
     dataset : str
         Layout of the source; ``auto`` detects it.
     key_file : Path, optional
         Replace the names of subjects, clips and files by pseudonyms of this key, which is made if it does not exist.
     workers, scheduler
         See ``connect``.
-    notify : callable
-        Called with a ``Progress`` whenever it changes.
-    tell : callable
-        Called with the name of each stage that has no progress.
+    notify, tell : callable
+        Called with a ``Progress`` whenever it changes, and with the name of each stage that has none.
 
     Raises
     ------
-    InputError
-        If the source has no clip, or the key cannot be used.
+    InputError, SettingError
+        If the source has no clip, or the key cannot be used or lies in the source or the store.
     OutputError
         If the store cannot be written, is locked by another run, or holds other clips made with other settings, or
         other kinds of names.
-    SettingError
-        If the key lies in the source or the store.
     ClusterError
         If no scheduler answers, or it is lost.
 
