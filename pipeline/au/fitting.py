@@ -160,8 +160,8 @@ def fit_head(
 ) -> AuHead:
     """Fit a head; everything in it, thresholds included, comes from the given frames only.
 
-    A linear head or MLP is fitted on all subjects; its thresholds are chosen on out-of-fold predictions. Fine-tuning is
-    too slow to be repeated for each fold: one fold of the subjects is held out to stop early and to choose thresholds.
+    Heads on fixed inputs learn from all subjects; thresholds are chosen on out-of-fold predictions. Fine-tuning is too
+    slow for that: one fold of the subjects is held out to stop early and to choose thresholds.
 
     Parameters
     ----------
@@ -181,8 +181,7 @@ def fit_head(
     >>> from tclr.pipeline.store import Store
     >>> with Store(Path("store")) as store:
     ...     frames = collect_frames(store, blendshape_rows, 64)
-    >>> head = fit_head(frames, FitAuConfig(inputs="blendshapes"))
-    >>> head.predict(frames.inputs).shape
+    >>> fit_head(frames, FitAuConfig(inputs="blendshapes")).predict(frames.inputs).shape
     (32, 6)
     """
     own = None

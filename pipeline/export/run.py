@@ -106,31 +106,27 @@ def embed(
     Parameters
     ----------
     store_path, features : Path
-        Store to read; folder to write, see ``tclr.schemas.features``.
+        Store and folder to write, see ``tclr.schemas.features``.
     encoder : LoadedEncoder or None
         The encoder; by default that of a fine-tuned head or of the bundled model. It runs only if a column needs it.
     au_model : str or Path
         A head that ``tclr fit-au`` wrote, or ``auto``, ``face``, ``shape``, ``box``, ``fusion`` or ``blendshapes``.
     workers, scheduler : int, str
-        Processes of a local Dask cluster, 0 for this process; or the address of a running one.
-    notify : callable
-        Called on every progress, perhaps from another thread.
+        Processes of a local Dask cluster, 0 for this process; or the address of a running one. ``notify`` may be called
+        from another thread.
 
     Raises
     ------
     StoreError, ModelError, SettingError
         If no clip or the head cannot be read, a column is unknown, or the encoder is missing or not the head's.
-    OutputError
-        If the folder cannot be written, is locked by another run, or has features of other clips.
-    ClusterError
-        If no scheduler answers, or it is lost.
+    OutputError, ClusterError
+        If the folder cannot be written, is locked or has features of other clips, or the scheduler is lost.
 
     Examples
     --------
     >>> from tclr.schemas.config import EmbedConfig
-    >>> result = embed(Path("store"), Path("exported"), None, EmbedConfig(embedding="none"), au_model="blendshapes")
-    >>> result.n_rows, result.n_clips
-    (32, 2)
+    >>> embed(Path("store"), Path("exported"), None, EmbedConfig(embedding="none"), au_model="blendshapes").n_rows
+    32
     """
     store_path, features = real_path(store_path), real_path(features)
     with Store(store_path, skip_damaged=True) as store:
