@@ -62,6 +62,7 @@ class ClipRows:
             self.status = table["status"].astype("str").fillna("").to_numpy()
             self.track = table["track"].fillna(NO_TRACK).to_numpy(np.int64)
             self._bbox = np.full((len(table), 4), np.nan)
+        if table is not None and (store is None or table["yaw"].notna().any()):  # truer than the detector's own
             self._pose = table[["pitch", "yaw", "roll"]].to_numpy(float, na_value=np.nan)
         self._take_aus(table, thresholds)
         self._row = {int(number): row for row, number in enumerate(self.frame)}

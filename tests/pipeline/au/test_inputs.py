@@ -9,6 +9,7 @@ from tclr.pipeline.au.inputs.shape import (
     LANDMARKS,
     MIRRORED_BLENDSHAPES,
     POSE_GAIN,
+    POSE_ZERO,
     STILL_POINTS,
     describe_shape,
     head_pose,
@@ -58,14 +59,19 @@ def test_the_rotation_is_that_of_another_library(faces):
         np.testing.assert_allclose(rotation, theirs.as_matrix(), atol=1e-5)
 
 
+def unscaled(landmarks):
+    """Return the pose before it is corrected."""
+    return (head_pose(landmarks) - POSE_ZERO) / POSE_GAIN
+
+
 def test_head_pose_has_the_signs_and_the_factors_of_the_detectors(faces):
     landmarks, _ = faces
     matrix = Rotation.from_euler("YXZ", [20, 10, -15], degrees=True).as_matrix()
     turned = (landmarks * IMAGE_AXES @ matrix.T) * IMAGE_AXES
-    own = head_pose(landmarks) / POSE_GAIN
-    np.testing.assert_allclose(head_pose(turned) / POSE_GAIN, own + np.radians([10, 20, -15]), atol=0.02)
+    own = unscaled(landmarks)
+    np.testing.assert_allclose(unscaled(turned), own + np.radians([10, 20, -15]), atol=0.02)
     theirs = pose_from_rotation(remove_pose(turned[:1])[1][0])
-    np.testing.assert_allclose(head_pose(turned[:1])[0] / POSE_GAIN, theirs, atol=1e-5)
+    np.testing.assert_allclose(unscaled(turned[:1])[0], theirs, atol=1e-5)
 
 
 def test_a_mirrored_face_has_the_same_shape(faces):

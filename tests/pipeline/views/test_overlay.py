@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from tclr.pipeline.faces.face import pose_from_rotation
+from tclr.pipeline.store import Store
 from tclr.pipeline.views.overlay import overlay
 from tclr.pipeline.views.overlay.drawing import (
     AXIS_COLOURS,
@@ -15,6 +16,7 @@ from tclr.pipeline.views.overlay.drawing import (
     draw_panel,
     rotation_from_pose,
 )
+from tclr.pipeline.views.overlay.rows import open_clips
 from tclr.schemas.config import OverlayConfig
 from tclr.schemas.errors import InputError, StoreError
 
@@ -84,6 +86,21 @@ def test_box_and_landmarks_come_from_the_store_and_only_where_there_is_a_face(tm
     for i, picture in enumerate(pictures):
         drawn = np.abs(picture[edge - 1 : edge + 2, middle - 1 : middle + 2].astype(int) - shade(i)).max() > 60
         assert drawn == (i != 30)
+
+
+def test_pose_is_that_of_the_features_where_they_have_it(tmp_path, person, write_features):
+    images, store, features = person
+    columns = bars(40) | {"frame": np.arange(100, 140), "pitch": np.full(40, 0.3), "yaw": np.full(40, -0.2)}
+    columns["roll"] = np.zeros(40)
+    columns["timestamp"] = np.arange(40) / 25
+    facts = {"source": "F001/T1", "source_sha256": "", "fps": 25.0}
+    write_features(tmp_path / "posed", "F001", "T1", columns, {"AU12": 0.0}, **facts)
+    poses = {}
+    for name, folder in (("store", None), ("both", features), ("posed", tmp_path / "posed")):
+        with Store(store) as opened:
+            (clip,) = open_clips(images, opened, folder, None)
+            poses[name] = clip.view(10, (255, 0, 0), 1.0, False).pose.round(3).tolist()
+    assert poses["posed"] == [0.3, -0.2, 0] and poses["both"] == poses["store"] == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_landmarks_can_be_left_out(tmp_path, person):
