@@ -84,8 +84,9 @@ def test_the_encoder_gives_the_same_embeddings(old, expected):
 def test_heads_predict_the_same(old, expected, name):
     head = load_head(old / f"{name}.safetensors")
     with Store(old / "store") as store:
-        blendshapes = store.read(store.clips[0], "blendshapes")
-    predicted = head.readout.predict(head.choose_inputs(expected["embeddings"], blendshapes))
+        rows = np.arange(store.clips[0].n_frames)
+        inputs = head.read_inputs(store, store.clips[0], rows, expected["embeddings"])
+    predicted = head.readout.predict(inputs)
     np.testing.assert_allclose(predicted.probability, expected[f"{name}/probability"], atol=1e-6)
     np.testing.assert_array_equal(head.threshold, expected[f"{name}/threshold"])
 
@@ -104,7 +105,9 @@ def test_features_load_and_a_new_export_has_the_same_values(old, tmp_path):
     config = EmbedConfig(blendshapes=True)
     embed(old / "store", tmp_path / "features", encoder, config, au_model=old / "head.safetensors")
     after = load(tmp_path / "features")
-    pd.testing.assert_frame_equal(after, before, atol=2e-6, rtol=0)
+    pose = ["pitch", "yaw", "roll"]  # was mediapipe's own
+    pd.testing.assert_frame_equal(after.drop(columns=pose), before.drop(columns=pose), atol=2e-6, rtol=0)
+    assert (after[pose] - before[pose]).abs().max().max() < 0.15
     first = sorted((old / "features").rglob("*.parquet"))[0]
     assert read_metadata(first)["au_source"] == read_metadata(next(tmp_path.rglob("*.parquet")))["au_source"]
 

@@ -154,10 +154,10 @@ def test_labels_in_the_features_are_those_of_the_files(work):
 
 
 def test_metadata_say_where_the_aus_come_from(work):
-    tclr("embed", work / "store", work / "features-bs", "--encoder", "random")
-    (head, *_), (mapped, *_) = (sorted((work / name).rglob("*.parquet")) for name in ("features", "features-bs"))
-    assert read_metadata(head)["au_source"].startswith("head:")
-    assert read_metadata(mapped)["au_source"].startswith("blendshapes:")
+    tclr("embed", work / "store", work / "features-face", "--encoder", "random")
+    tclr("embed", work / "store", work / "features-bs", "--embedding", "none", "--au-model", "blendshapes")
+    for name, source in (("features", "head:"), ("features-face", "face:"), ("features-bs", "blendshapes:")):
+        assert read_metadata(next((work / name).rglob("*.parquet")))["au_source"].startswith(source)
 
 
 def test_inspect_shows_verifies_and_speaks_json(work):
