@@ -97,7 +97,7 @@ class _Source:
 
     def __init__(self, stack: ExitStack, path: Path, clip: str) -> None:
         self._path, self._clip = path, clip
-        self._sums: dict[str, str] = {}
+        self.sums: dict[str, str] = {}
         with self.reading():
             self.group = open_clip(stack.enter_context(open_file(path)), clip)
             check_datasets(self.group)
@@ -121,12 +121,12 @@ class _Source:
             for row, stored in checksums.stored_chunks(self.group[name]):
                 total.add(row, stored)
                 yield row, stored
-            self._sums[name] = total.hexdigest()
+            self.sums[name] = total.hexdigest()
 
     def check(self) -> None:
         """Compare what was read with the checksums."""
         with self.reading():
-            require_unchanged(self._path, self._clip, checksums.changed_parts(self.group, self._sums))
+            require_unchanged(self._path, self._clip, checksums.changed_parts(self.group, self.sums))
 
 
 def _copy_clip(clips: h5py.Group, clip: str, files: Sequence[Path], *, is_accepted: bool) -> None:
@@ -148,7 +148,7 @@ def _copy_clip(clips: h5py.Group, clip: str, files: Sequence[Path], *, is_accept
 
 
 def _copy_dataset(target: h5py.Group, name: str, sources: Sequence[_Source]) -> str:
-    """Copy a dataset, chunks unchanged, and return its SHA-256."""
+    """Copy a dataset, chunks unchanged, and return its SHA-256, which a lone source has computed while it was read."""
     n_rows, start = sum(source.attrs.n_frames for source in sources), 0
     with sources[0].reading():  # odd names and types of attributes show when they are written
         first = sources[0].group[name]
@@ -157,18 +157,19 @@ def _copy_dataset(target: h5py.Group, name: str, sources: Sequence[_Source]) -> 
             name, shape, first.dtype, maxshape=first.maxshape, chunks=first.chunks, dcpl=filters
         )
         joined.attrs.update(first.attrs)
-        total = DatasetSum(joined)
+        total = DatasetSum(joined) if len(sources) > 1 else None
     for source in sources:
         for row, stored in source.chunks(name):
             place = start + row
-            total.add(place, stored)
+            if total is not None:
+                total.add(place, stored)
             if isinstance(stored, tuple):
                 mask, data = stored
                 joined.id.write_direct_chunk((place, *(0 for _ in shape[1:])), data, mask)
             else:
                 joined[place : place + len(stored)] = stored
         start += source.attrs.n_frames
-    return total.hexdigest()
+    return sources[0].sums[name] if total is None else total.hexdigest()
 
 
 def _join_attrs(target: h5py.Group, sources: Sequence[_Source]) -> None:
