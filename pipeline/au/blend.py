@@ -83,12 +83,12 @@ def _fit_average(frames: LabelledFrames) -> _Blend:
     n_aus, dim = len(frames.names), x.shape[1]
     weight, bias, n_kinds = np.zeros((n_aus, dim)), np.zeros(n_aus), np.zeros(n_aus)
     kinds: list[tuple[slice, np.ndarray]] = [(BLENDSHAPES, _rules(frames))]
+    groups = [(columns, mask) for columns, mask in _equally_known(targets) if mask.any()]
     for part, penalty in RIDGES:
         if x[:, part].shape[1]:
             fitted = np.zeros((x[:, part].shape[1], n_aus))
-            for columns, mask in _equally_known(targets):
-                if mask.any():
-                    fitted[:, columns] = _ridge(x[mask][:, part], targets[np.ix_(mask, columns)], penalty)
+            for columns, mask in groups:
+                fitted[:, columns] = _ridge(x[mask, part], targets[np.ix_(mask, columns)], penalty)
             kinds.append((part, fitted))
     for part, fitted in kinds:
         said = np.concatenate([x[i : i + BLOCK, part] @ fitted for i in range(0, len(x), BLOCK)])

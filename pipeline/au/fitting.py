@@ -254,7 +254,7 @@ def fit_au(
     store_path, out : Path
         Store with labels; the ``.safetensors`` file to write.
     encoder : LoadedEncoder or None
-        The encoder, frozen unless the head is ``finetune``; None for a head that reads blendshapes.
+        The encoder, frozen unless the head is ``finetune``; None for a head that needs none.
     config : FitAuConfig
         Settings.
     progress : callable

@@ -158,11 +158,11 @@ class AuScore:
 class AuHead:
     """A fitted head for A AUs.
 
-    ``kind`` is ``linear``, ``mlp`` or ``finetune``; ``au_names`` are as ``AU01``; ``readout`` has the weights. An AU is
+    ``kind`` is ``linear``, ``mlp``, ``blend`` or ``finetune``; ``au_names`` are as ``AU01``; ``readout`` has the
+    weights. An AU is
     present where ``probability >= threshold``, (A,) float32. Predictions of a clip are smoothed over ``smooth_s``
     seconds (see ``smooth``); thresholds were chosen on smoothed ones. ``rest`` is the resting level of people whom it
-    had not seen (see ``centre``). ``inputs`` is what it reads: ``embedding``, ``blendshapes``, or ``both``, embedding
-    first.
+    had not seen (see ``centre``). ``inputs`` is what it reads, see ``describe_by``.
 
     ``encoder_digest`` identifies the encoder of the embeddings, "" for other inputs; ``encoder_info`` and ``settings``
     describe that encoder and the fit. ``scores`` has one per AU; ``left_out`` has AUs that could not be learnt, with

@@ -68,9 +68,9 @@ class AuSource:
 
     def predict(self, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray) -> Prediction:
         """Return the predictions of some rising rows with a face, not smoothed; (n, E) embeddings are given."""
-        if self.head is not None and len(rows):
+        if self.head is not None:
             return self.head.readout.predict(self.head.read_inputs(store, info, rows, embeddings))
-        if not (self.au_names and len(rows) and store.names(info, "blendshapes")):
+        if not (self.au_names and store.names(info, "blendshapes")):
             return Prediction(*(np.full((len(rows), len(self.au_names)), np.nan, np.float32) for _ in range(2)))
         probability = predict_from_blendshapes(describe_at(blendshape_rows, store, info, rows))
         return Prediction(probability, np.full_like(probability, np.nan))
