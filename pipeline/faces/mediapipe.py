@@ -118,11 +118,6 @@ class MediapipeDetector:
         self._looker = _Model(lambda: self._open_landmarker(vision.RunningMode.IMAGE, config.max_faces))
         self._checker = _Model(self._open_checker)
 
-    @staticmethod
-    def prepare(config: DetectConfig) -> None:
-        """Find or fetch the bundle."""
-        find_model()
-
     def _open_landmarker(self, mode: vision.RunningMode, n_faces: int) -> vision.FaceLandmarker:
         config = self._config
         return vision.FaceLandmarker.create_from_options(

@@ -1,0 +1,24 @@
+"""The factory of the mediapipe backend, light until it opens one: importing mediapipe takes half a second."""
+
+from __future__ import annotations
+
+from tclr.pipeline.faces.detector import Detector
+from tclr.pipeline.faces.models import find_model
+from tclr.schemas.config import DetectConfig
+
+
+class _Factory:
+    """See ``DetectorFactory``."""
+
+    def __call__(self, config: DetectConfig, *, video: bool, n_faces: int) -> Detector:
+        from tclr.pipeline.faces.mediapipe import MediapipeDetector
+
+        return MediapipeDetector(config, video=video, n_faces=n_faces)
+
+    @staticmethod
+    def prepare(config: DetectConfig) -> None:
+        """Find or fetch the bundle."""
+        find_model()
+
+
+mediapipe_factory = _Factory()
