@@ -29,6 +29,8 @@ FORMAT = "tclr-features"
 FORMAT_VERSION = 1
 EMBEDDING = "emb"
 """Name of the embedding's column if it is one column of lists."""
+SIDE_ENDINGS = {"_left_r": "left", "_right_r": "right"}
+"""Endings of the columns with the intensity of one side of the face."""
 KEYS = ("clip", "frame", "timestamp")
 """Columns of every file, whatever the selection."""
 
@@ -117,6 +119,7 @@ def features_schema(
     blendshapes: bool,
     files: bool = False,
     intensity_aus: Sequence[str] = (),
+    side_aus: Sequence[str] = (),
     embedding: Literal["wide", "list", "none"] = "wide",
 ) -> pa.Schema:
     """Return the columns of a features file.
@@ -135,6 +138,8 @@ def features_schema(
         Add the file name, for still images.
     intensity_aus : sequence of str
         AUs with predicted intensity.
+    side_aus : sequence of str
+        AUs with predicted intensity of each side of the face.
     embedding : str
         ``wide`` for one column per dimension, ``emb_000``; ``list`` for one column ``emb`` of lists; or ``none``.
 
@@ -168,6 +173,9 @@ def features_schema(
     fields += [_field(name, single, "0..1", f"Probability of {name}") for name in au_names]
     fields += [_field(f"{name}_c", pa.int8(), "0/1", f"{name} at the threshold of its source") for name in au_names]
     fields += [_field(f"{name}_r", single, "0..5", f"Intensity of {name}") for name in intensity_aus]
+    for name in side_aus:
+        for ending, side in SIDE_ENDINGS.items():
+            fields.append(_field(name + ending, single, "0..5", f"Intensity of {name} on the person's {side}"))
     fields += [_field(f"{name}_true", pa.int8(), "0/1", f"Label of {name}") for name in labelled_aus]
     if embedding == "wide":
         fields += [_field(name, single, "", "Embedding") for name in embedding_columns(embedding_dim)]

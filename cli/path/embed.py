@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tclr.cli.options import PATH, PATH_OR_NAME, scheduler_option, settings_options
-from tclr.cli.output import Command, fail, say
+from tclr.cli.output import Command, fail, say, warn
 from tclr.schemas.config import EmbedConfig
 
 if TYPE_CHECKING:
@@ -109,4 +109,6 @@ def _show(result: EmbedResult, features: Path) -> None:
             f"Encoder in {choice.precision}: bf16 was {choice.speedup:.1f} times as fast as fp32 and changed "
             f"embeddings by at most {choice.largest_difference:.1g}."
         )
+    for warning in result.warnings:
+        warn(warning)
     say(f"Load: pandas.read_parquet({str(features)!r})")

@@ -6,6 +6,7 @@ come with tclr.
 Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-learn. It never imports mediapipe or dask.
 """
 
+from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
 from tclr.pipeline.au.bundled import BOX, FACE, FUSION, MARGIN, SHAPE, TEMPLATE
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
 from tclr.pipeline.au.head import AuHead, load_head
@@ -30,7 +31,9 @@ from tclr.pipeline.au.readout import Prediction
 
 __all__ = [
     "AuHead",
+    "BLINK",
     "BOX",
+    "CLOSED",
     "Describe",
     "Estimate",
     "FACE",
@@ -49,6 +52,7 @@ __all__ = [
     "TEMPLATE",
     "THRESHOLD",
     "WITHOUT_ENCODER",
+    "add_blinks",
     "blendshape_rows",
     "centre",
     "collect_frames",

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tclr.pipeline.au.inputs.rows import describe_at, describe_by
+from tclr.pipeline.au.inputs.rows import SIDES, describe_at, describe_by
 from tclr.pipeline.au.inputs.shape import SHAPE_DIM
 from tclr.pipeline.au.inputs.skin import SKIN_DIM
 from tclr.pipeline.au.labelled import LabelledFrames, embed_crops
@@ -212,8 +212,13 @@ class AuHead:
         rest = {} if self.rest is None else self.rest.arrays()
         return {**self.readout.arrays(), "threshold": self.threshold, **rest}
 
-    def read_inputs(self, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
-        """Return the head's (n, D) inputs of some rising rows of a clip, all with a face; (n, E) embeddings are given.
+    @property
+    def has_sides(self) -> bool:
+        """Whether it tells the left side of a face from the right."""
+        return self.inputs in SIDES
+
+    def predict_rows(self, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray) -> Prediction:
+        """Return predictions for some rising rows of a clip, all with a face; (n, E) embeddings are given.
 
         Raises
         ------
@@ -221,16 +226,16 @@ class AuHead:
             If the head needs blendshapes or crops and there are none.
         """
         if self.inputs == "embedding":
-            return embeddings
+            return self.readout.predict(embeddings)
         if not store.names(info, "blendshapes"):
             raise StoreError(
                 f"Expected blendshapes for {self.where}, but a clip has none: only the mediapipe detector gives them. "
                 "Give a head that reads embeddings, or preprocess with --detector mediapipe."
             )
-        read = describe_at(
-            describe_by("blendshapes" if self.inputs == "both" else self.inputs, None), store, info, rows
-        )
-        return np.concatenate([embeddings, read], axis=1) if self.inputs == "both" else read
+        if self.has_sides:
+            return self.readout.predict_sides(describe_at(SIDES[self.inputs], store, info, rows))
+        read = describe_at(describe_by("blendshapes", None), store, info, rows)
+        return self.readout.predict(np.concatenate([embeddings, read], axis=1) if self.inputs == "both" else read)
 
     def check_encoder(self, encoder: LoadedEncoder) -> None:
         """Refuse an encoder that the head was not fitted on.
@@ -251,8 +256,11 @@ def smooth_clips(prediction: Prediction, frames: LabelledFrames, smooth_s: float
     """Smooth predictions over the time of each clip; see ``smooth``."""
     if smooth_s == 0:
         return prediction
-    probability, intensity = prediction.probability.copy(), prediction.intensity.copy()
-    for _, places in frames.by_clip():
-        for values in (probability, intensity):
-            values[places] = smooth(values[places], frames.timestamps[places], smooth_s)
-    return Prediction(probability, intensity)
+
+    def by_clip(values: np.ndarray) -> np.ndarray:
+        out = values.copy()
+        for _, places in frames.by_clip():
+            out[places] = smooth(values[places], frames.timestamps[places], smooth_s)
+        return out
+
+    return prediction.map(by_clip)

@@ -82,8 +82,10 @@ def centre(prediction: Prediction, own: RestingLevel, common: RestingLevel) -> P
     """
     shift = np.nan_to_num(common.logit.astype(np.float64) - own.logit)
     probability = 0.5 * (1 + np.tanh(0.5 * (to_logit(prediction.probability) + shift)))
-    intensity = prediction.intensity + np.nan_to_num(common.intensity - own.intensity)
-    return Prediction(probability.astype(np.float32), intensity.clip(0, MAX_INTENSITY))
+    move = np.nan_to_num(common.intensity - own.intensity)
+    intensity = (prediction.intensity + move).clip(0, MAX_INTENSITY)
+    sides = None if prediction.sides is None else (prediction.sides + move).clip(0, MAX_INTENSITY)
+    return Prediction(probability.astype(np.float32), intensity, sides)
 
 
 REACH = 3.0

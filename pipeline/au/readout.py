@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -25,10 +25,33 @@ def column_scale(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predictions of n frames: ``probability`` (n, A) float32 0..1, ``intensity`` (n, A) float32 0..5; NaN unknown."""
+    """Predictions of n frames; NaN unknown.
+
+    ``probability`` (n, A) float32 0..1; ``intensity`` (n, A) float32 0..5; ``sides`` (n, 2, A), the intensity on the
+    person's left and right, or None where sides are not known.
+    """
 
     probability: np.ndarray
     intensity: np.ndarray
+    sides: np.ndarray | None = None
+
+    @classmethod
+    def unknown(cls, n_frames: int, n_aus: int) -> Prediction:
+        """Return NaN for all frames and AUs."""
+        return cls(*(np.full((n_frames, n_aus), np.nan, np.float32) for _ in range(2)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Prediction]) -> Prediction:
+        """Return the predictions of several lots of frames, at least one, as one."""
+        columns = [[getattr(part, column.name) for part in parts] for column in fields(cls)]
+        return cls(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in columns))
+
+    def map(self, change: Callable[[np.ndarray], np.ndarray]) -> Prediction:
+        """Return what a function that keeps columns makes of each array, given as (n, columns)."""
+        sides = self.sides
+        if sides is not None:
+            sides = change(sides.reshape(len(sides), -1)).reshape(-1, *sides.shape[1:])
+        return Prediction(change(self.probability), change(self.intensity), sides)
 
 
 @dataclass(frozen=True)
@@ -129,3 +152,8 @@ class Readout:
         intensity = x @ self.intensity_weight.T.astype(np.float64) + self.intensity_bias
         probability = 0.5 * (1 + np.tanh(0.5 * logit))  # the logistic function, without overflow
         return Prediction(probability.astype(np.float32), intensity.clip(0, MAX_INTENSITY).astype(np.float32))
+
+    def predict_sides(self, sides: np.ndarray) -> Prediction:
+        """Return the predictions for (n, 2, D) inputs, the person's left and right: for their mean, and for each."""
+        whole, each = self.predict(sides.mean(axis=1)), self.predict(sides.reshape(-1, sides.shape[2]))
+        return replace(whole, sides=each.intensity.reshape(len(sides), 2, -1))

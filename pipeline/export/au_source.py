@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from tclr.pipeline.au import (
+    BLINK,
     BOX,
+    CLOSED,
     FACE,
     FUSION,
     MAPPED_AUS,
@@ -22,13 +24,16 @@ from tclr.pipeline.au import (
     WITHOUT_ENCODER,
     AuHead,
     Prediction,
+    add_blinks,
     blendshape_rows,
     describe_at,
     load_head,
     predict_from_blendshapes,
 )
 from tclr.pipeline.store import ClipInfo, Store
+from tclr.schemas.action_units import LATERAL_AUS, au_column
 from tclr.schemas.errors import SettingError, StoreError
+from tclr.schemas.features import SIDE_ENDINGS
 
 AUTO, BLENDSHAPES = "auto", "blendshapes"
 SHIPPED = {"face": FACE, "shape": SHAPE, "box": BOX, "fusion": FUSION}
@@ -40,26 +45,62 @@ NAMES = (AUTO, *SHIPPED, BLENDSHAPES)
 class AuSource:
     """The source of AU predictions: its ``name`` in the metadata, the AUs, their thresholds, the head if there is one.
 
-    Predictions of a clip are smoothed over ``smooth_s`` seconds, see ``smooth``.
+    Predictions of a clip are smoothed over ``smooth_s`` seconds, see ``smooth``. AU45 follows from AU43 where the
+    source has only the latter, see ``add_blinks``.
     """
 
     name: str
-    au_names: tuple[str, ...] = ()
-    threshold: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    predicted_aus: tuple[str, ...] = ()
+    predicted_threshold: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     smooth_s: float = 0.0
     head: AuHead | None = None
+
+    @property
+    def adds_blinks(self) -> bool:
+        """Whether AU45 is derived."""
+        return CLOSED in self.predicted_aus and BLINK not in self.predicted_aus
+
+    @property
+    def au_names(self) -> tuple[str, ...]:
+        """All AUs: those predicted, then AU45 if it is derived."""
+        return (*self.predicted_aus, BLINK) if self.adds_blinks else self.predicted_aus
+
+    @property
+    def threshold(self) -> np.ndarray:
+        """Probability from which each of ``au_names`` counts as present, (A,) float32."""
+        if not self.adds_blinks:
+            return self.predicted_threshold
+        return np.append(self.predicted_threshold, self.predicted_threshold[self.predicted_aus.index(CLOSED)])
+
+    def finish(self, predicted: Prediction, timestamps: np.ndarray | None) -> Prediction:
+        """Return a clip's predictions for ``au_names``; ``timestamps`` are None for stills."""
+        if not self.adds_blinks:
+            return predicted
+        closed = self.predicted_aus.index(CLOSED)
+        return add_blinks(predicted, closed, float(self.predicted_threshold[closed]), timestamps)
 
     @property
     def intensity_aus(self) -> list[str]:
         """The AUs that also have a predicted intensity."""
         if self.head is None:
             return []
-        return [name for name, has in zip(self.au_names, self.head.readout.has_intensity, strict=True) if has]
+        known = zip(self.predicted_aus, self.head.readout.has_intensity, strict=True)
+        names = [name for name, has in known if has]
+        return [*names, BLINK] if self.adds_blinks and CLOSED in names else names
+
+    @property
+    def side_aus(self) -> list[str]:
+        """The AUs that also have an intensity of the left and of the right side."""
+        if self.head is None or not self.head.has_sides:
+            return []
+        lateral = {au_column(number) for number in LATERAL_AUS}
+        return [name for name in self.intensity_aus if name in lateral]
 
     @property
     def columns(self) -> set[str]:
         """Names of all columns that hold its predictions."""
-        return {name + ending for name in self.au_names for ending in ("", "_c", "_r")}
+        endings = ("", "_c", "_r", *SIDE_ENDINGS)
+        return {name + ending for name in self.au_names for ending in endings}
 
     @property
     def needs_encoder(self) -> bool:
@@ -67,11 +108,11 @@ class AuSource:
         return self.head is not None and self.head.inputs not in WITHOUT_ENCODER
 
     def predict(self, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray) -> Prediction:
-        """Return the predictions of some rising rows with a face, not smoothed; (n, E) embeddings are given."""
+        """Return ``predicted_aus`` of some rising rows with a face, not smoothed; (n, E) embeddings are given."""
         if self.head is not None:
-            return self.head.readout.predict(self.head.read_inputs(store, info, rows, embeddings))
-        if not (self.au_names and store.names(info, "blendshapes")):
-            return Prediction(*(np.full((len(rows), len(self.au_names)), np.nan, np.float32) for _ in range(2)))
+            return self.head.predict_rows(store, info, rows, embeddings)
+        if not (self.predicted_aus and store.names(info, "blendshapes")):
+            return Prediction.unknown(len(rows), len(self.predicted_aus))
         probability = predict_from_blendshapes(describe_at(blendshape_rows, store, info, rows))
         return Prediction(probability, np.full_like(probability, np.nan))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,9 @@ def _predict_rows(
     source: AuSource, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray
 ) -> Prediction:
     """Return the predictions of some rows with a face, not smoothed, from their embeddings."""
-    out = Prediction(*(np.full((len(rows), len(source.au_names)), np.nan, np.float32) for _ in range(2)))
-    for start in range(0, len(rows), PREDICT_ROWS):
-        block = slice(start, start + PREDICT_ROWS)
-        predicted = source.predict(store, info, rows[block], embeddings[block])
-        out.probability[block], out.intensity[block] = predicted.probability, predicted.intensity
-    return out
+    blocks = [slice(start, start + PREDICT_ROWS) for start in range(0, len(rows), PREDICT_ROWS)]
+    parts = [source.predict(store, info, rows[block], embeddings[block]) for block in blocks]
+    return Prediction.joined(parts) if parts else Prediction.unknown(0, len(source.predicted_aus))
 
 
 def _embed_rows(
@@ -142,15 +140,16 @@ def _clip_arrays(
     rows = np.flatnonzero(store.face_mask(info))
     embeddings = _embed_rows(job, store, info, encoder, rows, report)
     predicted = _predict_rows(job.source, store, info, rows, embeddings)
-    predicted = Prediction(*(_spread(v, rows, info.n_frames) for v in (predicted.probability, predicted.intensity)))
+    predicted = predicted.map(lambda values: _spread(values, rows, info.n_frames))
+    timestamps = None
     if "source_name" not in store.fields(info):
         head = job.source.head
         if job.config.centre != "none" and head is not None and head.rest is not None and len(rows):
             own = resting_level(predicted) if job.config.centre == "clip" else _level_of(job, store, info, encoder)
             predicted = centre(predicted, own, head.rest)
         timestamps = store.read(info, "timestamp")
-        both = (predicted.probability, predicted.intensity)
-        predicted = Prediction(*(smooth(values, timestamps, job.source.smooth_s) for values in both))
+        predicted = predicted.map(partial(smooth, timestamps=timestamps, smooth_s=job.source.smooth_s))
+    predicted = job.source.finish(predicted, timestamps)
     return _spread(embeddings, rows, info.n_frames), predicted
 
 
@@ -169,9 +168,8 @@ def _level_of(job: ExportJob, store: Store, info: ClipInfo, encoder: LoadedEncod
             parts.append(
                 _predict_rows(job.source, store, clips[i], rows, _embed_rows(job, store, clips[i], encoder, rows))
             )
-        joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("probability", "intensity")]
         _last_level.clear()
-        _last_level[key] = resting_level(Prediction(*joined))
+        _last_level[key] = resting_level(Prediction.joined(parts))
     return _last_level[key]
 
 

@@ -63,6 +63,7 @@ def plan_export(store: Store, encoder: LoadedEncoder | None, config: EmbedConfig
         blendshapes=config.blendshapes,
         files=any("source_name" in store.fields(info) for info in store.clips),
         intensity_aus=source.intensity_aus,
+        side_aus=source.side_aus,
         embedding=config.embedding,
     )
     schema = with_pandas_types(_chosen(schema, config))

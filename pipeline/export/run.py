@@ -15,6 +15,7 @@ from tclr.pipeline.encoder import LoadedEncoder, PrecisionChoice
 from tclr.pipeline.export.au_source import AUTO
 from tclr.pipeline.export.clip import ExportJob, export_clip, subject_folder
 from tclr.pipeline.export.plan import leave_out_damaged, plan_export, settle_precision
+from tclr.pipeline.features import FeatureClips, measure_occurrence
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import Failure, TaskOutcome, lock_folder, real_path, remove_abandoned
 from tclr.schemas.config import EmbedConfig
@@ -25,7 +26,8 @@ from tclr.schemas.errors import OutputError
 class EmbedResult:
     """What an export did; rows and clips are those whose files are up to date now.
 
-    ``n_skipped`` clips were up to date before. ``precision`` is None unless it was measured.
+    ``n_skipped`` clips were up to date before. ``precision`` is None unless it was measured. ``warnings`` name AUs that
+    are present so often, or so never, that they are doubtful.
     """
 
     features: Path
@@ -36,6 +38,7 @@ class EmbedResult:
     au_source: str
     failures: tuple[Failure, ...]
     precision: PrecisionChoice | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -159,6 +162,7 @@ def embed(
         au_source=job.source.name,
         failures=tuple(failures),
         precision=choice,
+        warnings=() if failures else tuple(measure_occurrence(FeatureClips(features)).warnings()),
     )
 
 

@@ -12,7 +12,7 @@ from tclr.pipeline.au import N_LANDMARKS, Prediction, head_pose
 from tclr.pipeline.export.au_source import AuSource
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import UNKNOWN
-from tclr.schemas.features import EMBEDDING, blendshape_columns, embedding_columns
+from tclr.schemas.features import EMBEDDING, SIDE_ENDINGS, blendshape_columns, embedding_columns
 from tclr.schemas.store import Status
 
 POSE_ROWS = 2048
@@ -84,11 +84,15 @@ def build_table(
         values["file"] = pa.array(store.read(info, "source_name") if named else [None] * info.n_frames, pa.string())
     for column, name in enumerate(("pitch", "yaw", "roll")):
         values[name] = _numbers(pose[:, column], no_face)
+    unknown = np.full((info.n_frames, 2, len(source.au_names)), np.nan, np.float32)
+    sides = unknown if prediction.sides is None else prediction.sides
     for column, name in enumerate(source.au_names):
         probability = prediction.probability[:, column]
         values[name] = _numbers(probability, no_face)
         values[f"{name}_r"] = _numbers(prediction.intensity[:, column], no_face)
         values[f"{name}_c"] = _flags(probability >= source.threshold[column], no_face | np.isnan(probability))
+        for side, ending in enumerate(SIDE_ENDINGS):
+            values[name + ending] = _numbers(sides[:, side, column], no_face)
     for column, name in enumerate(labelled_aus):
         values[f"{name}_true"] = _flags(labels[:, column], labels[:, column] == UNKNOWN)
     if EMBEDDING in schema.names:

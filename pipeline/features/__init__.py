@@ -8,11 +8,13 @@ from tclr.pipeline.features.clips import FeatureClips, embeddings_of, values_of
 from tclr.pipeline.features.comparison import compare_groups
 from tclr.pipeline.features.cooccurrence import MEASURES, count_pairs, measure_cooccurrence, measure_pairs
 from tclr.pipeline.features.events import detect_events, summarise_events
+from tclr.pipeline.features.occurrence import Occurrence, measure_occurrence
 from tclr.pipeline.features.reading import PARTITION, choose_columns, list_files, load
 
 __all__ = [
     "FeatureClips",
     "MEASURES",
+    "Occurrence",
     "PARTITION",
     "choose_columns",
     "compare_groups",
@@ -22,6 +24,7 @@ __all__ = [
     "list_files",
     "load",
     "measure_cooccurrence",
+    "measure_occurrence",
     "measure_pairs",
     "summarise_events",
     "values_of",

@@ -85,8 +85,7 @@ def test_heads_predict_the_same(old, expected, name):
     head = load_head(old / f"{name}.safetensors")
     with Store(old / "store") as store:
         rows = np.arange(store.clips[0].n_frames)
-        inputs = head.read_inputs(store, store.clips[0], rows, expected["embeddings"])
-    predicted = head.readout.predict(inputs)
+        predicted = head.predict_rows(store, store.clips[0], rows, expected["embeddings"])
     np.testing.assert_allclose(predicted.probability, expected[f"{name}/probability"], atol=1e-6)
     np.testing.assert_array_equal(head.threshold, expected[f"{name}/threshold"])
 

@@ -76,8 +76,23 @@ def blendshape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.n
     return store.read(info, "blendshapes", start, stop)
 
 
+def shape_sides(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
+    """Return the shape of both sides of the face, (n, 2, 1538) float32, see ``describe_shape``; NaN without a face."""
+    out = np.full((stop - start, 2, SHAPE_DIM), np.nan, np.float32)
+    face = store.face_mask(info, start, stop)
+    landmarks, blendshapes = (store.read(info, name, start, stop)[face] for name in ("landmarks", "blendshapes"))
+    out[face] = describe_shape(landmarks, blendshapes)
+    return out
+
+
+def face_sides(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
+    """Return shape and skin of both sides of the face, (n, 2, 7622) float32, shape first, see ``describe_skin``."""
+    skin = describe_skin(store.read_crops(info, start, stop))
+    return np.concatenate([shape_sides(store, info, start, stop), skin], axis=2)
+
+
 def shape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return the shape of the face without head pose, (n, 1538) float32, see ``describe_shape``; NaN without a face.
+    """Return the shape of the face without head pose, (n, 1538) float32: the mean over both sides.
 
     Examples
     --------
@@ -86,15 +101,11 @@ def shape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarra
     ...     shape_rows(store, store.clips[0], 0, 4).shape
     (4, 1538)
     """
-    out = np.full((stop - start, SHAPE_DIM), np.nan, np.float32)
-    face = store.face_mask(info, start, stop)
-    landmarks, blendshapes = (store.read(info, name, start, stop)[face] for name in ("landmarks", "blendshapes"))
-    out[face] = describe_shape(landmarks, blendshapes)
-    return out
+    return shape_sides(store, info, start, stop).mean(axis=1)
 
 
 def face_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return shape and skin of the face, (n, 7622) float32, shape first, see ``describe_skin``.
+    """Return shape and skin of the face, (n, 7622) float32: the mean over both sides.
 
     Examples
     --------
@@ -103,10 +114,11 @@ def face_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray
     ...     face_rows(store, store.clips[0], 0, 4).shape
     (4, 7622)
     """
-    skin = describe_skin(store.read_crops(info, start, stop))
-    return np.concatenate([shape_rows(store, info, start, stop), skin], axis=1)
+    return face_sides(store, info, start, stop).mean(axis=1)
 
 
+SIDES: dict[str, Describe] = {"shape": shape_sides, "face": face_sides}
+"""Inputs that describe each side of the face, (n, 2, D), by name: the person's left, then right."""
 WITHOUT_ENCODER: dict[str, Describe] = {"blendshapes": blendshape_rows, "shape": shape_rows, "face": face_rows}
 """Inputs of heads that need no encoder, by name."""
 

@@ -2,7 +2,9 @@
 
 Landmarks are turned, scaled and moved onto a mean face by the least-squares similarity in three dimensions (Kabsch, "A
 solution for the best rotation to relate two sets of vectors", Acta Crystallographica A 1976) of points that facial
-action hardly moves. A face and its mirror image have the same description: it is the mean over both.
+action hardly moves. Each side of the face is described by itself: as the symmetric face whose both halves are that
+side. The mean over both sides is also the mean over the face and its mirror image, so that these have the same
+description.
 """
 
 from __future__ import annotations
@@ -47,6 +49,9 @@ def _other_side(name: str) -> str:
 
 MIRRORED_BLENDSHAPES = np.array([BLENDSHAPE_NAMES.index(_other_side(name)) for name in BLENDSHAPE_NAMES])
 """The blendshape of the other side."""
+_BLENDSHAPE_SIDE = np.array([name.endswith("Left") * 1.0 - name.endswith("Right") for name in BLENDSHAPE_NAMES])
+_BLENDSHAPE_SIDE[[BLENDSHAPE_NAMES.index(name) for name in ("jawLeft", "jawRight", "mouthLeft", "mouthRight")]] = 0
+"""1 for what is on the person's left, -1 for the right, 0 for what moves to one side."""
 
 
 @cache
@@ -113,8 +118,27 @@ def head_pose(landmarks: np.ndarray) -> np.ndarray:
     return np.asarray(angles * POSE_GAIN + POSE_ZERO, np.float32)
 
 
+def one_sided(values: np.ndarray, mirrored: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Return the symmetric faces whose both halves are the left and the right side of a face.
+
+    Parameters
+    ----------
+    values, mirrored : ndarray
+        (n, ...) numbers that describe a face and its mirror image.
+    side : ndarray
+        1 where a number belongs to the person's left side, -1 to the right, 0 to both; broadcast to ``values``.
+
+    Returns
+    -------
+    ndarray
+        (n, 2, ...): left, right. Their mean is that of ``values`` and ``mirrored``.
+    """
+    mean, difference = (values + mirrored) / 2, (values - mirrored) / 2
+    return np.stack([mean + side * difference, mean - side * difference], axis=1)
+
+
 def describe_shape(landmarks: np.ndarray, blendshapes: np.ndarray) -> np.ndarray:
-    """Describe the shape of n faces, all of which were found.
+    """Describe the shape of n faces, all of which were found, side by side.
 
     Parameters
     ----------
@@ -126,7 +150,8 @@ def describe_shape(landmarks: np.ndarray, blendshapes: np.ndarray) -> np.ndarray
     Returns
     -------
     ndarray
-        (n, 1538) float32, see ``LANDMARKS``, ``BLENDSHAPES`` and ``LOG_BLENDSHAPES``.
+        (n, 2, 1538) float32: the person's left and right side, see ``one_sided``; the parts are ``LANDMARKS``,
+        ``BLENDSHAPES`` and ``LOG_BLENDSHAPES``.
 
     Raises
     ------
@@ -138,10 +163,11 @@ def describe_shape(landmarks: np.ndarray, blendshapes: np.ndarray) -> np.ndarray
             f"Expected 478 landmarks and 52 blendshapes per frame, got {landmarks.shape} and {blendshapes.shape}. "
             "Preprocess with --detector mediapipe."
         )
+    mean, mirror = mean_face()
     shape = remove_pose(landmarks)[0] * SHAPE_SCALE
-    mirror = mean_face()[1]
-    shape = (shape + shape[:, mirror] * (-1, 1, 1)) / 2
-    logs = np.log(blendshapes + LOG_FLOOR)
-    parts = [shape.reshape(len(shape), -1)]
-    parts += [(values + values[:, MIRRORED_BLENDSHAPES]) / 2 for values in (blendshapes, logs)]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    left_of_centre = np.where(mirror == np.arange(N_LANDMARKS), 0, np.sign(mean[:, 0]))[:, None]
+    sides = one_sided(shape, shape[:, mirror] * (-1, 1, 1), left_of_centre)
+    parts = [sides.reshape(len(shape), 2, -1)]
+    for values in (blendshapes, np.log(blendshapes + LOG_FLOOR)):
+        parts.append(one_sided(values, values[:, MIRRORED_BLENDSHAPES], _BLENDSHAPE_SIDE))
+    return np.concatenate(parts, axis=2).astype(np.float32)

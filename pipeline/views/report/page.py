@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 from plotly.offline import get_plotlyjs
 
-from tclr.pipeline.features import FeatureClips
+from tclr.pipeline.features import FeatureClips, measure_occurrence
 from tclr.pipeline.store import Store, read_failures, summarise_store
 from tclr.pipeline.system import read_json, write_text
 from tclr.pipeline.views.pages import read_asset
@@ -118,6 +118,7 @@ def _feature_context(clips: FeatureClips) -> dict[str, Any]:
         "map": map_figure(statistics.embedding) if statistics.embedding else None,
         "n_feature_clips": statistics.n_clips,
         "n_feature_files": len(clips.paths),
+        "au_warnings": measure_occurrence(clips).warnings(),
         "au_source": clips.metadata().get("au_source", "none").split(":")[0],
     }
 

@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from tclr.pipeline.au.inputs.rows import describe_at
 from tclr.pipeline.au.inputs.shape import (
+    BLENDSHAPES,
     LANDMARKS,
     MIRRORED_BLENDSHAPES,
     POSE_GAIN,
@@ -74,12 +75,12 @@ def test_head_pose_has_the_signs_and_the_factors_of_the_detectors(faces):
     np.testing.assert_allclose(unscaled(turned[:1])[0], theirs, atol=1e-5)
 
 
-def test_a_mirrored_face_has_the_same_shape(faces):
+def test_a_mirrored_face_has_the_same_shape_with_its_sides_exchanged(faces):
     landmarks, blendshapes = faces
     mirrored = landmarks[:, mean_face()[1]].copy()
     mirrored[..., 0] = 640 - mirrored[..., 0]
     again = describe_shape(mirrored, blendshapes[:, MIRRORED_BLENDSHAPES])
-    np.testing.assert_allclose(again, describe_shape(landmarks, blendshapes), atol=2e-3)
+    np.testing.assert_allclose(again[:, ::-1], describe_shape(landmarks, blendshapes), atol=2e-3)
     left, right = (BLENDSHAPE_NAMES.index(f"mouthSmile{side}") for side in ("Left", "Right"))
     assert MIRRORED_BLENDSHAPES[left] == right
 
@@ -89,8 +90,20 @@ def test_shape_sees_facial_action(faces):
     open_mouth = landmarks.copy()
     open_mouth[:, 152, 1] += 20  # the chin
     difference = describe_shape(open_mouth, blendshapes) - describe_shape(landmarks, blendshapes)
-    moved = np.abs(difference[:, LANDMARKS]).reshape(-1, 478, 3).max(axis=(0, 2))
+    moved = np.abs(difference[..., LANDMARKS]).reshape(-1, 478, 3).max(axis=(0, 2))
     assert moved.argmax() == 152 and moved[STILL_POINTS].max() < 1e-3
+
+
+def test_each_side_is_described_by_its_own_landmarks_and_blendshapes(faces):
+    landmarks, blendshapes = faces
+    one_sided = landmarks.copy()
+    one_sided[:, 291, 1] -= 20  # the lip corner on the person's left, to the right of the picture
+    smile = blendshapes.copy()
+    smile[:, BLENDSHAPE_NAMES.index("mouthSmileLeft")] = 1
+    difference = np.abs(describe_shape(one_sided, smile) - describe_shape(landmarks, blendshapes))
+    left, right = difference[:, 0], difference[:, 1]
+    assert left[:, LANDMARKS].max() > 1 and right[:, LANDMARKS].max() < 1e-6
+    assert left[:, BLENDSHAPES].max() > 0.1 and right[:, BLENDSHAPES].max() < 1e-6
 
 
 def test_other_landmarks_are_refused():
@@ -103,6 +116,14 @@ def crops(moving_portrait):
     return np.stack(moving_portrait(4))
 
 
+def test_skin_of_one_side_does_not_see_the_other(crops):
+    scratched = crops.copy()
+    half = crops.shape[2] // 2
+    scratched[:, :, half + half // 3 :: 4] = 0  # to the right of the picture: the person's left
+    difference = np.abs(describe_skin(scratched) - describe_skin(crops)).mean(axis=(0, 2))
+    assert difference[0] > 20 * difference[1]
+
+
 def test_skin_is_the_same_for_mirrored_dark_and_grey_crops(crops):
     skin = describe_skin(crops)
     other = describe_skin(crops[:, 60:, 30:-30])
@@ -110,7 +131,8 @@ def test_skin_is_the_same_for_mirrored_dark_and_grey_crops(crops):
     def differs(again):
         return np.abs(again - skin).mean() / np.abs(other - skin).mean()
 
-    assert differs(describe_skin(crops[:, :, ::-1])) < 0.25
+    assert differs(describe_skin(crops[:, :, ::-1])[:, ::-1]) < 0.25
+    assert differs(describe_skin(crops[:, :, ::-1])) > 0.25
     assert differs(describe_skin((crops * 0.6).astype(np.uint8))) < 0.25
     grey = (crops @ [0.299, 0.587, 0.114]).round().astype(np.uint8)
     assert differs(describe_skin(np.repeat(grey[..., None], 3, axis=-1))) < 0.02

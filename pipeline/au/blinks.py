@@ -1,0 +1,54 @@
+"""AU45, the blink: closed eyes, AU43, for a moment. FACS tells the two apart by their duration alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tclr.pipeline.au.readout import Prediction
+
+CLOSED, BLINK = "AU43", "AU45"
+LONGEST_S = 0.5
+"""Longest blink in seconds: spontaneous ones last 0.1 to 0.4 s (Caffier, Erdmann and Ullsperger, 2003)."""
+
+
+def is_blink(closed: np.ndarray, timestamps: np.ndarray) -> np.ndarray:
+    """Return (T,) bool: the frames of closures that last at most ``LONGEST_S``.
+
+    Parameters
+    ----------
+    closed : ndarray
+        (T,) bool, whether the eyes are closed.
+    timestamps : ndarray
+        (T,) seconds, rising. A closure lasts until the next frame.
+
+    Examples
+    --------
+    >>> is_blink(np.array([False, True, True, False]), np.array([0.0, 0.1, 0.2, 0.3])).tolist()
+    [False, True, True, False]
+    >>> is_blink(np.array([False, True, True, False]), np.array([0.0, 1.0, 2.0, 3.0])).any()
+    False
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
+    out = np.zeros(len(closed), bool)
+    for start, stop in edges.reshape(-1, 2):
+        out[start:stop] = timestamps[min(stop, len(closed) - 1)] - timestamps[start] <= LONGEST_S
+    return out
+
+
+def add_blinks(prediction: Prediction, closed: int, threshold: float, timestamps: np.ndarray | None) -> Prediction:
+    """Append AU45 to a clip's predictions: those of AU43, but 0 where the eyes stay closed for longer than a blink.
+
+    ``closed`` is the column of AU43, ``threshold`` its probability from which eyes count as closed. Without
+    ``timestamps``, for stills, AU45 is unknown.
+    """
+    probability = prediction.probability[:, closed]
+    factor = np.full(len(probability), np.nan, np.float32)
+    if timestamps is not None:
+        shut = probability >= threshold
+        factor = np.where(shut & ~is_blink(shut, timestamps), 0, 1).astype(np.float32)
+
+    def extend(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([values, (values[..., closed].T * factor).T[..., None]], axis=-1)
+
+    sides = None if prediction.sides is None else extend(prediction.sides)
+    return Prediction(extend(prediction.probability), extend(prediction.intensity), sides)
