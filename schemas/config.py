@@ -146,7 +146,7 @@ class PretrainConfig(Settings):
     """Temporal-consistency pretraining. Defaults are those of tclr's recipe; ``recipe="paper"`` has its own."""
 
     recipe: Literal["tclr", "paper"] = Field("tclr", description="Defaults of other settings: tclr's or the paper's.")
-    arch: Literal["resnet18", "resnet50", "densenet121", "mobilenet_v2"] = Field(
+    arch: Literal["resnet18", "resnet50", "densenet121", "mobilenet_v2", "facemesh"] = Field(
         "resnet18", description="Network; the paper's is resnet18."
     )
     epochs: int = Field(50, ge=1, description="Passes over all clips.")
@@ -257,7 +257,7 @@ class FitAuConfig(Settings):
         0.0,
         ge=0,
         le=1,
-        description="Share of crops degraded as in poor video: coarse, compressed, noisy, half hidden (finetune).",
+        description="Share of crops degraded as in poor video: coarse, compressed, noisy, grey, half hidden (finetune).",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the encoder (finetune); auto is bf16 on a GPU, fp32 on a CPU."

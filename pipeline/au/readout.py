@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,8 +43,12 @@ class Prediction:
     @classmethod
     def joined(cls, parts: Sequence[Prediction]) -> Prediction:
         """Return the predictions of several lots of frames, at least one, as one."""
-        columns = [[getattr(part, column.name) for part in parts] for column in fields(cls)]
-        return cls(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in columns))
+        sides = [part.sides for part in parts if part.sides is not None]
+        return cls(
+            np.concatenate([part.probability for part in parts]),
+            np.concatenate([part.intensity for part in parts]),
+            np.concatenate(sides) if sides else None,
+        )
 
     def map(self, change: Callable[[np.ndarray], np.ndarray]) -> Prediction:
         """Return what a function that keeps columns makes of each array, given as (n, columns)."""

@@ -13,7 +13,7 @@ from tclr.pipeline.faces.detector import (
     open_detector,
 )
 from tclr.pipeline.faces.face import Face, pose_from_rotation
-from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed
+from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed, find_model
 
 __all__ = [
     "Detector",
@@ -23,6 +23,7 @@ __all__ = [
     "ensure_models",
     "face_triangles",
     "find_installed",
+    "find_model",
     "open_detector",
     "pose_from_rotation",
 ]

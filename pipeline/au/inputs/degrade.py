@@ -1,4 +1,4 @@
-"""Crops made as poor as real video: coarse, compressed, noisy, smeared, half hidden, with another background.
+"""Crops made as poor as real video: coarse, compressed, noisy, smeared, grey, half hidden, with another background.
 
 Rendered and studio faces are sharp and unobstructed. A head trained on them alone relies on details that a webcam does
 not show.
@@ -52,6 +52,11 @@ def smear(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.filter2D(crop, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT)
 
 
+def remove_colour(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the crop in shades of grey."""
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB))
+
+
 def _random_fill(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return an image of one colour, or of large blotches."""
     if rng.random() < 0.5:
@@ -80,7 +85,7 @@ def change_background(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (crop * (1 - outside) + _random_fill(crop.shape, rng) * outside).astype(np.uint8)
 
 
-WAYS: tuple[Spoil, ...] = (change_background, hide, smear, coarsen, add_noise, compress)
+WAYS: tuple[Spoil, ...] = (change_background, hide, smear, remove_colour, coarsen, add_noise, compress)
 """In the order in which they happen to a recording."""
 
 

@@ -1,7 +1,7 @@
 """Convolutional networks without their classifier: (N, 3, H, W) float32 to (N, n_features) pooled features.
 
-Names and shapes of parameters and buffers, and the initialisation, are torchvision's: its ImageNet weights load
-unchanged. To add a network, write its module and add a line to ``BACKBONES`` and to ``PretrainConfig.arch``.
+Names and shapes of parameters and buffers, and the initialisation, are torchvision's where it has the network: its
+ImageNet weights load unchanged. To add a network, write its module and add a line to ``BACKBONES`` and to ``PretrainConfig.arch``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from torch import nn
 
 from tclr.pipeline.encoder.backbones.densenet import DenseNet121
+from tclr.pipeline.encoder.backbones.facemesh import N_FEATURES, FaceMesh
 from tclr.pipeline.encoder.backbones.mobilenet import MobileNetV2
 from tclr.pipeline.encoder.backbones.resnet import resnet18, resnet50
 
@@ -30,4 +31,5 @@ BACKBONES = {
     "resnet50": Backbone(resnet50, 2048),
     "densenet121": Backbone(DenseNet121, 1024),
     "mobilenet_v2": Backbone(MobileNetV2, 1280),
+    "facemesh": Backbone(FaceMesh, N_FEATURES),
 }

@@ -1,0 +1,75 @@
+"""The trunk of mediapipe's face landmark network without its landmarks: (N, 3, H, W) to (N, 1152).
+
+Residual blocks of separable convolutions, without batch normalisation: 0.4 million parameters. Google trained it on
+real faces of all kinds, so that it is a better start than random weights (``tclr.pipeline.tools.box.facemesh`` reads
+them from the bundle). Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", CVPR
+workshops 2019, and the model card "MediaPipe Face Mesh V2" (Google, 2022; Apache License 2.0). Its pixels are 0..1.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+WIDTHS = (16, 32, 64, 128, 128, 128)
+"""Channels of each stage; every stage halves the side of the picture."""
+MAX_MIDDLE = 64
+"""Most channels of a block's depthwise convolution."""
+N_BLOCKS = 4
+"""Blocks of each stage that keep its size."""
+GRID = 3
+"""The last stage is averaged over this number of rows and columns: 192 px end in as many."""
+N_FEATURES = GRID**2 * WIDTHS[-1]
+
+
+class Block(nn.Module):
+    """A residual block: pointwise or, if it halves the side, 2x2 convolution, then depthwise, then pointwise."""
+
+    def __init__(self, n_in: int, n_out: int, middle: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.n_new = stride, n_out - n_in
+        self.enter = nn.Conv2d(n_in, middle, stride, stride)
+        self.enter_act = nn.PReLU(middle)
+        self.depthwise = nn.Conv2d(middle, middle, 3, padding=1, groups=middle)
+        self.leave = nn.Conv2d(middle, n_out, 1)
+        self.leave_act = nn.PReLU(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the side if ``stride`` is 2; new channels of the shortcut are 0."""
+        y = self.leave(self.depthwise(self.enter_act(self.enter(x))))
+        x = functional.max_pool2d(x, 2) if self.stride == 2 else x
+        x = functional.pad(x, (0, 0, 0, 0, 0, self.n_new)) if self.n_new else x
+        return self.leave_act(y + x)
+
+
+class Stem(nn.Module):
+    """The first convolution; it pads as TensorFlow does, to the right and below."""
+
+    def __init__(self, n_out: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(3, n_out, 3, 2)
+        self.enter_act = nn.PReLU(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the side."""
+        return self.enter_act(self.enter(functional.pad(x, (0, 1, 0, 1))))
+
+
+def _stage(entry: nn.Module, width: int) -> nn.Sequential:
+    return nn.Sequential(entry, *(Block(width, width, width // 2, 1) for _ in range(N_BLOCKS)))
+
+
+class FaceMesh(nn.Module):
+    """The trunk up to the stage of a sixty-fourth of the side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pairs = zip(WIDTHS, WIDTHS[1:], strict=False)
+        entries = (Block(n_in, n_out, min(n_in, MAX_MIDDLE), 2) for n_in, n_out in pairs)
+        stages = [_stage(Stem(WIDTHS[0]), WIDTHS[0])]
+        stages += [_stage(entry, width) for entry, width in zip(entries, WIDTHS[1:], strict=True)]
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, 1152) float32 features: 128 for each of 3 x 3 regions of the face."""
+        return functional.adaptive_avg_pool2d(self.stages(x), GRID).flatten(1)

@@ -1,0 +1,51 @@
+"""The encoder that starts from mediapipe's landmark network computes what that network computes."""
+
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tclr.pipeline.encoder import load_encoder
+from tclr.pipeline.faces import find_model
+from tclr.pipeline.tools.box.facemesh import NETWORK, read_facemesh, write_facemesh_encoder
+from tclr.schemas.errors import ModelError
+
+LAST_LAYER = 58
+"""Place of the trunk's last activation among those of the network: one of the stem, then two per block."""
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("facemesh") / "facemesh.safetensors"
+    write_facemesh_encoder(path, 192, 1.0, seed=0)
+    return load_encoder(path)
+
+
+def test_the_trunk_is_that_of_opencv(encoder, tmp_path):
+    with zipfile.ZipFile(find_model()) as archive:
+        file = archive.extract(NETWORK, tmp_path)
+    network = cv2.dnn.readNetFromTFLite(file, cv2.dnn.ENGINE_CLASSIC)
+    activations = [name for name in network.getLayerNames() if network.getLayer(name).type == "PReLU"]
+    picture = np.random.default_rng(0).random((1, 3, 256, 256)).astype(np.float32)
+    network.setInput(picture)
+    theirs = network.forward(activations[LAST_LAYER])
+    with torch.inference_mode():
+        ours = encoder.model.facemesh.stages(torch.from_numpy(picture)).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+
+
+def test_crops_are_read_as_the_network_wants_them(encoder):
+    info = encoder.info
+    assert (info.mean, info.std, info.image_size, info.supervised) == ((0, 0, 0), (1, 1, 1), 192, False)
+    embeddings = encoder.embed(np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3)).astype(np.uint8))
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+
+
+def test_another_bundle_is_refused(tmp_path):
+    path = tmp_path / "bundle.task"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("other.tflite", b"")
+    with pytest.raises(ModelError, match="Expected mediapipe's face landmark network in .*bundle.task"):
+        read_facemesh(path)
