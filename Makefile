@@ -20,7 +20,7 @@ SEEDS ?= 3
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz lint docs house bench faults ablation box face-heads bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test fuzz lint docs house bench faults ablation box bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -71,14 +71,9 @@ ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE
 	$(BIN)/tclr ablate "$(OUT)/people" "$(OUT)/probe" "$(OUT)/ablation" --variants "$(VARIANTS)" --seeds $(SEEDS) \
 	  $(ABLATION_FLAGS)
 
-box: install ## Make the model in the box: PEOPLE=videos with AU intensities OUT=... [BOX_FLAGS="--seeds 3"]; under an hour on 2 cores
+box: install ## Make the bundled models: PEOPLE=videos with AU intensities OUT=... [BOX_FLAGS="--seeds 3"]; an hour and a half on 2 cores
 	@test -n "$(PEOPLE)" || { echo "Expected PEOPLE=<folder>. Example: make box PEOPLE=/data/people OUT=box-out"; exit 2; }
 	$(BIN)/tclr box "$(PEOPLE)" "$(OUT)" --workers $(WORKERS) $(BOX_FLAGS)
-
-face-heads: install ## Fit the default AU models on PEOPLE, videos with AU intensities: OUT/face.safetensors, OUT/shape.safetensors
-	@test -n "$(PEOPLE)" || { echo "Give PEOPLE=folder of videos with AU intensities (docs/labels.md)."; exit 2; }
-	$(BIN)/tclr preprocess $(PEOPLE) $(OUT)/store --dataset folder --size 160 --codec lz4
-	for inputs in face shape; do $(BIN)/tclr fit-au $(OUT)/store --head blend --inputs $$inputs --neutral-share 0.02 -o $(OUT)/$$inputs.safetensors || exit 1; done
 
 bp4d-features: ## BP4D to Parquet: make bp4d-features BP4D_ROOT=... OUT=...
 	@$(MAKE) --no-print-directory features DATASET=bp4d SOURCE="$(BP4D_ROOT)" ROOT_NAME=BP4D_ROOT OUT="$(OUT)"

@@ -236,12 +236,12 @@ class FitAuConfig(Settings):
     head: Literal["linear", "mlp", "blend", "finetune"] = Field(
         "linear",
         description="Linear or one hidden layer (mlp) on fixed inputs, an average of rules and regressions on shape "
-        "and skin (blend), or fine-tune the encoder, too.",
+        "and embedding (blend), or fine-tune the encoder, too.",
     )
     inputs: Literal["embedding", "blendshapes", "both", "shape", "face"] = Field(
         "embedding",
         description="Input of the head: embeddings, mediapipe's blendshapes, both, landmarks without head pose and "
-        "blendshapes (shape), or these and the skin (face).",
+        "blendshapes (shape), or these and embeddings (face).",
     )
     loss: Literal["bce", "weighted", "asymmetric"] = Field(
         "bce", description="Binary cross entropy, the same with rare AUs weighted, or the asymmetric loss."
@@ -257,7 +257,8 @@ class FitAuConfig(Settings):
         0.0,
         ge=0,
         le=1,
-        description="Share of crops degraded as in poor video: coarse, compressed, noisy, grey, half hidden (finetune).",
+        description="Share of crops degraded as in poor video: coarse, compressed, noisy, grey, half hidden "
+        "(finetune).",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the encoder (finetune); auto is bf16 on a GPU, fp32 on a CPU."
@@ -301,23 +302,23 @@ class FitAuConfig(Settings):
 
 
 class BoxConfig(Settings):
-    """The recipe of the bundled model. The default sizes take two processor cores less than three hours."""
+    """The recipe of the bundled models. The default sizes take two processor cores less than an hour and a half."""
 
-    crop_size: int = Field(96, ge=32, description="Side of the stored crops in pixels.")
-    image_size: int = Field(64, ge=32, description="Encoder input in pixels.")
-    crop_ratio: float = Field(0.72, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
+    crop_size: int = Field(160, ge=32, description="Side of the stored crops in pixels.")
+    image_size: int = Field(192, ge=32, description="Encoder input in pixels.")
+    crop_ratio: float = Field(1.0, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
     pretrain_epochs: int = Field(8, ge=1, description="Epochs of pretraining, with eight anchors per clip.")
     finetune_epochs: int = Field(8, ge=1, description="Most epochs of fine-tuning.")
-    degrade: float = Field(0.5, ge=0, le=1, description="Share of crops degraded as in poor video while fine-tuning.")
+    degrade: float = Field(0.7, ge=0, le=1, description="Share of crops degraded as in poor video while fine-tuning.")
     starts: str = Field(
-        "tclr",
-        description="Starting points of fine-tuning, separated by commas: tclr, paper, random, or the file or run of "
-        "an encoder.",
+        "facemesh",
+        description="Starting points of fine-tuning, separated by commas: facemesh (mediapipe's landmark network), "
+        "tclr, paper, random, or the file or run of an encoder.",
     )
     seeds: int = Field(1, ge=1, description="Runs per starting point, with seeds 0, 1, ...")
     test_share: float = Field(0.2, gt=0, lt=0.5, description="Share of people held out for the final test.")
     select_share: float = Field(
-        0.1, gt=0, lt=0.5, description="Share of people used to choose the best run and to fit the fusion."
+        0.1, gt=0, lt=0.5, description="Share of people used to choose the best run, and to choose thresholds."
     )
     seed: int = Field(0, ge=0, description="Seed of the choice of test people.")
 

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of preprocessing  [default: one per core]")
 @settings_options(box=BoxConfig)
 def command(people: Path, out: Path, workers: int | None, box: BoxConfig) -> BoxResult:
-    """Build an encoder with an AU head from PEOPLE, and judge it on unseen people.
+    """Build an encoder with AU heads from PEOPLE, and judge it on unseen people.
 
-    PEOPLE is a folder of videos with AU intensities. The steps: preprocess, pretrain, fine-tune, select, fuse with
-    blendshapes, and judge on people that no step has seen. The folder OUT gets box.safetensors, fusion.safetensors,
-    model-card.md and evidence.json. Run the same command again to resume.
+    PEOPLE is a folder of videos with AU intensities. The steps: preprocess, fine-tune, select, fit heads that also read
+    the shape of the face, and judge on people that no step has seen. The folder OUT gets box.safetensors,
+    face.safetensors, shape.safetensors, model-card.md and evidence.json. Run the same command again to resume.
 
     \b
     Example:
       tclr box people/ box-out/
-      tclr box people/ box-out/ --seeds 3 --starts tclr,paper,random
+      tclr box people/ box-out/ --image-size 64 --crop-ratio 0.72 --seeds 3 --starts tclr,paper,random
     """
     from rich.markdown import Markdown
 
@@ -42,6 +42,6 @@ def command(people: Path, out: Path, workers: int | None, box: BoxConfig) -> Box
 
         result = run_box(people, out, box, workers=workers, tell=display.turns("steps"))
     show(Markdown(result.card.read_text()))
-    say(f"Model: {result.box}, {result.fusion}    Card: {result.card}")
-    say(f"Next: tclr embed store/ features/ --au-model {result.box}")
+    say(f"Models: {result.box}, {result.face}, {result.shape}    Card: {result.card}")
+    say(f"Next: tclr embed store/ features/ --encoder {result.box} --au-model {result.face}")
     return result

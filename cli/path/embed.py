@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 AU_SOURCES = {
     "head": "the given head",
-    "face": "the bundled model of shape and skin",
-    "shape": "the bundled model of shape, since the store has no crops of the default alignment",
-    "box": "the bundled network",
-    "fusion": "the bundled network, with mediapipe's blendshapes",
+    "face": "the bundled model of shape and pixels",
+    "shape": "the bundled model of shape alone: --au-model shape, an encoder of your own, or no crops that fit",
+    "box": "the bundled network alone",
     "blendshapes": "mediapipe's blendshapes, by fixed rules",
     "none": "nowhere, so there are no AU columns: --columns excludes them, or no head was given and the store has no "
     "blendshapes, which only the mediapipe detector gives. Leave --encoder out, or pass a head as --au-model",
@@ -39,8 +38,8 @@ AU_SOURCES = {
     "--au-model",
     type=PATH_OR_NAME,
     default="auto",
-    help="Bundled: 'face', 'shape', 'box' or 'fusion'; 'blendshapes' for fixed rules; or a head of 'tclr fit-au'  "
-    "[default: face; shape where crops do not fit]",
+    help="Bundled: 'face', 'shape' or 'box'; 'blendshapes' for fixed rules; or a head of 'tclr fit-au'  "
+    "[default: face; shape with --encoder, or where crops do not fit]",
 )
 @click.option(
     "--workers",

@@ -7,7 +7,7 @@ Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-lea
 """
 
 from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
-from tclr.pipeline.au.bundled import BOX, FACE, FUSION, MARGIN, SHAPE, TEMPLATE
+from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, TEMPLATE
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
 from tclr.pipeline.au.head import AuHead, load_head
 from tclr.pipeline.au.inputs.rows import (
@@ -17,7 +17,6 @@ from tclr.pipeline.au.inputs.rows import (
     describe_at,
     describe_by,
     embed_rows,
-    face_rows,
     landmark_rows,
     no_rows,
     shape_rows,
@@ -37,7 +36,6 @@ __all__ = [
     "Describe",
     "Estimate",
     "FACE",
-    "FUSION",
     "FitResult",
     "LabelledFrames",
     "MAPPED_AUS",
@@ -61,7 +59,6 @@ __all__ = [
     "describe_by",
     "embed_rows",
     "find_learnable",
-    "face_rows",
     "fit_au",
     "fit_head",
     "head_pose",

@@ -37,6 +37,25 @@ def _fit_frozen(frames: LabelledFrames, config: FitAuConfig) -> Readout:
     return {"linear": fit_linear, "mlp": fit_mlp, "blend": fit_blend}[config.head](frames, config)
 
 
+def _seen_people(frames: LabelledFrames, config: FitAuConfig, encoder: LoadedEncoder | None) -> np.ndarray:
+    """Return (N,) bool: the frames of people whom a blend's encoder has learnt from.
+
+    Raises
+    ------
+    InputError
+        If it has learnt from all of them.
+    """
+    if encoder is None or config.head != "blend":
+        return np.zeros(len(frames), bool)
+    seen = frames.seen_by(encoder)
+    if seen.all():
+        raise InputError(
+            f"Expected people whom the encoder has not learnt from, to choose thresholds on, but {frames.store} has "
+            "none. Give another encoder, or --inputs shape."
+        )
+    return seen
+
+
 def cross_predict(
     frames: LabelledFrames,
     folds: np.ndarray,
@@ -161,7 +180,8 @@ def fit_head(
     """Fit a head; everything in it, thresholds included, comes from the given frames only.
 
     Heads on fixed inputs learn from all subjects; thresholds are chosen on out-of-fold predictions. Fine-tuning is too
-    slow for that: one fold of the subjects is held out to stop early and to choose thresholds.
+    slow for that: one fold of the subjects is held out to stop early and to choose thresholds. A blend whose encoder
+    has learnt from some of the subjects learns from these, and thresholds are chosen on the others.
 
     Parameters
     ----------
@@ -198,6 +218,10 @@ def fit_head(
         judged = frames.take(held)
         readout, own = fine_tune(frames.take(~held), judged if held.any() else None, encoder, config, progress)
         predicted = smooth_clips(readout.predict(embed_crops(own, judged)), judged, config.smooth_s)
+        folds = assign_folds(judged.subjects, config.folds, config.seed)
+    elif (seen := _seen_people(frames, config, encoder)).any():
+        judged, readout = frames.take(~seen), fit_blend(frames, config, seen)
+        predicted = smooth_clips(readout.predict(judged.inputs), judged, config.smooth_s)
         folds = assign_folds(judged.subjects, config.folds, config.seed)
     else:
         judged = frames
@@ -284,8 +308,6 @@ def fit_au(
     with Store(store_path, subjects) as store:
         if config.inputs != "embedding":
             store.require_blendshapes("Give --inputs embedding.")
-        if config.inputs == "face":
-            store.require_frames(store.clips)
         describe = no_rows if config.head == "finetune" else describe_by(config.inputs, encoder)
         frames = collect_frames(store, describe, config.batch_size, progress)
         root = store.clips[0].root

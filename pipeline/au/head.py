@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from tclr.pipeline.au.inputs.rows import SIDES, describe_at, describe_by
+from tclr.pipeline.au.inputs.rows import blendshape_rows, describe_at, shape_sides
 from tclr.pipeline.au.inputs.shape import SHAPE_DIM
-from tclr.pipeline.au.inputs.skin import SKIN_DIM
 from tclr.pipeline.au.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.au.postprocess import RestingLevel, smooth
 from tclr.pipeline.au.readout import Prediction, Readout
+from tclr.pipeline.au.sides import divide
 from tclr.pipeline.encoder import ENCODER_INSIDE, INSIDE_PREFIX, LoadedEncoder, encoder_inside, info_to_json
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import check_format, read_tensors, write_tensors
@@ -128,7 +128,7 @@ def _check_sizes(head: AuHead, rest: Sequence[np.ndarray]) -> None:
         "blendshapes": n_shapes,
         "both": (dim or 0) + n_shapes,
         "shape": SHAPE_DIM,
-        "face": SHAPE_DIM + SKIN_DIM,
+        "face": SHAPE_DIM + (dim or 0),
     }[head.inputs]
     lengths = {len(head.threshold), len(head.readout.bias), *map(len, rest)}
     if lengths != {n_aus} or head.threshold.ndim != 1 or head.readout.n_inputs != n_inputs:
@@ -215,7 +215,7 @@ class AuHead:
     @property
     def has_sides(self) -> bool:
         """Whether it tells the left side of a face from the right."""
-        return self.inputs in SIDES
+        return self.inputs in ("shape", "face")
 
     def predict_rows(self, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray) -> Prediction:
         """Return predictions for some rising rows of a clip, all with a face; (n, E) embeddings are given.
@@ -223,7 +223,7 @@ class AuHead:
         Raises
         ------
         StoreError
-            If the head needs blendshapes or crops and there are none.
+            If the head needs blendshapes and there are none.
         """
         if self.inputs == "embedding":
             return self.readout.predict(embeddings)
@@ -233,9 +233,18 @@ class AuHead:
                 "Give a head that reads embeddings, or preprocess with --detector mediapipe."
             )
         if self.has_sides:
-            return self.readout.predict_sides(describe_at(SIDES[self.inputs], store, info, rows))
-        read = describe_at(describe_by("blendshapes", None), store, info, rows)
+            return self._predict_both_sides(describe_at(shape_sides, store, info, rows), embeddings)
+        read = describe_at(blendshape_rows, store, info, rows)
         return self.readout.predict(np.concatenate([embeddings, read], axis=1) if self.inputs == "both" else read)
+
+    def _predict_both_sides(self, sides: np.ndarray, embeddings: np.ndarray) -> Prediction:
+        """Return predictions from the shape of both sides, (n, 2, D), and (n, E) embeddings."""
+        besides = [embeddings] if self.inputs == "face" else []
+        whole, left, right = (
+            self.readout.predict(np.concatenate([shape, *besides], axis=1))
+            for shape in (sides.mean(axis=1), sides[:, 0], sides[:, 1])
+        )
+        return replace(whole, sides=divide(whole.intensity, left.intensity - right.intensity))
 
     def check_encoder(self, encoder: LoadedEncoder) -> None:
         """Refuse an encoder that the head was not fitted on.

@@ -77,6 +77,14 @@ class LabelledFrames:
         dataset = {subject: info.dataset for (subject, _), info in self._opened[1].items()}
         return {f"{dataset[subject]}/{subject}" for subject in np.unique(self.subjects).tolist()}
 
+    def seen_by(self, encoder: LoadedEncoder) -> np.ndarray:
+        """Return (N,) bool: the frames of people whom an encoder has learnt from."""
+        known, seen = set(encoder.info.subjects), set()
+        for (subject, _), info in self._opened[1].items():
+            if f"{info.dataset}/{subject}" in known:
+                seen.add(subject)
+        return np.isin(self.subjects, sorted(seen))
+
     def by_clip(self, index: np.ndarray | None = None) -> list[tuple[tuple[str, str], np.ndarray]]:
         """Return ((subject, clip), places) of every clip: the positions of its frames, in ``index`` or overall."""
         subjects, clips = (self.subjects, self.clips) if index is None else (self.subjects[index], self.clips[index])

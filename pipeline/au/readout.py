@@ -156,8 +156,3 @@ class Readout:
         intensity = x @ self.intensity_weight.T.astype(np.float64) + self.intensity_bias
         probability = 0.5 * (1 + np.tanh(0.5 * logit))  # the logistic function, without overflow
         return Prediction(probability.astype(np.float32), intensity.clip(0, MAX_INTENSITY).astype(np.float32))
-
-    def predict_sides(self, sides: np.ndarray) -> Prediction:
-        """Return the predictions for (n, 2, D) inputs, the person's left and right: for their mean, and for each."""
-        whole, each = self.predict(sides.mean(axis=1)), self.predict(sides.reshape(-1, sides.shape[2]))
-        return replace(whole, sides=each.intensity.reshape(len(sides), 2, -1))

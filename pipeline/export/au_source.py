@@ -13,7 +13,6 @@ from tclr.pipeline.au import (
     BOX,
     CLOSED,
     FACE,
-    FUSION,
     MAPPED_AUS,
     MAPPING_VERSION,
     MARGIN,
@@ -36,7 +35,9 @@ from tclr.schemas.errors import SettingError, StoreError
 from tclr.schemas.features import SIDE_ENDINGS
 
 AUTO, BLENDSHAPES = "auto", "blendshapes"
-SHIPPED = {"face": FACE, "shape": SHAPE, "box": BOX, "fusion": FUSION}
+SHIPPED = {"face": FACE, "shape": SHAPE, "box": BOX}
+WITH_CROPS = ("face", "box")
+"""Those that read crops, by the bundled encoder."""
 """Heads that come with tclr, by name. ``face`` did best on real faces (docs/model-card.md)."""
 NAMES = (AUTO, *SHIPPED, BLENDSHAPES)
 
@@ -134,10 +135,10 @@ def fits_bundled(store: Store) -> bool:
 
 def _choose_bundled(store: Store, has_encoder: bool) -> Path | None:
     """Return the best bundled head for a store; None if none fits."""
-    has_crops = store.has_frames and fits_bundled(store)
+    has_crops = store.has_frames and fits_bundled(store) and not has_encoder
     if store.has_blendshapes() and store.read(store.clips[0], "landmarks", 0, 1).shape[1] == N_LANDMARKS:
         return FACE if has_crops else SHAPE
-    return BOX if has_crops and not has_encoder else None
+    return BOX if has_crops else None
 
 
 def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> Path | None:
@@ -148,15 +149,15 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
     store : Store
         The store.
     au_model : str or Path
-        One of ``NAMES``, or a head's file. ``auto`` means ``face``; ``shape`` if there are no crops of its template and
-        margin; ``box`` if there are crops but no blendshapes, unless the user gave an encoder.
+        One of ``NAMES``, or a head's file. ``auto`` means ``face``; ``shape`` if the user gave an encoder or there are
+        no crops of its template and margin; ``box`` if there are such crops but no blendshapes.
     has_encoder : bool
         Whether the user gave an encoder.
 
     Raises
     ------
     SettingError
-        If ``box`` or ``fusion`` is combined with another encoder.
+        If ``face`` or ``box`` is combined with another encoder.
     StoreError
         If crops have another template or margin than theirs, or blendshapes or crops are missing.
     """
@@ -166,17 +167,18 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
         return _choose_bundled(store, has_encoder)
     if au_model not in SHIPPED:
         return Path(au_model)
-    if has_encoder and au_model in ("box", "fusion"):
+    if has_encoder and au_model in WITH_CROPS:
         raise SettingError(
-            f"Expected no encoder for --au-model {au_model}, which brings its own, but got one. Leave --encoder out."
+            f"Expected no encoder for --au-model {au_model}, which brings its own, but got one. Leave --encoder "
+            "out, or give --au-model shape."
         )
-    if au_model != "shape" and not fits_bundled(store):
+    if au_model in WITH_CROPS and not fits_bundled(store):
         raise StoreError(
             f"Expected crops of template {TEMPLATE} and margin {MARGIN:g} for --au-model {au_model}, which learnt "
             f"from such crops, but {store.root} has others. Run 'tclr preprocess' with the defaults, or give another "
             "model."
         )
-    if au_model == "face":
+    if au_model in WITH_CROPS:
         store.require_frames(store.clips)
     if au_model != "box":
         store.require_blendshapes("Give --au-model box.")

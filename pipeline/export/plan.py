@@ -91,7 +91,7 @@ def _check_centring(source: AuSource, config: EmbedConfig) -> None:
     if config.centre != "none" and (source.head is None or source.head.rest is None):
         raise SettingError(
             f"Expected a head with a resting level of people for --centre {config.centre}, but AUs come from "
-            f"{source.name}. Give --au-model box or fusion, or fit the head again with 'tclr fit-au'."
+            f"{source.name}. Give --au-model face, or fit the head again with 'tclr fit-au'."
         )
 
 

@@ -113,7 +113,7 @@ def embed(
     encoder : LoadedEncoder or None
         The encoder; by default that of a fine-tuned head or of the bundled model. It runs only if a column needs it.
     au_model : str or Path
-        A head that ``tclr fit-au`` wrote, or ``auto``, ``face``, ``shape``, ``box``, ``fusion`` or ``blendshapes``.
+        A head that ``tclr fit-au`` wrote, or ``auto``, ``face``, ``shape``, ``box`` or ``blendshapes``.
     workers, scheduler : int, str
         Processes of a local Dask cluster, 0 for this process; or the address of a running one. ``notify`` may be called
         from another thread.

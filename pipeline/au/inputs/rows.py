@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 
 from tclr.pipeline.au.inputs.shape import SHAPE_DIM, describe_shape
-from tclr.pipeline.au.inputs.skin import describe_skin
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.errors import SettingError
@@ -85,12 +84,6 @@ def shape_sides(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarr
     return out
 
 
-def face_sides(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return shape and skin of both sides of the face, (n, 2, 7622) float32, shape first, see ``describe_skin``."""
-    skin = describe_skin(store.read_crops(info, start, stop))
-    return np.concatenate([shape_sides(store, info, start, stop), skin], axis=2)
-
-
 def shape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
     """Return the shape of the face without head pose, (n, 1538) float32: the mean over both sides.
 
@@ -104,22 +97,7 @@ def shape_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarra
     return shape_sides(store, info, start, stop).mean(axis=1)
 
 
-def face_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray:
-    """Return shape and skin of the face, (n, 7622) float32: the mean over both sides.
-
-    Examples
-    --------
-    >>> from tclr.pipeline.store import Store
-    >>> with Store(Path("store")) as store:
-    ...     face_rows(store, store.clips[0], 0, 4).shape
-    (4, 7622)
-    """
-    return face_sides(store, info, start, stop).mean(axis=1)
-
-
-SIDES: dict[str, Describe] = {"shape": shape_sides, "face": face_sides}
-"""Inputs that describe each side of the face, (n, 2, D), by name: the person's left, then right."""
-WITHOUT_ENCODER: dict[str, Describe] = {"blendshapes": blendshape_rows, "shape": shape_rows, "face": face_rows}
+WITHOUT_ENCODER: dict[str, Describe] = {"blendshapes": blendshape_rows, "shape": shape_rows}
 """Inputs of heads that need no encoder, by name."""
 
 
@@ -129,7 +107,8 @@ def describe_by(inputs: str, encoder: LoadedEncoder | None) -> Describe:
     Parameters
     ----------
     inputs : str
-        ``embedding``, ``blendshapes``, ``both`` (embedding first), ``shape`` or ``face`` (shape and skin).
+        ``embedding``, ``blendshapes``, ``both`` (embedding, then blendshapes), ``shape``, or ``face`` (shape, then
+        embedding).
     encoder : LoadedEncoder or None
         Source of embeddings; ignored where there are none.
 
@@ -150,9 +129,8 @@ def describe_by(inputs: str, encoder: LoadedEncoder | None) -> Describe:
     embed = embed_rows(encoder)
     if inputs == "embedding":
         return embed
-    return lambda store, info, start, stop: np.concatenate(
-        [embed(store, info, start, stop), blendshape_rows(store, info, start, stop)], axis=1
-    )
+    parts = (embed, blendshape_rows) if inputs == "both" else (shape_rows, embed)
+    return lambda store, info, start, stop: np.concatenate([part(store, info, start, stop) for part in parts], axis=1)
 
 
 def describe_at(describe: Describe, store: Store, info: ClipInfo, rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Convolutional networks without their classifier: (N, 3, H, W) float32 to (N, n_features) pooled features.
 
 Names and shapes of parameters and buffers, and the initialisation, are torchvision's where it has the network: its
-ImageNet weights load unchanged. To add a network, write its module and add a line to ``BACKBONES`` and to ``PretrainConfig.arch``.
+ImageNet weights load unchanged. To add a network, write its module and add a line to ``BACKBONES`` and to
+``PretrainConfig.arch``.
 """
 
 from __future__ import annotations

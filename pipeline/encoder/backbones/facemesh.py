@@ -17,6 +17,8 @@ MAX_MIDDLE = 64
 """Most channels of a block's depthwise convolution."""
 N_BLOCKS = 4
 """Blocks of each stage that keep its size."""
+N_FIXED = 2
+"""First stages that are never trained: edges and corners are the same for every purpose, and take most of the time."""
 GRID = 3
 """The last stage is averaged over this number of rows and columns: 192 px end in as many."""
 N_FEATURES = GRID**2 * WIDTHS[-1]
@@ -69,6 +71,7 @@ class FaceMesh(nn.Module):
         stages = [_stage(Stem(WIDTHS[0]), WIDTHS[0])]
         stages += [_stage(entry, width) for entry, width in zip(entries, WIDTHS[1:], strict=True)]
         self.stages = nn.Sequential(*stages)
+        self.stages[:N_FIXED].requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, 1152) float32 features: 128 for each of 3 x 3 regions of the face."""

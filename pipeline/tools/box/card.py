@@ -19,8 +19,9 @@ MODELS = (
     "landmarks + linear",
     "box",
     "box, centred",
-    "fusion",
-    "fusion, centred",
+    "shape",
+    "face",
+    "face, centred",
 )
 
 
@@ -42,9 +43,7 @@ def quality_table(judged: Sequence[Judged], metric: str) -> str:
 
 def au_table(judged: Sequence[Judged]) -> str:
     """Return F1, ROC-AUC and ICC by AU, on the original clips."""
-    shown = [
-        one for one in judged if one.quality == AS_GIVEN and one.model in ("blendshapes + linear", "box", "fusion")
-    ]
+    shown = [one for one in judged if one.quality == AS_GIVEN and one.model in ("blendshapes + linear", "box", "face")]
     header = ["AU", *(f"{one.model}: {HEADINGS[metric]}" for one in shown for metric in METRICS)]
     rows = [[au, *(_text(one.aus[au].get(metric)) for one in shown for metric in METRICS)] for au in shown[0].aus]
     return markdown_table(header, rows)
@@ -76,19 +75,20 @@ def model_card(
     starts: Sequence[str],
     judged: Sequence[Judged],
     box: AuHead,
-    fusion: AuHead,
+    face: AuHead,
 ) -> str:
     """Return the card; ``chosen`` is the run that was taken, ``starts`` are what fine-tuning started from."""
     tested = next(one for one in judged if one.model == "box" and one.quality == AS_GIVEN)
     return f"""# Model card
 
-An encoder with a head for {len(box.au_names)} Action Units, and a linear head that also reads mediapipe's blendshapes.
+An encoder with a head for {len(box.au_names)} Action Units, and heads that read the shape of the face, with (`face`)
+and without (`shape`) that encoder's embedding.
 
-- **Learnt from** {len(people.train)} people with AU intensities. {len(people.select)} others decided which run and
-  which penalty is taken, and fusion learnt from them. {len(people.test)} others are tested: nothing has learnt from
-  them, not even pretraining.
+- **Learnt from** {len(people.train)} people with AU intensities. {len(people.select)} others decided which run is
+  taken, and from which probability AUs of `face` count as present. {len(people.test)} others are tested: nothing has
+  learnt from them, not even pretraining.
 - **Taken**: {chosen}. Encoder {box.encoder_digest[:12]}, input {config.image_size} px; head {box.digest[:12]},
-  fusion {fusion.digest[:12]}.
+  face {face.digest[:12]}.
 - **Action Units**: {", ".join(box.au_names)}, occurrence (from an intensity of 2 of 5 on) and intensity 0 to 5.
 - **Tested on** {tested.n_frames:,} frames of {tested.n_people} people, means over AUs, frames pooled. The blendshape
   mapping has no rule for some AUs: its means are over the others.

@@ -21,8 +21,6 @@ from tclr.schemas.errors import ModelError
 NETWORK = "face_landmarks_detector.tflite"
 """The network's name in the bundle."""
 RECIPE = "mediapipe's face landmarks"
-PIXELS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
-"""The network reads pixels as 0..1."""
 
 
 def _weights_in_order(content: bytes) -> Iterator[tuple[bool, list[np.ndarray]]]:
@@ -76,7 +74,15 @@ def read_facemesh(bundle: Path) -> dict[str, Tensor]:
 
 def write_facemesh_encoder(path: Path, image_size: int, crop_ratio: float, seed: int) -> None:
     """Write the encoder that starts from these weights; its embedding layer is random."""
-    info = EncoderInfo(image_size=image_size, crop_ratio=crop_ratio, arch="facemesh", recipe=RECIPE, seed=seed, **PIXELS)
+    info = EncoderInfo(
+        image_size=image_size,
+        crop_ratio=crop_ratio,
+        mean=(0.0, 0.0, 0.0),  # the network reads pixels as 0..1
+        std=(1.0, 1.0, 1.0),
+        arch="facemesh",
+        recipe=RECIPE,
+        seed=seed,
+    )
     model = build_encoder(info.embedding_dim, seed, info.arch)
     model.get_submodule("facemesh").load_state_dict(read_facemesh(find_model()))
     save_encoder(path, model, info)

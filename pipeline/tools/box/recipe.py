@@ -1,7 +1,8 @@
-"""The recipe of the bundled models, from videos of people with AU intensities to two files and the evidence.
+"""The recipe of the bundled models, from videos of people with AU intensities to three files and the evidence.
 
-Preprocess, pretrain without labels, fine-tune, select, fuse, judge. Nobody who is tested takes part in anything before,
-not even in pretraining. The same call resumes after an interruption, also within a stage if the stage can resume.
+Preprocess, fine-tune a network, select, fit the heads that also read shape, judge. Nobody who is tested takes part in
+anything before, not even in pretraining. The same call resumes after an interruption, also within a stage if the stage
+can resume.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -40,6 +42,7 @@ from tclr.pipeline.tools.box.evidence import (
     is_turned,
     read_people,
 )
+from tclr.pipeline.tools.box.facemesh import write_facemesh_encoder
 from tclr.pipeline.tools.box.people import People, split_people
 from tclr.pipeline.tools.box.qualities import AS_GIVEN, QUALITIES, write_degraded
 from tclr.schemas.config import AlignConfig, BoxConfig, FitAuConfig, PreprocessConfig, PretrainConfig
@@ -47,21 +50,25 @@ from tclr.schemas.errors import InputError, SettingError
 
 STRIDE = 5
 """Linear heads on blendshapes and landmarks learn from every fifth frame: neighbours are alike."""
-FUSION_L2 = (0.01, 0.1, 1.0)
-"""Penalties that fusion's is chosen from, on out-of-fold predictions."""
+NEUTRAL_SHARE = 0.02
+"""Largest share of neutral frames on which an AU of the heads that read shape counts as present."""
+BLENDS: tuple[Literal["face", "shape"], ...] = ("face", "shape")
+"""Heads that read shape: with pixels, and without."""
 LINEAR: dict[str, Describe] = {"blendshapes + linear": blendshape_rows, "landmarks + linear": landmark_rows}
 """Linear heads on mediapipe's output, which a model must beat to be worth its time."""
-STARTS = ("tclr", "paper", "random")
-"""Starts of fine-tuning, besides encoders of the user's."""
+STARTS = ("facemesh", "tclr", "paper", "random")
+"""Starts of fine-tuning, besides encoders of the user's: mediapipe's landmark network, or a ResNet-18 that is
+pretrained without labels, by either recipe, or not at all."""
 Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class BoxResult:
-    """The two files, their card, who was tested, and every score."""
+    """The three files, their card, who was tested, and every score."""
 
     box: Path
-    fusion: Path
+    face: Path
+    shape: Path
     card: Path
     chosen: str
     n_train: int
@@ -93,8 +100,7 @@ def _finetune_config(seed: int, config: BoxConfig, left_out: str) -> FitAuConfig
         epochs=config.finetune_epochs,
         degrade=config.degrade,
         half=True,
-        precision="bf16",
-        encoder_learning_rate=0.0003,
+        encoder_learning_rate=0.0005,
         learning_rate=0.003,
         batch_size=64,
         folds=8,
@@ -104,15 +110,13 @@ def _finetune_config(seed: int, config: BoxConfig, left_out: str) -> FitAuConfig
 
 
 def _fit_once(
-    store: Path, encoder: LoadedEncoder, path: Path, config: FitAuConfig, progress: Callable[[int, int], None]
+    store: Path, encoder: LoadedEncoder | None, path: Path, config: FitAuConfig, progress: Callable[[int, int], None]
 ) -> AuHead:
     """Return the head in a file if it was made the same way, else fit and write it."""
+    digest = encoder.digest if encoder else ""
     if path.is_file():
         head = load_head(path)
-        if head.settings == config.model_dump(mode="json") and encoder.digest in (
-            head.started_from,
-            head.encoder_digest,
-        ):
+        if head.settings == config.model_dump(mode="json") and digest in (head.started_from, head.encoder_digest):
             return head
     fit_au(store, encoder, path, config, fit_progress=progress)
     return load_head(path)
@@ -153,6 +157,10 @@ class _Recipe:
                     f"{len(seen)} of them, such as {seen[0]}. Pretrain with --leave-out, or give another."
                 )
             return given
+        if name == "facemesh":
+            path = self.out / "runs" / f"{name}-seed{seed}" / "start.safetensors"
+            write_facemesh_encoder(path, self.config.image_size, self.config.crop_ratio, seed)
+            return load_encoder(path)
         if name == "random":
             info = EncoderInfo(image_size=self.config.image_size, crop_ratio=self.config.crop_ratio, seed=seed)
             return untrained_encoder(info)
@@ -173,19 +181,17 @@ class _Recipe:
                 settings = _finetune_config(seed, self.config, _left_out(people))
                 yield name, _fit_once(self.store, encoder, path, settings, self.step(f"Fine-tuning {name}")), path
 
-    def fuse(self, people: People, box: Path) -> AuHead:
-        """Fit linear heads on embeddings and blendshapes of people new to the encoder; keep the best."""
-        encoder, path = load_encoder(box), self.out / "fusion.safetensors"
-        told = self.step("Fitting fusion")
-        taught = ",".join((*people.train, *people.test))
-        candidates = []
-        for l2 in FUSION_L2:
-            candidate = self.out / f"fusion-{l2:g}.safetensors"
-            settings = FitAuConfig(inputs="both", l2=l2, leave_out=taught, seed=self.config.seed)
-            head = _fit_once(self.store, encoder, candidate, settings, told)
-            candidates.append((-float(np.mean([score.roc_auc or 0.0 for score in head.scores])), candidate))
-        shutil.copyfile(min(candidates)[1], path)
-        return load_head(path)
+    def blend(self, inputs: Literal["face", "shape"], people: People, encoder: LoadedEncoder | None) -> AuHead:
+        """Fit a head that reads the shape of the face, and the encoder's embedding if there is one."""
+        settings = FitAuConfig(
+            head="blend",
+            inputs=inputs,
+            neutral_share=NEUTRAL_SHARE,
+            leave_out=",".join(people.test),
+            seed=self.config.seed,
+        )
+        path = self.out / f"{inputs}.safetensors"
+        return _fit_once(self.store, encoder, path, settings, self.step(f"Fitting {inputs}"))
 
     def linear(self, people: People) -> dict[str, tuple[AuHead, Describe]]:
         """Fit linear heads on mediapipe's output, on all people who are not tested."""
@@ -227,7 +233,7 @@ def run_box(
     workers: int | None = None,
     tell: Tell = lambda what, done, total: None,
 ) -> BoxResult:
-    """Make and judge a pair of bundled models; a second call resumes.
+    """Make and judge the bundled models; a second call resumes.
 
     Parameters
     ----------
@@ -270,22 +276,26 @@ def run_box(
     box = out / "box.safetensors"
     with replacing(box) as temporary:
         shutil.copyfile(path, temporary)
-    fusion = recipe.fuse(people, box)
-    heads = {name: head for name, head, _ in runs}
-    judged = [run for run, _ in selected] + _judge_all(recipe, people, heads, best.model, fusion)
+    encoder = load_encoder(box)
+    heads = {name: (head, describe_for(head, None)) for name, head, _ in runs}
+    heads["box"] = heads[best.model]
+    for inputs in BLENDS:
+        head = recipe.blend(inputs, people, encoder if inputs == "face" else None)
+        heads[inputs] = head, describe_for(head, encoder)
+    judged = [run for run, _ in selected] + _judge_all(recipe, people, heads)
     write_json(
         out / "evidence.json", {"judged": [asdict(one) for one in judged], "config": json.loads(config.to_json())}
     )
     card = out / "model-card.md"
-    write_text(card, model_card(best.model, people, config, recipe.starts, judged, load_head(box), fusion))
+    write_text(card, model_card(best.model, people, config, recipe.starts, judged, load_head(box), heads["face"][0]))
     counts = len(people.train), len(people.select), len(people.test)
-    return BoxResult(box, out / "fusion.safetensors", card, best.model, *counts, judged)
+    face, shape = (out / f"{inputs}.safetensors" for inputs in BLENDS)
+    return BoxResult(box, face, shape, card, best.model, *counts, judged)
 
 
-def _judge_all(recipe: _Recipe, people: People, runs: dict[str, AuHead], chosen: str, fusion: AuHead) -> list[Judged]:
+def _judge_all(recipe: _Recipe, people: People, heads: dict[str, tuple[AuHead, Describe]]) -> list[Judged]:
     """Judge all models on the test subjects, at every quality."""
-    linear = recipe.linear(people)
-    encoder = load_encoder(recipe.out / "box.safetensors")
+    heads = heads | recipe.linear(people)
     judged: list[Judged] = []
     for quality in (AS_GIVEN, *QUALITIES):
         store, who = recipe.store, people.test
@@ -298,15 +308,11 @@ def _judge_all(recipe: _Recipe, people: People, runs: dict[str, AuHead], chosen:
             recipe.preprocess(folder / "videos", store, quality)
         told = recipe.step(f"Judging {quality}")
         turned = is_turned(store, who) if quality == AS_GIVEN else None
-        heads: dict[str, tuple[AuHead, Describe]] = {
-            name: (head, describe_for(head, None)) for name, head in runs.items()
-        }
-        heads |= {"box": heads[chosen], "fusion": (fusion, describe_for(fusion, encoder)), **linear}
         for done, (name, (head, describe)) in enumerate(heads.items()):
             told(done, len(heads))
             frames = read_people(store, who, describe)
             plain = forecast(name, head, frames)
-            forecasts = [plain, forecast_centred(plain, head, frames)] if name in ("box", "fusion") else [plain]
+            forecasts = [plain, forecast_centred(plain, head, frames)] if name in ("box", *BLENDS) else [plain]
             if name == "blendshapes + linear":
                 forecasts.append(forecast_by_mapping(frames))
             judged += _judge_turned(forecasts, frames, quality, turned)

@@ -118,7 +118,7 @@ def test_tables_have_a_row_a_model_and_the_spread_over_seeds():
     def judged(model, quality, f1):
         return Judged(model, "", quality, 9, 3, {"f1": f1, "roc_auc": f1, "icc_3_1": None}, {}, {})
 
-    rows = [judged("box", "as given", 0.5), judged("box", "compressed", 0.4), judged("fusion", "as given", 0.6)]
+    rows = [judged("box", "as given", 0.5), judged("box", "compressed", 0.4), judged("face", "as given", 0.6)]
     rows += [judged("tclr, seed 0", "as given", 0.5), judged("tclr, seed 1", "as given", 0.7)]
     table = quality_table(rows, "f1").splitlines()
     assert table[0] == "| F1 | as given | compressed |" and table[2:] == ["| box | 0.500 | 0.400 |"]
@@ -156,7 +156,7 @@ def stages(make_store, monkeypatch):
     return done
 
 
-def test_recipe_makes_two_files_and_a_card_leaves_tested_people_out_and_goes_on(stages, tmp_path):
+def test_recipe_makes_three_files_and_a_card_leaves_tested_people_out_and_goes_on(stages, tmp_path):
     out = tmp_path / "out"
     options = ["--image-size", 32, "--pretrain-epochs", 1, "--finetune-epochs", 1, "--starts", "tclr,random"]
     arguments = ["box", tmp_path, out, *options, "--degrade", 0.2]
@@ -171,17 +171,17 @@ def test_recipe_makes_two_files_and_a_card_leaves_tested_people_out_and_goes_on(
     assert [len(people[part]) for part in ("train", "select", "test")] == [5, 1, 2]
     untouched = {*people["test"], *people["select"]}
     left_out = [set(names.split(",")) for kind, names in stages if kind in ("pretrain", "fit_au")]
-    assert len(left_out) == 6 and left_out[:3] == [untouched] * 3  # a pretraining and two heads, then fusion
-    assert left_out[3:] == [{*people["train"], *people["test"]}] * 3
-    box, fusion = load_head(out / "box.safetensors"), load_head(out / "fusion.safetensors")
-    fusion.check_encoder(load_encoder(out / "box.safetensors"))
+    assert len(left_out) == 5 and left_out[:3] == [untouched] * 3  # a pretraining and two heads, then face and shape
+    assert left_out[3:] == [{*people["test"]}] * 2
+    box, face, shape = (load_head(out / f"{name}.safetensors") for name in ("box", "face", "shape"))
+    face.check_encoder(load_encoder(out / "box.safetensors"))
     assert box.encoder.info.supervised and {name.split("/")[1] for name in box.encoder.info.subjects} == {
         *people["train"]
     }
-    assert (fusion.inputs, box.kind) == ("both", "finetune")
+    assert (face.inputs, shape.inputs, shape.encoder_digest, box.kind) == ("face", "shape", "", "finetune")
     evidence_file = json.loads((out / "evidence.json").read_text())["judged"]
     keys = {(one["model"], one["quality"]) for one in evidence_file}
-    models = ["box", "box, centred", "fusion", "fusion, centred", "blendshapes + linear", "landmarks + linear"]
+    models = ["box", "box, centred", "face", "face, centred", "shape", "blendshapes + linear", "landmarks + linear"]
     qualities = ["as given", "head turned", "half resolution"]
     assert {(model, quality) for model in [*models, "blendshape mapping"] for quality in qualities} <= keys
     assert {(f"{start}, seed 0", "selection") for start in ("tclr", "random")} <= keys
