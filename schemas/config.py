@@ -349,8 +349,8 @@ class EmbedConfig(Settings):
     )
     centre: Literal["none", "clip", "subject"] = Field(
         "none",
-        description="Shift a head's predictions so that their median per clip or person equals that of the people it "
-        "was fitted on.",
+        description="Give each clip or person an own zero: shift predictions so that the frames with the least action "
+        "agree with those of the people that the head was fitted on.",
     )
     seed: int = Field(0, ge=0, description="Seed of the random encoder, as given to fit-au.")
 

@@ -42,6 +42,11 @@ AU_SOURCES = {
     "[default: face; shape with --encoder, or where crops do not fit]",
 )
 @click.option(
+    "--neutral",
+    type=PATH,
+    help="CSV table of frames in which people are at rest: subject, clip, first, last. AUs are measured from there.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=0),
     default=0,
@@ -55,6 +60,7 @@ def command(
     features: Path,
     encoder: str | None,
     au_model: str,
+    neutral: Path | None,
     workers: int,
     scheduler: str | None,
     embed: EmbedConfig,
@@ -70,6 +76,7 @@ def command(
       tclr embed store/ features/
       tclr embed store/ features/ --encoder run/ --au-model au.safetensors
       tclr embed store/ features/ --precision auto --workers 4
+      tclr embed store/ features/ --centre subject
       tclr embed store/ features/ --embedding none --columns "AU*,pitch,yaw,roll"
     """
     from tclr.cli.progress import show_progress
@@ -88,7 +95,15 @@ def command(
 
         loaded = load_encoder(encoder, seed=embed.seed) if encoder else None
         result = export(
-            store, features, loaded, embed, au_model=au_model, workers=workers, scheduler=scheduler, notify=notify
+            store,
+            features,
+            loaded,
+            embed,
+            au_model=au_model,
+            neutral=neutral,
+            workers=workers,
+            scheduler=scheduler,
+            notify=notify,
         )
     _show(result, features)
     return result

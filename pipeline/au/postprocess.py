@@ -1,9 +1,9 @@
 """Predictions after the head: moved to a common resting level, and smoothed over time.
 
-Faces at rest differ: brows lie low, lip corners point down. A head takes some of that for an action. Most frames of
-most recordings are near rest, so the median over a person estimates the resting level; OpenFace subtracts it, too
-(Baltrusaitis et al., "Cross-dataset learning and person-specific normalisation for automatic Action Unit detection",
-FG 2015). An action that lasts through half of a recording is lost.
+Faces at rest differ: brows lie low, lip corners point down. A head takes some of that for an action. OpenFace subtracts
+a person's median (Baltrusaitis et al., "Cross-dataset learning and person-specific normalisation for automatic Action
+Unit detection", FG 2015), which takes a long smile for rest. Here the resting level comes from the quietest frames, in
+which the head sees the least action overall, or from frames that someone says are neutral.
 """
 
 from __future__ import annotations
@@ -26,15 +26,23 @@ def to_logit(probability: np.ndarray) -> np.ndarray:
     return np.log(p / (1 - p))
 
 
+QUIET_SHARE = 0.1
+"""Share of a person's frames that the resting level comes from: those with the least action."""
+
+
 @dataclass(frozen=True)
 class RestingLevel:
-    """Medians of predictions: ``logit`` (A,) of the occurrence and ``intensity`` (A,), float32; NaN where unknown."""
+    """Medians of predictions at rest: ``logit`` (A,) of the occurrence, ``intensity`` (A,), float32; NaN where unknown.
+
+    ``share`` is the share of a person's frames, the quietest ones, that it comes from; 1 in heads of tclr 0.1.
+    """
 
     logit: np.ndarray
     intensity: np.ndarray
+    share: float = QUIET_SHARE
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return both under their names in a head's file."""
+        """Return the medians under their names in a head's file."""
         return {"rest_logit": self.logit, "rest_intensity": self.intensity}
 
 
@@ -44,15 +52,32 @@ def _median(values: np.ndarray) -> np.ndarray:
         return np.nanmedian(values, axis=0).astype(np.float32)
 
 
-def resting_level(prediction: Prediction) -> RestingLevel:
-    """Return the medians of one person's predictions, without those that are NaN.
+def quietest(prediction: Prediction, share: float = QUIET_SHARE) -> np.ndarray:
+    """Return the rows of a share of the frames, at least one, whose probabilities sum to the least, (m,) int.
+
+    Frames without predictions are left out.
 
     Examples
     --------
-    >>> resting_level(Prediction(np.full((3, 1), 0.5), np.array([[0.0], [1.0], [4.0]]))).intensity.tolist()
-    [1.0]
+    >>> quietest(Prediction(np.array([[0.9], [0.1], [np.nan]]), np.zeros((3, 1))))
+    array([1])
     """
-    return RestingLevel(_median(to_logit(prediction.probability)), _median(prediction.intensity))
+    known = np.flatnonzero(np.isfinite(prediction.probability).any(axis=1))
+    action = np.nansum(prediction.probability[known], axis=1)
+    return np.sort(known[np.argsort(action, kind="stable")[: max(1, round(share * len(known)))]])
+
+
+def resting_level(prediction: Prediction, share: float = QUIET_SHARE) -> RestingLevel:
+    """Return the medians of one person's predictions over the quietest share of the frames; 1 takes all of them.
+
+    Examples
+    --------
+    >>> predicted = Prediction(np.array([[0.1], [0.5], [0.9]]), np.array([[0.0], [1.0], [4.0]]))
+    >>> resting_level(predicted).intensity.tolist(), resting_level(predicted, 1.0).intensity.tolist()
+    ([0.0], [1.0])
+    """
+    rows = quietest(prediction, share)
+    return RestingLevel(_median(to_logit(prediction.probability[rows])), _median(prediction.intensity[rows]), share)
 
 
 def common_level(prediction: Prediction, subjects: np.ndarray) -> RestingLevel:
@@ -77,7 +102,7 @@ def centre(prediction: Prediction, own: RestingLevel, common: RestingLevel) -> P
     --------
     >>> predicted = Prediction(np.full((3, 1), 0.5), np.array([[1.0], [1.0], [4.0]]))
     >>> common = RestingLevel(np.zeros(1), np.zeros(1))
-    >>> centre(predicted, resting_level(predicted), common).intensity.ravel().tolist()
+    >>> centre(predicted, resting_level(predicted, 1.0), common).intensity.ravel().tolist()
     [0.0, 0.0, 3.0]
     """
     shift = np.nan_to_num(common.logit.astype(np.float64) - own.logit)

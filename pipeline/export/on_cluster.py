@@ -16,7 +16,8 @@ from dask.system import CPU_COUNT
 from torch import Tensor
 
 from tclr.pipeline.encoder import LoadedEncoder, build_encoder
-from tclr.pipeline.export.clip import ExportJob, export_clip, failed
+from tclr.pipeline.export.clip import export_clip, failed
+from tclr.pipeline.export.job import ExportJob
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import Dispatcher, TaskOutcome, dispatching, make_reporter
 from tclr.schemas.errors import ModelError, StoreError

@@ -11,7 +11,8 @@ import pyarrow as pa
 from tclr.pipeline.au import BOX
 from tclr.pipeline.encoder import LoadedEncoder, PrecisionChoice, choose_precision, load_encoder
 from tclr.pipeline.export.au_source import NAMES, AuSource, choose_au_source, fits_bundled, resolve_au_model
-from tclr.pipeline.export.clip import ExportJob
+from tclr.pipeline.export.job import ExportJob
+from tclr.pipeline.export.neutral import NeutralFrames
 from tclr.pipeline.export.table import with_pandas_types
 from tclr.pipeline.features import choose_columns
 from tclr.pipeline.store import Store
@@ -33,16 +34,19 @@ class ExportPlan:
     schema: pa.Schema
     labelled_aus: tuple[str, ...]
 
-    def job(self, store: Path, features: Path, run: str, config: EmbedConfig) -> ExportJob:
+    def job(
+        self, store: Path, features: Path, run: str, config: EmbedConfig, neutral: tuple[NeutralFrames, ...] = ()
+    ) -> ExportJob:
         """Return the job of a run that holds the folder."""
         encoder, precision = self.encoder, "fp32" if config.precision == "auto" else config.precision
         info, digest = (encoder.info, encoder.digest) if encoder else (None, "")
-        return ExportJob(
-            store, features, run, self.schema, self.labelled_aus, self.source, info, digest, config, precision
-        )
+        parts = store, features, run, self.schema, self.labelled_aus, self.source, info, digest, config, precision
+        return ExportJob(*parts, neutral)
 
 
-def plan_export(store: Store, encoder: LoadedEncoder | None, config: EmbedConfig, au_model: str | Path) -> ExportPlan:
+def plan_export(
+    store: Store, encoder: LoadedEncoder | None, config: EmbedConfig, au_model: str | Path, has_neutral: bool = False
+) -> ExportPlan:
     """Settle what an export writes, with the arguments and errors of ``embed``."""
     source = choose_au_source(store, resolve_au_model(store, au_model, encoder is not None), config.smooth_s)
     if source.head is not None:
@@ -52,7 +56,8 @@ def plan_export(store: Store, encoder: LoadedEncoder | None, config: EmbedConfig
         encoder = load_encoder(BOX)
     if source.head is not None and source.needs_encoder and encoder is not None:
         source.head.check_encoder(encoder)
-    _check_centring(source, config)
+    if has_neutral or config.centre != "none":
+        _check_centring(source, "--neutral" if has_neutral else f"--centre {config.centre}")
     if config.blendshapes:
         store.require_blendshapes("Run again without --blendshapes.")
     labelled_aus = sorted({name for info in store.clips for name in store.names(info, "au")})
@@ -87,10 +92,10 @@ def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:
     return pa.schema([field for field in schema if field.name in chosen])
 
 
-def _check_centring(source: AuSource, config: EmbedConfig) -> None:
-    if config.centre != "none" and (source.head is None or source.head.rest is None):
+def _check_centring(source: AuSource, option: str) -> None:
+    if source.head is None or source.head.rest is None:
         raise SettingError(
-            f"Expected a head with a resting level of people for --centre {config.centre}, but AUs come from "
+            f"Expected a head with a resting level of people for {option}, but AUs come from "
             f"{source.name}. Give --au-model face, or fit the head again with 'tclr fit-au'."
         )
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from tclr.pipeline.encoder import LoadedEncoder, PrecisionChoice
 from tclr.pipeline.export.au_source import AUTO
-from tclr.pipeline.export.clip import ExportJob, export_clip, subject_folder
+from tclr.pipeline.export.clip import export_clip
+from tclr.pipeline.export.job import ExportJob, subject_folder
+from tclr.pipeline.export.neutral import read_neutral
 from tclr.pipeline.export.plan import leave_out_damaged, plan_export, settle_precision
 from tclr.pipeline.features import FeatureClips, measure_occurrence
 from tclr.pipeline.store import ClipInfo, Store
@@ -100,6 +102,7 @@ def embed(
     config: EmbedConfig,
     *,
     au_model: str | Path = AUTO,
+    neutral: Path | None = None,
     workers: int = 0,
     scheduler: str | None = None,
     notify: Callable[[EmbedProgress], None] = lambda progress: None,
@@ -114,12 +117,16 @@ def embed(
         The encoder; by default that of a fine-tuned head or of the bundled model. It runs only if a column needs it.
     au_model : str or Path
         A head that ``tclr fit-au`` wrote, or ``auto``, ``face``, ``shape``, ``box`` or ``blendshapes``.
+    neutral : Path, optional
+        Table of frames that show people at rest, see ``read_neutral``: their AUs are measured from there.
     workers, scheduler : int, str
         Processes of a local Dask cluster, 0 for this process; or the address of a running one. ``notify`` may be called
         from another thread.
 
     Raises
     ------
+    InputError
+        If the table of neutral frames cannot be read, or names nobody in the store.
     StoreError, ModelError, SettingError
         If no clip or the head cannot be read, a column is unknown, or the encoder is missing or not the head's.
     OutputError, ClusterError
@@ -134,9 +141,10 @@ def embed(
     store_path, features = real_path(store_path), real_path(features)
     with Store(store_path, skip_damaged=True) as store:
         damaged = leave_out_damaged(store)
-        plan = plan_export(store, encoder, config, au_model)
+        at_rest = read_neutral(neutral, store.subjects) if neutral else ()
+        plan = plan_export(store, encoder, config, au_model, bool(at_rest))
         with lock_folder(features) as run:
-            job = plan.job(store_path, features, run, config)
+            job = plan.job(store_path, features, run, config, at_rest)
             _check_others(job, store.clips, damaged)
             job, choice = settle_precision(job, store, plan.encoder)
             remove_abandoned(features)

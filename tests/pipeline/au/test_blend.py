@@ -1,4 +1,4 @@
-"""The blend: an average of regressions that other libraries agree with, on inputs of shape and skin."""
+"""The blend: an average of regressions that other libraries agree with, on inputs of shape and embedding."""
 
 import numpy as np
 import pytest
@@ -61,16 +61,31 @@ def test_the_average_is_that_of_scikit_learns_ridges_and_the_rules(shapes, make_
     assert np.corrcoef(ours, theirs)[0, 1] == pytest.approx(1, abs=1e-4)
 
 
-def test_skin_adds_evidence_where_shape_has_none(shapes, make_frames, rng):
+def test_the_embedding_adds_evidence_where_shape_has_none(shapes, make_frames, rng):
     x, _ = shapes
     furrow = rng.random(N) > 0.5
-    skin = rng.normal(0, 0.1, (N, 40))
-    skin[:, 7] += furrow
-    frames = make_frames(np.concatenate([x, skin], axis=1), furrow)
+    embedding = rng.normal(0, 0.1, (N, 40))
+    embedding[:, 7] += furrow
+    frames = make_frames(np.concatenate([x, embedding], axis=1), furrow)
     readout = fit_blend(frames, FitAuConfig(head="blend", inputs="face"))
     unseen = readout.predict(frames.inputs).probability[:, 0]
     assert roc_auc_score(furrow, unseen) > 0.95
     assert not readout.has_intensity.any()
+
+
+def test_people_whom_the_encoder_knows_do_not_set_the_scale(make_frames, rng):
+    present, seen = rng.random(N) > 0.5, np.arange(N) < N // 2
+    noise = np.where(seen, 0.1, 1.5)  # it knows by heart whom it has learnt from
+    embedding = np.column_stack([present + noise * rng.normal(0, 1, N), rng.normal(0, 1, N)])
+    frames = make_frames(np.concatenate([rng.normal(0, 0.1, (N, SHAPE_DIM)), embedding], axis=1), present)
+    config = FitAuConfig(head="blend", inputs="face")
+    careful, fooled = fit_blend(frames, config, seen), fit_blend(frames.take(seen), config)
+
+    def log_loss(readout):
+        p = readout.predict(frames.inputs[~seen]).probability[:, 0]
+        return -np.log(np.where(present[~seen], p, 1 - p).clip(1e-6)).mean()
+
+    assert log_loss(careful) < 0.7 < log_loss(fooled)
 
 
 def test_what_cannot_be_learnt_is_missing_and_unknown_labels_are_left_out(shapes, make_frames):

@@ -1,4 +1,4 @@
-"""Where AUs and embeddings come from: the bundled network, fusion, heads that read blendshapes, centring."""
+"""Where AUs and embeddings come from: the bundled network, heads that read blendshapes, a person's own zero."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ from scipy.special import expit
 from tclr.cli.main import cli
 from tclr.pipeline.au import (
     BOX,
-    FUSION,
+    FACE,
     Prediction,
     blendshape_rows,
     centre,
@@ -25,19 +25,19 @@ from tclr.pipeline.au import (
 )
 from tclr.pipeline.au.frozen import fit_linear
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, PrecisionChoice, build_encoder, load_encoder
-from tclr.pipeline.export import clip as clip_export
-from tclr.pipeline.export import embed
+from tclr.pipeline.export import embed, rest
 from tclr.pipeline.export.au_source import resolve_au_model
 from tclr.pipeline.features import load
 from tclr.pipeline.store import Store
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.action_units import au_column
 from tclr.schemas.config import EmbedConfig, FitAuConfig
-from tclr.schemas.errors import ModelError, SettingError, StoreError
+from tclr.schemas.errors import InputError, ModelError, SettingError, StoreError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 INFO = EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=1.0)
-AUS = [au_column(number) for number in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26)]
+PREDICTED = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 18, 20, 22, 23, 24, 25, 26, 28, 43)
+AUS = [au_column(number) for number in PREDICTED]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_embed_without_options_uses_the_bundled_network_where_landmarks_are_othe
     features, output = exported
     table = load(features).dropna(subset="score")
     assert "the bundled network" in output and len(table) == 20
-    assert [name for name in table if len(name) == 4 and name.startswith("AU")] == AUS
+    assert [name for name in table if len(name) == 4 and name.startswith("AU")] == [*AUS, "AU45"]
     with Store(store) as opened:
         crops = np.concatenate([opened.read_crops(info, 0, 6)[opened.face_mask(info)] for info in opened.clips])
     embedding = load_encoder(BOX).embed(crops)
@@ -87,31 +87,31 @@ def test_embed_without_options_uses_the_bundled_network_where_landmarks_are_othe
     assert metadata["au_source"] == f"box:{head.digest}" and metadata["encoder"]["supervised"] is True
 
 
-def test_box_and_fusion_belong_together_and_are_small():
-    box, fusion = load_head(BOX), load_head(FUSION)
+def test_box_and_face_belong_together_and_are_small():
+    box, face = load_head(BOX), load_head(FACE)
     box.check_encoder(load_encoder(BOX))
-    fusion.check_encoder(load_encoder(BOX))
-    assert list(box.au_names) == list(fusion.au_names) == AUS
-    assert box.readout.has_intensity.all() and fusion.readout.has_intensity.all()
-    assert (box.inputs, fusion.inputs, fusion.encoder) == ("embedding", "both", None)
-    assert box.rest is not None and fusion.rest is not None
-    assert BOX.stat().st_size < 25e6 and FUSION.stat().st_size < 1e6
+    face.check_encoder(load_encoder(BOX))
+    assert list(box.au_names) == list(face.au_names) == AUS
+    assert box.readout.has_intensity.all() and face.readout.has_intensity.all()
+    assert (box.inputs, face.inputs, face.encoder) == ("embedding", "face", None)
+    assert box.rest is not None and face.rest is not None
+    assert BOX.stat().st_size < 3e6 and FACE.stat().st_size < 1e6
 
 
 def test_models_are_in_the_wheel():
     """As an installed package finds them: beside the module."""
-    code = "import tclr.pipeline.au.bundled as b; print(b.BOX.is_file() and b.FUSION.is_file())"
+    code = "import tclr.pipeline.au.bundled as b; print(b.BOX.is_file() and b.FACE.is_file())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
     assert "tclr.pipeline.au.bundled = *.safetensors" in (BOX.parents[3] / "setup.cfg").read_text()
 
 
-@pytest.mark.parametrize("name", ["box", "fusion", "blendshapes"])
+@pytest.mark.parametrize("name", ["box", "blendshapes"])
 def test_named_models_share_the_embedding_of_the_box(store, exported, tmp_path, name):
     result = embed(store, tmp_path, None, EmbedConfig(), au_model=name)
     assert result.au_source.split(":")[0] == name
     table, expected = load(tmp_path), load(exported[0])
     pd.testing.assert_frame_equal(table.filter(like="emb_"), expected.filter(like="emb_"))
-    assert ("AU18" in table) == (name == "blendshapes") and ("AU14_r" in table) == (name != "blendshapes")
+    assert ("AU09" in table) == ("AU14_r" in table) == (name != "blendshapes")
 
 
 def test_auto_takes_what_the_store_allows(store, make_store, tmp_path):
@@ -134,7 +134,7 @@ def test_auto_takes_what_the_store_allows(store, make_store, tmp_path):
     with Store(other) as opened, pytest.raises(StoreError, match="Expected crops of template tclr"):
         resolve_au_model(opened, "box", False)
     with Store(without) as opened, pytest.raises(StoreError, match="Give --au-model box"):
-        resolve_au_model(opened, "fusion", False)
+        resolve_au_model(opened, "face", False)
     with Store(store) as opened, pytest.raises(SettingError, match="Leave --encoder out"):
         resolve_au_model(opened, "box", True)
 
@@ -263,11 +263,11 @@ def test_a_persons_level_comes_from_frames_spread_over_all_clips_and_is_found_on
     fit_au(labelled, encoder, tmp_path / "au.safetensors", FitAuConfig())
     store = make_store(tmp_path / "store", n_subjects=1, n_clips=3, n_frames=10)
     seen = []
-    predict_rows = clip_export._predict_rows
-    monkeypatch.setattr(clip_export, "REST_FRAMES", 6)
+    predict_rows = rest.predict_rows
+    monkeypatch.setattr(rest, "REST_FRAMES", 6)
     monkeypatch.setattr(
-        clip_export,
-        "_predict_rows",
+        rest,
+        "predict_rows",
         lambda s, store, info, rows, e: seen.append(rows) or predict_rows(s, store, info, rows, e),
     )
     embed(store, tmp_path / "features", encoder, EmbedConfig(centre="subject"), au_model=tmp_path / "au.safetensors")
@@ -289,6 +289,44 @@ def test_a_clip_without_a_face_has_a_person_whose_level_is_of_the_others(store, 
 def test_centring_needs_a_head_that_knows_a_level(store, encoder, tmp_path):
     with pytest.raises(SettingError, match="--centre clip"):
         embed(store, tmp_path, encoder, EmbedConfig(centre="clip"), au_model="blendshapes")
+
+
+def test_given_neutral_frames_become_the_persons_zero(labelled, encoder, make_store, tmp_path):
+    head = load_head(fit_au(labelled, encoder, tmp_path / "au.safetensors", FitAuConfig()).path)
+    store = make_store(tmp_path / "store", n_subjects=2, n_clips=2, n_frames=9, seed=5)
+    table = tmp_path / "neutral.csv"
+    table.write_text("subject,clip,first,last\nF001,T1,2,4\nF001,T2,8,\n")
+    for name, neutral in (("raw", None), ("moved", table)):
+        embed(store, tmp_path / name, encoder, EmbedConfig(), au_model=tmp_path / "au.safetensors", neutral=neutral)
+    raw, moved = load(tmp_path / "raw"), load(tmp_path / "moved")
+    person = (raw["subject"] == "F001").to_numpy()
+    frame, clip = raw["frame"].to_numpy(), raw["clip"].to_numpy()
+    zero = person & np.where(clip == "T1", (frame >= 2) & (frame <= 4), frame >= 8)
+    said = head.readout.predict(raw.filter(like="emb_").to_numpy())
+    own = resting_level(Prediction(said.probability[zero], said.intensity[zero]), 1.0)
+    expected = centre(Prediction(said.probability[person], said.intensity[person]), own, head.rest)
+    np.testing.assert_allclose(moved.loc[person, ["AU01", "AU12"]], expected.probability, atol=1e-5)
+    pd.testing.assert_frame_equal(moved[~person], raw[~person])  # nobody said what the other is like at rest
+    table.write_text("subject,clip,first,last\nF001,T1,,\n")
+    again = embed(
+        store, tmp_path / "moved", encoder, EmbedConfig(), au_model=tmp_path / "au.safetensors", neutral=table
+    )
+    assert again.n_skipped == 2  # those of the other person
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("person,clip\nF001,T1\n", "Expected the columns subject, clip, first, last"),
+        ("subject,first\nF001,x\n", "whole numbers of frames, but got 'x' and '' in line 2"),
+        ("subject\nF999\n", "subjects of the store in .*such as 'F001', but got 'F999'"),
+        ("subject\n", "but got none"),
+    ],
+)
+def test_tables_of_neutral_frames_are_checked(store, tmp_path, text, message):
+    (tmp_path / "neutral.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        embed(store, tmp_path / "f", None, EmbedConfig(), au_model="box", neutral=tmp_path / "neutral.csv")
 
 
 def test_head_files_from_before_have_no_level_and_read_embeddings(labelled, encoder, tmp_path):

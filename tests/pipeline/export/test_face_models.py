@@ -1,4 +1,4 @@
-"""The default AU models, of shape and skin: when each is taken, and that it gives what it says."""
+"""The default AU models, of shape and pixels: when each is taken, and that it gives what it says."""
 
 import json
 
@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tclr.pipeline.au import FACE, SHAPE, face_rows, head_pose, load_head, shape_rows
+from tclr.pipeline.au import BOX, FACE, SHAPE, describe_by, head_pose, load_head
+from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.export.au_source import resolve_au_model
 from tclr.pipeline.store import Store
@@ -15,7 +16,7 @@ from tclr.schemas.config import EmbedConfig
 from tclr.schemas.errors import StoreError
 
 N_FRAMES = 30
-MODELS = {"face": (FACE, face_rows), "shape": (SHAPE, shape_rows)}
+MODELS = {"face": FACE, "shape": SHAPE}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def without_crops(make_store, tmp_path_factory):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_bundled_heads_are_small_and_whole(name):
-    path, _ = MODELS[name]
+    path = MODELS[name]
     head = load_head(path)
     assert path.stat().st_size < 3e6 and head.inputs == name and head.encoder is None
     assert {"AU01", "AU12", "AU18", "AU22", "AU28", "AU43"} <= set(head.au_names) and len(head.au_names) == 21
@@ -41,8 +42,7 @@ def test_bundled_heads_are_small_and_whole(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_embed_writes_what_the_head_says_of_its_inputs(name, store, tmp_path):
-    path, describe = MODELS[name]
-    head = load_head(path)
+    head, describe = load_head(MODELS[name]), describe_by(name, load_encoder(BOX))
     config = EmbedConfig(embedding="none")
     assert embed(store, tmp_path, None, config, au_model="auto" if name == "face" else name).au_source.startswith(name)
     file = next(tmp_path.rglob("*.parquet"))
@@ -58,6 +58,9 @@ def test_embed_writes_what_the_head_says_of_its_inputs(name, store, tmp_path):
         present = expected.probability[:, column] >= head.threshold[column]
         assert (table[f"{au}_c"][face].astype(bool).to_numpy() == present).mean() > 0.99
     assert table["AU12"][~face].isna().all()
+    both = (table["AU12_left_r"] + table["AU12_right_r"]) / 2
+    np.testing.assert_allclose(both[face], table["AU12_r"][face], atol=1e-5)
+    assert "AU25_left_r" not in table  # lips part in the middle
     np.testing.assert_allclose(table[["pitch", "yaw", "roll"]][face], pose, atol=1e-5)
     metadata = read_metadata(file)
     assert metadata["pose"] == "landmarks:v1" and metadata["au_head"]["inputs"] == name
@@ -66,7 +69,8 @@ def test_embed_writes_what_the_head_says_of_its_inputs(name, store, tmp_path):
 
 def test_auto_takes_shape_where_there_are_no_crops_and_names_are_checked(store, without_crops, make_store, tmp_path):
     with Store(store) as opened:
-        assert resolve_au_model(opened, "auto", False) == resolve_au_model(opened, "auto", True) == FACE
+        assert resolve_au_model(opened, "auto", False) == FACE
+        assert resolve_au_model(opened, "auto", True) == SHAPE  # face needs the bundled encoder
         assert resolve_au_model(opened, "shape", True) == SHAPE
     with Store(without_crops) as opened:
         assert resolve_au_model(opened, "auto", False) == SHAPE

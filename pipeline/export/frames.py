@@ -1,0 +1,47 @@
+"""Embeddings and predictions of some frames of a clip, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tclr.pipeline.au import Prediction
+from tclr.pipeline.encoder import LoadedEncoder
+from tclr.pipeline.export.au_source import AuSource
+from tclr.pipeline.export.job import ExportJob
+from tclr.pipeline.store import ClipInfo, Store
+
+PREDICT_ROWS = 512
+"""Frames that AUs are predicted for at once: some 16 MB of inputs."""
+
+
+def predict_rows(
+    source: AuSource, store: Store, info: ClipInfo, rows: np.ndarray, embeddings: np.ndarray
+) -> Prediction:
+    """Return the predictions of some rows with a face, not smoothed, from their embeddings."""
+    blocks = [slice(start, start + PREDICT_ROWS) for start in range(0, len(rows), PREDICT_ROWS)]
+    parts = [source.predict(store, info, rows[block], embeddings[block]) for block in blocks]
+    return Prediction.joined(parts) if parts else Prediction.unknown(0, len(source.predicted_aus))
+
+
+def embed_rows(
+    job: ExportJob,
+    store: Store,
+    info: ClipInfo,
+    encoder: LoadedEncoder | None,
+    rows: np.ndarray,
+    report: Callable[[int, int], None] = lambda n_frames, n_expected: None,
+) -> np.ndarray:
+    """Return (n, D) embeddings of some rows, D = 0 without an encoder; crops are read block by block."""
+    if encoder is None:
+        return np.zeros((len(rows), 0), np.float32)
+    size, n_done = job.config.batch_size, 0
+    blocks = (store.read_crops_at(info, rows[start : start + size]) for start in range(0, len(rows), size))
+    embeddings = np.empty((len(rows), encoder.embedding_dim), np.float32)
+    for embedded in encoder.embed_all(blocks):
+        embeddings[n_done : n_done + len(embedded)] = embedded
+        n_done += len(embedded)
+        report(int(rows[n_done - 1]) + 1, info.n_frames)
+    report(info.n_frames, info.n_frames)
+    return embeddings
