@@ -249,7 +249,12 @@ class FitAuConfig(Settings):
     l2: float = Field(0.01, gt=0, description="L2 penalty on the linear head's weights, added to the mean loss.")
     hidden_dim: int = Field(128, ge=1, description="Units of the mlp's hidden layer.")
     dropout: float = Field(0.3, ge=0, lt=1, description="Share of the mlp's hidden units dropped at random.")
-    epochs: int = Field(30, ge=1, description="Most passes over the frames; fewer if better (mlp, finetune).")
+    epochs: int = Field(
+        30,
+        ge=0,
+        description="Most passes over the frames; fewer if better (mlp, finetune). 0 leaves the encoder as it is "
+        "(finetune).",
+    )
     learning_rate: float = Field(0.001, gt=0, description="Learning rate of the head (mlp, finetune).")
     encoder_learning_rate: float = Field(0.0001, gt=0, description="Learning rate of the encoder (finetune).")
     weight_decay: float = Field(0.01, ge=0, description="Weight decay of AdamW (mlp, finetune).")
@@ -308,7 +313,7 @@ class BoxConfig(Settings):
     image_size: int = Field(192, ge=32, description="Encoder input in pixels.")
     crop_ratio: float = Field(1.0, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
     pretrain_epochs: int = Field(8, ge=1, description="Epochs of pretraining, with eight anchors per clip.")
-    finetune_epochs: int = Field(8, ge=1, description="Most epochs of fine-tuning.")
+    finetune_epochs: int = Field(2, ge=0, description="Most epochs of fine-tuning; 0 leaves the network as it starts.")
     degrade: float = Field(0.7, ge=0, le=1, description="Share of crops degraded as in poor video while fine-tuning.")
     starts: str = Field(
         "facemesh",

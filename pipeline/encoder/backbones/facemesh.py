@@ -1,9 +1,11 @@
 """The trunk of mediapipe's face landmark network without its landmarks: (N, 3, H, W) to (N, 1152).
 
-Residual blocks of separable convolutions, without batch normalisation: 0.4 million parameters. Google trained it on
-real faces of all kinds, so that it is a better start than random weights (``tclr.pipeline.tools.box.facemesh`` reads
-them from the bundle). Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", CVPR
-workshops 2019, and the model card "MediaPipe Face Mesh V2" (Google, 2022; Apache License 2.0). Its pixels are 0..1.
+Residual blocks of separable convolutions: 0.4 million parameters. They have no batch normalisation. One at the end
+keeps the features in place while the blocks are trained: without it they drift, and layers behind them lose their way.
+Google trained the network on real faces of all kinds, so that it is a better start than random weights
+(``tclr.pipeline.tools.box.facemesh`` reads them from the bundle). Kartynnik et al., "Real-time Facial Surface Geometry
+from Monocular Video on Mobile GPUs", CVPR workshops 2019, and the model card "MediaPipe Face Mesh V2" (Google, 2022;
+Apache License 2.0). Its pixels are 0..1.
 """
 
 from __future__ import annotations
@@ -72,7 +74,8 @@ class FaceMesh(nn.Module):
         stages += [_stage(entry, width) for entry, width in zip(entries, WIDTHS[1:], strict=True)]
         self.stages = nn.Sequential(*stages)
         self.stages[:N_FIXED].requires_grad_(False)
+        self.norm = nn.BatchNorm1d(N_FEATURES)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, 1152) float32 features: 128 for each of 3 x 3 regions of the face."""
-        return functional.adaptive_avg_pool2d(self.stages(x), GRID).flatten(1)
+        return self.norm(functional.adaptive_avg_pool2d(self.stages(x), GRID).flatten(1))

@@ -12,14 +12,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
-from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
+from tclr.pipeline.au import LabelledFrames
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, normalise, to_input
 from tclr.pipeline.faces import find_model
+from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.errors import ModelError
 
 NETWORK = "face_landmarks_detector.tflite"
 """The network's name in the bundle."""
+BLOCK = 64
+"""Crops that go through the network at once."""
+PENALTY = 0.03
+"""Of the ridge regressions, per frame."""
 RECIPE = "mediapipe's face landmarks"
 
 
@@ -66,14 +74,14 @@ def read_facemesh(bundle: Path) -> dict[str, Tensor]:
                     weight = weight.transpose((3, 0, 1, 2) if is_depthwise else (0, 3, 1, 2))
                     weights[f"{name}.bias"] = torch.tensor(arrays[1])
                 weights[f"{name}.weight"] = torch.tensor(weight if len(arrays) == 2 else weight.ravel())
-        model.load_state_dict(weights)
+        model.stages.load_state_dict({name.removeprefix("stages."): weight for name, weight in weights.items()})
     except (KeyError, ValueError, IndexError, RuntimeError, zipfile.BadZipFile) as error:
         raise ModelError(f"Expected mediapipe's face landmark network in {bundle}, but got {error!r}.") from error
     return weights
 
 
-def write_facemesh_encoder(path: Path, image_size: int, crop_ratio: float, seed: int) -> None:
-    """Write the encoder that starts from these weights; its embedding layer is random."""
+def facemesh_encoder(image_size: int, crop_ratio: float, seed: int) -> LoadedEncoder:
+    """Return the encoder that starts from these weights; its embedding layer is random, see ``aim``."""
     info = EncoderInfo(
         image_size=image_size,
         crop_ratio=crop_ratio,
@@ -84,5 +92,39 @@ def write_facemesh_encoder(path: Path, image_size: int, crop_ratio: float, seed:
         seed=seed,
     )
     model = build_encoder(info.embedding_dim, seed, info.arch)
-    model.get_submodule("facemesh").load_state_dict(read_facemesh(find_model()))
-    save_encoder(path, model, info)
+    weights = {f"facemesh.{name}": weight for name, weight in read_facemesh(find_model()).items()}
+    model.load_state_dict(weights, strict=False)
+    return LoadedEncoder(model, info)
+
+
+def aim(encoder: LoadedEncoder, frames: LabelledFrames) -> LoadedEncoder:
+    """Fit the embedding layer in closed form, in place; the network itself stays as it is.
+
+    Features are standardised over the frames. Each AU gets one number of the embedding, a ridge regression of its
+    intensity, or of its occurrence where only that is known; the others are principal components. All have unit
+    variance before the embedding is normalised.
+    """
+    model, features = encoder.model, _features(encoder, frames)
+    norm, layer = model.get_submodule("facemesh.norm"), model.fc1
+    mean, var = features.mean(axis=0), features.var(axis=0)
+    x = (features - mean) / np.sqrt(var + norm.eps)
+    occurrence = np.where(frames.labels == UNKNOWN, np.nan, frames.labels)
+    weights = []
+    for column in np.where(np.isfinite(frames.intensities), frames.intensities, occurrence).T:
+        known = np.isfinite(column)
+        weights.append(Ridge(alpha=PENALTY * known.sum()).fit(x[known], column[known]).coef_)
+    weight = np.concatenate([weights, PCA(layer.out_features - len(weights), random_state=0).fit(x).components_])
+    weight /= (x @ weight.T).std(axis=0)[:, None]
+    with torch.no_grad():
+        for tensor, value in ((norm.running_mean, mean), (norm.running_var, var), (layer.weight, weight)):
+            tensor.copy_(torch.from_numpy(value))
+        layer.bias.zero_()
+    return LoadedEncoder(model, encoder.info, encoder.device)
+
+
+@torch.inference_mode()
+def _features(encoder: LoadedEncoder, frames: LabelledFrames) -> np.ndarray:
+    """Return the (N, 1152) features of frames before they are normalised; its statistics must be untouched."""
+    places = np.array_split(np.arange(len(frames)), max(1, len(frames) // BLOCK))
+    blocks = (to_input(torch.from_numpy(frames.crops(some)).to(encoder.device), encoder.info) for some in places)
+    return torch.cat([encoder.model.features(normalise(block, encoder.info)).cpu() for block in blocks]).numpy()

@@ -25,11 +25,12 @@ from tclr.pipeline.au import (
     fit_head,
     landmark_rows,
     load_head,
+    no_rows,
 )
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untrained_encoder
 from tclr.pipeline.preprocessing import preprocess
 from tclr.pipeline.pretraining import pretrain
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import Store, hold_out
 from tclr.pipeline.system import replacing, write_json, write_text
 from tclr.pipeline.tools.box.card import model_card
 from tclr.pipeline.tools.box.evidence import (
@@ -42,14 +43,16 @@ from tclr.pipeline.tools.box.evidence import (
     is_turned,
     read_people,
 )
-from tclr.pipeline.tools.box.facemesh import write_facemesh_encoder
+from tclr.pipeline.tools.box.facemesh import aim, facemesh_encoder
 from tclr.pipeline.tools.box.people import People, split_people
 from tclr.pipeline.tools.box.qualities import AS_GIVEN, QUALITIES, write_degraded
 from tclr.schemas.config import AlignConfig, BoxConfig, FitAuConfig, PreprocessConfig, PretrainConfig
 from tclr.schemas.errors import InputError, SettingError
 
+FOLDS = 8
+"""An eighth of the people to learn from says when fine-tuning stops, and sets the network's own thresholds."""
 STRIDE = 5
-"""Linear heads on blendshapes and landmarks learn from every fifth frame: neighbours are alike."""
+"""Closed forms learn from every fifth frame: neighbours are alike."""
 NEUTRAL_SHARE = 0.02
 """Largest share of neutral frames on which an AU of the heads that read shape counts as present."""
 BLENDS: tuple[Literal["face", "shape"], ...] = ("face", "shape")
@@ -100,10 +103,10 @@ def _finetune_config(seed: int, config: BoxConfig, left_out: str) -> FitAuConfig
         epochs=config.finetune_epochs,
         degrade=config.degrade,
         half=True,
-        encoder_learning_rate=0.0005,
-        learning_rate=0.003,
+        encoder_learning_rate=0.0002,
+        learning_rate=0.001,
         batch_size=64,
-        folds=8,
+        folds=FOLDS,
         leave_out=left_out,
         seed=seed,
     )
@@ -158,9 +161,11 @@ class _Recipe:
                 )
             return given
         if name == "facemesh":
-            path = self.out / "runs" / f"{name}-seed{seed}" / "start.safetensors"
-            write_facemesh_encoder(path, self.config.image_size, self.config.crop_ratio, seed)
-            return load_encoder(path)
+            encoder = facemesh_encoder(self.config.image_size, self.config.crop_ratio, seed)
+            self.step("Fitting the embedding")
+            frames = read_people(self.store, people.train, no_rows)
+            frames = frames.take((frames.rows % STRIDE == 0) & ~hold_out(frames.subjects, FOLDS, seed))
+            return aim(encoder, frames)
         if name == "random":
             info = EncoderInfo(image_size=self.config.image_size, crop_ratio=self.config.crop_ratio, seed=seed)
             return untrained_encoder(info)
