@@ -26,7 +26,7 @@ NAVIGATION: dict[str, list[str]] = {
     ],
     "Reference": [],
     "Explanation": [
-        "method", "tuples", "pretraining", "encoders", "model-card", "action-units", "blendshape-aus", "evaluation",
+        "method", "tuples", "pretraining", "encoders", "model-card", "evidence", "action-units", "blendshape-aus", "evaluation",
         "alignment", "people", "time", "long-videos", "detectors", "performance",
     ],
     "Questions": ["faq"],
