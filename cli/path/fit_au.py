@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import PATH, PATH_OR_NAME, settings_options
+from tclr.cli.options import PATH, PATH_OR_NAME, encoder_source, settings_options
 from tclr.cli.output import Command, say, show, warn
 from tclr.schemas.config import FitAuConfig
 
@@ -49,12 +49,14 @@ def _show(result: FitResult) -> None:
 @click.option(
     "--encoder",
     type=PATH_OR_NAME,
-    help="Encoder file, run folder of 'tclr pretrain', 'random' or 'random:ARCH'. Not with --inputs blendshapes, shape "
-    "or face.",
+    default="box",
+    show_default=True,
+    help="Encoder file, run folder of 'tclr pretrain', 'box' (the bundled one), 'random' or 'random:ARCH'. --inputs "
+    "blendshapes and shape need none.",
 )
 @click.option("-o", "--out", type=PATH, required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)
-def command(store: Path, encoder: str | None, out: Path, fit_au: FitAuConfig) -> FitResult:
+def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> FitResult:
     """Fit an AU head to the labels of STORE and score it on unseen subjects.
 
     F1 and ROC AUC are out of fold: each subject is scored by classifiers and thresholds that never saw it. The written
@@ -64,6 +66,7 @@ def command(store: Path, encoder: str | None, out: Path, fit_au: FitAuConfig) ->
 
     \b
     Example:
+      tclr fit-au store/ -o au.safetensors
       tclr fit-au store/ --encoder run/ -o au.safetensors
       tclr fit-au store/ --inputs blendshapes -o au.safetensors
       tclr fit-au store/ --inputs face --head blend -o au.safetensors
@@ -73,20 +76,21 @@ def command(store: Path, encoder: str | None, out: Path, fit_au: FitAuConfig) ->
 
     with show_progress() as display:
         display.stage("Starting")
+        from tclr.pipeline.au import WITHOUT_ENCODER
         from tclr.pipeline.au import fit_au as fit
         from tclr.pipeline.encoder import load_encoder
 
-        loaded = load_encoder(encoder, seed=fit_au.seed) if encoder else None
+        needs_one = fit_au.inputs not in WITHOUT_ENCODER
+        loaded = load_encoder(encoder_source(encoder), seed=fit_au.seed) if needs_one else None
         reading, fitting = display.bar("Reading", "frames"), display.bar("Fitting", "steps")
         result = fit(store, loaded, out, fit_au, progress=reading, fit_progress=fitting)
     _show(result)
     for name, reason in result.left_out.items():
         warn(f"left out: {reason} in the labels", name)
     say(f"AU head: {out}")
-    if fit_au.head == "finetune":
-        encoder = str(out)
-    given = f" --encoder {encoder}" if encoder else ""
-    if encoder and encoder.split(":")[0] == "random" and fit_au.seed:
+    brings_own = fit_au.head == "finetune" or not needs_one or encoder == "box"
+    given = "" if brings_own else f" --encoder {encoder}"
+    if given and encoder.split(":")[0] == "random" and fit_au.seed:
         given += f" --seed {fit_au.seed}"
     say(f"Next: tclr embed {store} features/{given} --au-model {out}")
     return result

@@ -136,7 +136,7 @@ def features_page() -> str:
         ", ".join(map(code, features.blendshape_columns())),
         "## Metadata",
         "Each file holds one JSON text under the metadata key `tclr`: format and version, source, `au_source` "
-        "(`box:`, `fusion:` or `head:<digest>`, or `blendshapes:v<n>`), thresholds, encoder and head digests, "
+        "(`face:`, `shape:`, `box:` or `head:<digest>`, or `blendshapes:v<n>`), thresholds, encoder and head digests, "
         "settings of all stages. "
         "`tclr.pipeline.system.read_metadata(file)` reads it.",
     )

@@ -52,8 +52,7 @@ def plan_export(
     if source.head is not None:
         encoder = encoder or source.head.encoder  # a fine-tuned head brings its own
         source = replace(source, head=replace(source.head, encoder=None))
-    if encoder is None and str(au_model) in NAMES and store.has_frames and fits_bundled(store):
-        encoder = load_encoder(BOX)
+    encoder = encoder or _bundled_encoder(store, source, au_model)
     if source.head is not None and source.needs_encoder and encoder is not None:
         source.head.check_encoder(encoder)
     if has_neutral or config.centre != "none":
@@ -81,6 +80,15 @@ def plan_export(
         if encoder is None:
             raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
     return ExportPlan(source, encoder, schema, tuple(labelled_aus))
+
+
+def _bundled_encoder(store: Store, source: AuSource, au_model: str | Path) -> LoadedEncoder | None:
+    """Return the bundled encoder if it can read the store, and the user did not give a head of another one."""
+    if not (store.has_frames and fits_bundled(store)):
+        return None
+    box = load_encoder(BOX)
+    is_its_head = source.needs_encoder and source.head is not None and source.head.encoder_digest == box.digest
+    return box if is_its_head or str(au_model) in NAMES else None
 
 
 def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:

@@ -102,7 +102,7 @@ def test_models_are_in_the_wheel():
     """As an installed package finds them: beside the module."""
     code = "import tclr.pipeline.au.bundled as b; print(b.BOX.is_file() and b.FACE.is_file())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
-    assert "tclr.pipeline.au.bundled = *.safetensors" in (BOX.parents[3] / "setup.cfg").read_text()
+    assert "tclr.pipeline.au.bundled = *.safetensors, NOTICE.txt" in (BOX.parents[3] / "setup.cfg").read_text()
 
 
 @pytest.mark.parametrize("name", ["box", "blendshapes"])
