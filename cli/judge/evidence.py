@@ -51,8 +51,9 @@ def command(
 
     \b
     Example:
-      tclr evidence evidence/ --portraits portraits/
-      tclr evidence evidence/ --emotions faces/ --portraits portraits/ --people people/
+      tclr evidence out/ --portraits portraits/
+      tclr evidence out/ --emotions faces/ --portraits portraits/
+      tclr evidence out/ --people people/ --qualities none
     """
     from rich.markdown import Markdown
 
