@@ -105,6 +105,8 @@ def _people(part: Mapping[str, Any]) -> Iterable[str]:
         "are left out. Frames are pooled, F1 is at each model's own thresholds, intervals resample people. Means are "
         f"over the {len(part['common'])} AUs that all models have.\n"
     )
+    if part["doubts"]:
+        yield f"**Doubtful**: {'; '.join(part['doubts'])}.\n"
     frames = list(dict.fromkeys(one["frames"] for one in judged))
     models = list(dict.fromkeys(one["model"] for one in judged))
     by_key = {(one["model"], one["frames"]): one for one in judged}

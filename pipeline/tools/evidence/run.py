@@ -101,6 +101,7 @@ class _Run:
             "people": list(chosen.people),
             "n_left_out": chosen.n_left_out,
             "by_hand": chosen.by_hand,
+            "doubts": list(chosen.doubts),
             "common": [name for name in frames.names if name in common_aus(predicted)],
             "judged": judged,
             "sides": {} if sides is None else judge_sides(predicted, sides),

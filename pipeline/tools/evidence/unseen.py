@@ -20,11 +20,12 @@ HEADS = {"face": FACE, "shape": SHAPE}
 
 @dataclass(frozen=True)
 class Chosen:
-    """Who is judged, how many of the folder's people are left out, and whether the user chose."""
+    """Who is judged, how many of the folder's people are left out, whether the user chose, and what is doubtful."""
 
     people: tuple[str, ...]
     n_left_out: int
     by_hand: bool
+    doubts: tuple[str, ...] = ()
 
 
 def learnt_from(people: Collection[str], encoder_subjects: Collection[str], heads: Mapping[str, AuHead]) -> set[str]:
@@ -35,10 +36,14 @@ def learnt_from(people: Collection[str], encoder_subjects: Collection[str], head
     """
     seen = {subject.split("/")[-1] for subject in encoder_subjects} & set(people)
     for head in heads.values():
-        left_out = {name.strip() for name in str(head.settings.get("leave_out", "")).split(",")} & set(people)
-        if left_out:
+        if left_out := left_out_of(head, people):
             seen |= set(people) - left_out
     return seen
+
+
+def left_out_of(head: AuHead, people: Collection[str]) -> set[str]:
+    """Return those people who were left out of a head's fit by name."""
+    return {name.strip() for name in str(head.settings.get("leave_out", "")).split(",")} & set(people)
 
 
 def choose_people(folder: Path, models: Sequence[str], only: Sequence[str] = ()) -> Chosen:
@@ -64,17 +69,22 @@ def choose_people(folder: Path, models: Sequence[str], only: Sequence[str] = ())
             f"Expected people of {folder} for --only, but {unknown[0]!r} has no labelled clip there. "
             f"Known people: {', '.join(people[:10])}{' ...' if len(people) > 10 else ''}."
         )
+    heads = {name: load_head(HEADS[name]) for name in models if name in HEADS}
+    subjects = load_encoder(BOX).info.subjects if heads or "box" in models else ()
+    seen = learnt_from(people, subjects, heads)
     if only:
-        return Chosen(tuple(sorted(set(only))), len(people) - len(set(only)), True)
-    subjects = load_encoder(BOX).info.subjects if {"face", "box"} & set(models) else ()
-    seen = learnt_from(people, subjects, {name: load_head(HEADS[name]) for name in models if name in HEADS})
+        known = seen & set(only)
+        doubts = (f"{len(known)} of them have names of people whom the models have learnt from",) if known else ()
+        return Chosen(tuple(sorted(set(only))), len(people) - len(set(only)), True, doubts)
     left = tuple(name for name in people if name not in seen)
     if not left:
         raise InputError(
             f"Expected people whom the bundled models have not learnt from, but they have learnt from all "
             f"{len(people)} labelled people of {folder}. Give videos of other people, or names with --only."
         )
-    return Chosen(left, len(people) - len(left), False)
+    unsure = [name for name, head in heads.items() if len(left) < len(people) and not left_out_of(head, people)]
+    doubts = tuple(f"{name} does not say whom it was fitted on, and may have learnt from them" for name in unsure)
+    return Chosen(left, len(people) - len(left), False, doubts)
 
 
 def link_people(folder: Path, people: Collection[str], out: Path) -> None:

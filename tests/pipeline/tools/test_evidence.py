@@ -308,8 +308,11 @@ def test_people_whom_a_model_has_learnt_from_are_left_out(people_folder, monkeyp
     chosen = choose_people(people_folder, ["face", "box"])
     assert chosen.people == tuple(name for name in people if name not in ("F003", "F004"))
     assert (chosen.n_left_out, chosen.by_hand) == (2, False)
+    assert chosen.doubts == ("face does not say whom it was fitted on, and may have learnt from them",)
     assert choose_people(people_folder, ["blendshapes"]).n_left_out == 0
-    assert choose_people(people_folder, ["face"], ["F003"]).people == ("F003",)
+    by_hand = choose_people(people_folder, ["face"], ["F003", "F001"])
+    assert by_hand.people == ("F001", "F003") and by_hand.doubts[0].startswith("1 of them have names")
+    assert choose_people(people_folder, ["face"], ["F001"]).doubts == ()
     with pytest.raises(InputError, match="'F123' has no labelled clip"):
         choose_people(people_folder, ["face"], ["F123"])
     encoder.info.subjects = tuple(f"folder/{name}" for name in people)
@@ -360,6 +363,7 @@ def all_parts():
             "people": ["A"],
             "n_left_out": 4,
             "by_hand": False,
+            "doubts": ["shape does not say"],
             "common": ["AU12"],
             "judged": [judged],
             "sides": {"face": {"aus": {"AU12": fit}, "mean": {"r": 0.8, "slope": 0.7}}},
@@ -390,6 +394,7 @@ def test_page_has_every_table():
     page = evidence_page(all_parts(), judge_goals(all_parts(), "face"), "face", {"face": "0123456789abcdef"})
     assert "face (0123456789ab)" in page and "reaches 10 of 10 goals" in page and "missed" not in page
     for row in (
+        "**Doubtful**: shape does not say.",
         "| mean of 1 | 0.720 (0.720 to 0.720) |",
         "| worst AU | AU07: 0.100 (0.100 to 0.100) |",
         "| grey | 0.020 (0.020 to 0.020) | 1 |",
