@@ -74,8 +74,8 @@ def choose_people(folder: Path, models: Sequence[str], only: Sequence[str] = ())
     seen = learnt_from(people, subjects, heads)
     if only:
         known = seen & set(only)
-        doubts = (f"{len(known)} of them have names of people whom the models have learnt from",) if known else ()
-        return Chosen(tuple(sorted(set(only))), len(people) - len(set(only)), True, doubts)
+        doubt = f"{len(known)} of them have names of people whom the models have learnt from"
+        return Chosen(tuple(sorted(set(only))), len(people) - len(set(only)), True, (doubt,) if known else ())
     left = tuple(name for name in people if name not in seen)
     if not left:
         raise InputError(
