@@ -8,8 +8,10 @@ from typing import Any
 
 from tclr.pipeline.tools.box import AS_GIVEN
 from tclr.pipeline.tools.evidence.motion import AXES
+from tclr.pipeline.tools.evidence.path import in_order
 from tclr.pipeline.tools.evidence.portraits import CHANGE_LIMIT
 from tclr.pipeline.tools.evidence.resampling import UNKNOWN, Figure
+from tclr.pipeline.tools.evidence.stills import TWINS
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def _portrait_goals(part: Mapping[str, Any], model: str) -> Iterator[Goal]:
     if "smiling" in calls:
         for au, bound in (("AU12", 0.90), ("AU06", 0.50)):
             yield _at_least(f"smiling: {au} called present", bound, calls["smiling"]["aus"].get(au, UNKNOWN))
-    for way, twin in part["twins"][model].items():
+    for way, twin in in_order(part["twins"][model], tuple(TWINS)).items():
         yield _at_most(f"same face, {way}: calls that change", CHANGE_LIMIT, twin["changed"])
 
 

@@ -9,8 +9,10 @@ from tclr.pipeline.system import markdown_table
 from tclr.pipeline.tools.box import AS_GIVEN, HEADINGS
 from tclr.pipeline.tools.evidence.goals import Goal
 from tclr.pipeline.tools.evidence.motion import AXES
+from tclr.pipeline.tools.evidence.path import in_order
 from tclr.pipeline.tools.evidence.portraits import CHANGE_LIMIT
 from tclr.pipeline.tools.evidence.resampling import UNKNOWN, Figure
+from tclr.pipeline.tools.evidence.stills import TWINS
 
 
 def figure_text(figure: Figure) -> str:
@@ -55,7 +57,7 @@ def _emotions(part: Mapping[str, Any]) -> Iterable[str]:
         "Chance is 0.5. Intervals resample pictures. The labels are what people saw, and few pictures of an emotion "
         "show all of its AUs.\n"
     )
-    models = part["models"]
+    models = in_order(part["models"])
     means = {model: one["mean"] for model, one in models.items()}
     yield by_au({model: one["aus"] for model, one in models.items()}, means, f"mean of {len(part['common'])}")
     yield "The mean is over the AUs that all models have. Picture: emotions.png.\n"
@@ -65,7 +67,7 @@ def _portraits(part: Mapping[str, Any]) -> Iterable[str]:
     yield "## Neutral and smiling\n"
     yield "Share of pictures on which an AU counts as present. Intervals resample people.\n"
     for label in dict.fromkeys(label for one in part["calls"].values() for label in one):
-        calls = {model: one[label] for model, one in part["calls"].items() if label in one}
+        calls = {model: one[label] for model, one in in_order(part["calls"]).items() if label in one}
         n = max(one["n"] for one in calls.values())
         yield f"### {label.capitalize()}, {n} pictures with a face\n"
         table = by_au({m: one["aus"] for m, one in calls.items()}, {m: one["mean"] for m, one in calls.items()}, "mean")
@@ -79,13 +81,12 @@ def _portraits(part: Mapping[str, Any]) -> Iterable[str]:
         "The same pictures as altered copies, through the whole path again: share of all 0/1 calls that differ from "
         f"those on the picture as given. The limit is {CHANGE_LIMIT:.0%}. *lost*: faces that were no longer found.\n"
     )
-    yield _twin_table(part["twins"])
+    yield _twin_table(in_order(part["twins"]))
 
 
 def _twin_table(models: Mapping[str, Any]) -> str:
-    ways = list(dict.fromkeys(way for one in models.values() for way in one))
     rows = []
-    for way in ways:
+    for way in in_order(next(iter(models.values())), tuple(TWINS)):
         cells = [figure_text(one[way]["changed"]) for one in models.values()]
         marked = [
             f"**{cell}**" if (one[way]["changed"][0] or 0) > CHANGE_LIMIT else cell
@@ -124,7 +125,7 @@ def _people(part: Mapping[str, Any]) -> Iterable[str]:
         yield f"{heading}:\n"
         yield by_au(aus, {model: one["mean"][metric] for model, one in own.items()}, "mean of own AUs")
     yield "Picture: people.png.\n"
-    yield from _sides(part["sides"])
+    yield from _sides(in_order(part["sides"]))
     yield from _pose(part["pose"])
 
 

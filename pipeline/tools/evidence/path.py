@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from tclr.schemas.errors import InputError
 
 MODELS = ("face", "shape", "box", "blendshapes")
 """Names of ``tclr embed --au-model``, in the order of the tables; the first is the default."""
+T = TypeVar("T")
 Tell = Callable[[str, int, int], None]
 
 
@@ -98,6 +100,11 @@ def read_features(folder: Path, model: str) -> Predicted:
     """Return the features of a folder."""
     metadata = read_metadata(list_files(folder)[0][1])
     return Predicted(model, str(metadata.get("au_source", "")), dict(metadata["au_thresholds"]), load(folder))
+
+
+def in_order(by_name: Mapping[str, T], order: Sequence[str] = MODELS) -> dict[str, T]:
+    """Return a mapping in the order of the tables, whatever order a file keeps."""
+    return {name: by_name[name] for name in order if name in by_name}
 
 
 def common_aus(predicted: dict[str, Predicted]) -> list[str]:

@@ -18,7 +18,7 @@ from tclr.pipeline.tools.evidence.emotions import EMOTIONS, judge_emotions
 from tclr.pipeline.tools.evidence.goals import Goal, judge_goals
 from tclr.pipeline.tools.evidence.motion import clips_of, judge_pose, judge_sides, read_truth
 from tclr.pipeline.tools.evidence.page import evidence_page
-from tclr.pipeline.tools.evidence.path import MODELS, Predicted, Tell, common_aus, make_store, predict
+from tclr.pipeline.tools.evidence.path import MODELS, Predicted, Tell, common_aus, in_order, make_store, predict
 from tclr.pipeline.tools.evidence.people import group_parts, judge_people, read_groups, turned_parts
 from tclr.pipeline.tools.evidence.portraits import LABELS, judge_calls, judge_twins
 from tclr.pipeline.tools.evidence.stills import TWINS, list_pictures, write_stills
@@ -164,7 +164,7 @@ def _draw(out: Path, parts: dict[str, Any]) -> list[Path]:
     """Draw the parts that have figures by AU."""
     drawn = []
     if "emotions" in parts:
-        models = {model: one["aus"] for model, one in parts["emotions"]["models"].items()}
+        models = {model: one["aus"] for model, one in in_order(parts["emotions"]["models"]).items()}
         drawn.append(out / "emotions.png")
         draw_aus(drawn[-1], "Emotions that show an AU against those that do not", "ROC-AUC", models, chance=0.5)
     if "people" in parts:
