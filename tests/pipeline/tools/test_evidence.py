@@ -491,6 +491,8 @@ def test_pictures_take_the_whole_path(tmp_path):
     assert set(twins) == set(TWINS) and all(twin["lost"] == 0 for twin in twins.values())
     assert twins["mirrored"]["n_calls"] == 2 * len(calls["neutral"]["aus"])
     assert max(twin["changed"][0] for twin in twins.values()) < 0.2
+    again = invoke(tmp_path / "out", *folders, "--models", "shape,blendshapes")
+    assert again.output == result.output  # kept parts keep the order of the tables
     assert {goal["name"] for goal in content["goals"]} >= {
         "emotions: mean ROC-AUC",
         "same face, grey: calls that change",
