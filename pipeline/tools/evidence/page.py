@@ -18,13 +18,13 @@ from tclr.pipeline.tools.evidence.stills import TWINS
 def figure_text(figure: Figure) -> str:
     """Return ``0.912 (0.900 to 0.921)``, ``-`` for what could not be measured.
 
-    >>> figure_text([0.5, None, None]), figure_text([None, None, None])
-    ('0.500', '-')
+    >>> figure_text([-0.0001, -0.1, 0.1]), figure_text([0.5, None, None]), figure_text([None, None, None])
+    ('0.000 (-0.100 to 0.100)', '0.500', '-')
     """
-    value, low, high = figure
-    if value is None:
+    if figure[0] is None:
         return "-"
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
+    value, low, high = ("" if number is None else f"{round(number, 3) + 0.0:.3f}" for number in figure)  # never -0.000
+    return f"{value} ({low} to {high})" if low and high else value
 
 
 def goal_table(goals: Sequence[Goal]) -> str:

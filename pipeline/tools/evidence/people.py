@@ -77,8 +77,8 @@ def judge_people(
 
 
 def turned_parts(turned: np.ndarray) -> dict[str, np.ndarray | None]:
-    """Return masks of frames with the head turned and not, from an (N,) mask."""
-    return {TURNED: turned, FACING: ~turned}
+    """Return masks of frames with the head turned and not, from an (N,) mask; nothing if it is never turned."""
+    return {TURNED: turned, FACING: ~turned} if turned.any() else {}
 
 
 def read_groups(folder: Path) -> pd.DataFrame | None:

@@ -20,7 +20,7 @@ from tclr.pipeline.tools.evidence import run_evidence, unseen
 from tclr.pipeline.tools.evidence.emotions import EMFACS, EMOTIONS, judge_emotions
 from tclr.pipeline.tools.evidence.goals import judge_goals
 from tclr.pipeline.tools.evidence.motion import judge_pose, judge_sides, read_truth
-from tclr.pipeline.tools.evidence.page import evidence_page
+from tclr.pipeline.tools.evidence.page import evidence_page, figure_text
 from tclr.pipeline.tools.evidence.path import Predicted
 from tclr.pipeline.tools.evidence.people import group_parts, judge_people, read_groups, turned_parts
 from tclr.pipeline.tools.evidence.portraits import judge_calls, judge_twins
@@ -403,6 +403,7 @@ def test_page_has_every_table():
         "| yaw | 0.950 (0.950 to 0.950) | 1.990 (1.990 to 1.990) |",
     ):
         assert row in page
+    assert figure_text([-0.0001, -0.1, 0.1]) == "0.000 (-0.100 to 0.100)"
     only = evidence_page({"emotions": all_parts()["emotions"]}, [], "face", {})
     assert "## Emotions" in only and "## People" not in only
 
@@ -448,7 +449,7 @@ def test_people_are_judged_at_every_quality_and_finished_parts_are_kept(stages, 
     people = content["people"]
     assert people["people"] == ["F003", "F004", "F005"] and people["n_left_out"] == 5 and people["by_hand"]
     frames = {one["frames"] for one in people["judged"]}
-    assert frames == {AS_GIVEN, "head not turned", "sex: f", "half resolution, compressed"}
+    assert frames == {AS_GIVEN, "sex: f", "half resolution, compressed"}
     assert {one["model"] for one in people["judged"]} == {"shape", "blendshapes"}
     assert all(one["n_people"] == 3 for one in people["judged"] if one["frames"] == AS_GIVEN)
     assert set(people["pose"]) == {"pitch", "yaw"} and list(people["sides"]) == ["shape"]
