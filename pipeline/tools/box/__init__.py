@@ -4,7 +4,7 @@ Preprocess, pretrain, fine-tune, select, fuse, and judge on people whom nothing 
 """
 
 from tclr.pipeline.tools.box.card import HEADINGS
-from tclr.pipeline.tools.box.evidence import METRICS, Forecast, Judged, is_turned, read_people
+from tclr.pipeline.tools.box.evidence import METRICS, TURNED_RAD, Forecast, Judged, read_people
 from tclr.pipeline.tools.box.qualities import AS_GIVEN, QUALITIES, write_degraded
 from tclr.pipeline.tools.box.recipe import BoxResult, run_box
 
@@ -16,7 +16,7 @@ __all__ = [
     "Judged",
     "METRICS",
     "QUALITIES",
-    "is_turned",
+    "TURNED_RAD",
     "read_people",
     "run_box",
     "write_degraded",

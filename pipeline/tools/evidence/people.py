@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tclr.pipeline.au import LabelledFrames, Prediction
-from tclr.pipeline.tools.box import METRICS, Forecast, Judged
+from tclr.pipeline.tools.box import METRICS, TURNED_RAD, Forecast, Judged
 from tclr.pipeline.tools.evidence.path import Predicted, common_aus
 from tclr.schemas.errors import InputError
 
@@ -76,8 +76,12 @@ def judge_people(
     return results
 
 
-def turned_parts(turned: np.ndarray) -> dict[str, np.ndarray | None]:
-    """Return masks of frames with the head turned and not, from an (N,) mask; nothing if it is never turned."""
+def turned_parts(one: Predicted, frames: LabelledFrames) -> dict[str, np.ndarray | None]:
+    """Return (N,) masks of labelled frames with the head turned aside and not; nothing if it is never turned.
+
+    The yaw is that of the features, which is nearer to the truth than the detector's (docs/model-card.md).
+    """
+    turned = np.abs(one.values(["yaw"])[find_rows(one, frames), 0]) >= TURNED_RAD
     return {TURNED: turned, FACING: ~turned} if turned.any() else {}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tclr.pipeline.au import BOX, FACE, MAPPING_VERSION, SHAPE, no_rows
 from tclr.pipeline.system import read_json, write_json, write_text
-from tclr.pipeline.tools.box import AS_GIVEN, QUALITIES, is_turned, read_people, write_degraded
+from tclr.pipeline.tools.box import AS_GIVEN, QUALITIES, read_people, write_degraded
 from tclr.pipeline.tools.evidence.charts import draw_aus
 from tclr.pipeline.tools.evidence.emotions import EMOTIONS, judge_emotions
 from tclr.pipeline.tools.evidence.goals import Goal, judge_goals
@@ -88,13 +88,13 @@ class _Run:
         told = self.step("Judging people")
         frames = read_people(place / "store", chosen.people, no_rows)
         groups = read_groups(folder)
-        parts = {AS_GIVEN: None} | turned_parts(is_turned(place / "store", chosen.people))
+        first = next(iter(predicted.values()))
+        parts = {AS_GIVEN: None} | turned_parts(first, frames)
         parts |= {} if groups is None else dict(group_parts(groups, frames.subjects))
         judged = judge_people(predicted, frames, parts)
         told(1, 1)
         for name in self.qualities:
             judged += self._people_at(folder, chosen.people, name)
-        first = next(iter(predicted.values()))
         clips = clips_of(first, chosen.people)
         sides, pose = (read_truth(folder / name, clips) for name in ("sides", "pose"))
         return {

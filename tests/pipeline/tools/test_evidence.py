@@ -200,7 +200,10 @@ def test_people_are_scored_as_scikit_learn_does_on_the_rows_of_the_features(peop
     face = features(table, ["AU03", "AU01"], threshold=0.6)
     rules = features(table[["subject", "clip", "frame", "AU01"]], ["AU01"], "blendshapes")
     turned = np.arange(120) < 40
-    judged = judge_people({"face": face, "blendshapes": rules}, frames, {AS_GIVEN: None} | turned_parts(turned))
+    yaw = np.where(table["subject"].isin(["F0", "F1"]), -0.3, 0.2)
+    parts = turned_parts(features(table.assign(yaw=yaw), []), frames)
+    assert turned_parts(features(table.assign(yaw=0.2), []), frames) == {}
+    judged = judge_people({"face": face, "blendshapes": rules}, frames, {AS_GIVEN: None} | parts)
     by_key = {(one["model"], one["frames"]): one for one in judged}
     sorted_table = table.sort_values(["subject", "frame"])
     for au, column in (("AU03", 2), ("AU01", 0)):
@@ -449,7 +452,7 @@ def test_people_are_judged_at_every_quality_and_finished_parts_are_kept(stages, 
     people = content["people"]
     assert people["people"] == ["F003", "F004", "F005"] and people["n_left_out"] == 5 and people["by_hand"]
     frames = {one["frames"] for one in people["judged"]}
-    assert frames == {AS_GIVEN, "sex: f", "half resolution, compressed"}
+    assert frames == {AS_GIVEN, "head turned", "head not turned", "sex: f", "half resolution, compressed"}
     assert {one["model"] for one in people["judged"]} == {"shape", "blendshapes"}
     assert all(one["n_people"] == 3 for one in people["judged"] if one["frames"] == AS_GIVEN)
     assert set(people["pose"]) == {"pitch", "yaw"} and list(people["sides"]) == ["shape"]
