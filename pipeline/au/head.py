@@ -101,7 +101,7 @@ def load_head(path: Path) -> AuHead:
             readout=Readout.from_arrays(arrays),
             threshold=threshold,
             smooth_s=float(info.get("smooth_s", 0.0)),
-            rest=RestingLevel(*rest, float(info.get("rest_share", 1.0))) if rest else None,
+            rest=RestingLevel(*rest, share=float(info.get("rest_share", 1.0))) if rest else None,
             inputs=info.get("inputs", "embedding"),
             encoder_digest=info["encoder_digest"],
             encoder_info=info["encoder_info"],
