@@ -80,10 +80,10 @@ def command(
 ) -> dict[str, Any]:
     """Score AU predictions of an encoder on unseen subjects, beside baselines.
 
-    Rows: all positive, blendshapes mapped by rules, landmarks and blendshapes with a linear head, an untrained encoder,
-    ImageNet's features if given, and the encoder. All share folds and settings; neither heads nor thresholds see the
-    test subjects. Files are rewritten after each row. Protocol cross:TRAIN:TEST takes two STOREs, the one to train on
-    first.
+    Rows: all positive, blendshapes mapped by rules, the bundled model, landmarks and blendshapes with a linear head, an
+    untrained encoder, ImageNet's features if given, and the encoder. All share folds and settings; neither heads nor
+    thresholds see the test subjects. Files are rewritten after each row. Protocol cross:TRAIN:TEST takes two STOREs,
+    the one to train on first.
 
     \b
     Example:

@@ -101,7 +101,7 @@ def load_head(path: Path) -> AuHead:
             readout=Readout.from_arrays(arrays),
             threshold=threshold,
             smooth_s=float(info.get("smooth_s", 0.0)),
-            rest=RestingLevel(*rest, float(info.get("rest_share", 1.0))) if rest else None,
+            rest=_resting_level(rest, float(info.get("rest_share") or 1.0)),
             inputs=info.get("inputs", "embedding"),
             encoder_digest=info["encoder_digest"],
             encoder_info=info["encoder_info"],
@@ -118,6 +118,14 @@ def load_head(path: Path) -> AuHead:
             f"Expected weights and header of an AU head, but got {error!r} for {path}. Run 'tclr fit-au' again."
         ) from error
     return head
+
+
+def _resting_level(arrays: Sequence[np.ndarray], share: float) -> RestingLevel | None:
+    """Return the resting level of a file, None if it has none."""
+    if not arrays:
+        return None
+    logit, intensity = arrays
+    return RestingLevel(logit, intensity, share)
 
 
 def _check_sizes(head: AuHead, rest: Sequence[np.ndarray]) -> None:

@@ -19,13 +19,15 @@ from tclr.pipeline.au import MetricScores, Outcomes, score
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_backbone, load_encoder, untrained_encoder
 from tclr.pipeline.evaluation.folds import FoldedData, FoldFrames
 from tclr.pipeline.evaluation.label_curve import CurvePoint, draw_subsets
-from tclr.pipeline.evaluation.methods import METHODS, FoldPrediction, Method, make_methods
+from tclr.pipeline.evaluation.methods import METHODS, FoldPrediction, Method, bundled_method, make_methods
 from tclr.pipeline.evaluation.protocols import qualified
 from tclr.pipeline.sources import read_key
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.config import EvaluateConfig, FitAuConfig
 from tclr.schemas.errors import InputError, SettingError
 
+BUNDLED = "bundled"
+"""The method that is not fitted here."""
 UNTRAINED = "random"
 """Begins the names of encoders that are the untrained baseline themselves."""
 Tell = Callable[[str, int, int], None]
@@ -151,7 +153,12 @@ class Evaluation:
             if name in encoders
         }
         made = make_methods(encoders, fit, encoder)
-        self.methods = choose_methods(methods, self.data, made, self._notes)
+        why_not = add_bundled(made, self.data, methods)
+        self.methods = choose_methods(methods, self.data, made, self._notes, {BUNDLED: why_not} if why_not else {})
+        if BUNDLED in self.methods:
+            self._notes[BUNDLED] = (
+                "it was fitted on other data, at whose thresholds it is judged (docs/model-card.md)",
+            )
         self._made = {name: made[name] for name in self.methods}
 
     def run(self, tell: Tell = lambda what, done, total: None) -> Iterator[MethodResult]:
@@ -232,10 +239,32 @@ def _load_encoders(encoder: str, imagenet: Path | None, seed: int) -> dict[str, 
     return encoders
 
 
+def add_bundled(made: dict[str, Method], data: FoldedData, wanted: Sequence[str] | None) -> str:
+    """Add the bundled head to the methods if it is wanted and can be judged; return why not, or ""."""
+    if wanted is not None and BUNDLED not in wanted:
+        return "it is not wanted"
+    if not data.has_shape:
+        return "not all clips have mediapipe's landmarks and blendshapes"
+    method = bundled_method(data.fits_bundled)
+    if method.encoder is not None:
+        try:
+            note_people_seen(method.encoder.info, "the bundled model", data)
+        except InputError:
+            return "it has learnt from labels of people who are tested"
+    made[BUNDLED] = method
+    return ""
+
+
 def choose_methods(
-    wanted: Sequence[str] | None, data: FoldedData, made: Mapping[str, Method], given: Collection[str]
+    wanted: Sequence[str] | None,
+    data: FoldedData,
+    made: Mapping[str, Method],
+    given: Collection[str],
+    reasons: Mapping[str, str],
 ) -> list[str]:
     """Return the methods to run, in the order of ``METHODS``; by default all that the stores allow.
+
+    ``reasons`` say why some cannot be done.
 
     Raises
     ------
@@ -247,6 +276,7 @@ def choose_methods(
         missing |= dict.fromkeys(("blendshapes", "blendshape-mapping"), "not all clips have blendshapes")
     if not data.has_crops:
         missing |= dict.fromkeys(("random", "encoder", "imagenet"), "not all clips have crops")
+    missing |= reasons
     possible = [name for name in METHODS if name not in missing]
     if unknown := set(wanted or ()) - set(METHODS):
         raise SettingError(f"Unknown method {min(unknown)!r}. Known methods: {', '.join(METHODS)}.")

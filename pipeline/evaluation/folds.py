@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.au import Describe, LabelledFrames, collect_frames, no_rows
+from tclr.pipeline.au import MARGIN, N_LANDMARKS, TEMPLATE, Describe, LabelledFrames, collect_frames, no_rows
 from tclr.pipeline.evaluation.protocols import EvaluationPlan, Split, StoreFacts, plan_evaluation, qualified
 from tclr.pipeline.sources import Pseudonyms
 from tclr.pipeline.store import Store, hash_data
@@ -49,6 +49,9 @@ class LabelledStore:
             self.data_hash = hash_data(store.clips)
             self.has_crops = store.has_frames
             self.fields = set.intersection(*(set(store.fields(info)) for info in store.clips))
+            self.n_landmarks = {store.read(info, "landmarks", 0, 1).shape[1] for info in store.clips}
+            aligned = [info.root.align for info in store.clips]
+            self.fits_bundled = all((align.template, align.margin) == (TEMPLATE, MARGIN) for align in aligned)
             self.labels = collect_frames(store, no_rows, batch_size)
         shards = frozenset(np.unique(_shards(self.labels)).tolist())
         subjects = frozenset(np.unique(self.labels.subjects).tolist())
@@ -156,3 +159,13 @@ class FoldedData:
     def has_crops(self) -> bool:
         """Whether all clips have crops."""
         return all(store.has_crops for store in self.stores)
+
+    @property
+    def has_shape(self) -> bool:
+        """Whether all clips have what the bundled heads read: mediapipe's landmarks and blendshapes."""
+        return self.has_blendshapes and all(store.n_landmarks == {N_LANDMARKS} for store in self.stores)
+
+    @property
+    def fits_bundled(self) -> bool:
+        """Whether all clips have crops that are aligned as the bundled network needs them."""
+        return self.has_crops and all(store.fits_bundled for store in self.stores)

@@ -9,24 +9,40 @@ from pathlib import Path
 import numpy as np
 
 from tclr.pipeline.au import (
+    BOX,
+    FACE,
     MAPPED_AUS,
+    SHAPE,
     THRESHOLD,
+    WITHOUT_ENCODER,
+    AuHead,
     Describe,
     LabelledFrames,
     Outcomes,
     Prediction,
     blendshape_rows,
+    describe_by,
     embed_rows,
     find_learnable,
     fit_head,
     landmark_rows,
+    load_head,
     predict_from_blendshapes,
 )
-from tclr.pipeline.encoder import LoadedEncoder
+from tclr.pipeline.encoder import LoadedEncoder, load_encoder
 from tclr.schemas.config import FitAuConfig
 
-METHODS = ("all-positive", "blendshape-mapping", "landmarks", "blendshapes", "random", "imagenet", "encoder")
-"""In the order of tables: what needs no learning, features that need no encoder, encoders."""
+METHODS = (
+    "all-positive",
+    "blendshape-mapping",
+    "bundled",
+    "landmarks",
+    "blendshapes",
+    "random",
+    "imagenet",
+    "encoder",
+)
+"""In the order of tables: what learns nothing here, features that need no encoder, encoders."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +69,17 @@ def predict_mapping(test: LabelledFrames) -> FoldPrediction:
     predicted = _without_intensity(predict_from_blendshapes(test.inputs))
     outcomes = Outcomes.of(test, predicted, MAPPED_AUS, np.full(len(MAPPED_AUS), THRESHOLD))
     return FoldPrediction(outcomes, {name: THRESHOLD for name in test.names if name in MAPPED_AUS})
+
+
+def predict_bundled(test: LabelledFrames, head: AuHead) -> FoldPrediction:
+    """Predict with a head that was fitted on other data, at its own thresholds; only AUs with labels count."""
+    outcomes = Outcomes.of(test, head.predict_frames(test), head.au_names, head.threshold)
+    thresholds = {
+        name: float(threshold)
+        for name, threshold in zip(head.au_names, head.threshold, strict=True)
+        if name in test.names
+    }
+    return FoldPrediction(outcomes, thresholds)
 
 
 def predict_fitted(
@@ -91,13 +118,14 @@ class Method:
     """A row of the tables.
 
     ``describe`` reads what it predicts from, None for what needs labels or crops alone. ``fit`` has the settings of its
-    head, None for a method that learns nothing; ``encoder`` belongs to that head.
+    head, None for a method that learns nothing; ``encoder`` belongs to that head. ``head`` was fitted elsewhere.
     """
 
     label: str
     describe: Describe | None = None
     fit: FitAuConfig | None = None
     encoder: LoadedEncoder | None = None
+    head: AuHead | None = None
 
     def predict(
         self,
@@ -108,7 +136,19 @@ class Method:
         """Predict test frames; the method sees labels of training frames only."""
         if self.fit is not None:
             return predict_fitted(train, test, self.fit, self.encoder, progress)
+        if self.head is not None:
+            return predict_bundled(test, self.head)
         return predict_all_positive(test) if self.describe is None else predict_mapping(test)
+
+
+def bundled_method(with_crops: bool) -> Method:
+    """Return the bundled head: ``face``, or ``shape`` without crops that fit it. It does not learn from these data."""
+    name, path = ("face", FACE) if with_crops else ("shape", SHAPE)
+    encoder = load_encoder(BOX) if with_crops else None
+    head = load_head(path)
+    if encoder is not None and head.inputs not in WITHOUT_ENCODER:
+        head.check_encoder(encoder)
+    return Method(f"bundled {name}, not trained here", describe_by(head.inputs, encoder), None, encoder, head)
 
 
 def make_methods(encoders: Mapping[str, LoadedEncoder], fit: FitAuConfig, given: str) -> dict[str, Method]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from tclr.pipeline.au import (
     THRESHOLD,
     AuHead,
     Describe,
+    Estimate,
     LabelledFrames,
     Outcomes,
     Prediction,
@@ -38,7 +39,7 @@ class Judged:
     """The scores of one model on one kind of frames.
 
     ``mean`` and ``interval`` (95%, over resampled people) are over AUs, by metric of ``METRICS``; ``aus`` has them by
-    AU. None where a metric cannot be measured.
+    AU, and ``au_intervals`` their intervals. None where a metric cannot be measured.
     """
 
     model: str
@@ -49,10 +50,23 @@ class Judged:
     mean: dict[str, float | None]
     interval: dict[str, tuple[float, float] | None]
     aus: dict[str, dict[str, float | None]]
+    au_intervals: dict[str, dict[str, tuple[float, float] | None]] = field(default_factory=dict)
+
+
+def _interval(estimate: Estimate) -> tuple[float, float] | None:
+    ends = estimate.low, estimate.high
+    return ends if np.isfinite(ends).all() else None
 
 
 def read_people(store: Path, people: Collection[str], describe: Describe) -> LabelledFrames:
-    """Return the labelled frames of some people of a store, described."""
+    """Return the labelled frames of some people of a store, described.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.au import no_rows
+    >>> len(read_people(Path("store"), ["F001"], no_rows))
+    16
+    """
     with Store(store, sorted(people)) as opened:
         return collect_frames(opened, describe, BATCH_SIZE)
 
@@ -62,7 +76,13 @@ def _yaw_rows(store: Store, info: ClipInfo, start: int, stop: int) -> np.ndarray
 
 
 def is_turned(store: Path, people: Collection[str]) -> np.ndarray:
-    """Return (N,) bool: the frames of ``read_people`` in which the head is turned aside."""
+    """Return (N,) bool: the frames of ``read_people`` in which the head is turned aside.
+
+    Examples
+    --------
+    >>> is_turned(Path("store"), ["F001"]).shape
+    (16,)
+    """
     return np.abs(read_people(store, people, _yaw_rows).inputs[:, 0]) >= TURNED_RAD
 
 
@@ -86,7 +106,6 @@ class Forecast:
         outcomes = Outcomes.of(frames, self.predicted, self.au_names, self.threshold)
         outcomes = outcomes if mask is None else outcomes.take(mask)
         scores = {name: scored["pooled"] for name, scored in score(outcomes).items() if name in METRICS}
-        intervals = {name: (scored.mean.low, scored.mean.high) for name, scored in scores.items()}
         return Judged(
             self.model,
             self.digest,
@@ -94,9 +113,13 @@ class Forecast:
             len(outcomes.label),
             len(np.unique(outcomes.subject)),
             {name: scored.mean.measured for name, scored in scores.items()},
-            {name: ends if np.isfinite(ends).all() else None for name, ends in intervals.items()},
+            {name: _interval(scored.mean) for name, scored in scores.items()},
             {
                 au: {name: scored.aus[column].measured for name, scored in scores.items()}
+                for column, au in enumerate(frames.names)
+            },
+            {
+                au: {name: _interval(scored.aus[column]) for name, scored in scores.items()}
                 for column, au in enumerate(frames.names)
             },
         )

@@ -40,6 +40,12 @@ def write_degraded(
 
     ``source`` is a folder of videos with labels (docs/labels.md). ``scale`` is of width and height, 0..1; ``crf`` is
     x264's constant rate factor, 0 (lossless) to 51. ``progress`` is called with clips done and clips in total.
+
+    Examples
+    --------
+    >>> write_degraded(Path("clips"), ["2D+3D"], 0.5, 18, Path("half"))
+    >>> sorted(path.name for path in Path("half").rglob("*.mp4"))
+    ['F001_T1.mp4', 'F003_T1.mp4']
     """
     clips = [clip for clip in find_clips(source, "folder") if clip.subject in subjects]
     for done, clip in enumerate(clips):

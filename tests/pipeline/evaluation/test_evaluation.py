@@ -11,14 +11,14 @@ from click.testing import CliRunner
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
 from tclr.cli.main import cli
-from tclr.pipeline.au import MAPPED_AUS, landmark_rows, predict_from_blendshapes
-from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
-from tclr.pipeline.evaluation import Evaluation
+from tclr.pipeline.au import MAPPED_AUS, SHAPE, landmark_rows, load_head, predict_from_blendshapes, shape_rows
+from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder, untrained_encoder
+from tclr.pipeline.evaluation import Evaluation, evaluation
 from tclr.pipeline.evaluation import methods as fold_predictions
 from tclr.pipeline.evaluation.evaluation import note_people_seen
 from tclr.pipeline.evaluation.folds import FoldedData
 from tclr.pipeline.evaluation.label_curve import CurvePoint, draw_subsets, summarise_points
-from tclr.pipeline.evaluation.methods import METHODS, predict_fitted
+from tclr.pipeline.evaluation.methods import METHODS, Method, predict_fitted
 from tclr.pipeline.store import Store, hash_data
 from tclr.schemas.config import EvaluateConfig, FitAuConfig
 from tclr.schemas.errors import InputError, ModelError, SettingError
@@ -103,7 +103,8 @@ def written(store, encoder, tmp_path_factory):
 
 def test_figures_in_the_json_are_scikit_learns_on_the_predictions_in_the_parquet(written):
     _, told, table, _ = written
-    assert [method["method"] for method in told["methods"]] == [name for name in METHODS if name != "imagenet"]
+    expected = [name for name in METHODS if name not in ("imagenet", "bundled")]  # 68 landmarks are not mediapipe's
+    assert [method["method"] for method in told["methods"]] == expected
     checked = 0
     for method in told["methods"]:
         own = table[table.method == method["method"]]
@@ -266,6 +267,41 @@ def test_baselines_are_what_they_say(store, done):
     columns = [MAPPED_AUS.index(name) for name in ("AU01", "AU12")]
     np.testing.assert_allclose(own.probability[own.subject == info.subject], mapped[:, columns])
     np.testing.assert_array_equal(own.decision, own.probability >= 0.5)
+
+
+@pytest.fixture(scope="module")
+def of_mediapipe(make_store, tmp_path_factory):
+    """Six subjects with mediapipe's landmarks, an AU that no bundled head has, and no crops."""
+    path = tmp_path_factory.mktemp("mediapipe") / "store"
+    make_store(path, n_subjects=6, n_frames=20, n_landmarks=478, au_names=("AU12", "AU16"), no_face=(3,), frames=False)
+    return path
+
+
+def test_bundled_head_is_a_row_that_learns_nothing_here(of_mediapipe, tmp_path):
+    (tmp_path / "folds.csv").write_text("subject,fold\n" + "".join(f"F00{i},{i % 2}\n" for i in range(1, 7)))
+    prepared, results = evaluate(of_mediapipe, "random", protocol=str(tmp_path / "folds.csv"), methods=["bundled"])
+    found = results["bundled"]
+    assert found.label == "bundled shape, not trained here" and "fitted on other data" in found.notes[0]
+    assert found.n_aus == 1 and set(found.thresholds["0"]) == {"AU12"}
+    head = load_head(SHAPE)
+    with Store(of_mediapipe) as opened:
+        info = opened.clips[2]
+        expected = head.predict(shape_rows(opened, info, 0, 20)[opened.face_mask(info)])[:, head.au_names.index("AU12")]
+    own = found.outcomes
+    np.testing.assert_allclose(own.probability[own.subject == info.subject, 0], expected, rtol=1e-5)
+    cut = head.threshold[head.au_names.index("AU12")]
+    np.testing.assert_array_equal(own.decision[:, 0], own.probability[:, 0] >= cut)
+    assert (own.decision[:, 1] == -1).all()
+
+
+def test_bundled_head_is_left_out_where_it_cannot_be_judged(store, of_mediapipe, encoder, monkeypatch):
+    with pytest.raises(SettingError, match="'bundled' cannot be done: not all clips have mediapipe's landmarks"):
+        evaluate(store, encoder, methods=["bundled"])
+    told = untrained_encoder(EncoderInfo(**SEEN, subjects=("bp4d/F003",), supervised=True))
+    with_crops = Method("face", shape_rows, None, told, load_head(SHAPE))
+    monkeypatch.setattr(evaluation, "bundled_method", lambda with_crops_: with_crops)
+    with pytest.raises(SettingError, match="'bundled' cannot be done: it has learnt from labels of people"):
+        evaluate(of_mediapipe, "random", methods=["bundled"])
 
 
 def test_random_encoder_sees_the_same_pictures_as_the_given_one(done):
