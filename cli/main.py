@@ -38,6 +38,7 @@ STAGES = {
         "evaluate": "Score Action Units by a published protocol, beside baselines.",
         "ablate": "Train variants of the pretraining recipe and compare them.",
         "box": "Build and judge the bundled model: an encoder with an AU head.",
+        "people": "Make photo people: videos of portraits with true labels.",
         "bench": "Measure what each stage costs, as ratios within one run.",
     },
     "Looking at results": {

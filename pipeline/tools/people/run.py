@@ -1,0 +1,124 @@
+"""Makes photo people from two public sources, in one process or several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from string import ascii_lowercase
+
+from tclr.pipeline.tools.people.casting import Role, cast_people
+from tclr.pipeline.tools.people.clips import OCCLUDE, Maker
+from tclr.pipeline.tools.people.files import prepare_output, video_path
+from tclr.pipeline.tools.people.head import read_model
+from tclr.pipeline.tools.people.occluders import plan_kinds
+from tclr.pipeline.tools.people.portraits import CHECKED, list_portraits
+from tclr.pipeline.tools.people.render import open_context
+from tclr.pipeline.tools.people.settings import PeopleSettings
+
+Work = tuple[Role, list[str]]
+"""A person, and the names of the clips that are to be made."""
+_maker: Maker | None = None
+"""The maker of this process, in a pool of several."""
+
+
+@dataclass(frozen=True)
+class PeopleResult:
+    """What ``write_people`` wrote."""
+
+    out: Path
+    n_people: int
+    n_clips: int
+    n_new: int
+    """Clips that were not there before."""
+    n_frames: int
+
+
+def write_people(
+    out: Path,
+    faces: Path,
+    portraits: Path,
+    settings: PeopleSettings | None = None,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> PeopleResult:
+    """Write videos of photo people to ``out``, with true labels; clips that are there already stay.
+
+    ``faces`` is the folder of ICT-FaceKit, ``portraits`` that of webmorphR.stim. ``progress`` is called with
+    (clips done, clips in all). ``files`` describes the layout.
+
+    Raises
+    ------
+    SettingError
+        If moderngl or EGL is missing.
+    InputError
+        If a source is missing, or a portrait has not one face.
+    OutputError
+        If ``out`` holds people of other settings, or cannot be written.
+
+    Examples
+    --------
+    >>> write_people(Path("people"), Path("faces"), Path("no-such-folder"))
+    Traceback (most recent call last):
+    tclr.schemas.errors.InputError: Expected portraits in no-such-folder/... but found none. ...
+    """
+    settings = settings or PeopleSettings()
+    found = list_portraits(portraits, () if settings.all_portraits else CHECKED)
+    roles = cast_people(found, settings.people, settings.seed)
+    model = read_model(faces)
+    kinds = [plan_kinds(settings.clips, settings.occluded, role.rng(settings.seed, OCCLUDE)) for role in roles]
+    prepare_output(out, settings, roles, kinds)
+    work = find_work(out, roles, settings.clips)
+    total, new = settings.people * settings.clips, sum(len(clips) for _, clips in work)
+    progress(total - new, total)
+    if work:
+        open_context().release()  # a missing renderer is reported once, before any process starts
+        made = _make_here(Maker(out, model, settings), work) if workers == 1 else _make_side_by_side(out, faces, settings, work, workers)
+        done = total - new
+        for count in made:
+            done += count
+            progress(done, total)
+    return PeopleResult(out, settings.people, total, new, total * settings.frames)
+
+
+def find_work(out: Path, roles: Sequence[Role], clips: int) -> list[Work]:
+    """Return the people who lack clips, and which."""
+    names = ascii_lowercase[:clips]
+    work = [(role, [name for name in names if not video_path(out, role, name).exists()]) for role in roles]
+    return [(role, lacking) for role, lacking in work if lacking]
+
+
+def _make_here(maker: Maker, work: Sequence[Work]) -> Iterator[int]:
+    """Make all people in this process; yield the number of clips that were added."""
+    with closing(maker):
+        for role, clips in work:
+            for _ in maker.make(role, clips):
+                yield 1
+
+
+def _make_side_by_side(out: Path, faces: Path, settings: PeopleSettings, work: Sequence[Work], workers: int) -> Iterator[int]:
+    """Make people in several processes; yield the number of clips that were added."""
+    with ProcessPoolExecutor(min(workers, len(work)), get_context("spawn"), _start, (out, faces, settings)) as pool:
+        jobs = [pool.submit(_make_one, item) for item in work]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start(out: Path, faces: Path, settings: PeopleSettings) -> None:
+    """Prepare a process of the pool."""
+    global _maker
+    _maker = Maker(out, read_model(faces), settings)
+
+
+def _make_one(item: Work) -> int:
+    """Make the clips of a person in a process of the pool."""
+    if _maker is None:
+        raise RuntimeError("the process was not prepared")
+    return sum(1 for _ in _maker.make(*item))
