@@ -15,11 +15,11 @@ from tclr.pipeline.system import replacing
 from tclr.pipeline.tools.people.actions import AUS, FPS, plan_actions
 from tclr.pipeline.tools.people.casting import Role, make_up
 from tclr.pipeline.tools.people.files import Truth, video_path, write_truth
-from tclr.pipeline.tools.people.head import N_FACE, FaceModel, Furrows, Puppet, build_puppet, draw_furrows
+from tclr.pipeline.tools.people.head import N_FACE, FaceModel, Furrows, Puppet, build_puppet, draw_furrows, find_normals
 from tclr.pipeline.tools.people.occluders import REGIONS, Occluder, find_visibility, plan_kinds, plan_occluder
 from tclr.pipeline.tools.people.portraits import read_portrait
-from tclr.pipeline.tools.people.render import Layer, Renderer, find_normals
-from tclr.pipeline.tools.people.scene import FACE_WIDTH_CM, Scene, plan_scene, spoil
+from tclr.pipeline.tools.people.render import Renderer
+from tclr.pipeline.tools.people.scene import FACE_WIDTH_CM, Scene, find_exposure, plan_scene, spoil
 from tclr.pipeline.tools.people.settings import PeopleSettings
 from tclr.pipeline.tools.people.stage import Placement, Rest, PIVOT, Placement, Rest, build_layers, place_head, prepare
 from tclr.pipeline.tools.people.worn import Mask, Part, build_glasses, build_mask, glasses_layers
@@ -102,12 +102,13 @@ class Maker:
         mask = build_mask(self._model, rng) if kind == "mask" else None
         if mask is not None:
             self._renderer.load("mask", mask.texture)
+        exposure = find_exposure(person.skin, scene.lights[0], scene.quality)
         shots = []
         with replacing(video_path(self._out, role, clip)) as temporary:
             with VideoWriter(temporary, *size_px, crf=scene.quality.crf) as writer:
                 for frame, now in enumerate(intensities):
                     shot = self._shoot(person, scene, frame, now, occluder, mask)
-                    writer.write(spoil(shot.picture, scene.quality, rng), frame / FPS)
+                    writer.write(spoil(shot.picture, scene.quality, exposure, rng), frame / FPS)
                     shots.append(shot)
             intensities[:, PARTED] = np.array([shot.parted for shot in shots])[:, None]
             write_truth(self._out, f"{role.name}_{clip}", _gather(intensities, scene, shots))

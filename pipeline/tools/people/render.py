@@ -13,9 +13,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy import sparse
 
-from tclr.pipeline.tools.people.head import Camera
+from tclr.pipeline.tools.people.head import Camera, find_normals
 from tclr.schemas.errors import SettingError
 
 SUPERSAMPLING = 2
@@ -25,16 +24,16 @@ N_FURROWS = 8
 VERTEX_SHADER = """
 #version 330
 uniform mat4 projection;
-in vec3 position; in vec3 normal; in vec3 rest_normal; in vec2 uv; in float side;
-out vec3 n; out vec3 n0; out vec2 at; out float left;
-void main() { gl_Position = projection * vec4(position, 1.0); n = normal; n0 = rest_normal; at = uv; left = side; }
+in vec3 position; in vec3 normal; in vec3 rest_normal; in vec2 uv; in float side; in float opacity;
+out vec3 n; out vec3 n0; out vec2 at; out float left; out float solid;
+void main() { gl_Position = projection * vec4(position, 1.0); n = normal; n0 = rest_normal; at = uv; left = side; solid = opacity; }
 """
 FRAGMENT_SHADER = """
 #version 330
 uniform sampler2D skin; uniform sampler2D furrows_a; uniform sampler2D furrows_b;
 uniform vec4 box; uniform vec4 deep_a[2]; uniform vec4 deep_b[2];
 uniform vec3 to_light; uniform vec3 ambient; uniform vec3 diffuse; uniform vec4 plain; uniform float relit; uniform float cut;
-in vec3 n; in vec3 n0; in vec2 at; in float left;
+in vec3 n; in vec3 n0; in vec2 at; in float left; in float solid;
 out vec4 colour;
 float facing(vec3 m, vec3 l) { return max((dot(normalize(m), normalize(l)) + 0.25) / 1.25, 0.0); }
 void main() {
@@ -42,7 +41,7 @@ void main() {
     if (texel.a < cut) discard;
     vec3 light = ambient * (0.8 + 0.2 * normalize(n).y) + diffuse * facing(n, to_light);
     vec3 taken = vec3(0.60 + 0.40 * facing(n0, vec3(0.0, 0.35, 1.0)));
-    vec3 ratio = clip_ratio(light / mix(vec3(1.0), taken, relit));
+    vec3 ratio = clamp(light / mix(vec3(1.0), taken, relit), 0.12, 2.6);
     if (plain.a <= 0.0) {
         vec2 place = (at - box.xy) / (box.zw - box.xy);
         vec4 a = (texture(furrows_a, place) * 255.0 - 128.0) / 127.0;
@@ -50,10 +49,10 @@ void main() {
         float depth = dot(a, mix(deep_a[1], deep_a[0], left)) + dot(b, mix(deep_b[1], deep_b[0], left));
         ratio *= max(1.0 + depth, 0.25);
     }
-    colour = vec4(pow(pow(texel.rgb, vec3(2.2)) * ratio, vec3(1.0 / 2.2)), 1.0) * smoothstep(cut, min(cut + 0.4, 1.0), texel.a);
-    if (plain.a > 0.0) colour = vec4(pow(pow(texel.rgb, vec3(2.2)) * ratio, vec3(1.0 / 2.2)), 1.0) * plain.a;
+    float share = solid * (plain.a > 0.0 ? plain.a : smoothstep(cut, min(cut + 0.4, 1.0), texel.a));
+    colour = vec4(pow(pow(texel.rgb, vec3(2.2)) * ratio, vec3(1.0 / 2.2)), 1.0) * share;
 }
-""".replace("void main", "vec3 clip_ratio(vec3 r) { return clamp(r, 0.12, 2.6); }\nvoid main")
+"""
 
 
 @dataclass
@@ -74,6 +73,8 @@ class Layer:
     """(V, 3): normals in the light of the photograph; without them the colours count as lit evenly."""
     side: np.ndarray | None = None
     """(V,): 1 on the subject's left, 0 on the right, for furrows."""
+    opacity: np.ndarray | None = None
+    """(V,): 0..1, all of it without."""
     two_sided: bool = False
     cut: float = 0.3
     """Opacity of the texture below which nothing is drawn."""
@@ -87,15 +88,6 @@ class Light:
     """(3,): towards the light, camera coordinates."""
     ambient: np.ndarray = field(default_factory=lambda: np.full(3, 0.6))
     diffuse: np.ndarray = field(default_factory=lambda: np.full(3, 0.4))
-
-
-def find_normals(positions: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Return the unit normals (V, 3) float32 of vertices (V, 3), means of their triangles' weighted by area."""
-    corners = positions[triangles]
-    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    whose = (np.ones(triangles.size), (triangles.ravel(), np.repeat(np.arange(len(triangles)), 3)))
-    summed = sparse.csr_matrix(whose, shape=(len(positions), len(triangles))) @ flat
-    return (summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-9)).astype(np.float32)
 
 
 def projection_matrix(camera: Camera, size_px: tuple[int, int]) -> np.ndarray:
@@ -218,7 +210,7 @@ class Renderer:
             self._textures[name].use(unit)
         rows = self._pack(layer)
         buffers = [context.buffer(rows.tobytes()), context.buffer(np.ascontiguousarray(layer.triangles, np.int32).tobytes())]
-        layout = [(buffers[0], "3f 3f 3f 2f 1f", "position", "normal", "rest_normal", "uv", "side")]
+        layout = [(buffers[0], "3f 3f 3f 2f 1f 1f", "position", "normal", "rest_normal", "uv", "side", "opacity")]
         array = context.vertex_array(self._program, layout, buffers[1])
         array.render()
         for thing in (array, *buffers):
@@ -229,4 +221,6 @@ class Renderer:
         normals = find_normals(layer.positions, layer.triangles)
         rest = normals if layer.rest_normals is None else layer.rest_normals
         side = np.full(len(normals), 0.5) if layer.side is None else layer.side
-        return np.concatenate([layer.positions, normals, rest, layer.uv, side[:, None]], axis=1).astype(np.float32)
+        opacity = np.ones(len(normals)) if layer.opacity is None else layer.opacity
+        columns = [layer.positions, normals, rest, layer.uv, side[:, None], opacity[:, None]]
+        return np.concatenate(columns, axis=1).astype(np.float32)

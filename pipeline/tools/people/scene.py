@@ -21,6 +21,8 @@ POSE_LIMITS = np.deg2rad([20.0, 35.0, 15.0])
 GAZE_LIMITS = np.array([0.42, 0.30])
 """Largest turn of an eye from its place in the photograph: yaw and pitch in radians."""
 FACE_WIDTH_CM = 15.0
+KNEE = 0.55
+"""Linear light from which a camera's curve bends, so that bright skin keeps its detail."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Scene:
 class Quality:
     """How the camera and the file spoil the picture."""
 
-    exposure: float
+    brightness: float
+    """Of the face's skin, 0..255: cameras expose for it."""
     gamma: float
     noise: float
     """Standard deviation of sensor noise, of 255."""
@@ -105,9 +108,9 @@ def plan_gaze(frames: int, pose: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def _plan_camera(size_px: tuple[int, int], rng: np.random.Generator) -> Camera:
-    """Return a camera from 45 cm (a telephone) to 220 cm, with a face of 0.36 to 0.56 of the picture's width."""
+    """Return a camera from 45 cm (a telephone) to 220 cm, with a face of 0.42 to 0.66 of the picture's width."""
     distance = float(np.exp(rng.uniform(np.log(45), np.log(220))))
-    width_px = size_px[0] * rng.uniform(0.36, 0.56)
+    width_px = size_px[0] * rng.uniform(0.42, 0.66)
     return Camera(distance, width_px / FACE_WIDTH_CM * (distance - 4), (size_px[0] / 2, size_px[1] / 2))
 
 
@@ -133,7 +136,7 @@ def _plan_lights(frames: int, rng: np.random.Generator) -> list[Light]:
 def _plan_quality(rng: np.random.Generator) -> Quality:
     poor = rng.random() < 0.25
     return Quality(
-        exposure=float(np.exp(rng.normal(0, 0.22))),
+        brightness=float(np.clip(rng.normal(138, 28), 70, 200)),
         gamma=float(rng.uniform(0.85, 1.2)),
         noise=float(rng.uniform(0.5, 3.0) * (2.0 if poor else 1.0)),
         blur_px=float(rng.uniform(0.0, 0.5) + (rng.uniform(0, 0.8) if poor else 0)),
@@ -146,7 +149,7 @@ def _plan_backdrop(frames: int, size_px: tuple[int, int], rng: np.random.Generat
     """Return a backdrop and where each of the frames begins in it."""
     margin = 16
     width, height = size_px[0] + 2 * margin, size_px[1] + 2 * margin
-    paint = (_plain_wall, _room, _foliage)[rng.integers(3)]
+    paint = (_plain_wall, _room, _room, _foliage)[rng.integers(4)]
     backdrop = np.clip(paint(height, width, rng), 0, 255).astype(np.float32)
     drift = margin + margin * 0.9 * waves(frames, 2, rng, fastest_hz=0.3) * (rng.random() < 0.4)
     return backdrop, drift
@@ -179,13 +182,25 @@ def _foliage(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Return soft spots of light and dark, as of trees far behind."""
     base, other = _colour(rng), _colour(rng)
     mix = np.zeros((height, width))
-    for scale in (4, 12, 40):
+    for scale in (9, 25, 60):
         mix += cv2.GaussianBlur(rng.normal(0, 1, (height, width)), (0, 0), scale) * scale
     mix = 1 / (1 + np.exp(-mix))
     return base * mix[..., None] + other * (1 - mix[..., None])
 
 
-def spoil(picture: np.ndarray, quality: Quality, rng: np.random.Generator) -> np.ndarray:
+def find_exposure(skin: np.ndarray, light: Light, quality: Quality) -> float:
+    """Return the factor, of linear light, that shows skin of a colour (3,) in a light as bright as the quality asks.
+
+    Dark skin is exposed less than in full, as cameras do.
+    """
+    towards = light.direction / np.linalg.norm(light.direction)
+    lit = light.ambient + light.diffuse * max((towards[2] + 0.25) / 1.25, 0)
+    now = 255 * ((np.clip(skin, 1, 255) / 255) ** 2.2 * lit).mean() ** (1 / 2.2)
+    wanted = quality.brightness * (np.clip(skin, 1, 255).mean() / 165) ** 0.6
+    return float(np.clip(wanted / now, 0.4, 2.5) ** 2.2)
+
+
+def spoil(picture: np.ndarray, quality: Quality, exposure: float, rng: np.random.Generator) -> np.ndarray:
     """Return a frame (H, W, 3) uint8 as the camera delivers it, from a picture (H, W, 3) float32, 0..255."""
     height, width = picture.shape[:2]
     if quality.reduction < 1:
@@ -193,7 +208,9 @@ def spoil(picture: np.ndarray, quality: Quality, rng: np.random.Generator) -> np
         picture = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
     if quality.blur_px > 0.15:
         picture = cv2.GaussianBlur(picture, (0, 0), quality.blur_px)
-    exposed = 255 * (np.clip(picture, 0, 255) / 255) ** quality.gamma * quality.exposure
+    linear = exposure * (np.clip(picture, 0, 255) / 255) ** 2.2
+    rolled = np.where(linear > KNEE, 1 - (1 - KNEE) * np.exp(-(linear - KNEE) / (1 - KNEE)), linear)
+    exposed = 255 * rolled ** (quality.gamma / 2.2)
     noisy = exposed + rng.normal(0, quality.noise, exposed.shape)
     frame = np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
     return frame if quality.reduction == 1 else cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)

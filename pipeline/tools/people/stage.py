@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tclr.pipeline.tools.people.head import N_FACE, Pose, Puppet, cap
-from tclr.pipeline.tools.people.render import Layer, find_normals
+from tclr.pipeline.tools.people.head import N_FACE, Pose, Puppet, cap, fade_face, find_normals
+from tclr.pipeline.tools.people.render import Layer
 
 PIVOT = np.array([0.0, -4.0, 0.0])
 """Where the neck carries the head, in head coordinates: below and behind the ears."""
@@ -37,6 +37,7 @@ class Rest:
     face_normals: np.ndarray
     relief_normals: np.ndarray
     face_side: np.ndarray
+    face_opacity: np.ndarray
     eye: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -51,6 +52,7 @@ def prepare(puppet: Puppet) -> Rest:
         find_normals(fit.to_camera(fit.vertices[:N_FACE]), face),
         find_normals(relief, puppet.relief.triangles),
         side.astype(np.float32),
+        fade_face(puppet.model.neutral[:N_FACE], face),
         cap(),
     )
 
@@ -77,14 +79,10 @@ def place_head(angles: np.ndarray, pivot: np.ndarray) -> Placement:
 
 
 def build_layers(puppet: Puppet, rest: Rest, pose: Pose, gaze: np.ndarray, placement: Placement) -> list[list[Layer]]:
-    """Return the passes of a puppet whose left and right eye look along ``gaze`` (2, 2).
-
-    First what is around the face, then eyes and mouth, then the skin that covers them.
-    """
+    """Return the passes of a puppet whose left and right eye look along ``gaze`` (2, 2): eyes and mouth, then skin."""
     return [
-        [_relief_layer(puppet, rest, pose, placement)],
         _eye_layers(puppet, rest, gaze, placement) + _mouth_layers(puppet, pose, placement),
-        [_face_layer(puppet, rest, pose, placement)],
+        [_relief_layer(puppet, rest, pose, placement), _face_layer(puppet, rest, pose, placement)],
     ]
 
 
@@ -111,7 +109,7 @@ def _mouth_layers(puppet: Puppet, pose: Pose, placement: Placement) -> list[Laye
 def _relief_layer(puppet: Puppet, rest: Rest, pose: Pose, placement: Placement) -> Layer:
     relief = puppet.relief
     positions = placement.place(pose.relief, relief.head_share)
-    return Layer(positions, relief.triangles, relief.uv, texture="skin", rest_normals=rest.relief_normals, two_sided=True)
+    return Layer(positions, relief.triangles, relief.uv, texture="skin", rest_normals=rest.relief_normals)
 
 
 def _face_layer(puppet: Puppet, rest: Rest, pose: Pose, placement: Placement) -> Layer:
@@ -122,5 +120,6 @@ def _face_layer(puppet: Puppet, rest: Rest, pose: Pose, placement: Placement) ->
         texture="skin",
         rest_normals=rest.face_normals,
         side=rest.face_side,
+        opacity=rest.face_opacity,
         cut=0.0,
     )

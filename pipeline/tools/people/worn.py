@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from tclr.pipeline.tools.people.head import N_FACE, FaceModel, Pose, Puppet
-from tclr.pipeline.tools.people.render import Layer, find_normals
+from tclr.pipeline.tools.people.head import N_FACE, FaceModel, Pose, Puppet, find_normals, find_rim
+from tclr.pipeline.tools.people.render import Layer
 from tclr.pipeline.tools.people.stage import Placement
 
 TUBE_SIDES = 8
@@ -156,7 +156,7 @@ def _smoother(triangles: np.ndarray, n: int) -> sparse.csr_matrix:
     pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     link = sparse.csr_matrix((np.ones(len(pairs)), pairs.T), shape=(n, n))
     link = ((link + link.T) > 0).astype(float)
-    edges = _edges(triangles, n)
+    edges = find_rim(triangles, n)
     mean = sparse.diags(1 / np.asarray(link.sum(1)).ravel()) @ link
     step = 0.5 * (sparse.identity(n) + mean)
     fixed = sparse.diags(edges.astype(float))
@@ -165,15 +165,6 @@ def _smoother(triangles: np.ndarray, n: int) -> sparse.csr_matrix:
     for _ in range(SMOOTHINGS.bit_length() - 1):
         whole = whole @ whole
     return whole.tocsr()
-
-
-def _edges(triangles: np.ndarray, n: int) -> np.ndarray:
-    """Return which of n vertices lie on the rim of a surface."""
-    pairs = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
-    unique, count = np.unique(pairs, axis=0, return_counts=True)
-    rim = np.zeros(n, bool)
-    rim[unique[count == 1]] = True
-    return rim
 
 
 def _cloth(rng: np.random.Generator, size_px: int = 128) -> np.ndarray:

@@ -10,6 +10,7 @@ from tclr.pipeline.tools.people.head.furrows import Furrows, draw_furrows
 from tclr.pipeline.tools.people.head.mesh import N_FACE, FaceModel, read_model
 from tclr.pipeline.tools.people.head.puppet import Pose, Puppet, build_puppet
 from tclr.pipeline.tools.people.head.relief import Relief
+from tclr.pipeline.tools.people.head.surface import fade_face, find_normals, find_rim
 
 __all__ = [
     "Camera",
@@ -24,6 +25,9 @@ __all__ = [
     "build_puppet",
     "cap",
     "draw_furrows",
+    "fade_face",
+    "find_normals",
+    "find_rim",
     "fit_head",
     "read_model",
 ]

@@ -25,17 +25,23 @@ def cut_out(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     mask = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     matte = np.clip(1.25 * _guide(grey, np.clip(mask, 0, 1), radius_px=max(2, width // 130)) - 0.15, 0, 1)
-    return matte * _unlike_backdrop(image, landmarks)
+    return matte * (1 - _fringe(image, matte, landmarks))
 
 
-def _unlike_backdrop(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Return weights (H, W) float32 that are 0 where hair beside the face has the backdrop's colour, 1 elsewhere."""
-    distance = np.linalg.norm(image.astype(np.float32) - _backdrop(image), axis=2)
-    weights = np.clip((distance - NEAR) / (FAR - NEAR), 0, 1)
-    weights[int(landmarks[152, 1]) :] = 1
-    face = cv2.convexHull(landmarks[:468, :2].astype(np.int32))
-    cv2.fillConvexPoly(weights, face, 1.0)
-    return cv2.GaussianBlur(weights, (0, 0), 1.0)
+def _fringe(image: np.ndarray, matte: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Return how far each pixel (H, W) is backdrop between hairs: pale, grey, and near the person's edge above the chin."""
+    backdrop = _backdrop(image)
+    low, high = image.min(2).astype(np.float32), image.max(2).astype(np.float32)
+    pale = np.clip(4 * (low / np.maximum(backdrop.min(2), 1) - 0.5), 0, 1)
+    grey = np.clip((0.17 - (high - low) / np.maximum(high, 1)) / 0.07, 0, 1)
+    face_px = float(np.ptp(landmarks[:468, 0]))
+    near = np.clip(2 - ndimage.distance_transform_edt(matte > 0.5) / (0.04 * face_px), 0, 1)
+    like = np.linalg.norm(image.astype(np.float32) - backdrop, axis=2) < NEAR
+    white = np.clip((np.median(backdrop[: len(backdrop) // 4].min(2)) - 225) / 15, 0, 1)  # elsewhere fair hair looks like it
+    weights = (np.maximum(white * pale * grey, like) * near).astype(np.float32)
+    weights[int(landmarks[152, 1]) :] = 0
+    cv2.fillConvexPoly(weights, cv2.convexHull(landmarks[:468, :2].astype(np.int32)), 0.0)
+    return cv2.GaussianBlur(weights, (0, 0), 0.8)
 
 
 def _grab(image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -98,8 +104,8 @@ def dress(
     y, x = np.mgrid[:height, :width].astype(np.float32)
     across, down = (x - chin[0]) / face_px, (y - chin[1]) / face_px
     picture, shape = _extend_neck(image.astype(np.float32), matte, across, down, chin, face_px)
-    collar = down - 0.24 - 0.26 * np.sqrt(np.clip(1 - (across / 0.47) ** 2, 0, 1))
-    shoulders = down - 0.20 - 0.34 * np.clip(np.abs(across) - 0.33, 0, None) - 0.5 * np.clip(np.abs(across) - 1.0, 0, None)
+    collar = down - 0.10 - 0.26 * np.sqrt(np.clip(1 - (across / 0.47) ** 2, 0, 1))
+    shoulders = down - 0.07 - 0.34 * np.clip(np.abs(across) - 0.33, 0, None) - 0.5 * np.clip(np.abs(across) - 1.0, 0, None)
     cloth = np.clip(np.minimum(collar, shoulders) * face_px / 2 + 0.5, 0, 1)
     weave = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 1.2)
     folds = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), face_px / 7) * face_px / 7
@@ -120,13 +126,13 @@ def _extend_neck(
     middle = slice(int(chin[0] - 0.16 * face_px), int(chin[0] + 0.16 * face_px))
     tone = np.median(picture[row - 6 : row + 7, middle].reshape(-1, 3), axis=0)
     half = np.clip(matte[int(chin[1] - 0.12 * face_px)].sum() / 2 / face_px, 0.36, 0.46)
-    faded = np.clip(1.8 * (picture.min(2) - tone.min()) / (255 - tone.min()), 0, 1) * np.clip(6 * (down + 0.22), 0, 1)
+    faded = np.clip(4.0 * (picture.min(2) - tone.min()) / (255 - tone.min()), 0, 1) * np.clip(6 * (down + 0.22), 0, 1)
     faded *= np.clip(8 * (np.abs(across) - 0.18) + 8 * np.clip(down + 0.02, 0, None), 0, 1)
-    faded = np.maximum(cv2.GaussianBlur(faded, (0, 0), 0.012 * face_px), np.clip(down / 0.06 - 0.4, 0, 1))
-    round_off = 1.03 - 0.45 * np.clip(np.abs(across) / half, 0, 1.1) ** 3 - 0.12 * np.exp(-np.clip(down, 0, None) / 0.12)
+    faded = np.maximum(cv2.GaussianBlur(faded, (0, 0), 0.012 * face_px), np.clip((down - 0.02) / 0.12, 0, 1))
+    round_off = 1.02 - 0.26 * np.clip(np.abs(across) / half, 0, 1.1) ** 3 - 0.12 * np.exp(-np.clip(down, 0, None) / 0.12)
     neck = np.clip((half + 0.06 * np.clip(down - 0.1, 0, 1) - np.abs(across)) * face_px / 2 + 0.5, 0, 1)
-    neck *= np.clip(8 * (down + 0.12), 0, 1)
-    shape = np.where(down > -0.05, neck, np.maximum(matte, neck))
+    neck *= np.clip(14 * (down + 0.14), 0, 1)
+    shape = np.maximum(matte * (down < -0.05), neck)
     return picture + faded[..., None] * (round_off[..., None] * tone - picture), shape
 
 

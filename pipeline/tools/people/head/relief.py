@@ -16,11 +16,15 @@ from scipy.spatial import cKDTree
 
 from tclr.pipeline.tools.people.head.fit import HeadFit
 from tclr.pipeline.tools.people.head.mesh import N_FACE, FaceModel
+from tclr.pipeline.tools.people.head.surface import fade_face
 
 CELL_PX = 9
 """Chosen by us: 12,000 vertices for a portrait, below a hair strand's width after rendering."""
-ROUNDING_CM, ROUNDING_DEPTH_CM = 1.5, 1.6
+ROUNDING_CM, ROUNDING_DEPTH_CM = 1.5, 1.0
 """Width of the rim that bends back, and how far: a head turned by 35 degrees then keeps its width."""
+EAR_HEIGHTS_CM, DEEPEST_CM = (-5.0, -2.5, 4.5, 8.0), (-1.0, 1.9, 1.9, -0.5)
+"""Depths, by height over the head's origin between the ears, beyond which nothing lies: a photograph shows no back of a head,
+and few pixels of an ear's side, which would be drawn out."""
 N_NEAREST = 6
 
 
@@ -84,6 +88,8 @@ def _depths(fit: HeadFit, model: FaceModel, placed: np.ndarray, pixels: np.ndarr
     filled = ndimage.median_filter(depth[rows, columns], 3)
     _, (rows, columns) = ndimage.distance_transform_edt(~ndimage.binary_erosion(known), return_indices=True)
     spread = filled[rows, columns]
+    height = (fit.camera.centre_px[1] - pixels[..., 1]) * fit.camera.distance_cm / fit.camera.focal_px - fit.offset[1]
+    spread = np.maximum(spread, fit.offset[2] + np.interp(height, EAR_HEIGHTS_CM, DEEPEST_CM))
     return np.where(known, cv2.GaussianBlur(spread, (0, 0), 1.0), cv2.GaussianBlur(spread, (0, 0), 4.0))
 
 
@@ -99,7 +105,9 @@ def _rounding(fit: HeadFit, matte: np.ndarray, pixels: np.ndarray) -> np.ndarray
 
 def _covered(fit: HeadFit, model: FaceModel, placed: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return which grid points (rows, columns) lie well under the face's mesh."""
-    under = np.isfinite(_splat(fit, placed, model.triangles["face"], shape)).astype(np.uint8)
+    face = model.triangles["face"]
+    solid = fade_face(model.neutral[:N_FACE], face) > 0.02
+    under = np.isfinite(_splat(fit, placed, face[solid[face].all(1)], shape)).astype(np.uint8)
     filled = ndimage.binary_fill_holes(ndimage.binary_closing(under, iterations=2))
     return ndimage.binary_erosion(filled, iterations=4)
 
