@@ -38,7 +38,9 @@ class _Size(click.ParamType):
 @click.option("--people", default=202, show_default=True, help="Number of people; the first 202 have a portrait each.")
 @click.option("--clips", default=2, show_default=True, help="Clips per person, 1 to 26.")
 @click.option("--frames", default=75, show_default=True, help="Frames per clip, at 25 frames/s.")
-@click.option("--size", type=_Size(), default="240x300", show_default=True, help="Width and height of a frame in pixels.")
+@click.option(
+    "--size", type=_Size(), default="240x300", show_default=True, help="Width and height of a frame in pixels."
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of actions, motion, light, and who wears what.")
 @click.option("--occluded", default=0.25, show_default=True, help="Share of clips with a thing before the face.")
 @click.option("--all-portraits", is_flag=True, help="Also use the 40 portraits that are kept for judging models.")

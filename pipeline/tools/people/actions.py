@@ -2,8 +2,8 @@
 
 Intensities are (T, 21, 2) float32, 0..1, by frame, action unit (in the order of ``AUS``) and side: the subject's own
 left, then right. Events have an onset, an apex and an offset; combinations are those that occur together (Ekman,
-Friesen and Hager, "Facial Action Coding System", 2002; EMFACS). AU 25 is no event of its own alone: its label is what the
-lips of the mesh show (``head.puppet``), so ``PART`` only says how far speech or an emotion parts them.
+Friesen and Hager, "Facial Action Coding System", 2002; EMFACS). AU 25 here only says how far speech or an emotion parts
+the lips: its label is what the lips of the mesh show in the end (``head.puppet``).
 """
 
 from __future__ import annotations
@@ -29,8 +29,22 @@ EMOTIONS: tuple[tuple[int, ...], ...] = (
     (18,), (22, 25), (28,), (18, 25), (23, 24), (1, 2, 17), (26, 25), (28, 43),  # lips
 )  # fmt: skip
 """Action units that move together."""
+BROWS: tuple[tuple[int, ...], ...] = ((1, 2), (4,), (2,), (5,), (7,), (1, 4), (1,), (4, 7), (6,))
+MOUTHS: tuple[tuple[int, ...], ...] = ((15,), (17,), (28,), (23,), (24,), (18,), (14,), (20,), (15, 17), (22,), (10,))
+"""What eyes and brows, and mouths, do beside all else: conversation."""
 SINGLES: tuple[tuple[int, ...], ...] = tuple((au,) for au in AUS)
-VISEMES: tuple[tuple[int, ...], ...] = ((25,), (25, 26), (18, 25), (22, 25, 26), (20, 25), (24,), (10, 25), (26, 25), (28,), (25, 26))
+VISEMES: tuple[tuple[int, ...], ...] = (
+    (25,),
+    (25, 26),
+    (18, 25),
+    (22, 25, 26),
+    (20, 25),
+    (24,),
+    (10, 25),
+    (26, 25),
+    (28,),
+    (25, 26),
+)
 """What lips and jaw do for single sounds."""
 
 
@@ -50,10 +64,11 @@ def plan_actions(frames: int, *, turn: int, rng: np.random.Generator) -> np.ndar
         else:
             event = EMOTIONS[rng.integers(len(EMOTIONS))] if kind == "emotion" else single
             _add_event(intensities, event, begin, end, rng)
-    if rng.random() < 0.55:
-        brow = (((1, 2), (4,), (2,), (5,), (7,), (1, 4), (1,), (4, 7), (6,)))[rng.integers(9)]
-        begin = rng.uniform(0, 0.6 * frames)
-        _add_event(intensities, brow, begin, begin + rng.uniform(0.25, 0.6) * frames, rng)
+    for beside, chance in ((BROWS, 0.75), (BROWS, 0.3), (MOUTHS, 0.45)):
+        if rng.random() < chance:
+            begin = rng.uniform(-0.1, 0.7) * frames
+            event = beside[rng.integers(len(beside))]
+            _add_event(intensities, event, begin, begin + rng.uniform(0.25, 0.6) * frames, rng)
     _add_blinks(intensities, rng)
     return resolve_conflicts(intensities)
 
@@ -61,7 +76,19 @@ def plan_actions(frames: int, *, turn: int, rng: np.random.Generator) -> np.ndar
 def resolve_conflicts(intensities: np.ndarray) -> np.ndarray:
     """Return intensities of which one face is capable: of two actions that undo each other the stronger one stays."""
     solved = intensities.copy()
-    for weak, strong in ((5, 43), (5, 7), (12, 15), (18, 20), (28, 18), (28, 22), (28, 26), (24, 26), (24, 25), (24, 22), (23, 26)):
+    for weak, strong in (
+        (5, 43),
+        (5, 7),
+        (12, 15),
+        (18, 20),
+        (28, 18),
+        (28, 22),
+        (28, 26),
+        (24, 26),
+        (24, 25),
+        (24, 22),
+        (23, 26),
+    ):
         pair = [AUS.index(weak), AUS.index(strong)]
         loser = solved[:, pair].argmin(axis=1)[:, None]
         lower, higher = solved[:, pair].min(axis=1), solved[:, pair].max(axis=1)
@@ -132,6 +159,8 @@ def _add_blinks(intensities: np.ndarray, rng: np.random.Generator) -> None:
     while at < len(column):
         long = rng.random() < 0.15
         length = rng.uniform(15, 30) if long else rng.uniform(6, 9)
-        course = rng.uniform(0.9, 1.0) * _bump(len(column), at, at + length, 0.2 if long else 0.35, 0.3 if long else 0.5)
+        course = rng.uniform(0.9, 1.0) * _bump(
+            len(column), at, at + length, 0.2 if long else 0.35, 0.3 if long else 0.5
+        )
         np.maximum(column, course[:, None], out=column)
         at += length + rng.uniform(1.0, 3.5) * FPS

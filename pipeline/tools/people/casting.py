@@ -1,7 +1,7 @@
 """Decides who the photo people are: which portrait each is made of, and how they differ from it.
 
-The first round of people takes every portrait once, as it is but for a little of tone. Later rounds change the shape of the head
-and the skin, so that people of the same portrait do not look the same.
+The first round of people takes every portrait once, as it is but for a little of tone. Later rounds change the shape of
+the head and the skin, so that people of the same portrait do not look the same.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from tclr.pipeline.tools.people.portraits import read_portrait
 from tclr.pipeline.tools.people.render import Renderer
 from tclr.pipeline.tools.people.scene import FACE_WIDTH_CM, Scene, find_exposure, plan_scene, spoil
 from tclr.pipeline.tools.people.settings import PeopleSettings
-from tclr.pipeline.tools.people.stage import Placement, Rest, PIVOT, Placement, Rest, build_layers, place_head, prepare
+from tclr.pipeline.tools.people.stage import Rest, build_layers, place_head, prepare
 from tclr.pipeline.tools.people.worn import Mask, Part, build_glasses, build_mask, glasses_layers
 from tclr.pipeline.video import VideoWriter
 from tclr.schemas.config import DetectConfig
@@ -133,8 +133,8 @@ class Maker:
         if mask is not None:
             before = self._renderer.draw([[mask.layer(pose, placement)]], camera, light)
         elif occluder is not None:
-            middle, width_px = pixels.mean(0), float(np.ptp(pixels[:, 0]))
-            before = occluder.draw(frame, middle, camera.focal_px * FACE_WIDTH_CM / camera.distance_cm, size_px)
+            width_px = camera.focal_px * FACE_WIDTH_CM / camera.distance_cm
+            before = occluder.draw(frame, pixels.mean(0), width_px, size_px)
         if before is not None:
             picture = over(before, picture)
         facing = find_normals(face, puppet.model.triangles["face"])[:, 2]

@@ -70,7 +70,9 @@ def write_truth(out: Path, name: str, truth: Truth) -> None:
 
 
 def _table(columns: list[str], rows: np.ndarray, digits: int) -> str:
-    lines = [",".join([str(number), *(f"{value + 0.0:.{digits}f}" for value in row)]) for number, row in enumerate(rows)]
+    lines = [
+        ",".join([str(number), *(f"{value + 0.0:.{digits}f}" for value in row)]) for number, row in enumerate(rows)
+    ]
     return "\n".join([",".join(columns), *lines]) + "\n"
 
 
@@ -97,7 +99,9 @@ def prepare_output(out: Path, settings: Any, roles: Sequence[Role], occluders: S
             )
         remove_abandoned(out)
     elif out.exists() and any(out.iterdir()):
-        raise OutputError(f"Expected an empty folder or one of 'tclr people', but {out} holds other files. Choose another.")
+        raise OutputError(
+            f"Expected an empty folder or one of 'tclr people', but {out} holds other files. Choose another."
+        )
     write_json(out / SETTINGS_FILE, given)
     write_text(out / "people.csv", describe(roles, settings.seed, occluders))
 
@@ -106,11 +110,23 @@ def describe(roles: Sequence[Role], seed: int, occluders: Sequence[Sequence[str]
     """Return the table of people as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = "person,portrait,set,author,year,licence,doi,seed,round,skin_red,skin_green,skin_blue,detail,glasses,occluders"
+    columns = (
+        "person,portrait,set,author,year,licence,doi,seed,round,skin_red,skin_green,skin_blue,detail,glasses,occluders"
+    )
     writer.writerow(columns.split(","))
     for role, before in zip(roles, occluders, strict=True):
         source = SETS[role.portrait.folder]
-        about = (role.name, role.portrait.name, source.title, AUTHORS, source.year, LICENCE, source.doi, seed, role.round)
+        about = (
+            role.name,
+            role.portrait.name,
+            source.title,
+            AUTHORS,
+            source.year,
+            LICENCE,
+            source.doi,
+            seed,
+            role.round,
+        )
         skin = (*(f"{factor:.3f}" for factor in role.tone), f"{role.detail:.3f}")
         writer.writerow([*about, *skin, int(role.glasses), " ".join(before)])
     return text.getvalue()

@@ -1,12 +1,12 @@
 """Things that come before a face: hands, microphones, cups, telephones and masks, and what of the face they hide.
 
-A thing is a sprite, (H, W, 4) float32, 0..255, colours times opacity, that moves along a path; a mask is geometry (``worn``). What is
-hidden is measured on what was drawn: for each region of the face the mean opacity over its vertices that face the camera.
+A thing is a sprite, (H, W, 4) float32, 0..255, colours times opacity, that moves along a path; a mask is geometry
+(``worn``). What is hidden is measured on what was drawn: for each region of the face the mean opacity over its vertices
+that face the camera.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -18,14 +18,20 @@ SPRITE_PX = 320
 UNIT_PX = 100
 """Pixels of a sprite in a face's width."""
 BROWS = (46, 53, 52, 65, 55, 70, 63, 105, 66, 107, 276, 283, 282, 295, 285, 300, 293, 334, 296, 336)
-EYES = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
+EYES: tuple[int, ...] = (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7)
 EYES += (362, 398, 384, 385, 386, 387, 388, 466, 263, 249, 390, 373, 374, 380, 381, 382)
 NOSE = (6, 197, 195, 5, 4, 1, 2, 98, 327, 48, 278, 64, 294, 115, 344, 220, 440, 45, 275, 131, 360)
 MOUTH = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 78, 13, 308, 14, 76, 306, 185, 409, 146, 375)
 CHIN = (152, 148, 377, 176, 400, 149, 378, 175, 199, 200, 201, 421, 208, 428, 171, 396, 140, 369)
 REGIONS = {"brows": BROWS, "eyes": EYES, "nose": NOSE, "mouth": MOUTH, "chin": CHIN}
 """Landmarks of the regions of a face."""
-TARGETS = {"forehead": (0.0, -0.45), "eye": (0.28, -0.12), "cheek": (0.36, 0.2), "mouth": (0.0, 0.42), "chin": (0.0, 0.6)}
+TARGETS = {
+    "forehead": (0.0, -0.45),
+    "eye": (0.28, -0.12),
+    "cheek": (0.36, 0.2),
+    "mouth": (0.0, 0.42),
+    "chin": (0.0, 0.6),
+}
 """Where a thing goes, in face widths right of and below the face's middle."""
 FACING = 0.15
 """Cosine between a vertex's normal and the camera from which it counts as facing it."""
@@ -156,12 +162,16 @@ def _block(kind: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def find_visibility(
-    rows: dict[str, np.ndarray], pixels: np.ndarray, facing: np.ndarray, opacity: np.ndarray | None, size_px: tuple[int, int]
+    rows: dict[str, np.ndarray],
+    pixels: np.ndarray,
+    facing: np.ndarray,
+    opacity: np.ndarray | None,
+    size_px: tuple[int, int],
 ) -> np.ndarray:
     """Return the visible share (5,) of the regions, 0..1.
 
-    ``rows`` are vertices by region, ``pixels`` (V, 2) their places, ``facing`` (V,) the cosines of their normals with the
-    camera, ``opacity`` (H, W) of what is before the face, 0..1. What is beyond the picture's edge is hidden.
+    ``rows`` are vertices by region, ``pixels`` (V, 2) their places, ``facing`` (V,) the cosines of their normals with
+    the camera, ``opacity`` (H, W) of what is before the face, 0..1. What is beyond the picture's edge is hidden.
     """
     shares = []
     for which in rows.values():

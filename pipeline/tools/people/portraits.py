@@ -46,11 +46,8 @@ SETS = {
 }
 
 
-CHECKED = frozenset(
-    f"{number}_03"
-    for number in (*range(101, 145), 172, 173)
-)
-"""Portraits of people whose neutral and smiling pictures judge models (docs/model-card.md): no model learns from them."""
+CHECKED = frozenset(f"{number}_03" for number in (*range(101, 145), 172, 173))
+"""People whose neutral and smiling pictures judge models (docs/model-card.md): no model should learn from them."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,9 @@ def read_portrait(portrait: Portrait, detector: Detector) -> tuple[np.ndarray, n
         with Image.open(portrait.path) as opened:
             image = np.array(opened.convert("RGB"))
     except OSError as error:
-        raise InputError(f"Expected a picture, but cannot read {portrait.path}: {error}. Get the file again.") from error
+        raise InputError(
+            f"Expected a picture, but cannot read {portrait.path}: {error}. Get the file again."
+        ) from error
     faces = detector.look(image)
     if len(faces) != 1:
         raise InputError(f"Expected one face in {portrait.path}, but found {len(faces)}. Leave it out with --without.")
@@ -121,7 +120,9 @@ def balance(image: np.ndarray) -> np.ndarray:
     The backdrop is the median of the upper corners. Some pictures are dark, or red by their film.
     """
     corner = (image.shape[0] // 12, image.shape[1] // 12)
-    edge = np.concatenate([image[: corner[0], : corner[1]].reshape(-1, 3), image[: corner[0], -corner[1] :].reshape(-1, 3)])
+    edge = np.concatenate(
+        [image[: corner[0], : corner[1]].reshape(-1, 3), image[: corner[0], -corner[1] :].reshape(-1, 3)]
+    )
     backdrop = np.maximum(np.median(edge, axis=0), 1)
     gains = np.clip(backdrop.mean() / backdrop, 0.85, 1.2) * np.clip(BACKDROP / backdrop.mean(), 1.0, 1.7)
     return np.clip(image * gains, 0, 255).astype(np.uint8)

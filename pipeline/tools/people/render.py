@@ -26,13 +26,17 @@ VERTEX_SHADER = """
 uniform mat4 projection;
 in vec3 position; in vec3 normal; in vec3 rest_normal; in vec2 uv; in float side; in float opacity;
 out vec3 n; out vec3 n0; out vec2 at; out float left; out float solid;
-void main() { gl_Position = projection * vec4(position, 1.0); n = normal; n0 = rest_normal; at = uv; left = side; solid = opacity; }
+void main() {
+    gl_Position = projection * vec4(position, 1.0);
+    n = normal; n0 = rest_normal; at = uv; left = side; solid = opacity;
+}
 """
 FRAGMENT_SHADER = """
 #version 330
 uniform sampler2D skin; uniform sampler2D furrows_a; uniform sampler2D furrows_b;
 uniform vec4 box; uniform vec4 deep_a[2]; uniform vec4 deep_b[2];
-uniform vec3 to_light; uniform vec3 ambient; uniform vec3 diffuse; uniform vec4 plain; uniform float relit; uniform float cut;
+uniform vec3 to_light; uniform vec3 ambient; uniform vec3 diffuse;
+uniform vec4 plain; uniform float relit; uniform float cut;
 in vec3 n; in vec3 n0; in vec2 at; in float left; in float solid;
 out vec4 colour;
 float facing(vec3 m, vec3 l) { return max((dot(normalize(m), normalize(l)) + 0.25) / 1.25, 0.0); }
@@ -118,9 +122,12 @@ def open_context() -> Any:
     try:
         import moderngl
     except ImportError as error:
-        raise SettingError("Expected moderngl, which draws people, but it is missing: pip install 'tclr-face[people]'") from error
+        raise SettingError(
+            "Expected moderngl, which draws people, but it is missing: pip install 'tclr-face[people]'"
+        ) from error
     try:
-        return moderngl.create_context(standalone=True, backend="egl")
+        settings: dict[str, Any] = {"backend": "egl"}
+        return moderngl.create_context(standalone=True, **settings)
     except Exception as error:  # glcontext raises plain exceptions
         raise SettingError(
             f"Cannot draw without a window: {error}. Install EGL with a software renderer: apt-get install libegl1 "
@@ -209,7 +216,10 @@ class Renderer:
         for unit, name in enumerate((layer.texture or "furrows_a", "furrows_a", "furrows_b")):
             self._textures[name].use(unit)
         rows = self._pack(layer)
-        buffers = [context.buffer(rows.tobytes()), context.buffer(np.ascontiguousarray(layer.triangles, np.int32).tobytes())]
+        buffers = [
+            context.buffer(rows.tobytes()),
+            context.buffer(np.ascontiguousarray(layer.triangles, np.int32).tobytes()),
+        ]
         layout = [(buffers[0], "3f 3f 3f 2f 1f 1f", "position", "normal", "rest_normal", "uv", "side", "opacity")]
         array = context.vertex_array(self._program, layout, buffers[1])
         array.render()

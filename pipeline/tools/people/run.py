@@ -77,7 +77,11 @@ def write_people(
     progress(total - new, total)
     if work:
         open_context().release()  # a missing renderer is reported once, before any process starts
-        made = _make_here(Maker(out, model, settings), work) if workers == 1 else _make_side_by_side(out, faces, settings, work, workers)
+        made = (
+            _make_here(Maker(out, model, settings), work)
+            if workers == 1
+            else _make_side_by_side(out, faces, settings, work, workers)
+        )
         done = total - new
         for count in made:
             done += count
@@ -100,7 +104,9 @@ def _make_here(maker: Maker, work: Sequence[Work]) -> Iterator[int]:
                 yield 1
 
 
-def _make_side_by_side(out: Path, faces: Path, settings: PeopleSettings, work: Sequence[Work], workers: int) -> Iterator[int]:
+def _make_side_by_side(
+    out: Path, faces: Path, settings: PeopleSettings, work: Sequence[Work], workers: int
+) -> Iterator[int]:
     """Make people in several processes; yield the number of clips that were added."""
     with ProcessPoolExecutor(min(workers, len(work)), get_context("spawn"), _start, (out, faces, settings)) as pool:
         jobs = [pool.submit(_make_one, item) for item in work]

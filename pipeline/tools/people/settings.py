@@ -44,6 +44,8 @@ class PeopleSettings:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                raise SettingError(f"Expected '{name}' between {low} and {high}, but got {value}. Choose a value in this range.")
+                raise SettingError(
+                    f"Expected '{name}' between {low} and {high}, but got {value}. Choose a value in this range."
+                )
         if self.width % 2 or self.height % 2:
             raise SettingError(f"Expected an even width and height, but got {self.width}x{self.height}. Add one.")

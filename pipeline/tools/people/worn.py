@@ -5,7 +5,6 @@ Positions are (V, 3) in centimetres. Glasses are rigid; a mask follows the skin,
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,7 +135,9 @@ class Mask:
         """Return the mask on a head."""
         points = pose.head[self.rows]
         points = points + MASK_GAP_CM * find_normals(points, self.triangles)
-        return Layer(placement.place(self.smooth @ points), self.triangles, self.uv, texture="mask", two_sided=True, cut=0.0)
+        return Layer(
+            placement.place(self.smooth @ points), self.triangles, self.uv, texture="mask", two_sided=True, cut=0.0
+        )
 
 
 def build_mask(model: FaceModel, rng: np.random.Generator) -> Mask:
@@ -145,10 +146,24 @@ def build_mask(model: FaceModel, rng: np.random.Generator) -> Mask:
     within = (y < MASK_TOP - 0.10 * np.abs(x) ** 1.3) & (y > MASK_BOTTOM) & (np.abs(x) < MASK_SIDE)
     face = model.triangles["face"]
     kept = face[within[face].all(1)]
+    kept = np.concatenate([kept, _close_mouth(model, kept)])
     rows, inverse = np.unique(kept, return_inverse=True)
     triangles = inverse.reshape(-1, 3).astype(np.int32)
     uv = np.stack([0.5 + x[rows] / (2 * MASK_SIDE), (MASK_TOP - y[rows]) / (MASK_TOP - MASK_BOTTOM)], axis=1)
     return Mask(triangles, rows, _smoother(triangles, len(rows)), np.clip(uv, 0, 1), _cloth(rng))
+
+
+def _close_mouth(model: FaceModel, triangles: np.ndarray) -> np.ndarray:
+    """Return triangles (F, 3) that close the hole between the lips: a fan over its rim, in the order of angles."""
+    lips = model.neutral[model.landmarks[[61, 291, 0, 17]]]
+    low, high = lips.min(0) - 0.2, lips.max(0) + 0.2
+    rim = np.flatnonzero(find_rim(triangles, N_FACE))
+    rim = rim[((model.neutral[rim] > low) & (model.neutral[rim] < high))[:, :2].all(1)]
+    if len(rim) < 3:
+        return np.zeros((0, 3), triangles.dtype)
+    around = model.neutral[rim] - model.neutral[rim].mean(0)
+    loop = rim[np.argsort(np.arctan2(around[:, 1], around[:, 0]))]
+    return np.stack([np.full(len(loop) - 2, loop[0]), loop[1:-1], loop[2:]], axis=1).astype(triangles.dtype)
 
 
 def _smoother(triangles: np.ndarray, n: int) -> sparse.csr_matrix:

@@ -43,7 +43,7 @@ class Eye:
     """(TEXTURE_PX, TEXTURE_PX, 3) uint8: the eyeball from the front, by angle from its axis."""
 
     def place(self, gaze: np.ndarray) -> np.ndarray:
-        """Return the vertices (V, 3) in head coordinates of the eyeball that looks along ``gaze``, yaw and pitch (2,)."""
+        """Return the vertices (V, 3) in head coordinates of the eyeball when it looks along yaw and pitch (2,)."""
         return (self.centre + self.radius_cm * cap()[0] @ turn(gaze).T).astype(np.float32)
 
 
@@ -97,14 +97,17 @@ def _paint(eye: Eye, fit: HeadFit, picture: np.ndarray, lids: np.ndarray, iris_r
     points = np.stack([away * x, away * y, np.cos(angle)], axis=-1)
     pixels = fit.camera.project(fit.to_camera(eye.centre + eye.radius_cm * points @ turn(eye.rest).T))
     colours = np.stack(
-        [map_coordinates(picture[..., k].astype(np.float32), pixels[..., ::-1].transpose(2, 0, 1), order=1) for k in range(3)],
+        [
+            map_coordinates(picture[..., k].astype(np.float32), pixels[..., ::-1].transpose(2, 0, 1), order=1)
+            for k in range(3)
+        ],
         axis=-1,
     )
     visible = _inside(pixels, lids) & (points[..., 2] > 0.2)
     share = cv2.GaussianBlur(visible.astype(np.float32), (0, 0), 1.5) * visible
-    return np.clip(_fill(colours, visible, angle, iris_rad) * (1 - share[..., None]) + colours * share[..., None], 0, 255).astype(
-        np.uint8
-    )
+    return np.clip(
+        _fill(colours, visible, angle, iris_rad) * (1 - share[..., None]) + colours * share[..., None], 0, 255
+    ).astype(np.uint8)
 
 
 def _inside(pixels: np.ndarray, lids: np.ndarray) -> np.ndarray:

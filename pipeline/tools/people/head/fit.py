@@ -104,7 +104,7 @@ def _fit_coefficients(model: FaceModel, points: np.ndarray, known: np.ndarray, s
     centre = (size_px[0] / 2, size_px[1] / 2)
     width_px = float(np.ptp(points[:, 0]))
     focal_px = width_px / np.ptp(mean[:, 0]) * PORTRAIT_DISTANCE_CM
-    middle = Camera(PORTRAIT_DISTANCE_CM, focal_px, centre).lift(points.mean(0), np.float64(0)) - mean.mean(0) * [1, 1, 0]
+    middle = Camera(PORTRAIT_DISTANCE_CM, focal_px, centre).lift(points.mean(0), np.zeros(()))[:2] - mean.mean(0)[:2]
 
     def unpack(values: np.ndarray) -> tuple[Camera, np.ndarray, np.ndarray, np.ndarray]:
         camera = Camera(PORTRAIT_DISTANCE_CM, focal_px * float(np.exp(values[5])), centre)
@@ -121,7 +121,7 @@ def _fit_coefficients(model: FaceModel, points: np.ndarray, known: np.ndarray, s
         misses = (camera.project(placed) - points) / (LANDMARK_NOISE * width_px)
         return np.concatenate([misses.ravel(), values[6:]])
 
-    start = np.concatenate([np.zeros(3), middle[:2], [0.0], np.zeros(len(modes))])
+    start = np.concatenate([np.zeros(3), middle, [0.0], np.zeros(len(modes))])
     values = _gauss_newton(residuals, start)
     camera, rotation, offset, coefficients = unpack(values)
     _, placed = place(values)

@@ -1,7 +1,7 @@
 """Furrows that actions dig into the skin: lines of light and shade, of random depth and detail per person.
 
-A map is (SIZE_PX, SIZE_PX) float32 over the box of the face in the photograph: below 0 in the furrow, above 0 on the fold
-that rises beside it. Groups of action units deepen a map; where they are on the face follows the "Investigator's guide"
+A map is (SIZE_PX, SIZE_PX) float32 over the box of the face in the photograph: below 0 in the furrow, above 0 on the
+fold that rises beside it. Groups of action units deepen a map; where they are on the face follows the "Investigator's guide"
 of FACS (Ekman, Friesen and Hager, 2002).
 """
 
@@ -47,10 +47,33 @@ GROUPS: tuple[Group, ...] = (
         0.007,
         0.26,
     ),
-    Group(((9, 1.0), (10, 0.1)), ((193, (122, 193), 122), (417, (351, 417), 351), (188, (196, 174), (196, 6)), (412, (419, 399), (419, 6)), (55, 193, 245), (285, 417, 465)), 0.008, 0.30),
-    Group(((12, 0.8), (10, 0.8), (6, 0.2), (9, 0.3)), ((129, 203, 206, 216, 212), (358, 423, 426, 436, 432)), 0.012, 0.30),
-    Group(((14, 1.0), (15, 0.7), (24, 0.3), (20, 0.3)), (((57, 186), (57, 212), (43, 202)), ((287, 410), (287, 432), (273, 422))), 0.012, 0.32),
-    Group(((17, 1.0), (15, 0.2), (24, 0.3)), ((182, (83, 201), (18, 200), (313, 421), 406), (208, (199, 200), 428), (171, 199, 396)), 0.010, 0.28),
+    Group(
+        ((9, 1.0), (10, 0.1)),
+        (
+            (193, (122, 193), 122), (417, (351, 417), 351), (188, (196, 174), (196, 6)), (412, (419, 399), (419, 6)),
+            (55, 193, 245), (285, 417, 465),
+        ),
+        0.008,
+        0.30,
+    ),
+    Group(
+        ((12, 0.8), (10, 0.8), (6, 0.2), (9, 0.3)),
+        ((129, 203, 206, 216, 212), (358, 423, 426, 436, 432)),
+        0.012,
+        0.30,
+    ),
+    Group(
+        ((14, 1.0), (15, 0.7), (24, 0.3), (20, 0.3)),
+        (((57, 186), (57, 212), (43, 202)), ((287, 410), (287, 432), (273, 422))),
+        0.012,
+        0.32,
+    ),
+    Group(
+        ((17, 1.0), (15, 0.2), (24, 0.3)),
+        ((182, (83, 201), (18, 200), (313, 421), 406), (208, (199, 200), 428), (171, 199, 396)),
+        0.010,
+        0.28,
+    ),
 )  # fmt: skip
 """Eight groups: forehead, its sides, between the brows, round the eyes, nose, nose to mouth, mouth corners, chin."""
 
@@ -95,7 +118,9 @@ def _draw(points: np.ndarray, group: Group, age: float, rng: np.random.Generator
         for _ in range(rng.integers(0, 1 + round(2 * age))):  # finer lines beside it
             beside = line + rng.normal(0, 0.022 * width_px, (1, 2)) + rng.normal(0, 0.004 * width_px, line.shape)
             _draw_line(canvas, beside, group.width * width_px * rng.uniform(0.4, 0.9), rng.uniform(0.2, 0.6), rng)
-    relief = canvas - 0.55 * np.roll(cv2.GaussianBlur(canvas, (0, 0), 0.012 * width_px), round(0.014 * width_px), axis=0)
+    relief = canvas - 0.55 * np.roll(
+        cv2.GaussianBlur(canvas, (0, 0), 0.012 * width_px), round(0.014 * width_px), axis=0
+    )
     return np.clip(-relief * group.depth * (0.35 + 0.9 * age) * rng.uniform(0.5, 1.3), -1, 1)
 
 
@@ -108,5 +133,13 @@ def _draw_line(canvas: np.ndarray, line: np.ndarray, width_px: float, depth: flo
     fade = np.sin(np.linspace(0.15, np.pi - 0.15, 40)) ** 0.7
     layer = np.zeros_like(canvas)
     for start, end, share in zip(smooth[:-1], smooth[1:], fade[:-1], strict=True):
-        cv2.line(layer, *(tuple(int(v) for v in 16 * p) for p in (start, end)), float(share), max(1, round(width_px / 2)), cv2.LINE_AA, 4)
+        cv2.line(
+            layer,
+            (16 * start).astype(int).tolist(),
+            (16 * end).astype(int).tolist(),
+            float(share),
+            max(1, round(width_px / 2)),
+            cv2.LINE_AA,
+            4,
+        )
     np.maximum(canvas, depth * cv2.GaussianBlur(layer, (0, 0), width_px / 2), out=canvas)

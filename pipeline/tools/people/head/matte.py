@@ -1,7 +1,8 @@
 """Cuts a person out of a studio portrait: hair, ears, neck and clothes, without the backdrop's colour at their edges.
 
-Pictures are (H, W, 3) uint8 RGB, mattes (H, W) float32, 0 backdrop to 1 person. The backdrop of the portrait sets is plain;
-GrabCut (Rother et al., SIGGRAPH 2004) parts it from the person, and a guided filter (He et al., ECCV 2010) finds hair.
+Pictures are (H, W, 3) uint8 RGB, mattes (H, W) float32, 0 backdrop to 1 person. The backdrop of the portrait sets is
+plain; GrabCut (Rother et al., SIGGRAPH 2004) parts it from the person, and a guided filter (He et al., ECCV 2010) finds
+hair.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def cut_out(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 def _fringe(image: np.ndarray, matte: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Return how far each pixel (H, W) is backdrop between hairs: pale, grey, and near the person's edge above the chin."""
+    """Return how far each pixel (H, W) is backdrop between hairs: pale, grey, near the edge and above the chin."""
     backdrop = _backdrop(image)
     low, high = image.min(2).astype(np.float32), image.max(2).astype(np.float32)
     pale = np.clip(4 * (low / np.maximum(backdrop.min(2), 1) - 0.5), 0, 1)
@@ -37,7 +38,9 @@ def _fringe(image: np.ndarray, matte: np.ndarray, landmarks: np.ndarray) -> np.n
     face_px = float(np.ptp(landmarks[:468, 0]))
     near = np.clip(2 - ndimage.distance_transform_edt(matte > 0.5) / (0.04 * face_px), 0, 1)
     like = np.linalg.norm(image.astype(np.float32) - backdrop, axis=2) < NEAR
-    white = np.clip((np.median(backdrop[: len(backdrop) // 4].min(2)) - 225) / 15, 0, 1)  # elsewhere fair hair looks like it
+    white = np.clip(
+        (np.median(backdrop[: len(backdrop) // 4].min(2)) - 225) / 15, 0, 1
+    )  # elsewhere fair hair looks like it
     weights = (np.maximum(white * pale * grey, like) * near).astype(np.float32)
     weights[int(landmarks[152, 1]) :] = 0
     cv2.fillConvexPoly(weights, cv2.convexHull(landmarks[:468, :2].astype(np.int32)), 0.0)
@@ -52,7 +55,9 @@ def _grab(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     inside = np.zeros(hints.shape, np.uint8)
     cv2.fillConvexPoly(inside, cv2.convexHull(points.astype(np.int32)), 1)
     hints[inside > 0] = cv2.GC_FGD
-    cv2.grabCut(np.ascontiguousarray(image), hints, None, np.zeros((1, 65)), np.zeros((1, 65)), 2, cv2.GC_INIT_WITH_MASK)
+    cv2.setRNGSeed(0)  # GrabCut clusters colours from random beginnings
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(np.ascontiguousarray(image), hints, (0, 0, 0, 0), *models, 2, cv2.GC_INIT_WITH_MASK)
     mask = ndimage.binary_fill_holes(np.isin(hints, (cv2.GC_FGD, cv2.GC_PR_FGD))) & ((distance >= NEAR) | (inside > 0))
     labels, _ = ndimage.label(mask)
     x, y = points.mean(0).astype(int)
@@ -83,7 +88,7 @@ def _guide(grey: np.ndarray, mask: np.ndarray, *, radius_px: int, floor: float =
 
 
 def clean_edges(image: np.ndarray, matte: np.ndarray, *, depth_px: int = 3) -> np.ndarray:
-    """Return the picture with the colours of the person's inside beyond its edge, so that no backdrop shines through."""
+    """Return the picture with the colours of the person beyond its edge, so that no backdrop shines through."""
     inside = ndimage.binary_erosion(matte > 0.95, iterations=depth_px)
     _, (rows, columns) = ndimage.distance_transform_edt(~inside, return_indices=True)
     spread = cv2.GaussianBlur(image[rows, columns], (0, 0), 1.2)
@@ -105,7 +110,9 @@ def dress(
     across, down = (x - chin[0]) / face_px, (y - chin[1]) / face_px
     picture, shape = _extend_neck(image.astype(np.float32), matte, across, down, chin, face_px)
     collar = down - 0.10 - 0.26 * np.sqrt(np.clip(1 - (across / 0.47) ** 2, 0, 1))
-    shoulders = down - 0.07 - 0.34 * np.clip(np.abs(across) - 0.33, 0, None) - 0.5 * np.clip(np.abs(across) - 1.0, 0, None)
+    shoulders = (
+        down - 0.07 - 0.34 * np.clip(np.abs(across) - 0.33, 0, None) - 0.5 * np.clip(np.abs(across) - 1.0, 0, None)
+    )
     cloth = np.clip(np.minimum(collar, shoulders) * face_px / 2 + 0.5, 0, 1)
     weave = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 1.2)
     folds = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), face_px / 7) * face_px / 7
@@ -129,7 +136,9 @@ def _extend_neck(
     faded = np.clip(4.0 * (picture.min(2) - tone.min()) / (255 - tone.min()), 0, 1) * np.clip(6 * (down + 0.22), 0, 1)
     faded *= np.clip(8 * (np.abs(across) - 0.18) + 8 * np.clip(down + 0.02, 0, None), 0, 1)
     faded = np.maximum(cv2.GaussianBlur(faded, (0, 0), 0.012 * face_px), np.clip((down - 0.02) / 0.12, 0, 1))
-    round_off = 1.02 - 0.26 * np.clip(np.abs(across) / half, 0, 1.1) ** 3 - 0.12 * np.exp(-np.clip(down, 0, None) / 0.12)
+    round_off = (
+        1.02 - 0.26 * np.clip(np.abs(across) / half, 0, 1.1) ** 3 - 0.12 * np.exp(-np.clip(down, 0, None) / 0.12)
+    )
     neck = np.clip((half + 0.06 * np.clip(down - 0.1, 0, 1) - np.abs(across)) * face_px / 2 + 0.5, 0, 1)
     neck *= np.clip(14 * (down + 0.14), 0, 1)
     shape = np.maximum(matte * (down < -0.05), neck)

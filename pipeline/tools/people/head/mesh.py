@@ -25,7 +25,13 @@ N_FACE = 6706
 """Vertices of the narrow face area: forehead to chin, ear to ear."""
 HEAD_END = 11248
 """End of the vertices of face, ears, skull and neck."""
-PARTS = {"face": (0, 6560), "head": (0, 11144), "socket": (11144, 13226), "gums": (14034, 17006), "teeth": (17006, 21496)}
+PARTS = {
+    "face": (0, 6560),
+    "head": (0, 11144),
+    "socket": (11144, 13226),
+    "gums": (14034, 17006),
+    "teeth": (17006, 21496),
+}
 """Polygons of each part, by position in the file: first and end."""
 EYEBALLS = {"left": (21451, 23021), "right": (23021, 24591)}
 """Vertices of the subject's own left and right eyeball: first and end."""
@@ -88,7 +94,9 @@ def read_vertices(path: Path, n_vertices: int = N_USED) -> np.ndarray:
     """
     lines = [line[2:] for line in path.read_text().splitlines() if line.startswith("v ")]
     if len(lines) < n_vertices:
-        raise InputError(f"Expected at least {n_vertices} vertices in {path}, but got {len(lines)}. Get the file again.")
+        raise InputError(
+            f"Expected at least {n_vertices} vertices in {path}, but got {len(lines)}. Get the file again."
+        )
     return np.array(" ".join(lines[:n_vertices]).split(), np.float32).reshape(-1, 3)
 
 

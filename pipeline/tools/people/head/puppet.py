@@ -1,7 +1,7 @@
 """A portrait as a puppet: a fitted head with a photograph as skin, moved by FACS actions.
 
-Positions are (V, 3) float32 in head coordinates, centimetres (``fit``); what a frame of the puppet looks like depends on
-intensities (21, 2) by action unit and side (``tools.people.actions``) and on where the eyes look.
+Positions are (V, 3) float32 in head coordinates, centimetres (``fit``). What a frame of the puppet looks like depends
+on intensities (21, 2) by action unit and side (``tools.people.actions``) and on where the eyes look.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from tclr.pipeline.tools.people.head.eyes import Eye, build_eyes
 from tclr.pipeline.tools.people.head.fit import HeadFit, fit_head
 from tclr.pipeline.tools.people.head.matte import clean_edges, cut_out, dress, pad
-from tclr.pipeline.tools.people.head.mesh import N_FACE, FaceModel
+from tclr.pipeline.tools.people.head.mesh import FaceModel
 from tclr.pipeline.tools.people.head.relief import Relief, build_relief
 
 SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
@@ -38,10 +38,16 @@ SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
     26: (("jawOpen", 0.6),),
     28: (("mouthRollLower", 1.0), ("mouthRollUpper", 1.0)),
 }
-"""Expression shapes of ICT-FaceKit, and their weights, of each action unit at intensity 1. After the table of FACS units in its
-README; 23, which it lacks, and the weights below 1 were tuned by eye. The lids' 43 is done apart."""
+"""Expression shapes of ICT-FaceKit, and their weights, of each action unit at intensity 1.
+
+After the table of FACS units in its README; 23, which it lacks, and weights other than 1 were tuned by eye. The lids' 43
+is done apart.
+"""
 LIPS = ((13, 14), (82, 87), (312, 317))
 """Landmarks of upper and lower lip, facing each other, whose gap is AU 25."""
+RAISER, LOWERER = list(SHAPES).index(1), list(SHAPES).index(4)
+YIELDING = 0.4
+"""Share of AU 4's shape that a full AU 1 undoes; chosen by us, so that both together look like sadness."""
 PARTED_CM = 0.8
 """Gap of lips that count as wholly parted (AU 25 of 1); chosen by us: teeth show from about 0.3."""
 LIDS = {"left": ((386, 374), (385, 380), (387, 373)), "right": ((159, 145), (160, 144), (158, 153))}
@@ -89,15 +95,16 @@ class Puppet:
         """Change the head by displacements (V, 3); hair, neck and eyes go along, and lids and lips still meet."""
         self.build = change.astype(np.float32)
         self.eyes = {
-            side: replace(eye, centre=eye.centre + change[self.model.eyes[side]].mean(0)) for side, eye in self.eyes.items()
+            side: replace(eye, centre=eye.centre + change[self.model.eyes[side]].mean(0))
+            for side, eye in self.eyes.items()
         }
 
     def move(self, intensities: np.ndarray, gaze: np.ndarray) -> Pose:
-        """Return the puppet under intensities (21, 2) with eyes that turn by ``gaze``: yaw and pitch (2,) in radians."""
+        """Return the puppet under intensities (21, 2), its eyes turned by ``gaze``: yaw and pitch (2,) in radians."""
         shift = self.build + self._lids_with_gaze(gaze)
-        for column, shapes in enumerate(_columns()):
+        for shapes, sides in zip(SHAPES.values(), _weigh_brows(intensities), strict=False):
             for name, weight in shapes:
-                self._add(shift, name, weight * intensities[column])
+                self._add(shift, name, weight * sides)
         gap = self._lip_gap(shift) - self._lip_gap(self.build)
         self._close_lids(shift, intensities[-1])
         return Pose(self.fit.vertices + shift, self.relief.follow(shift), float(np.clip(gap / PARTED_CM, 0, 1)))
@@ -130,7 +137,7 @@ class Puppet:
         return self._gap(shift, LIPS)
 
     def _close_lids(self, shift: np.ndarray, closed: np.ndarray) -> None:
-        """Close the lids by shares (2,) of what is still open, in place: at 1 they meet, whatever the other actions do."""
+        """Close the lids by shares (2,) of what is still open, in place: at 1 they meet, whatever else moves."""
         for side, share, suffix in zip(SIDES, closed, ("_L", "_R"), strict=True):
             if share <= 0:
                 continue
@@ -140,9 +147,11 @@ class Puppet:
             shift += 1.04 * share * self._gap(shift, LIDS[side]) / closes * blink
 
 
-def _columns() -> list[tuple[tuple[str, float], ...]]:
-    """Return the shapes of each action unit but the last, 43."""
-    return list(SHAPES.values())
+def _weigh_brows(intensities: np.ndarray) -> np.ndarray:
+    """Return intensities (21, 2) where brows that are raised by AU 1 sink less under AU 4, as both muscles pull."""
+    weighed = intensities.copy()
+    weighed[LOWERER] *= 1 - YIELDING * intensities[RAISER]
+    return weighed
 
 
 def build_puppet(

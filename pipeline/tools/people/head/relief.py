@@ -23,8 +23,8 @@ CELL_PX = 9
 ROUNDING_CM, ROUNDING_DEPTH_CM = 1.5, 1.0
 """Width of the rim that bends back, and how far: a head turned by 35 degrees then keeps its width."""
 EAR_HEIGHTS_CM, DEEPEST_CM = (-5.0, -2.5, 4.5, 8.0), (-1.0, 1.9, 1.9, -0.5)
-"""Depths, by height over the head's origin between the ears, beyond which nothing lies: a photograph shows no back of a head,
-and few pixels of an ear's side, which would be drawn out."""
+"""Depths, by height over the head's origin between the ears, beyond which nothing lies: a photograph shows no back of a
+head, and few pixels of an ear's side, which would be drawn out."""
 N_NEAREST = 6
 
 
@@ -64,7 +64,12 @@ def build_relief(fit: HeadFit, model: FaceModel, matte: np.ndarray) -> Relief:
     follows, weights = _follow(fit.vertices[:N_FACE], fit.camera.project(placed[:N_FACE]), pixels, outline)
     uv = pixels.reshape(-1, 2) / (width, height)
     return Relief(
-        vertices.astype(np.float32), uv.astype(np.float32), _cells(matte, covered), follows, weights, _head_share(vertices)
+        vertices.astype(np.float32),
+        uv.astype(np.float32),
+        _cells(matte, covered),
+        follows,
+        weights,
+        _head_share(vertices),
     )
 
 
@@ -116,7 +121,10 @@ def _cells(matte: np.ndarray, covered: np.ndarray) -> np.ndarray:
     """Return two triangles for each cell with some of the person in it and a corner outside the face."""
     rows, columns = covered.shape
     solid = cv2.dilate((matte > 0.02).astype(np.uint8), np.ones((CELL_PX, CELL_PX)))
-    y, x = np.minimum(np.arange(rows) * CELL_PX, matte.shape[0] - 1), np.minimum(np.arange(columns) * CELL_PX, matte.shape[1] - 1)
+    y, x = (
+        np.minimum(np.arange(rows) * CELL_PX, matte.shape[0] - 1),
+        np.minimum(np.arange(columns) * CELL_PX, matte.shape[1] - 1),
+    )
     person = solid[np.ix_(y, x)] > 0
     quads = np.arange(rows * columns).reshape(rows, columns)
     corners = np.stack([quads[:-1, :-1], quads[1:, :-1], quads[1:, 1:], quads[:-1, 1:]], axis=-1).reshape(-1, 4)
@@ -124,9 +132,7 @@ def _cells(matte: np.ndarray, covered: np.ndarray) -> np.ndarray:
     return np.concatenate([kept[:, [0, 1, 2]], kept[:, [0, 2, 3]]]).astype(np.int32)
 
 
-def _follow(
-    face: np.ndarray, at: np.ndarray, pixels: np.ndarray, outline: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _follow(face: np.ndarray, at: np.ndarray, pixels: np.ndarray, outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return which vertices of the face each grid point follows, and weights that fade outside the face."""
     flat = pixels.reshape(-1, 2)
     distance, follows = cKDTree(at).query(flat, k=min(N_NEAREST, len(at)))
