@@ -157,7 +157,6 @@ class Renderer:
         height, width, channels = picture.shape
         texture = self._context.texture((width, height), channels, np.ascontiguousarray(picture).tobytes(), alignment=1)
         texture.build_mipmaps()
-        texture.anisotropy = 4.0
         texture.repeat_x = texture.repeat_y = False
         self._textures[name] = texture
 

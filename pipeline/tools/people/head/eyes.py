@@ -130,7 +130,7 @@ def _fill(colours: np.ndarray, visible: np.ndarray, angle: np.ndarray, iris_rad:
             rings.append(np.median(colours[ring], axis=0))
     white = visible & (angle > 1.2 * iris_rad)
     bright = np.percentile(colours[white].mean(1), 80) if white.sum() > 20 else 190.0
-    pale = np.clip(bright, 135, 215) * np.array([1.03, 0.99, 0.96])
+    pale = 0.9 * np.clip(bright, 110, 215) * np.array([1.03, 0.99, 0.96])
     profile = np.stack([np.interp(angle, middles, np.array(rings)[:, k]) for k in range(3)], axis=-1) if rings else pale
     in_iris = np.clip((1.1 * iris_rad - angle) / (0.12 * iris_rad), 0, 1)[..., None]
     shade = 1 - 0.25 * np.clip(angle / REACH_RAD, 0, 1)[..., None] ** 2

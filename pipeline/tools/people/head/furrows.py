@@ -1,8 +1,8 @@
 """Furrows that actions dig into the skin: lines of light and shade, of random depth and detail per person.
 
 A map is (SIZE_PX, SIZE_PX) float32 over the box of the face in the photograph: below 0 in the furrow, above 0 on the
-fold that rises beside it. Groups of action units deepen a map; where they are on the face follows the "Investigator's guide"
-of FACS (Ekman, Friesen and Hager, 2002).
+fold that rises beside it. Groups of action units deepen a map; where they are on the face follows FACS (Ekman, Friesen
+and Hager, "Facial Action Coding System", 2002).
 """
 
 from __future__ import annotations

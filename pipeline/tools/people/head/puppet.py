@@ -40,8 +40,8 @@ SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
 }
 """Expression shapes of ICT-FaceKit, and their weights, of each action unit at intensity 1.
 
-After the table of FACS units in its README; 23, which it lacks, and weights other than 1 were tuned by eye. The lids' 43
-is done apart.
+After the table of FACS units in its README; 23, which it lacks, and weights other than 1 were tuned by eye. The lids'
+43 is done apart.
 """
 LIPS = ((13, 14), (82, 87), (312, 317))
 """Landmarks of upper and lower lip, facing each other, whose gap is AU 25."""
