@@ -57,7 +57,7 @@ def command(
     \b
     Example:
       tclr people people/ --faces ICT-FaceKit --portraits webmorphR.stim
-      tclr people people/ --faces ICT-FaceKit --portraits webmorphR.stim --people 400 --seed 1 --workers 8
+      tclr people people/ --faces ICT-FaceKit --portraits webmorphR.stim --workers 8
     """
     from tclr.cli.progress import progress_bar
 

@@ -27,11 +27,19 @@ class Group:
     width: float
     """Of a line, in face widths."""
     depth: float
+    spread: float = 0.022
+    """Standard deviation of the finer lines' distance from the main one, in face widths."""
 
 
 GROUPS: tuple[Group, ...] = (
-    Group(((1, 0.9), (2, 0.25)), (((66, 69), (107, 108), (9, 151), (336, 337), (296, 299)),), 0.008, 0.30),
-    Group(((2, 0.9), (1, 0.15)), (((63, 68), (105, 104), (66, 69)), ((293, 298), (334, 333), (296, 299))), 0.008, 0.30),
+    Group(((1, 0.9), (2, 0.25)), (((66, 69), (107, 108), (9, 151), (336, 337), (296, 299)),), 0.008, 0.30, 0.06),
+    Group(
+        ((2, 0.9), (1, 0.15)),
+        (((63, 68), (105, 104), (66, 69)), ((293, 298), (334, 333), (296, 299))),
+        0.008,
+        0.30,
+        0.05,
+    ),
     Group(
         ((4, 1.0), (9, 0.3)),
         (((107, 9), (55, 9), (193, 8)), ((336, 9), (285, 9), (417, 8)), ((55, 107), (55, 8)), ((285, 336), (285, 8))),
@@ -116,12 +124,16 @@ def _draw(points: np.ndarray, group: Group, age: float, rng: np.random.Generator
         line = np.array([points[list(point) if isinstance(point, tuple) else [point]].mean(0) for point in path])
         _draw_line(canvas, line, group.width * width_px * rng.uniform(0.6, 1.4), rng.uniform(0.5, 1.0), rng)
         for _ in range(rng.integers(0, 1 + round(2 * age))):  # finer lines beside it
-            beside = line + rng.normal(0, 0.022 * width_px, (1, 2)) + rng.normal(0, 0.004 * width_px, line.shape)
+            beside = (
+                line
+                + rng.normal(0, group.spread * width_px, (1, 2)) * [0.3, 1]
+                + rng.normal(0, 0.004 * width_px, line.shape)
+            )
             _draw_line(canvas, beside, group.width * width_px * rng.uniform(0.4, 0.9), rng.uniform(0.2, 0.6), rng)
     relief = canvas - 0.55 * np.roll(
         cv2.GaussianBlur(canvas, (0, 0), 0.012 * width_px), round(0.014 * width_px), axis=0
     )
-    return np.clip(-relief * group.depth * (0.35 + 0.9 * age) * rng.uniform(0.5, 1.3), -1, 1)
+    return np.clip(-relief * group.depth * (0.7 + 1.6 * age) * rng.uniform(0.6, 1.3), -1, 1)
 
 
 def _draw_line(canvas: np.ndarray, line: np.ndarray, width_px: float, depth: float, rng: np.random.Generator) -> None:

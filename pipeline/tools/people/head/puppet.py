@@ -23,7 +23,7 @@ SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
     5: (("eyeWide", 1.0),),
     6: (("cheekSquint", 1.3), ("cheekRaiser", 0.8)),
     7: (("eyeSquint", 1.3),),
-    9: (("noseSneer", 1.0),),
+    9: (("noseSneer", 0.9),),
     10: (("mouthUpperUp", 1.0),),
     12: (("mouthSmile", 1.0),),
     14: (("mouthDimple", 1.2), ("mouthPress", 0.2)),
