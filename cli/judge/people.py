@@ -57,7 +57,7 @@ def command(
     \b
     Example:
       tclr people people/ --faces ICT-FaceKit --portraits webmorphR.stim
-      tclr people people/ --faces ICT-FaceKit --portraits webmorphR.stim --workers 8
+      tclr people more/ --faces ICT-FaceKit --portraits webmorphR.stim --seed 1
     """
     from tclr.cli.progress import progress_bar
 
