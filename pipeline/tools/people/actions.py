@@ -15,7 +15,6 @@ import numpy as np
 AUS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 18, 20, 22, 23, 24, 25, 26, 28, 43)
 """Action units with labels. 43 is closed eyes; a blink is a short one."""
 FPS = 25.0
-UPPER_AUS = (1, 2, 4, 5, 7, 43)
 SYMMETRIC = (17, 18, 22, 25, 26, 28)
 """Actions that the mesh, and most people, cannot do on one side."""
 EMOTIONS: tuple[tuple[int, ...], ...] = (

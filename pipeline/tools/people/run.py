@@ -13,7 +13,7 @@ from string import ascii_lowercase
 from tclr.pipeline.tools.people.casting import Role, cast_people
 from tclr.pipeline.tools.people.clips import OCCLUDE, Maker
 from tclr.pipeline.tools.people.files import prepare_output, video_path
-from tclr.pipeline.tools.people.head import read_model
+from tclr.pipeline.tools.people.head import check_shapes, read_model
 from tclr.pipeline.tools.people.occluders import plan_kinds
 from tclr.pipeline.tools.people.portraits import CHECKED, list_portraits
 from tclr.pipeline.tools.people.render import open_context
@@ -70,6 +70,7 @@ def write_people(
     found = list_portraits(portraits, () if settings.all_portraits else CHECKED)
     roles = cast_people(found, settings.people, settings.seed)
     model = read_model(faces)
+    check_shapes(model)
     kinds = [plan_kinds(settings.clips, settings.occluded, role.rng(settings.seed, OCCLUDE)) for role in roles]
     prepare_output(out, settings, roles, kinds)
     work = find_work(out, roles, settings.clips)

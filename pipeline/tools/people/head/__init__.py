@@ -8,7 +8,7 @@ from tclr.pipeline.tools.people.head.eyes import Eye, cap
 from tclr.pipeline.tools.people.head.fit import Camera, HeadFit, fit_head
 from tclr.pipeline.tools.people.head.furrows import Furrows, draw_furrows
 from tclr.pipeline.tools.people.head.mesh import N_FACE, FaceModel, read_model
-from tclr.pipeline.tools.people.head.puppet import Pose, Puppet, build_puppet
+from tclr.pipeline.tools.people.head.puppet import Pose, Puppet, build_puppet, check_shapes
 from tclr.pipeline.tools.people.head.relief import Relief
 from tclr.pipeline.tools.people.head.surface import fade_face, find_normals, find_rim
 
@@ -24,6 +24,7 @@ __all__ = [
     "Relief",
     "build_puppet",
     "cap",
+    "check_shapes",
     "draw_furrows",
     "fade_face",
     "find_normals",

@@ -23,8 +23,6 @@ N_USED = 24591
 """Vertices up to the eyeballs; tear fluid and lashes, which come later, stay away: the photograph has its own."""
 N_FACE = 6706
 """Vertices of the narrow face area: forehead to chin, ear to ear."""
-HEAD_END = 11248
-"""End of the vertices of face, ears, skull and neck."""
 PARTS = {
     "face": (0, 6560),
     "head": (0, 11144),

@@ -15,6 +15,7 @@ from tclr.pipeline.tools.people.head.fit import HeadFit, fit_head
 from tclr.pipeline.tools.people.head.matte import clean_edges, cut_out, dress, pad
 from tclr.pipeline.tools.people.head.mesh import FaceModel
 from tclr.pipeline.tools.people.head.relief import Relief, build_relief
+from tclr.schemas.errors import InputError
 
 SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
     1: (("browInnerUp", 1.0),),
@@ -53,7 +54,6 @@ PARTED_CM = 0.8
 LIDS = {"left": ((386, 374), (385, 380), (387, 373)), "right": ((159, 145), (160, 144), (158, 153))}
 """Landmarks of upper and lower lid, facing each other, by the subject's side."""
 SIDES = ("left", "right")
-MOUTH_PARTS = ("socket", "gums", "teeth")
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,17 @@ def _weigh_brows(intensities: np.ndarray) -> np.ndarray:
     weighed = intensities.copy()
     weighed[LOWERER] *= 1 - YIELDING * intensities[RAISER]
     return weighed
+
+
+def check_shapes(model: FaceModel) -> None:
+    """Raise ``InputError`` if a head lacks expressions that action units need."""
+    used = {name for shapes in SHAPES.values() for name, _ in shapes} | {"eyeBlink", "eyeLookDown", "eyeLookUp"}
+    known = model.expressions.keys()
+    missing = sorted(name for name in used if name not in known and not {f"{name}_L", f"{name}_R"} <= known)
+    if missing:
+        raise InputError(
+            f"Expected expressions {', '.join(missing)} in ICT-FaceKit's folder, but found none. Get it again."
+        )
 
 
 def build_puppet(

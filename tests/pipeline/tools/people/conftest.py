@@ -68,7 +68,7 @@ def faces(tmp_path_factory, surface) -> Path:
 def _vertices(surface: np.ndarray) -> np.ndarray:
     """Return all vertices: landmarks where the table has them, the rest of the face on its nearest landmark."""
     vertices = np.zeros((mesh.N_USED, 3))
-    vertices[: mesh.HEAD_END] = surface[1]
+    vertices[: mesh.EYEBALLS["left"][0]] = surface[1]
     vertices[LANDMARKS] = surface
     sphere = np.random.default_rng(0).normal(size=(2000, 3))
     sphere *= 1.3 / np.linalg.norm(sphere, axis=1, keepdims=True)

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tclr.pipeline.tools.people.actions import AUS
-from tclr.pipeline.tools.people.head import build_puppet, draw_furrows, fit_head, read_model
+from tclr.pipeline.tools.people.head import build_puppet, check_shapes, draw_furrows, fit_head, read_model
 from tclr.pipeline.tools.people.head.fit import close_lips
 from tclr.pipeline.tools.people.head.furrows import GROUPS
 from tclr.pipeline.tools.people.head.matte import cut_out
@@ -57,6 +57,13 @@ def test_read_model_reads_shapes_as_displacements(model):
 def test_read_model_says_how_to_get_it(tmp_path):
     with pytest.raises(InputError, match=r"git clone https://github.com/ICT-VGL/ICT-FaceKit"):
         read_model(tmp_path)
+
+
+def test_check_shapes_names_what_is_missing(model):
+    check_shapes(model)
+    expressions = {name: shape for name, shape in model.expressions.items() if name not in ("jawOpen", "browDown_L")}
+    with pytest.raises(InputError, match="browDown, jawOpen"):
+        check_shapes(replace(model, expressions=expressions))
 
 
 def test_find_normals_and_rim_of_a_square():
