@@ -131,7 +131,7 @@ def open_context() -> Any:
     except Exception as error:  # glcontext raises plain exceptions
         raise SettingError(
             f"Cannot draw without a window: {error}. Install EGL with a software renderer: apt-get install libegl1 "
-            "libgl1-mesa-dri"
+            "libgl1 libgl1-mesa-dri"
         ) from error
 
 

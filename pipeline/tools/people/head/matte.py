@@ -25,7 +25,9 @@ def cut_out(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     mask = _grab(small, landmarks[:468, :2] * scale)
     mask = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    matte = np.clip(1.25 * _guide(grey, np.clip(mask, 0, 1), radius_px=max(2, width // 130)) - 0.15, 0, 1)
+    matte = _add_shoulders(
+        np.clip(1.25 * _guide(grey, np.clip(mask, 0, 1), radius_px=max(2, width // 130)) - 0.15, 0, 1), landmarks, image
+    )
     return matte * (1 - _fringe(image, matte, landmarks))
 
 
@@ -98,22 +100,16 @@ def clean_edges(image: np.ndarray, matte: np.ndarray, *, depth_px: int = 3) -> n
 def dress(
     image: np.ndarray, matte: np.ndarray, landmarks: np.ndarray, colour: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return picture and matte with a neck and a shirt where the portrait fades away below the chin.
+    """Return picture and matte with a neck and a shirt, for portraits that fade into white below the chin.
 
-    Portraits of 3DSK end at the neck. ``colour`` (3,) is the shirt's. Other pictures come back as they are.
+    ``colour`` (3,) is the shirt's. Portraits of 3DSK end so; see ``fades``.
     """
     height, width = matte.shape
-    chin, face_px = landmarks[152, :2], float(np.ptp(landmarks[:468, 0]))
-    if matte[int(0.97 * height)].sum() > 1.5 * face_px:
-        return image, matte
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    across, down = (x - chin[0]) / face_px, (y - chin[1]) / face_px
-    picture, shape = _extend_neck(image.astype(np.float32), matte, across, down, chin, face_px)
+    face_px = float(np.ptp(landmarks[:468, 0]))
+    across, down = _from_chin(matte.shape, landmarks)
+    picture, shape = _extend_neck(image.astype(np.float32), matte, landmarks)
     collar = down - 0.10 - 0.26 * np.sqrt(np.clip(1 - (across / 0.47) ** 2, 0, 1))
-    shoulders = (
-        down - 0.07 - 0.34 * np.clip(np.abs(across) - 0.33, 0, None) - 0.5 * np.clip(np.abs(across) - 1.0, 0, None)
-    )
-    cloth = np.clip(np.minimum(collar, shoulders) * face_px / 2 + 0.5, 0, 1)
+    cloth = np.clip(np.minimum(collar, _below_shoulders(across, down)) * face_px / 2 + 0.5, 0, 1)
     weave = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 1.2)
     folds = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), face_px / 7) * face_px / 7
     rim = np.exp(-np.clip(collar, 0, None) / 0.015)
@@ -122,16 +118,45 @@ def dress(
     return np.clip(picture, 0, 255).astype(np.uint8), np.maximum(shape, cloth)
 
 
-def _extend_neck(
-    picture: np.ndarray, matte: np.ndarray, across: np.ndarray, down: np.ndarray, chin: np.ndarray, face_px: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Continue the skin under the chin down to the shirt, in place of a neck that fades into a white backdrop.
+def _from_chin(shape: tuple[int, ...], landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far right of and below the chin's tip each pixel (H, W) is, in face widths."""
+    face_px = float(np.ptp(landmarks[:468, 0]))
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    return (x - landmarks[152, 0]) / face_px, (y - landmarks[152, 1]) / face_px
 
-    ``across`` and ``down`` (H, W) are places from the chin's tip, in face widths.
-    """
+
+def _below_shoulders(across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """Return how far each place is below the line of usual shoulders, in face widths."""
+    wide = np.abs(across)
+    return down - 0.07 - 0.34 * np.clip(wide - 0.33, 0, None) - 0.5 * np.clip(wide - 1.0, 0, None)
+
+
+def fades(image: np.ndarray) -> bool:
+    """Return whether a portrait fades into white: its backdrop is pure white above and below the person."""
+    margin = image.shape[0] // 40
+    return bool(min(np.median(image[:margin]), np.median(image[-margin:])) > 247)
+
+
+def _add_shoulders(matte: np.ndarray, landmarks: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Return a matte with shoulders, for white shirts before a pale backdrop, which look alike."""
+    face_px = float(np.ptp(landmarks[:468, 0]))
+    if fades(image) or matte[int(0.97 * len(matte))].sum() > 1.8 * face_px:
+        return matte
+    across, down = _from_chin(matte.shape, landmarks)
+    below = np.minimum(_below_shoulders(across, down) - 0.12, 1.15 - np.abs(across))
+    body = np.clip(below * face_px / 4 + 0.5, 0, 1)
+    return np.maximum(matte, body)
+
+
+def _extend_neck(picture: np.ndarray, matte: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Continue the skin under the chin down to the shirt, in place of a neck that fades into white."""
+    chin, face_px = landmarks[152, :2], float(np.ptp(landmarks[:468, 0]))
+    across, down = _from_chin(matte.shape, landmarks)
     row = int(chin[1] + 0.02 * face_px)
     middle = slice(int(chin[0] - 0.16 * face_px), int(chin[0] + 0.16 * face_px))
     tone = np.median(picture[row - 6 : row + 7, middle].reshape(-1, 3), axis=0)
+    cheek = np.median([picture[y, x] for x, y in landmarks[[50, 280, 205, 425], :2].astype(int)], axis=0)
+    tone = np.maximum(tone, 0.72 * cheek)  # not a beard's
     half = np.clip(matte[int(chin[1] - 0.12 * face_px)].sum() / 2 / face_px, 0.36, 0.46)
     faded = np.clip(4.0 * (picture.min(2) - tone.min()) / (255 - tone.min()), 0, 1) * np.clip(6 * (down + 0.22), 0, 1)
     faded *= np.clip(8 * (np.abs(across) - 0.18) + 8 * np.clip(down + 0.02, 0, None), 0, 1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from tclr.pipeline.tools.people.head.eyes import Eye, build_eyes
 from tclr.pipeline.tools.people.head.fit import HeadFit, fit_head
-from tclr.pipeline.tools.people.head.matte import clean_edges, cut_out, dress, pad
+from tclr.pipeline.tools.people.head.matte import clean_edges, cut_out, dress, fades, pad
 from tclr.pipeline.tools.people.head.mesh import FaceModel
 from tclr.pipeline.tools.people.head.relief import Relief, build_relief
 from tclr.schemas.errors import InputError
@@ -172,12 +172,13 @@ def build_puppet(
 
     ``shirt`` (3,) is the colour of clothes where the portrait shows none.
     """
-    matte = cut_out(picture, landmarks)
+    ends_at_neck, matte = fades(picture), cut_out(picture, landmarks)
     face_px = float(np.ptp(landmarks[:468, 0]))
-    margins = (round(0.5 * face_px), round(0.9 * face_px))
+    margins = (round(0.5 * face_px), round(1.2 * face_px))
     picture, matte = pad(clean_edges(picture, matte), matte, margins)
     landmarks = landmarks + np.array([margins[0], 0, 0], np.float32)
-    picture, matte = dress(picture, matte, landmarks, shirt, rng)
+    if ends_at_neck:
+        picture, matte = dress(picture, matte, landmarks, shirt, rng)
     fit = fit_head(model, landmarks, (picture.shape[1], picture.shape[0]))
     return Puppet(
         model=model,
