@@ -32,6 +32,10 @@ PARTED = AUS.index(25)
 """Index of AU 25, whose label is what the mesh's lips show."""
 
 
+Before = Occluder | Mask | None
+"""What comes before a face."""
+
+
 @dataclass
 class Person:
     """A person who is ready for their clips."""
@@ -97,50 +101,52 @@ class Maker:
         size_px = (settings.width, settings.height)
         intensities, scene = plan_clip(role, number, settings)
         rng = role.rng(settings.seed, DRAW, number)
-        kind = plan_kinds(settings.clips, settings.occluded, role.rng(settings.seed, OCCLUDE))[number]
-        occluder = plan_occluder(kind, settings.frames, person.skin, rng) if kind else None
-        mask = build_mask(self._model, rng) if kind == "mask" else None
-        if mask is not None:
-            self._renderer.load("mask", mask.texture)
+        before = self._plan_before(person, number, rng)
         exposure = find_exposure(person.skin, scene.lights[0], scene.quality)
         shots = []
         with replacing(video_path(self._out, role, clip)) as temporary:
             with VideoWriter(temporary, *size_px, crf=scene.quality.crf) as writer:
                 for frame, now in enumerate(intensities):
-                    shot = self._shoot(person, scene, frame, now, occluder, mask)
+                    shot = self._shoot(person, scene, frame, now, before)
                     writer.write(spoil(shot.picture, scene.quality, exposure, rng), frame / FPS)
                     shots.append(shot)
             intensities[:, PARTED] = np.array([shot.parted for shot in shots])[:, None]
             write_truth(self._out, f"{role.name}_{clip}", _gather(intensities, scene, shots))
 
-    def _shoot(
-        self, person: Person, scene: Scene, frame: int, now: np.ndarray, occluder: Occluder | None, mask: Mask | None
-    ) -> Shot:
-        """Draw a frame of a person under intensities (21, 2)."""
-        puppet, camera, light = person.puppet, scene.camera, scene.lights[frame]
-        gaze = np.stack([eye.rest for eye in puppet.eyes.values()]) + scene.gaze[frame]
-        pose = puppet.move(now, scene.gaze[frame])
+    def _shoot(self, person: Person, scene: Scene, frame: int, now: np.ndarray, before: Before) -> Shot:
+        """Draw a frame of a person under intensities (21, 2), with what is before the face."""
+        puppet, camera, light, gaze = person.puppet, scene.camera, scene.lights[frame], scene.gaze[frame]
+        pose = puppet.move(now, gaze)
         placement = place_head(scene.pose[frame], scene.pivot[frame])
         passes = build_layers(puppet, person.rest, pose, gaze, placement)
         passes[-1] += glasses_layers(person.glasses, placement)
         depths = person.furrows.weigh(dict(zip(AUS, now, strict=True)))
         drawn = self._renderer.draw(passes, camera, light, depths)
-        size_px = (self._settings.width, self._settings.height)
+        size_px = self._renderer.size_px
         picture = over(drawn, backdrop_at(scene, frame, size_px))
         face = placement.place(pose.head[:N_FACE])
         pixels = camera.project(face)
-        before = None
-        if mask is not None:
-            before = self._renderer.draw([[mask.layer(pose, placement)]], camera, light)
-        elif occluder is not None:
+        opacity = None
+        if isinstance(before, Mask):
+            layer = self._renderer.draw([[before.layer(pose, placement)]], camera, light)
+        elif before is not None:
             width_px = camera.focal_px * FACE_WIDTH_CM / camera.distance_cm
-            before = occluder.draw(frame, pixels.mean(0), width_px, size_px)
+            layer = before.draw(frame, pixels.mean(0), width_px, size_px)
         if before is not None:
-            picture = over(before, picture)
+            picture, opacity = over(layer, picture), layer[..., 3] / 255
         facing = find_normals(face, puppet.model.triangles["face"])[:, 2]
-        opacity = None if before is None else before[..., 3] / 255
         visibility = find_visibility(person.regions, pixels, facing, opacity, size_px)
-        return Shot(picture, pose.lips_parted, gaze, visibility)
+        return Shot(picture, pose.lips_parted, np.stack([eye.gaze + gaze for eye in puppet.eyes.values()]), visibility)
+
+    def _plan_before(self, person: Person, number: int, rng: np.random.Generator) -> Before:
+        """Return what comes before the face in a clip."""
+        settings = self._settings
+        kind = plan_kinds(settings.clips, settings.occluded, person.role.rng(settings.seed, OCCLUDE))[number]
+        if kind == "mask":
+            mask = build_mask(self._model, rng)
+            self._renderer.load("mask", mask.texture)
+            return mask
+        return plan_occluder(kind, settings.frames, person.skin, rng) if kind else None
 
     def close(self) -> None:
         """Free the detector."""

@@ -43,7 +43,7 @@ class Occluder:
 
     kind: str
     sprite: np.ndarray
-    """(SPRITE_PX, SPRITE_PX, 4) float32; empty for a mask."""
+    """(SPRITE_PX, SPRITE_PX, 4) float32."""
     places: np.ndarray
     """(T, 4): right of and below the face's middle in face widths, turn in radians, scale."""
 
@@ -63,9 +63,7 @@ def plan_kinds(count: int, share: float, rng: np.random.Generator) -> list[str]:
 
 
 def plan_occluder(kind: str, frames: int, skin: np.ndarray, rng: np.random.Generator) -> Occluder:
-    """Plan a thing of a kind for a clip; ``skin`` (3,) is the colour of hands."""
-    if kind == "mask":
-        return Occluder(kind, np.zeros((0, 0, 4), np.float32), np.zeros((frames, 4)))
+    """Plan a thing of a kind, but no mask, for a clip; ``skin`` (3,) is the colour of hands."""
     paint = {"hand": lambda: _hand(skin, rng), "microphone": lambda: _microphone(rng)}
     sprite = paint.get(kind, lambda: _block(kind, rng))()
     return Occluder(kind, sprite, _plan_places(kind, frames, rng))

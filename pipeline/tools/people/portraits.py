@@ -107,7 +107,7 @@ def read_portrait(portrait: Portrait, detector: Detector) -> tuple[np.ndarray, n
         ) from error
     faces = detector.look(image)
     if len(faces) != 1:
-        raise InputError(f"Expected one face in {portrait.path}, but found {len(faces)}. Leave it out with --without.")
+        raise InputError(f"Expected one face in {portrait.path}, but found {len(faces)}. Remove it from the folder.")
     landmarks = faces[0].landmarks
     scale = min(1.0, FACE_PX / float(np.ptp(landmarks[:468, 0])))
     reduced = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image

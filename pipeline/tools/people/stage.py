@@ -79,7 +79,7 @@ def place_head(angles: np.ndarray, pivot: np.ndarray) -> Placement:
 
 
 def build_layers(puppet: Puppet, rest: Rest, pose: Pose, gaze: np.ndarray, placement: Placement) -> list[list[Layer]]:
-    """Return the passes of a puppet whose left and right eye look along ``gaze`` (2, 2): eyes and mouth, then skin."""
+    """Return the passes of a puppet whose eyes turn by ``gaze`` (2,), yaw and pitch: eyes and mouth, then skin."""
     return [
         _eye_layers(puppet, rest, gaze, placement) + _mouth_layers(puppet, pose, placement),
         [_relief_layer(puppet, rest, pose, placement), _face_layer(puppet, rest, pose, placement)],
@@ -89,8 +89,8 @@ def build_layers(puppet: Puppet, rest: Rest, pose: Pose, gaze: np.ndarray, place
 def _eye_layers(puppet: Puppet, rest: Rest, gaze: np.ndarray, placement: Placement) -> list[Layer]:
     _, uv, triangles = rest.eye
     return [
-        Layer(placement.place(eye.place(where)), triangles, uv, texture=f"eye_{side}", cut=0.0)
-        for (side, eye), where in zip(puppet.eyes.items(), gaze, strict=True)
+        Layer(placement.place(eye.place(gaze)), triangles, uv, texture=f"eye_{side}", cut=0.0)
+        for side, eye in puppet.eyes.items()
     ]
 
 

@@ -6,7 +6,7 @@ distance from its centre, the white by a pale colour as bright as its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -38,13 +38,15 @@ class Eye:
     """(3,) in head coordinates."""
     radius_cm: float
     rest: np.ndarray
-    """(2,): yaw and pitch of the gaze in the photograph, radians in head coordinates; see ``turn``."""
+    """(2,): yaw and pitch at which the sphere shows the iris where the photograph does, in radians; see ``turn``."""
+    gaze: np.ndarray
+    """(2,): yaw and pitch of the gaze in the photograph: the direction of its camera, which people look into."""
     texture: np.ndarray
     """(TEXTURE_PX, TEXTURE_PX, 3) uint8: the eyeball from the front, by angle from its axis."""
 
-    def place(self, gaze: np.ndarray) -> np.ndarray:
-        """Return the vertices (V, 3) in head coordinates of the eyeball when it looks along yaw and pitch (2,)."""
-        return (self.centre + self.radius_cm * cap()[0] @ turn(gaze).T).astype(np.float32)
+    def place(self, shift: np.ndarray) -> np.ndarray:
+        """Return the vertices (V, 3) in head coordinates of an eyeball that turns by yaw and pitch (2,)."""
+        return (self.centre + self.radius_cm * cap()[0] @ turn(self.rest + shift).T).astype(np.float32)
 
 
 def turn(gaze: np.ndarray) -> np.ndarray:
@@ -81,11 +83,18 @@ def _build_eye(rows: np.ndarray, fit: HeadFit, picture: np.ndarray, landmarks: n
     front = fit.to_camera(centre + [0, 0, radius_cm])[2]
     seen = fit.to_head(fit.camera.lift(iris, np.full(len(iris), front)))
     x, y = np.clip((seen[0] - centre)[:2] / radius_cm, -0.5, 0.5)
-    rest = np.array([np.arctan2(x, np.sqrt(1 - x * x - y * y)), -np.arcsin(y)])
+    rest = _direction(np.array([x, y, np.sqrt(1 - x * x - y * y)]))
     iris_cm = float(np.clip(np.linalg.norm(seen[1:] - seen[0], axis=1).mean(), *IRIS_CM))
-    blank = Eye(centre, radius_cm, rest, np.zeros((TEXTURE_PX, TEXTURE_PX, 3), np.uint8))
+    gaze = _direction(fit.to_head(np.array([0.0, 0.0, fit.camera.distance_cm])) - centre)
+    blank = Eye(centre, radius_cm, rest, gaze, np.zeros((TEXTURE_PX, TEXTURE_PX, 3), np.uint8))
     lids = landmarks[list(LIDS[side]), :2]
-    return Eye(centre, radius_cm, rest, _paint(blank, fit, picture, lids, np.arcsin(iris_cm / radius_cm)))
+    return replace(blank, texture=_paint(blank, fit, picture, lids, np.arcsin(iris_cm / radius_cm)))
+
+
+def _direction(vector: np.ndarray) -> np.ndarray:
+    """Return the yaw and pitch (2,) of a vector (3,) in head coordinates; see ``turn``."""
+    x, y, z = vector / np.linalg.norm(vector)
+    return np.array([np.arctan2(x, z), -np.arcsin(y)])
 
 
 def _paint(eye: Eye, fit: HeadFit, picture: np.ndarray, lids: np.ndarray, iris_rad: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from tclr.pipeline.tools.people.actions import AUS
 from tclr.pipeline.tools.people.head import build_puppet, check_shapes, draw_furrows, fit_head, read_model
+from tclr.pipeline.tools.people.head.eyes import turn
 from tclr.pipeline.tools.people.head.fit import close_lips
 from tclr.pipeline.tools.people.head.furrows import GROUPS
 from tclr.pipeline.tools.people.head.matte import cut_out
@@ -160,6 +161,20 @@ def test_a_reshaped_head_still_closes_its_lids(puppet, model):
     closed = moved(other, {43: 1})
     assert abs(closed[159, 1] - closed[145, 1]) < 0.2
     assert other.eyes["left"].centre[1] != puppet.eyes["left"].centre[1]
+
+
+def test_eyes_look_into_the_camera_of_the_photograph_and_turn_from_there(puppet):
+    for side in ("left", "right"):
+        eye = puppet.eyes[side]
+        to_camera = puppet.fit.to_head(np.array([0, 0, puppet.fit.camera.distance_cm])) - eye.centre
+        np.testing.assert_allclose(turn(eye.gaze)[:, 2], to_camera / np.linalg.norm(to_camera), atol=1e-6)
+    left, right = (puppet.eyes[side].gaze[0] for side in ("left", "right"))
+    assert 0 < right - left < 0.08, "they converge"
+    eye = puppet.eyes["left"]
+    rest, turned = eye.place(np.zeros(2)), eye.place(np.array([0.3, 0.2]))
+    pupil = turned[0] - rest[0]
+    assert pupil[0] > 0.1 and pupil[1] < -0.1, "to the right of the picture, and down"
+    np.testing.assert_allclose(np.linalg.norm(turned - eye.centre, axis=1), eye.radius_cm, atol=1e-4)
 
 
 def test_every_labelled_action_has_shapes_but_the_lids():
