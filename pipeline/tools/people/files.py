@@ -21,7 +21,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,9 +28,12 @@ from tclr.pipeline.system import read_json, remove_abandoned, write_json, write_
 from tclr.pipeline.tools.people.actions import AUS
 from tclr.pipeline.tools.people.casting import Role
 from tclr.pipeline.tools.people.portraits import AUTHORS, LICENCE, SETS
+from tclr.pipeline.tools.people.settings import PeopleSettings
 from tclr.schemas.errors import OutputError
 
 SETTINGS_FILE = "settings.json"
+FORMAT = 1
+"""Version of what the same settings give: it rises when labels or geometry change."""
 
 
 @dataclass(frozen=True)
@@ -76,33 +78,34 @@ def _table(columns: list[str], rows: np.ndarray, digits: int) -> str:
     return "\n".join([",".join(columns), *lines]) + "\n"
 
 
-def prepare_output(out: Path, settings: Any, roles: Sequence[Role], occluders: Sequence[Sequence[str]]) -> None:
-    """Write who the people are, or check that the folder has been made by the same settings.
-
-    ``occluders`` has, per person and clip, what comes before the face.
+def check_output(out: Path, settings: PeopleSettings) -> None:
+    """Check that a folder is empty, or has been made by the same settings but for the number of people.
 
     Raises
     ------
     OutputError
-        If the folder was made by other settings, or holds something else.
+        If it was made by other settings, or holds something else.
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"Expected a folder to write to, but got a file: {out}. Choose another path.")
-    given = {"format": 1, **asdict(settings)}
     if (out / SETTINGS_FILE).exists():
-        before = read_json(out / SETTINGS_FILE)
-        changed = sorted(name for name in given if before.get(name) != given[name])
-        if set(changed) - {"people"}:
+        given, before = asdict(settings), read_json(out / SETTINGS_FILE)
+        changed = sorted(name for name in given if name != "people" and before.get(name) != given[name])
+        if changed or before.get("format") != FORMAT:
             raise OutputError(
                 f"Expected people of the same settings in {out}, but it was made with another "
-                f"{', '.join(changed)}. Choose another folder."
+                f"{', '.join(changed or ['version of tclr'])}. Choose another folder."
             )
-        remove_abandoned(out)
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and any(path.name != ".lock" for path in out.iterdir()):
         raise OutputError(
             f"Expected an empty folder or one of 'tclr people', but {out} holds other files. Choose another."
         )
-    write_json(out / SETTINGS_FILE, given)
+
+
+def write_cast(out: Path, settings: PeopleSettings, roles: Sequence[Role], occluders: Sequence[Sequence[str]]) -> None:
+    """Write the settings and who the people are; ``occluders`` has, per person and clip, what comes before the face."""
+    remove_abandoned(out)
+    write_json(out / SETTINGS_FILE, {"format": FORMAT, **asdict(settings)})
     write_text(out / "people.csv", describe(roles, settings.seed, occluders))
 
 

@@ -10,10 +10,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from string import ascii_lowercase
 
+from tclr.pipeline.system import lock_folder
 from tclr.pipeline.tools.people.casting import Role, cast_people
 from tclr.pipeline.tools.people.clips import OCCLUDE, Maker
-from tclr.pipeline.tools.people.files import prepare_output, video_path
-from tclr.pipeline.tools.people.head import check_shapes, read_model
+from tclr.pipeline.tools.people.files import check_output, video_path, write_cast
+from tclr.pipeline.tools.people.head import FaceModel, check_shapes, read_model
 from tclr.pipeline.tools.people.occluders import plan_kinds
 from tclr.pipeline.tools.people.portraits import CHECKED, list_portraits
 from tclr.pipeline.tools.people.render import open_context
@@ -58,7 +59,7 @@ def write_people(
     InputError
         If a source is missing, or a portrait has not one face.
     OutputError
-        If ``out`` holds people of other settings, or cannot be written.
+        If ``out`` holds people of other settings, cannot be written, or another run writes to it.
 
     Examples
     --------
@@ -71,20 +72,17 @@ def write_people(
     roles = cast_people(found, settings.people, settings.seed)
     model = read_model(faces)
     check_shapes(model)
-    kinds = [plan_kinds(settings.clips, settings.occluded, role.rng(settings.seed, OCCLUDE)) for role in roles]
-    prepare_output(out, settings, roles, kinds)
-    work = find_work(out, roles, settings.clips)
-    total, new = settings.people * settings.clips, sum(len(clips) for _, clips in work)
-    progress(total - new, total)
-    if work:
-        open_context().release()  # a missing renderer is reported once, before any process starts
-        made = (
-            _make_here(Maker(out, model, settings), work)
-            if workers == 1
-            else _make_side_by_side(out, faces, settings, work, workers)
-        )
-        done = total - new
-        for count in made:
+    check_output(out, settings)
+    open_context().release()  # a missing renderer is reported once, before any process starts
+    total = done = settings.people * settings.clips
+    with lock_folder(out):
+        kinds = [plan_kinds(settings.clips, settings.occluded, role.rng(settings.seed, OCCLUDE)) for role in roles]
+        write_cast(out, settings, roles, kinds)
+        work = find_work(out, roles, settings.clips)
+        new = sum(len(clips) for _, clips in work)
+        done -= new
+        progress(done, total)
+        for count in _make(_Job(out, faces, settings), model, work, workers):
             done += count
             progress(done, total)
     return PeopleResult(out, settings.people, total, new, total * settings.frames)
@@ -97,31 +95,43 @@ def find_work(out: Path, roles: Sequence[Role], clips: int) -> list[Work]:
     return [(role, lacking) for role, lacking in work if lacking]
 
 
-def _make_here(maker: Maker, work: Sequence[Work]) -> Iterator[int]:
-    """Make all people in this process; yield the number of clips that were added."""
-    with closing(maker):
+@dataclass(frozen=True)
+class _Job:
+    """What a process of the pool needs."""
+
+    out: Path
+    faces: Path
+    settings: PeopleSettings
+
+
+def _make(job: _Job, model: FaceModel, work: Sequence[Work], workers: int) -> Iterator[int]:
+    """Make people in this process, or in several; yield the number of clips that were added."""
+    if not work:
+        return
+    if workers > 1:
+        yield from _make_side_by_side(job, work, workers)
+        return
+    with closing(Maker(job.out, model, job.settings)) as maker:
         for role, clips in work:
             for _ in maker.make(role, clips):
                 yield 1
 
 
-def _make_side_by_side(
-    out: Path, faces: Path, settings: PeopleSettings, work: Sequence[Work], workers: int
-) -> Iterator[int]:
+def _make_side_by_side(job: _Job, work: Sequence[Work], workers: int) -> Iterator[int]:
     """Make people in several processes; yield the number of clips that were added."""
-    with ProcessPoolExecutor(min(workers, len(work)), get_context("spawn"), _start, (out, faces, settings)) as pool:
-        jobs = [pool.submit(_make_one, item) for item in work]
+    with ProcessPoolExecutor(min(workers, len(work)), get_context("spawn"), _start, (job,)) as pool:
+        making = [pool.submit(_make_one, item) for item in work]
         try:
-            for job in as_completed(jobs):
-                yield job.result()
+            for one in as_completed(making):
+                yield one.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _start(out: Path, faces: Path, settings: PeopleSettings) -> None:
+def _start(job: _Job) -> None:
     """Prepare a process of the pool."""
     global _maker
-    _maker = Maker(out, read_model(faces), settings)
+    _maker = Maker(job.out, read_model(job.faces), job.settings)
 
 
 def _make_one(item: Work) -> int:

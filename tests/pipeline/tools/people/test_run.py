@@ -10,6 +10,7 @@ import pytest
 
 from tclr.cli.main import run
 from tclr.pipeline.sources import find_clips
+from tclr.pipeline.system import lock_folder
 from tclr.pipeline.tools.people import PeopleSettings, render, write_people
 from tclr.pipeline.tools.people.occluders import KINDS, REGIONS, find_visibility, plan_kinds, plan_occluder
 from tclr.pipeline.video import probe, read_frames
@@ -48,13 +49,13 @@ def digest(folder):
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != ".lock"
     }
 
 
 @drawn
 def test_write_people_writes_videos_and_tables_side_by_side(people):
-    names = sorted(path.name for path in people.iterdir())
+    names = sorted(path.name for path in people.iterdir() if path.name != ".lock")
     assert names == ["P000", "P001", "gaze", "labels", "people.csv", "pose", "settings.json", "sides", "visibility"]
     for folder in ("labels", "sides", "pose", "gaze", "visibility"):
         assert sorted(path.name for path in (people / folder).iterdir()) == ["P000_a.csv", "P001_a.csv"]
@@ -107,6 +108,12 @@ def test_a_second_run_makes_only_what_is_missing(people, tmp_path, faces, portra
 def test_people_of_other_settings_are_not_mixed(people, faces, portraits):
     with pytest.raises(OutputError, match="another seed"):
         write_people(people, faces, portraits, PeopleSettings(**vars(TINY) | {"seed": 1}))
+
+
+@drawn
+def test_two_runs_do_not_write_to_one_folder(people, faces, portraits):
+    with lock_folder(people), pytest.raises(OutputError, match="Expected no other run"):
+        write_people(people, faces, portraits, TINY)
 
 
 @drawn
