@@ -79,7 +79,7 @@ def _table(columns: list[str], rows: np.ndarray, digits: int) -> str:
 
 
 def check_output(out: Path, settings: PeopleSettings) -> None:
-    """Check that a folder is empty, or has been made by the same settings but for the number of people.
+    """Check that a folder is empty, or has been made by the same settings for as many people, or fewer.
 
     Raises
     ------
@@ -96,10 +96,10 @@ def check_output(out: Path, settings: PeopleSettings) -> None:
                 f"Expected people of the same settings in {out}, but it was made with another "
                 f"{', '.join(changed or ['version of tclr'])}. Choose another folder."
             )
+        if before.get("people", 0) > settings.people:
+            raise OutputError(f"Expected at least the {before['people']} people of {out}, but got {settings.people}.")
     elif out.exists() and any(path.name != ".lock" for path in out.iterdir()):
-        raise OutputError(
-            f"Expected an empty folder or one of 'tclr people', but {out} holds other files. Choose another."
-        )
+        raise OutputError(f"Expected an empty folder or one of 'tclr people', but {out} holds other files.")
 
 
 def write_cast(out: Path, settings: PeopleSettings, roles: Sequence[Role], occluders: Sequence[Sequence[str]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -19,6 +20,7 @@ from tclr.pipeline.tools.people.occluders import plan_kinds
 from tclr.pipeline.tools.people.portraits import CHECKED, list_portraits
 from tclr.pipeline.tools.people.render import open_context
 from tclr.pipeline.tools.people.settings import PeopleSettings
+from tclr.schemas.errors import ClusterError
 
 Work = tuple[Role, list[str]]
 """A person, and the names of the clips that are to be made."""
@@ -58,6 +60,8 @@ def write_people(
         If moderngl or EGL is missing.
     InputError
         If a source is missing, or a portrait has not one face.
+    ClusterError
+        If one of several processes ends.
     OutputError
         If ``out`` holds people of other settings, cannot be written, or another run writes to it.
 
@@ -124,6 +128,11 @@ def _make_side_by_side(job: _Job, work: Sequence[Work], workers: int) -> Iterato
         try:
             for one in as_completed(making):
                 yield one.result()
+        except BrokenProcessPool as error:
+            raise ClusterError(
+                "A process ended before its people were made, often for lack of memory. Use fewer --workers, then run the "
+                "same command again: clips that are done stay."
+            ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -108,6 +108,8 @@ def test_a_second_run_makes_only_what_is_missing(people, tmp_path, faces, portra
 def test_people_of_other_settings_are_not_mixed(people, faces, portraits):
     with pytest.raises(OutputError, match="another seed"):
         write_people(people, faces, portraits, PeopleSettings(**vars(TINY) | {"seed": 1}))
+    with pytest.raises(OutputError, match="at least the 2 people"):
+        write_people(people, faces, portraits, PeopleSettings(**vars(TINY) | {"people": 1}))
 
 
 @drawn
