@@ -130,8 +130,8 @@ def _make_side_by_side(job: _Job, work: Sequence[Work], workers: int) -> Iterato
                 yield one.result()
         except BrokenProcessPool as error:
             raise ClusterError(
-                "A process ended before its people were made, often for lack of memory. Use fewer --workers, then run the "
-                "same command again: clips that are done stay."
+                "A process ended before its people were made, often for lack of memory. Use fewer --workers, then run "
+                "the same command again: clips that are done stay."
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
