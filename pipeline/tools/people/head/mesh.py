@@ -33,6 +33,8 @@ PARTS = {
 """Polygons of each part, by position in the file: first and end."""
 EYEBALLS = {"left": (21451, 23021), "right": (23021, 24591)}
 """Vertices of the subject's own left and right eyeball: first and end."""
+BROW_BAND_CM = (3.9, 5.2)
+"""Heights of the upper lids and of the brows on the mean head."""
 LANDMARK_TABLE = "landmarks.csv"
 
 
@@ -75,11 +77,21 @@ def read_model(folder: Path) -> FaceModel:
     return FaceModel(
         neutral=neutral,
         identities=np.stack([shapes.pop(name) for name in modes]),
-        expressions=shapes,
+        expressions=shapes | derive_shapes(neutral, shapes),
         triangles=_split_parts(read_polygons(home / NEUTRAL)),
         landmarks=read_landmark_table(),
         eyes={side: np.arange(*span, dtype=np.int32) for side, span in EYEBALLS.items()},
     )
+
+
+def derive_shapes(neutral: np.ndarray, shapes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return shapes that the model lacks, of its own: "browKnit", what "noseSneer" does above the eyes.
+
+    The model's "browDown" lowers the inner brows by 1.4 mm alone; corrugator and procerus lower them by twice as much.
+    """
+    rise = np.clip((neutral[:, 1:2] - BROW_BAND_CM[0]) / (BROW_BAND_CM[1] - BROW_BAND_CM[0]), 0, 1)
+    above = rise * rise * (3 - 2 * rise)
+    return {f"browKnit_{side}": above * shapes[f"noseSneer_{side}"] for side in "LR" if f"noseSneer_{side}" in shapes}
 
 
 def read_vertices(path: Path, n_vertices: int = N_USED) -> np.ndarray:

@@ -20,7 +20,7 @@ from tclr.schemas.errors import InputError
 SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
     1: (("browInnerUp", 1.0),),
     2: (("browOuterUp", 1.0),),
-    4: (("browDown", 1.3),),
+    4: (("browDown", 1.2), ("browKnit", 0.8)),
     5: (("eyeWide", 1.0),),
     6: (("cheekSquint", 1.3), ("cheekRaiser", 0.8)),
     7: (("eyeSquint", 1.3),),
