@@ -78,11 +78,11 @@ class HeadFit:
         return (points - self.offset) @ self.rotation
 
 
-def fit_head(model: FaceModel, landmarks: np.ndarray, size_px: tuple[int, int]) -> HeadFit:
-    """Fit a head to landmarks (478, 2 or more) in pixels of a picture of width and height ``size_px``."""
+def fit_head(model: FaceModel, landmarks: np.ndarray, centre_px: tuple[float, float]) -> HeadFit:
+    """Fit a head to landmarks (478, 2 or more) in pixels of a photograph whose optical axis is at ``centre_px``."""
     points = close_lips(landmarks[:, :2].astype(float))
     known = np.flatnonzero(model.landmarks >= 0)
-    fitted = _fit_coefficients(model, points[known], known, size_px)
+    fitted = _fit_coefficients(model, points[known], known, centre_px)
     return _warp(fitted, model, points[known], known)
 
 
@@ -97,11 +97,10 @@ def close_lips(points: np.ndarray) -> np.ndarray:
     return closed
 
 
-def _fit_coefficients(model: FaceModel, points: np.ndarray, known: np.ndarray, size_px: tuple[int, int]) -> HeadFit:
+def _fit_coefficients(model: FaceModel, points: np.ndarray, known: np.ndarray, centre: tuple[float, float]) -> HeadFit:
     """Fit pose, focal length and identity coefficients to the known landmarks (n, 2)."""
     rows = model.landmarks[known]
     mean, modes = model.neutral[rows].astype(float), model.identities[:, rows].astype(float)
-    centre = (size_px[0] / 2, size_px[1] / 2)
     width_px = float(np.ptp(points[:, 0]))
     focal_px = width_px / np.ptp(mean[:, 0]) * PORTRAIT_DISTANCE_CM
     middle = Camera(PORTRAIT_DISTANCE_CM, focal_px, centre).lift(points.mean(0), np.zeros(()))[:2] - mean.mean(0)[:2]

@@ -175,11 +175,12 @@ def build_puppet(
     ends_at_neck, matte = fades(picture), cut_out(picture, landmarks)
     face_px = float(np.ptp(landmarks[:468, 0]))
     margins = (round(0.5 * face_px), round(1.2 * face_px))
+    centre = (margins[0] + picture.shape[1] / 2, picture.shape[0] / 2)
     picture, matte = pad(clean_edges(picture, matte), matte, margins)
     landmarks = landmarks + np.array([margins[0], 0, 0], np.float32)
     if ends_at_neck:
         picture, matte = dress(picture, matte, landmarks, shirt, rng)
-    fit = fit_head(model, landmarks, (picture.shape[1], picture.shape[0]))
+    fit = fit_head(model, landmarks, centre)
     return Puppet(
         model=model,
         fit=fit,

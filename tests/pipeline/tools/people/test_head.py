@@ -79,7 +79,7 @@ def test_fit_head_finds_the_pose_of_a_head_that_it_is_shown(model, surface):
     points = surface @ rotation.T
     scale = 2000.0 / (160 - points[:, 2])
     shown = np.c_[300 + scale * points[:, 0], 350 - scale * points[:, 1]]
-    fit = fit_head(model, np.vstack([shown, shown[:10]]), (600, 700))
+    fit = fit_head(model, np.vstack([shown, shown[:10]]), (300, 350))
     angle = Rotation.from_matrix(fit.rotation @ rotation.T).magnitude()
     assert np.rad2deg(angle) < 4
     seen = fit.camera.project(fit.to_camera(fit.vertices[model.landmarks]))
