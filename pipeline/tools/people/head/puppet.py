@@ -18,23 +18,23 @@ from tclr.pipeline.tools.people.head.relief import Relief, build_relief
 from tclr.schemas.errors import InputError
 
 SHAPES: dict[int, tuple[tuple[str, float], ...]] = {
-    1: (("browInnerUp", 1.0),),
-    2: (("browOuterUp", 1.0),),
+    1: (("browInnerUp", 1.35),),
+    2: (("browOuterUp", 1.15),),
     4: (("browDown", 1.2), ("browKnit", 0.8)),
     5: (("eyeWide", 1.0),),
     6: (("cheekSquint", 1.3), ("cheekRaiser", 0.8)),
     7: (("eyeSquint", 1.3),),
     9: (("noseSneer", 0.9),),
-    10: (("mouthUpperUp", 1.0),),
+    10: (("mouthUpperUp", 1.1),),
     12: (("mouthSmile", 1.0),),
     14: (("mouthDimple", 1.2), ("mouthPress", 0.2)),
     15: (("mouthFrown", 1.0),),
     17: (("mouthShrugLower", 1.2), ("mouthShrugUpper", 0.25)),
     18: (("mouthPucker", 1.25),),
-    20: (("mouthStretch", 1.0),),
-    22: (("mouthFunnel", 1.0),),
-    23: (("mouthPress", 0.6), ("mouthRollLower", 0.4), ("mouthRollUpper", 0.35), ("mouthPucker", 0.35)),
-    24: (("mouthPress", 1.0), ("mouthRollUpper", 0.15), ("mouthRollLower", 0.15), ("mouthShrugLower", 0.15)),
+    20: (("mouthStretch", 1.2),),
+    22: (("mouthFunnel", 1.25),),
+    23: (("mouthPress", 0.7), ("mouthRollLower", 0.5), ("mouthRollUpper", 0.4), ("mouthPucker", 0.4)),
+    24: (("mouthPress", 1.5), ("mouthRollUpper", 0.2), ("mouthRollLower", 0.2), ("mouthShrugLower", 0.15)),
     25: (("mouthLowerDown", 0.55), ("mouthUpperUp", 0.22)),
     26: (("jawOpen", 0.6),),
     28: (("mouthRollLower", 1.0), ("mouthRollUpper", 1.0)),
@@ -47,7 +47,7 @@ After the table of FACS units in its README; 23, which it lacks, and weights oth
 LIPS = ((13, 14), (82, 87), (312, 317))
 """Landmarks of upper and lower lip, facing each other, whose gap is AU 25."""
 RAISER, LOWERER = list(SHAPES).index(1), list(SHAPES).index(4)
-YIELDING = 0.4
+YIELDING = 0.7
 """Share of AU 4's shape that a full AU 1 undoes; chosen by us, so that both together look like sadness."""
 PARTED_CM = 0.8
 """Gap of lips that count as wholly parted (AU 25 of 1); chosen by us: teeth show from about 0.3."""
