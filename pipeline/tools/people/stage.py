@@ -38,6 +38,8 @@ class Rest:
     relief_normals: np.ndarray
     face_side: np.ndarray
     face_opacity: np.ndarray
+    mouth: dict[str, tuple[np.ndarray, np.ndarray]]
+    """By part: its vertices, and triangles that count among them."""
     eye: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -53,8 +55,15 @@ def prepare(puppet: Puppet) -> Rest:
         find_normals(relief, puppet.relief.triangles),
         side.astype(np.float32),
         fade_face(puppet.model.neutral[:N_FACE], face),
+        {part: _compact(puppet.model.triangles[part]) for part in ("socket", "gums", "teeth")},
         cap(),
     )
+
+
+def _compact(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the vertices that triangles (F, 3) use, and the triangles counted among them."""
+    rows, inverse = np.unique(triangles, return_inverse=True)
+    return rows, inverse.reshape(-1, 3).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ def place_head(angles: np.ndarray, pivot: np.ndarray) -> Placement:
 def build_layers(puppet: Puppet, rest: Rest, pose: Pose, gaze: np.ndarray, placement: Placement) -> list[list[Layer]]:
     """Return the passes of a puppet whose eyes turn by ``gaze`` (2,), yaw and pitch: eyes and mouth, then skin."""
     return [
-        _eye_layers(puppet, rest, gaze, placement) + _mouth_layers(puppet, pose, placement),
+        _eye_layers(puppet, rest, gaze, placement) + _mouth_layers(puppet, rest, pose, placement),
         [_relief_layer(puppet, rest, pose, placement), _face_layer(puppet, rest, pose, placement)],
     ]
 
@@ -94,15 +103,15 @@ def _eye_layers(puppet: Puppet, rest: Rest, gaze: np.ndarray, placement: Placeme
     ]
 
 
-def _mouth_layers(puppet: Puppet, pose: Pose, placement: Placement) -> list[Layer]:
+def _mouth_layers(puppet: Puppet, rest: Rest, pose: Pose, placement: Placement) -> list[Layer]:
     lips = pose.head[puppet.model.landmarks[[13, 14]]].mean(0)
     seen = np.clip(1 - (lips[2] - pose.head[:, 2] - 0.2) / MOUTH_DEPTH_CM, 0.16, 1)
     uv = np.stack([seen, seen], axis=1)
-    positions = placement.place(pose.head)
     layers = []
     for part, colour in (("socket", SOCKET), ("gums", GUMS), ("teeth", TEETH)):
-        triangles = puppet.model.triangles[part]
-        layers.append(Layer(positions, triangles, uv, plain=(*colour, 1.0), two_sided=part == "socket"))
+        rows, triangles = rest.mouth[part]
+        positions = placement.place(pose.head[rows])
+        layers.append(Layer(positions, triangles, uv[rows], plain=(*colour, 1.0), two_sided=part == "socket"))
     return layers
 
 
