@@ -18,6 +18,8 @@ TUBE_SIDES = 8
 RIM_POINTS = 44
 FRAME_COLOURS = ((0.05, 0.05, 0.06), (0.25, 0.14, 0.08), (0.45, 0.42, 0.38), (0.10, 0.12, 0.25), (0.40, 0.08, 0.08))
 BRIDGE_LANDMARK = 168
+EAR_DEPTH_CM = 2.4
+"""Depth at which temples end, in head coordinates: where the relief's ears begin."""
 MASK_TOP, MASK_BOTTOM, MASK_SIDE = 1.2, -8.6, 6.2
 """Limits of a mask on the mean head: height and half width in centimetres."""
 MASK_COLOURS = ((150, 190, 215), (235, 235, 230), (45, 45, 50), (200, 160, 170), (110, 140, 120))
@@ -41,7 +43,7 @@ def build_glasses(puppet: Puppet, rng: np.random.Generator) -> list[Part]:
     vertices = puppet.fit.vertices + puppet.build
     bridge = vertices[puppet.model.landmarks[BRIDGE_LANDMARK]]
     eyes = {side: puppet.eyes[side].centre for side in ("left", "right")}
-    half = np.array([rng.uniform(2.3, 2.8), rng.uniform(1.6, 2.3)])
+    half = np.array([rng.uniform(2.0, 2.45), rng.uniform(1.5, 2.2)])
     power, thick = rng.uniform(2.0, 3.6), rng.uniform(0.08, 0.22)
     colour = (*FRAME_COLOURS[rng.integers(len(FRAME_COLOURS))], 1.0)
     rims = {side: _rim(eye, bridge, half, power) for side, eye in eyes.items()}
@@ -59,8 +61,8 @@ def _rim(eye: np.ndarray, bridge: np.ndarray, half: np.ndarray, power: float) ->
     angle = np.linspace(0, 2 * np.pi, RIM_POINTS, endpoint=False)
     shape = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     shape = np.sign(shape) * np.abs(shape) ** (2 / power) * half
-    x = eye[0] * 1.04 + shape[:, 0]
-    return np.stack([x, eye[1] - 0.25 + shape[:, 1], bridge[2] + 0.45 - 0.03 * x**2], axis=1)
+    x = eye[0] * 1.12 + shape[:, 0]
+    return np.stack([x, eye[1] - 0.25 + shape[:, 1], bridge[2] + 0.75 - 0.03 * x**2], axis=1)
 
 
 def _bridge(rims: dict[str, np.ndarray]) -> np.ndarray:
@@ -77,7 +79,7 @@ def _temple(rim: np.ndarray, vertices: np.ndarray) -> np.ndarray:
     start = rim[np.argmax(sign * rim[:, 0] + 0.25 * rim[:, 1])]
     wide = np.abs(vertices[:N_FACE, 0]).max() + 0.35
     share = np.linspace(0, 1, 7)[:, None]
-    end = np.array([sign * wide, start[1] + 0.2, 0.5])
+    end = np.array([sign * wide, start[1] + 0.2, EAR_DEPTH_CM])
     return start + share * (end - start) + np.sin(np.pi * share) * [sign * 0.45, 0, 0]
 
 
@@ -171,11 +173,10 @@ def _smoother(triangles: np.ndarray, n: int) -> sparse.csr_matrix:
     pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
     link = sparse.csr_matrix((np.ones(len(pairs)), pairs.T), shape=(n, n))
     link = ((link + link.T) > 0).astype(float)
-    edges = find_rim(triangles, n)
-    mean = sparse.diags(1 / np.asarray(link.sum(1)).ravel()) @ link
-    step = 0.5 * (sparse.identity(n) + mean)
-    fixed = sparse.diags(edges.astype(float))
-    step = (fixed + sparse.diags(1 - edges.astype(float)) @ step).tocsr()
+    rim = sparse.diags(find_rim(triangles, n).astype(float))
+    link = (sparse.identity(n) - rim) @ link + rim @ link @ rim  # the rim keeps its place, but loses its teeth
+    neighbours = np.maximum(np.asarray(link.sum(1)).ravel(), 1)
+    step = (0.5 * (sparse.identity(n) + sparse.diags(1 / neighbours) @ link)).tocsr()
     whole = step
     for _ in range(SMOOTHINGS.bit_length() - 1):
         whole = whole @ whole

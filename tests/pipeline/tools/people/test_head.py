@@ -17,6 +17,8 @@ from tclr.pipeline.tools.people.head.matte import cut_out
 from tclr.pipeline.tools.people.head.mesh import N_USED, read_polygons, read_vertices, triangulate
 from tclr.pipeline.tools.people.head.puppet import SHAPES
 from tclr.pipeline.tools.people.head.surface import find_normals, find_rim
+from tclr.pipeline.tools.people.stage import PIVOT, place_head
+from tclr.pipeline.tools.people.worn import build_glasses, build_mask
 from tclr.schemas.errors import InputError
 
 
@@ -179,6 +181,24 @@ def test_eyes_look_into_the_camera_of_the_photograph_and_turn_from_there(puppet)
 
 def test_every_labelled_action_has_shapes_but_the_lids():
     assert (*SHAPES, 43) == AUS
+
+
+def test_glasses_go_round_the_eyes_and_before_them(puppet):
+    *_, left, right = build_glasses(puppet, np.random.default_rng(0))
+    for lens, side in ((left, "left"), (right, "right")):
+        eye = puppet.eyes[side].centre
+        assert (lens.points[:, :2].min(0) < eye[:2]).all() and (eye[:2] < lens.points[:, :2].max(0)).all()
+        assert lens.points[:, 2].min() > eye[2] + 1
+
+
+def test_a_mask_lies_before_the_mouth_and_follows_the_jaw(puppet):
+    mask = build_mask(puppet.model, np.random.default_rng(0))
+    ahead = place_head(np.zeros(3), PIVOT)
+    rest, dropped = (mask.layer(puppet.move(intensities({26: v}), np.zeros(2)), ahead) for v in (0.0, 1.0))
+    lips = puppet.fit.vertices[puppet.model.landmarks[[13, 14]]].mean(0)
+    near = np.linalg.norm(rest.positions[:, :2] - lips[:2], axis=1).argmin()
+    assert rest.positions[near, 2] > lips[2] - 0.3
+    assert (rest.positions[:, 1] - dropped.positions[:, 1]).max() > 0.2
 
 
 def test_furrows_deepen_with_their_actions_and_differ_between_people(landmarks):
