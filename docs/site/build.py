@@ -26,7 +26,7 @@ NAVIGATION: dict[str, list[str]] = {
     ],
     "Reference": [],
     "Explanation": [
-        "method", "tuples", "pretraining", "encoders", "model-card", "evidence", "action-units", "blendshape-aus",
+        "method", "tuples", "pretraining", "encoders", "model-card", "evidence", "photo-people", "action-units", "blendshape-aus",
         "evaluation", "alignment", "people", "time", "long-videos", "detectors", "performance",
     ],
     "Questions": ["faq"],

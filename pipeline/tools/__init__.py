@@ -1,4 +1,5 @@
-"""Beside the path: demo clips, benchmark, model recipe and machine check.
+"""Beside the path: demo clips, photo people, benchmark, model recipe and machine check.
 
-Each folder is a room: ``synth``, ``bench``, ``box`` and ``doctor``. They may import every room except ``cli``.
+Each folder is a room: ``synth``, ``people``, ``bench``, ``box`` and ``doctor``. They may import every room except
+``cli``.
 """

@@ -49,6 +49,7 @@ LIGHT = {
     "evaluation": HEAVY - {"torch"},
     "tools.bench": HEAVY,
     "tools.doctor": HEAVY,
+    "tools.people": HEAVY | {"moderngl"},
 }
 """What importing a room must not bring."""
 

@@ -1,0 +1,11 @@
+"""Photo people: videos of portraits on a morphable head, moved by FACS actions, with true labels.
+
+In: ICT-FaceKit and the portraits of webmorphR.stim, two public sources that a user fetches. Out: a folder that
+``tclr preprocess --dataset folder`` and ``tclr fit-au`` take. ``head`` makes a puppet of a portrait, this room plans
+what it does, draws it and writes it. Drawing needs the extra ``people`` (moderngl) and EGL.
+"""
+
+from tclr.pipeline.tools.people.run import PeopleResult, write_people
+from tclr.pipeline.tools.people.settings import PeopleSettings
+
+__all__ = ["PeopleResult", "PeopleSettings", "write_people"]
