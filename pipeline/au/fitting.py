@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.au.blend import fit_blend
-from tclr.pipeline.au.finetune import fine_tune
-from tclr.pipeline.au.frozen import fit_linear, fit_mlp
 from tclr.pipeline.au.head import AuHead, AuScore, save_head, smooth_clips
 from tclr.pipeline.au.inputs.rows import WITHOUT_ENCODER, describe_by, no_rows
 from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, embed_crops
+from tclr.pipeline.au.learning.blend import fit_blend
+from tclr.pipeline.au.learning.finetune import fine_tune
+from tclr.pipeline.au.learning.frozen import fit_linear, fit_mlp
+from tclr.pipeline.au.learning.thresholds import DEFAULT_THRESHOLD, choose_threshold, cross_threshold, quiet_threshold
 from tclr.pipeline.au.metrics import Outcomes, score
 from tclr.pipeline.au.postprocess import common_level
 from tclr.pipeline.au.readout import Prediction, Readout
-from tclr.pipeline.au.thresholds import DEFAULT_THRESHOLD, choose_threshold, cross_threshold, quiet_threshold
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import Store, assign_folds, hold_out, leave_out
 from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN

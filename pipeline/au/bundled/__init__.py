@@ -11,7 +11,7 @@ from pathlib import Path
 BOX = Path(__file__).parent / "box.safetensors"
 """A fine-tuned head, with its encoder inside."""
 FACE = Path(__file__).parent / "face.safetensors"
-"""A blend of rules, shape and that encoder's embedding, see ``tclr.pipeline.au.blend``: the default."""
+"""A blend of rules, shape and that encoder's embedding, see ``tclr.pipeline.au.learning.blend``: the default."""
 SHAPE = Path(__file__).parent / "shape.safetensors"
 """The same without the embedding, for stores without crops or with crops of another alignment."""
 TEMPLATE, MARGIN = "tclr", 1.0

@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from tclr.pipeline.au.blend import fit_blend
 from tclr.pipeline.au.inputs.shape import BLENDSHAPES, LANDMARKS, LOG_BLENDSHAPES, SHAPE_DIM
+from tclr.pipeline.au.learning.blend import fit_blend
 from tclr.pipeline.au.mapping import predict_from_blendshapes
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES

@@ -13,8 +13,8 @@ from torch import nn
 from tclr.pipeline.au import collect_frames, embed_rows, fit_au, fit_head, load_head, no_rows
 from tclr.pipeline.au.fitting import cross_predict
 from tclr.pipeline.au.head import save_head, smooth_clips
-from tclr.pipeline.au.thresholds import choose_threshold
-from tclr.pipeline.au.training import PATIENCE, train
+from tclr.pipeline.au.learning.thresholds import choose_threshold
+from tclr.pipeline.au.learning.training import PATIENCE, train
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.features import load

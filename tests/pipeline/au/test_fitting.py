@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from tclr.pipeline.au import collect_frames, embed_rows, fit_au, load_head
 from tclr.pipeline.au.fitting import cross_predict, fit_head
+from tclr.pipeline.au.learning.thresholds import cross_threshold
 from tclr.pipeline.au.readout import column_scale
-from tclr.pipeline.au.thresholds import cross_threshold
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder, save_encoder
 from tclr.pipeline.store import Store, assign_folds
 from tclr.schemas.config import FitAuConfig

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tclr.pipeline.au.thresholds import choose_threshold, cross_threshold, quiet_threshold
+from tclr.pipeline.au.learning.thresholds import choose_threshold, cross_threshold, quiet_threshold
 
 
 def test_choose_threshold_finds_the_best_f1_of_all_cuts():

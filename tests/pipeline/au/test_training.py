@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tclr.pipeline.au.training import intensity_loss, occurrence_loss, positive_weights
+from tclr.pipeline.au.learning.training import intensity_loss, occurrence_loss, positive_weights
 
 LOGITS = torch.tensor([[2.0, -3.0], [-6.0, 0.5], [0.3, 1.0]])
 LABELS = torch.tensor([[1.0, 0.0], [0.0, math.nan], [math.nan, 1.0]])

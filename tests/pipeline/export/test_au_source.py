@@ -23,7 +23,7 @@ from tclr.pipeline.au import (
     load_head,
     resting_level,
 )
-from tclr.pipeline.au.frozen import fit_linear
+from tclr.pipeline.au.learning.frozen import fit_linear
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, PrecisionChoice, build_encoder, load_encoder
 from tclr.pipeline.export import embed, rest
 from tclr.pipeline.export.au_source import resolve_au_model

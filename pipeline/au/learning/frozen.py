@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import Tensor, nn
 
 from tclr.pipeline.au.labelled import LabelledFrames
+from tclr.pipeline.au.learning.training import HeadLoss, batches, positive_weights, train
 from tclr.pipeline.au.readout import Hidden, Readout, column_scale
-from tclr.pipeline.au.training import HeadLoss, batches, positive_weights, train
 from tclr.pipeline.store import hold_out
 from tclr.schemas.action_units import PRESENT
 from tclr.schemas.config import FitAuConfig

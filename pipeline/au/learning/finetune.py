@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tclr.pipeline.au.frozen import fit_linear
 from tclr.pipeline.au.inputs.degrade import degrade
 from tclr.pipeline.au.labelled import LabelledFrames, embed_crops
+from tclr.pipeline.au.learning.frozen import fit_linear
+from tclr.pipeline.au.learning.training import HeadLoss, batches, train
 from tclr.pipeline.au.readout import Readout, column_scale
-from tclr.pipeline.au.training import HeadLoss, batches, train
 from tclr.pipeline.encoder import N_DRAWS, LoadedEncoder, TemporalEncoder, augment, normalise, to_input
 from tclr.schemas.config import FitAuConfig, PretrainConfig
 

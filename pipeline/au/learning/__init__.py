@@ -1,0 +1,1 @@
+"""How heads learn: closed forms, networks, and the thresholds that go with them."""
