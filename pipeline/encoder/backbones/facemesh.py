@@ -1,8 +1,8 @@
 """The trunk of mediapipe's face landmark network without its landmarks: (N, 3, H, W) to (N, 1152).
 
 Residual blocks of separable convolutions, without batch normalisation: 0.4 million parameters. Google trained it on
-real faces of all kinds, so that it is a better start than random weights (``tclr.pipeline.tools.box.facemesh`` reads
-them from the bundle). Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", CVPR
+real faces of all kinds, so that it is a better start than random weights (``tclr pretrain --init facemesh`` reads them
+from the bundle). Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", CVPR
 workshops 2019, and the model card "MediaPipe Face Mesh V2" (Google, 2022; Apache License 2.0). Its pixels are 0..1.
 """
 

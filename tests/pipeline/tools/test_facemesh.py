@@ -9,7 +9,9 @@ import torch
 
 from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.faces import find_model
-from tclr.pipeline.tools.box.facemesh import NETWORK, read_facemesh, write_facemesh_encoder
+from tclr.pipeline.faces.mediapipe_network import NETWORK
+from tclr.pipeline.pretraining import facemesh_weights
+from tclr.pipeline.tools.box.facemesh import write_facemesh_encoder
 from tclr.schemas.errors import ModelError
 
 LAST_LAYER = 58
@@ -48,4 +50,4 @@ def test_another_bundle_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.tflite", b"")
     with pytest.raises(ModelError, match="Expected mediapipe's face landmark network in .*bundle.task"):
-        read_facemesh(path)
+        facemesh_weights(path)
