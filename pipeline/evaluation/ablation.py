@@ -36,7 +36,7 @@ from tclr.pipeline.pretraining import pretrain, ranked_pairs, start_encoder
 from tclr.pipeline.store import Store, hash_data
 from tclr.pipeline.system import markdown_table, write_json
 from tclr.pipeline.tuples import Spacing, TupleDataset
-from tclr.schemas.config import FitAuConfig, PretrainConfig
+from tclr.schemas.config import PAPER, FitAuConfig, PretrainConfig
 from tclr.schemas.errors import SettingError
 
 WATCHED_SPACING = Spacing(0, 0.08, in_seconds=True)
@@ -44,7 +44,7 @@ WATCHED_SPACING = Spacing(0, 0.08, in_seconds=True)
 clip too short for it has the largest that fits."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "tclr": {},
-    "paper": {"recipe": "paper"},
+    "paper": {"recipe": "paper", "learning_rate": PAPER["learning_rate"]},
     "paper with our optimizer": {
         "recipe": "paper",
         "optimizer": "adamw",
@@ -76,7 +76,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gradient not clipped": {"grad_clip": 0},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0},
 }
-"""Named changes of the default recipe; each is a row of the table."""
+"""Named changes of the default recipe; each is a row of the table. A learning rate for AdamW would be none for SGD."""
 MESH = f"{N_LANDMARKS} landmarks"
 """What a store of mediapipe has beside its fields."""
 BASELINES: dict[str, tuple[Describe, set[str]]] = {
@@ -133,8 +133,8 @@ def ranking_accuracy(store: Path, encoder: LoadedEncoder, config: PretrainConfig
         subjects = opened.subjects
     tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing=WATCHED_SPACING)
     frames = (tuples.read(0, [index]).frames[0].numpy() for index in range(len(tuples)))
-    ranked = [ranked_pairs(torch.from_numpy(encoder.embed(of_tuple))[None]) for of_tuple in frames]
-    return torch.cat(ranked).float().mean().item()
+    embeddings = torch.from_numpy(np.concatenate(list(encoder.embed_all(frames))))
+    return ranked_pairs(embeddings.view(len(tuples), tuples.n_frames, -1)).float().mean().item()
 
 
 def judge(
@@ -305,18 +305,16 @@ def run_ablation(
     judged_on, fields = _describe_stores(judges.stores)
     trained_on, _ = _describe_stores([store])
 
-    def digest(config: PretrainConfig, encoder: LoadedEncoder | None = None) -> str:
-        return _digest([*judged_on, *trained_on, config.to_json(), *([encoder.digest] if encoder else [])])
-
     for name, (describe, needed) in BASELINES.items():
         if needed <= fields:
             yield _once(out, name, 0, _digest(judged_on), partial(judge, name, 0, judges, describe))
     for name, seed, config, encoder in _starts(seeds, common, init):
-        made_from = digest(config, None if name == "random" else encoder)
+        made_from = _digest([*judged_on, encoder.digest])
         yield _once(out, name, seed, made_from, partial(_judge_encoder, name, seed, judges, encoder, config))
     for (name, seed), config in configs.items():
         told, run = partial(progress, f"{name}, seed {seed}"), _run_folder(out, name, seed)
-        made_from = digest(config, _untrained(config, init) if init is not None else None)
+        start = [] if init is None else [_untrained(config, init).digest]
+        made_from = _digest([*judged_on, *trained_on, config.to_json(), *start])
         make = partial(_train_and_judge, name, seed, store, judges, run, config, init, told)
         yield _once(out, name, seed, made_from, make)
 

@@ -67,7 +67,7 @@ def test_campaign_goes_seed_by_seed_keeps_what_is_done_and_goes_on(tmp_path, sto
     assert first[0].ranking is None and 0 <= first[3].ranking <= 1
     monkeypatch.setattr(ablation, "pretrain", None)  # what is done is not trained again
     assert list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0], COMMON)) == first
-    with pytest.raises(SettingError, match="random/seed0/result.json was made from others. Use another folder"):
+    with pytest.raises(SettingError, match="tclr/seed0/result.json was made from others. Use another folder"):
         list(run_ablation(people, probe, tmp_path, ["tclr"], [0], {**COMMON, "epochs": 2}))
     monkeypatch.undo()
     both = list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0, 1], COMMON))
