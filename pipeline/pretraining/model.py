@@ -90,6 +90,7 @@ def start_encoder(config: PretrainConfig, init: Path | str | None) -> tuple[Temp
 
     Examples
     --------
+    >>> from tclr.schemas.config import PretrainConfig
     >>> encoder, info = start_encoder(PretrainConfig(arch="facemesh"), "facemesh")
     >>> encoder.n_features, info.mean
     (1152, (0.0, 0.0, 0.0))
