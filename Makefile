@@ -18,6 +18,8 @@ EVIDENCE_FLAGS ?=
 TEST_PROCESSES ?= 2
 FUZZ_EXAMPLES ?= 5000
 SEEDS ?= 3
+CLASSES ?=
+CROP_SIZE ?= 96
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
@@ -65,12 +67,13 @@ bench: install ## Measure the stages, as ratios within one run; the table is kep
 faults: install ## Break runs of preprocess and embed in twelve ways, some 130 times, and compare what is left: over an hour
 	$(BIN)/python tests/faults/campaign.py $(FAULTS_FLAGS)
 
-ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE=labelled OUT=... [VARIANTS=all] [SEEDS=3]
+ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE=labelled OUT=... [CLASSES=stills] [VARIANTS=all] [SEEDS=3]
 	@test -n "$(PEOPLE)" -a -n "$(PROBE)" || { echo "Expected PEOPLE=<folder> PROBE=<folder>. Example: make ablation PEOPLE=/data/people PROBE=/data/BP4D OUT=out"; exit 2; }
-	$(BIN)/tclr preprocess "$(PEOPLE)" "$(OUT)/people" --workers $(WORKERS) --size 96 --codec lz4
-	$(BIN)/tclr preprocess "$(PROBE)" "$(OUT)/probe" --workers $(WORKERS) --size 96 --codec lz4
+	$(BIN)/tclr preprocess "$(PEOPLE)" "$(OUT)/people" --workers $(WORKERS) --size $(CROP_SIZE) --codec lz4
+	$(BIN)/tclr preprocess "$(PROBE)" "$(OUT)/probe" --workers $(WORKERS) --size $(CROP_SIZE) --codec lz4
+	$(if $(CLASSES),$(BIN)/tclr preprocess "$(CLASSES)" "$(OUT)/classes" --workers $(WORKERS) --size $(CROP_SIZE) --codec lz4)
 	$(BIN)/tclr ablate "$(OUT)/people" "$(OUT)/probe" "$(OUT)/ablation" --variants "$(VARIANTS)" --seeds $(SEEDS) \
-	  $(ABLATION_FLAGS)
+	  $(if $(CLASSES),--classes "$(OUT)/classes") $(ABLATION_FLAGS)
 
 box: install ## Make the bundled models: PEOPLE=videos with AU intensities OUT=... [BOX_FLAGS="--seeds 3"]; an hour and a half on 2 cores
 	@test -n "$(PEOPLE)" || { echo "Expected PEOPLE=<folder>. Example: make box PEOPLE=/data/people OUT=box-out"; exit 2; }

@@ -48,6 +48,12 @@ class _PathOrName(click.ParamType):
 
 
 NAMES, PATH_OR_NAME = _Names(), _PathOrName()
+init_option = click.option(
+    "--init",
+    type=PATH_OR_NAME,
+    help="Weights to start from: a file of ImageNet's, the paper's or tclr's, or facemesh for mediapipe's landmark "
+    "network.",
+)
 TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "box", "embed", "evaluate", "overlay")
 
 

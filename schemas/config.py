@@ -116,6 +116,8 @@ class AlignConfig(Settings):
         return {name: value for name, value in handler(self).items() if name != "frames" or not value}
 
 
+SMALLEST_FACEMESH_PX = 64
+"""Side of the smallest input of ``facemesh``, which halves it six times."""
 PAPER = {
     "n_following": 10,
     "shift": 0.0625,
@@ -213,6 +215,13 @@ class PretrainConfig(Settings):
         if "spacing" in values and not {"spacing_min_s", "spacing_max_s"} & values.keys():
             return {"spacing_min_s": 0.0, "spacing_max_s": 0.0, **values}  # in frames alone
         return values
+
+    @field_validator("image_size")
+    @classmethod
+    def _is_large_enough(cls, size: int, info: ValidationInfo) -> int:
+        if info.data.get("arch") == "facemesh" and size < SMALLEST_FACEMESH_PX:
+            raise ValueError(f"expected at least {SMALLEST_FACEMESH_PX} where 'arch' is facemesh")
+        return size
 
     @field_validator("supervision_weight")
     @classmethod

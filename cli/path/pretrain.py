@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tclr.cli.options import PATH, settings_options
+from tclr.cli.options import PATH, init_option, settings_options
 from tclr.cli.output import Command, say, warn
 from tclr.schemas.config import PretrainConfig
 
@@ -15,10 +15,10 @@ from tclr.schemas.config import PretrainConfig
 @click.command("pretrain", cls=Command)
 @click.argument("store", type=PATH)
 @click.argument("run", type=PATH)
-@click.option("--init", type=PATH, help="Weights to start from: ImageNet's, the paper's, or tclr's.")
+@init_option
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Resume from RUN/checkpoint.pt.")
 @settings_options(pretrain=PretrainConfig)
-def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: PretrainConfig) -> dict[str, Any] | None:
+def command(store: Path, run: Path, init: str | None, resume: bool, pretrain: PretrainConfig) -> dict[str, Any] | None:
     """Train an encoder on STORE by temporal consistency, without labels.
 
     The network learns to rank frames by their distance in time from an anchor (Lu et al., BMVC 2020), and by default
@@ -33,6 +33,7 @@ def command(store: Path, run: Path, init: Path | None, resume: bool, pretrain: P
       torchrun --nproc-per-node 4 -m tclr.cli.main pretrain store/ run/
       tclr pretrain store/ run/ --init resnet18-imagenet.pth --epochs 50
       tclr pretrain store/ run/ --arch mobilenet_v2 --init mobilenet_v2.pth
+      tclr pretrain store/ run/ --arch facemesh --init facemesh --learning-rate 0.0001
       tclr pretrain store/ run/ --image-size 64 --batch-size 8
     """
     from tclr.cli.progress import progress_bar

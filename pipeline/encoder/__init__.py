@@ -14,6 +14,7 @@ from tclr.pipeline.encoder.inference import (
     encoder_inside,
     load_backbone,
     load_encoder,
+    pooled_features,
     untrained_encoder,
 )
 from tclr.pipeline.encoder.info import EncoderInfo, info_to_json
@@ -23,6 +24,7 @@ from tclr.pipeline.encoder.weights import (
     ENCODER_INSIDE,
     INSIDE_PREFIX,
     check_unpacked,
+    fit_weights,
     load_weights,
     save_encoder,
 )
@@ -42,12 +44,14 @@ __all__ = [
     "default_device",
     "encoder_digest",
     "encoder_inside",
+    "fit_weights",
     "flipped",
     "info_to_json",
     "load_backbone",
     "load_encoder",
     "load_weights",
     "normalise",
+    "pooled_features",
     "save_encoder",
     "to_input",
     "untrained_encoder",

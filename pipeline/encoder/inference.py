@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tclr.pipeline.encoder.backbones import BACKBONES
 from tclr.pipeline.encoder.info import EncoderInfo
@@ -287,12 +287,31 @@ def encoder_inside(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], w
     return LoadedEncoder(model, info)
 
 
+def _pass_features(model: TemporalEncoder) -> None:
+    """Make the embedding the pooled features."""
+    model.fc1 = nn.Linear(model.n_features, model.n_features, device=model.fc1.weight.device)
+    with torch.no_grad():
+        model.fc1.weight.copy_(torch.eye(model.n_features))
+        model.fc1.bias.zero_()
+
+
+def pooled_features(encoder: LoadedEncoder) -> LoadedEncoder:
+    """Return an encoder whose embedding is the pooled features of another, scaled to unit length.
+
+    >>> pooled_features(load_encoder("encoder.safetensors")).embedding_dim
+    1280
+    """
+    model = deepcopy(encoder.model)
+    _pass_features(model)
+    return LoadedEncoder(model, replace(encoder.info, embedding_dim=model.n_features), encoder.device)
+
+
 def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device | None = None) -> LoadedEncoder:
     """Load a backbone, such as ImageNet's, as an encoder whose embedding is the pooled features.
 
     Embeddings are scaled to unit length, as those of all encoders. ``source`` has weights in torchvision's names or is
-    an encoder, whose embedding layer is then ignored. The input has the sizes of ``like`` and ImageNet's mean and
-    standard deviation.
+    an encoder, whose embedding layer is then ignored. The input has the sizes of ``like``, and the mean and standard
+    deviation of the encoder, or else ImageNet's.
 
     Raises
     ------
@@ -308,13 +327,13 @@ def load_backbone(source: str | Path, like: EncoderInfo, *, device: torch.device
     arch, origin = require_arch(weights, str(source)), stored or EncoderInfo()
     model = build_encoder(BACKBONES[arch].n_features, 0, arch)
     fit_weights(model, {name: value for name, value in weights.items() if not name.startswith("fc1.")}, str(source))
-    with torch.no_grad():
-        model.fc1.weight.copy_(torch.eye(model.n_features))
-        model.fc1.bias.zero_()
+    _pass_features(model)
     info = EncoderInfo(
         embedding_dim=model.n_features,
         image_size=like.image_size,
         crop_ratio=like.crop_ratio,
+        mean=origin.mean,
+        std=origin.std,
         arch=arch,
         recipe=Path(source).name,
         data_hash=origin.data_hash,

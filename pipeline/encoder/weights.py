@@ -242,6 +242,11 @@ def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) 
     ------
     ModelError
         If they are of another architecture, or a tensor is missing or of another size.
+
+    Examples
+    --------
+    >>> weights = build_encoder(8, seed=1, arch="mobilenet_v2").state_dict()
+    >>> fit_weights(build_encoder(8, seed=0, arch="mobilenet_v2"), weights, "my weights")
     """
     _check_arch(model, weights, where)
     own = model.state_dict()

@@ -2,8 +2,9 @@
 
 A variant is a set of changed settings. Each is trained on one store with several seeds, and the frozen encoder is
 judged on another store with AU labels: mean F1 and ROC-AUC of linear probes on subject-exclusive folds, with the same
-folds for all, and the share of adjacent frames that it ranks by their time. Probes on features that need no training
-are reported beside them. Every finished run is kept, so an interrupted campaign resumes.
+folds for all, and the share of adjacent frames that it ranks by their time. A third store, of pictures in classes such
+as emotions, may judge, too (``class_probe.py``). Probes on features that need no training are reported beside them.
+Every finished run is kept, so an interrupted campaign resumes.
 """
 
 from __future__ import annotations
@@ -19,13 +20,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from tclr.pipeline.au import Describe, blendshape_rows, collect_frames, cross_score, embed_rows, landmark_rows
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untrained_encoder
-from tclr.pipeline.pretraining import pretrain, ranked_pairs
+from tclr.pipeline.au import (
+    N_LANDMARKS,
+    Describe,
+    blendshape_rows,
+    collect_frames,
+    cross_score,
+    embed_rows,
+    landmark_rows,
+    shape_rows,
+)
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, pooled_features, untrained_encoder
+from tclr.pipeline.evaluation.class_probe import class_accuracy
+from tclr.pipeline.pretraining import pretrain, ranked_pairs, start_encoder
 from tclr.pipeline.store import Store, hash_data
 from tclr.pipeline.system import markdown_table, write_json
 from tclr.pipeline.tuples import Spacing, TupleDataset
-from tclr.schemas.config import FitAuConfig, PretrainConfig
+from tclr.schemas.config import PAPER, FitAuConfig, PretrainConfig
 from tclr.schemas.errors import SettingError
 
 WATCHED_SPACING = Spacing(0, 0.08, in_seconds=True)
@@ -33,7 +44,7 @@ WATCHED_SPACING = Spacing(0, 0.08, in_seconds=True)
 clip too short for it has the largest that fits."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "tclr": {},
-    "paper": {"recipe": "paper"},
+    "paper": {"recipe": "paper", "learning_rate": PAPER["learning_rate"]},
     "paper with our optimizer": {
         "recipe": "paper",
         "optimizer": "adamw",
@@ -65,9 +76,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gradient not clipped": {"grad_clip": 0},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0},
 }
-"""Named changes of the default recipe; each is a row of the table."""
-BASELINES: dict[str, Describe] = {"landmarks": landmark_rows, "blendshapes": blendshape_rows}
-"""Features without an encoder, by the field that a store may lack."""
+"""Named changes of the default recipe; each is a row of the table. A learning rate for AdamW would be none for SGD."""
+MESH = f"{N_LANDMARKS} landmarks"
+"""What a store of mediapipe has beside its fields."""
+BASELINES: dict[str, tuple[Describe, set[str]]] = {
+    "landmarks": (landmark_rows, {"landmarks"}),
+    "shape": (shape_rows, {MESH, "blendshapes"}),
+    "blendshapes": (blendshape_rows, {"blendshapes"}),
+}
+"""Features without an encoder, and what they need of a store, which may lack it."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Stores to judge on: one with AU labels, and optionally one whose subjects are classes."""
+
+    probe: Path
+    classes: Path | None = None
+
+    @property
+    def stores(self) -> list[Path]:
+        """Those that there are."""
+        return [self.probe] if self.classes is None else [self.probe, self.classes]
 
 
 @dataclass(frozen=True)
@@ -76,7 +106,7 @@ class AblationResult:
 
     ``f1`` and ``roc_auc`` are means over the AUs of the probe store, ``au_f1`` the F1 of each. ``ranking`` is the share
     of ranked pairs on the probe store, ``None`` without an encoder. ``frames`` were trained on. ``made_from`` is a
-    digest of settings and stores.
+    digest of settings and stores. ``accuracy`` is the share of right classes, ``None`` without a store of classes.
     """
 
     variant: str
@@ -87,6 +117,7 @@ class AblationResult:
     ranking: float | None
     frames: int
     made_from: str = ""
+    accuracy: float | None = None
 
 
 @torch.inference_mode()
@@ -102,45 +133,67 @@ def ranking_accuracy(store: Path, encoder: LoadedEncoder, config: PretrainConfig
         subjects = opened.subjects
     tuples = TupleDataset(store, subjects, config, anchors_per_clip=0, fixed_spacing=WATCHED_SPACING)
     frames = (tuples.read(0, [index]).frames[0].numpy() for index in range(len(tuples)))
-    ranked = [ranked_pairs(torch.from_numpy(encoder.embed(of_tuple))[None]) for of_tuple in frames]
-    return torch.cat(ranked).float().mean().item()
+    embeddings = torch.from_numpy(np.concatenate(list(encoder.embed_all(frames))))
+    return ranked_pairs(embeddings.view(len(tuples), tuples.n_frames, -1)).float().mean().item()
 
 
 def judge(
-    variant: str, seed: int, probe: Path, describe: Describe, ranking: float | None = None, frames: int = 0
+    variant: str, seed: int, judges: Judges, describe: Describe, ranking: float | None = None, frames: int = 0
 ) -> AblationResult:
-    """Probe features on a store with labels; folds are the same whatever the seed."""
+    """Probe features on the stores of the judges; folds are the same whatever the seed."""
     config = FitAuConfig(folds=3)
-    with Store(probe) as store:
+    with Store(judges.probe) as store:
         scores = cross_score(collect_frames(store, describe, config.batch_size), config)
     f1 = {score.name: score.f1 for score in scores if score.f1 is not None}
     roc_auc = [score.roc_auc for score in scores if score.name in f1 and score.roc_auc is not None]
-    return AblationResult(variant, seed, float(np.mean([*f1.values()])), float(np.mean(roc_auc)), f1, ranking, frames)
+    accuracy = None if judges.classes is None else class_accuracy(judges.classes, describe)
+    means = float(np.mean([*f1.values()])), float(np.mean(roc_auc))
+    return AblationResult(variant, seed, *means, f1, ranking, frames, accuracy=accuracy)
 
 
 def _judge_encoder(
-    variant: str, seed: int, probe: Path, encoder: LoadedEncoder, config: PretrainConfig, frames: int = 0
+    variant: str, seed: int, judges: Judges, encoder: LoadedEncoder, config: PretrainConfig, frames: int = 0
 ) -> AblationResult:
-    ranking = ranking_accuracy(probe, encoder, config.model_copy(update={"n_following": 10}))
-    return judge(variant, seed, probe, embed_rows(encoder), ranking, frames)
+    ranking = ranking_accuracy(judges.probe, encoder, config.model_copy(update={"n_following": 10}))
+    return judge(variant, seed, judges, embed_rows(encoder), ranking, frames)
 
 
-def _judge_untrained(seed: int, probe: Path, config: PretrainConfig) -> AblationResult:
-    info = EncoderInfo(config.embedding_dim, config.image_size, config.crop_ratio, arch=config.arch, seed=config.seed)
-    return _judge_encoder("random", seed, probe, untrained_encoder(info), config)
+def _untrained(config: PretrainConfig, init: Path | str | None) -> LoadedEncoder:
+    """Return the encoder as it is before training: random, or with initial weights."""
+    sizes = {name: getattr(config, name) for name in ("embedding_dim", "image_size", "crop_ratio", "arch", "seed")}
+    if init is None:
+        return untrained_encoder(EncoderInfo(**sizes))
+    model, info = start_encoder(config, init)
+    return LoadedEncoder(model, replace(info, **sizes))
+
+
+def _starts(
+    seeds: Sequence[int], common: Mapping[str, Any], init: Path | str | None
+) -> Iterator[tuple[str, int, PretrainConfig, LoadedEncoder]]:
+    """Yield name, seed, settings and encoder of what is judged untrained."""
+    configs = [(seed, variant_config("tclr", seed, common)) for seed in seeds]
+    for seed, config in configs:
+        yield "random", seed, config, _untrained(config, None)
+    if init is None:
+        return
+    for seed, config in configs:
+        yield "start", seed, config, _untrained(config, init)
+    seed, config = configs[0]
+    yield "start's features", seed, config, pooled_features(_untrained(config, init))
 
 
 def _train_and_judge(
     variant: str,
     seed: int,
     store: Path,
-    probe: Path,
+    judges: Judges,
     run: Path,
     config: PretrainConfig,
+    init: Path | str | None,
     progress: Callable[[int, int], None],
 ) -> AblationResult:
-    trained = pretrain(store, run, config, progress=progress)
-    return _judge_encoder(variant, seed, probe, load_encoder(trained.run), config, trained.n_frames)
+    trained = pretrain(store, run, config, init=init, progress=progress)
+    return _judge_encoder(variant, seed, judges, load_encoder(trained.run), config, trained.n_frames)
 
 
 def variant_config(name: str, seed: int, common: Mapping[str, Any]) -> PretrainConfig:
@@ -194,7 +247,7 @@ def _once(out: Path, variant: str, seed: int, made_from: str, make: Callable[[],
 
 
 def _run_folder(out: Path, variant: str, seed: int) -> Path:
-    return out / variant.replace(" ", "-") / f"seed{seed}"
+    return out / variant.replace(" ", "-").replace("'", "") / f"seed{seed}"
 
 
 def run_ablation(
@@ -205,6 +258,8 @@ def run_ablation(
     seeds: Sequence[int],
     common: Mapping[str, Any],
     *,
+    init: Path | str | None = None,
+    classes: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Iterator[AblationResult]:
     """Train and judge variants, seed by seed, so that all have as many results after an early stop.
@@ -221,6 +276,11 @@ def run_ablation(
         Seeds of each variant, and of ``random``, an untrained encoder.
     common : mapping
         Settings that all variants share, such as sizes and epochs.
+    init : Path or str, optional
+        Initial weights of all variants, see ``pretrain``. They are judged untrained as ``start``, with an embedding
+        layer that is random unless they have one, and as ``start's features``, without such a layer.
+    classes : Path, optional
+        Store whose subjects are classes, such as emotions, to judge on, too.
     progress : callable
         Called with the run's name, tuples done and tuples in all.
 
@@ -241,25 +301,39 @@ def run_ablation(
     'landmarks'
     """
     configs = {(name, seed): variant_config(name, seed, common) for seed in seeds for name in variants}
-    with Store(store) as opened:
-        trained_on = hash_data(opened.clips)
-    with Store(probe) as opened:
-        judged_on, fields = hash_data(opened.clips), set(opened.fields(opened.clips[0]))
+    judges = Judges(probe, classes)
+    judged_on, fields = _describe_stores(judges.stores)
+    trained_on, _ = _describe_stores([store])
 
-    def digest(config: PretrainConfig | None) -> str:
-        facts = [judged_on] if config is None else [judged_on, trained_on, config.to_json()]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-    for name, describe in BASELINES.items():
-        if name in fields:
-            yield _once(out, name, 0, digest(None), partial(judge, name, 0, probe, describe))
-    for seed in seeds:
-        config = variant_config("tclr", seed, common)
-        yield _once(out, "random", seed, digest(config), partial(_judge_untrained, seed, probe, config))
+    for name, (describe, needed) in BASELINES.items():
+        if needed <= fields:
+            yield _once(out, name, 0, _digest(judged_on), partial(judge, name, 0, judges, describe))
+    for name, seed, config, encoder in _starts(seeds, common, init):
+        made_from = _digest([*judged_on, encoder.digest])
+        yield _once(out, name, seed, made_from, partial(_judge_encoder, name, seed, judges, encoder, config))
     for (name, seed), config in configs.items():
-        told = partial(progress, f"{name}, seed {seed}")
-        make = partial(_train_and_judge, name, seed, store, probe, _run_folder(out, name, seed), config, told)
-        yield _once(out, name, seed, digest(config), make)
+        told, run = partial(progress, f"{name}, seed {seed}"), _run_folder(out, name, seed)
+        start = [] if init is None else [_untrained(config, init).digest]
+        made_from = _digest([*judged_on, *trained_on, config.to_json(), *start])
+        make = partial(_train_and_judge, name, seed, store, judges, run, config, init, told)
+        yield _once(out, name, seed, made_from, make)
+
+
+def _describe_stores(paths: Sequence[Path]) -> tuple[list[str], set[str]]:
+    """Return a digest of each store, and the fields, or ``MESH``, that the first clips of all have."""
+    digests, fields = [], []
+    for path in paths:
+        with Store(path) as opened:
+            first = opened.clips[0]
+            digests.append(hash_data(opened.clips))
+            fields.append(set(opened.fields(first)))
+            if "landmarks" in fields[-1] and opened.read(first, "landmarks", 0, 1).shape[1] == N_LANDMARKS:
+                fields[-1].add(MESH)
+    return digests, set.intersection(*fields)
+
+
+def _digest(facts: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def summarise(results: Sequence[AblationResult]) -> list[dict[str, Any]]:
@@ -274,38 +348,35 @@ def summarise(results: Sequence[AblationResult]) -> list[dict[str, Any]]:
     rows = []
     for name in dict.fromkeys(result.variant for result in results):
         own = [result for result in results if result.variant == name]
-        f1, roc_auc = [result.f1 for result in own], [result.roc_auc for result in own]
-        ranking = [result.ranking for result in own if result.ranking is not None]
-        rows.append(
-            {
-                "variant": name,
-                "seeds": len(own),
-                "f1": float(np.mean(f1)),
-                "f1_low": min(f1),
-                "f1_high": max(f1),
-                "roc_auc": float(np.mean(roc_auc)),
-                "ranking": float(np.mean(ranking)) if ranking else None,
-                "frames": own[0].frames,
-            }
-        )
+        row: dict[str, Any] = {"variant": name, "seeds": len(own), "frames": own[0].frames}
+        for measure in ("f1", "roc_auc", "accuracy", "ranking"):
+            values = [value for result in own if (value := getattr(result, measure)) is not None]
+            row[measure] = float(np.mean(values)) if values else None
+            row[f"{measure}_low"], row[f"{measure}_high"] = (min(values), max(values)) if values else (None, None)
+        rows.append(row)
     return rows
 
 
 def ablation_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows of ``summarise`` as a table in Markdown.
+    """Return the rows of ``summarise`` as a table in Markdown, with lowest and highest in brackets.
 
     Examples
     --------
     >>> results = [AblationResult("tclr", seed, 0.5 + seed / 10, 0.7, {}, 0.8, 1200) for seed in (0, 1)]
     >>> print(ablation_markdown(summarise(results)).splitlines()[-1])
-    | tclr | 2 | 0.550 (0.500 to 0.600) | 0.700 | 0.800 | 1,200 |
+    | tclr | 2 | 0.550 (0.500 to 0.600) | 0.700 (0.700 to 0.700) | 0.800 (0.800 to 0.800) | 1,200 |
     """
-    headers = ("variant", "seeds", "F1 (lowest to highest)", "ROC-AUC", "ranking accuracy", "frames trained on")
+    measures = {"f1": "F1", "roc_auc": "ROC-AUC", "accuracy": "accuracy of classes", "ranking": "ranking accuracy"}
+    shown = {name: title for name, title in measures.items() if any(row[name] is not None for row in rows)}
     table = []
     for row in rows:
-        spread = f" ({row['f1_low']:.3f} to {row['f1_high']:.3f})" if row["seeds"] > 1 else ""
-        ranking = "" if row["ranking"] is None else f"{row['ranking']:.3f}"
         frames = f"{row['frames']:,}" if row["frames"] else ""
-        f1, roc_auc = f"{row['f1']:.3f}{spread}", f"{row['roc_auc']:.3f}"
-        table.append([row["variant"], str(row["seeds"]), f1, roc_auc, ranking, frames])
-    return markdown_table(headers, table)
+        table.append([row["variant"], str(row["seeds"]), *(_with_spread(row, name) for name in shown), frames])
+    return markdown_table(("variant", "seeds", *shown.values(), "frames trained on"), table)
+
+
+def _with_spread(row: Mapping[str, Any], measure: str) -> str:
+    if row[measure] is None:
+        return ""
+    spread = f" ({row[f'{measure}_low']:.3f} to {row[f'{measure}_high']:.3f})" if row["seeds"] > 1 else ""
+    return f"{row[measure]:.3f}{spread}"

@@ -13,6 +13,7 @@ from tclr.pipeline.faces.detector import (
     open_detector,
 )
 from tclr.pipeline.faces.face import Face, pose_from_rotation
+from tclr.pipeline.faces.mediapipe_network import read_landmark_network
 from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed, find_model
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "find_model",
     "open_detector",
     "pose_from_rotation",
+    "read_landmark_network",
 ]

@@ -8,11 +8,22 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tclr.pipeline.encoder import EncoderInfo, TemporalEncoder, build_encoder, load_weights, normalise
+from tclr.pipeline.encoder import (
+    EncoderInfo,
+    TemporalEncoder,
+    build_encoder,
+    fit_weights,
+    load_weights,
+    normalise,
+)
+from tclr.pipeline.faces import find_model, read_landmark_network
 from tclr.pipeline.pretraining.data import TrainingData
 from tclr.pipeline.pretraining.objective import Objective
 from tclr.pipeline.tuples import TupleBatch
 from tclr.schemas.config import PretrainConfig
+
+FACEMESH = "facemesh"
+"""Name of an encoder, and of the initial weights that Google gave it."""
 
 
 class PretrainModel(nn.Module):
@@ -46,9 +57,49 @@ class PretrainModel(nn.Module):
         return {"loss": sum((p.sum() for p in self.objective.parameters()), embeddings.sum()) * 0}
 
 
-def start_encoder(config: PretrainConfig, init: Path | None) -> tuple[TemporalEncoder, EncoderInfo]:
-    """Return the initial encoder, on the CPU, and the info of its file."""
+def facemesh_weights(bundle: Path) -> dict[str, Tensor]:
+    """Return the weights of mediapipe's landmark network, under the names of the encoder ``facemesh``.
+
+    Raises
+    ------
+    ModelError
+        If the bundle holds another network.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.faces import find_model
+    >>> facemesh_weights(find_model())["facemesh.stages.0.0.enter.weight"].shape
+    torch.Size([16, 3, 3, 3])
+    """
+    model = build_encoder(1, 0, FACEMESH)
+    layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.PReLU)]
+    weights = {name: value for name, value in model.state_dict().items() if ".norm." in name}  # the encoder's own
+    for name, (is_depthwise, arrays) in zip(layers, read_landmark_network(bundle), strict=False):  # landmarks follow
+        if len(arrays) == 2:  # a convolution; TensorFlow keeps channels last
+            weight, bias = arrays
+            weights[f"{name}.weight"] = torch.tensor(weight.transpose((3, 0, 1, 2) if is_depthwise else (0, 3, 1, 2)))
+            weights[f"{name}.bias"] = torch.tensor(bias)
+        else:
+            weights[f"{name}.weight"] = torch.tensor(arrays[0].ravel())
+    fit_weights(model, weights, str(bundle))
+    return weights
+
+
+def start_encoder(config: PretrainConfig, init: Path | str | None) -> tuple[TemporalEncoder, EncoderInfo]:
+    """Return the initial encoder, on the CPU, and the info of its file; ``pretrain`` explains ``init``.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import PretrainConfig
+    >>> encoder, info = start_encoder(PretrainConfig(arch="facemesh"), "facemesh")
+    >>> encoder.n_features, info.mean
+    (1152, (0.0, 0.0, 0.0))
+    """
     encoder = build_encoder(config.embedding_dim, config.seed, config.arch)
+    if str(init) == FACEMESH:
+        fit_weights(encoder, facemesh_weights(find_model()), "mediapipe's landmark network")
+        # it reads pixels as 0..1
+        return encoder, EncoderInfo(arch=FACEMESH, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     before = load_weights(encoder, init) if init is not None else None
     return encoder, before or EncoderInfo()
 
@@ -60,6 +111,8 @@ def describe_encoder(config: PretrainConfig, data: TrainingData, before: Encoder
         embedding_dim=config.embedding_dim,
         image_size=config.image_size,
         crop_ratio=config.crop_ratio,
+        mean=before.mean,
+        std=before.std,
         arch=config.arch,
         recipe=config.recipe,
         seed=config.seed,

@@ -66,7 +66,7 @@ def pretrain(
     run: Path,
     config: PretrainConfig,
     *,
-    init: Path | None = None,
+    init: Path | str | None = None,
     resume: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
     warn: Callable[[str], None] = logger.warning,
@@ -77,8 +77,9 @@ def pretrain(
     ----------
     store, run, config : Path, Path, PretrainConfig
         Store to read, folder to write (docs/training.md lists its files), and settings.
-    init : Path, optional
-        Initial weights: ImageNet's in torchvision's names, the paper's, or an encoder or run of tclr.
+    init : Path or str, optional
+        Initial weights: ImageNet's in torchvision's names, the paper's, or an encoder or run of tclr; ``facemesh``
+        means mediapipe's landmark network, for that architecture.
     resume : bool
         Resume from RUN/checkpoint.pt if it exists. A finished run is not trained again; ``resumed_at`` then equals
         ``config.epochs``.

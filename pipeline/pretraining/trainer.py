@@ -32,7 +32,7 @@ from tclr.schemas.errors import TclrError
 class Trainer:
     """A run: its data, model, optimizer and progress, and the steps of an epoch.
 
-    ``init`` is a file of initial weights. By default this is the only process, on the GPU if there is one.
+    ``init`` are initial weights (``start_encoder``). By default this is the only process, on the GPU if there is one.
 
     Raises
     ------
@@ -49,7 +49,7 @@ class Trainer:
     """
 
     def __init__(
-        self, store: Path, config: PretrainConfig, init: Path | None, processes: Processes | None = None
+        self, store: Path, config: PretrainConfig, init: Path | str | None, processes: Processes | None = None
     ) -> None:
         self.store, self.config, self.init = store, config, init
         self.processes = processes or Processes(default_device())

@@ -62,7 +62,7 @@ def instant(monkeypatch):
         line = {"epoch": 1, "train_loss": 0.1}
         return pretrain.PretrainResult(run, run / "encoder.safetensors", [line], 0, 0, ["F001", "F002", "F003"], [], 40)
 
-    def ablate(store, probe, out, names, seeds, common, *, progress):
+    def ablate(store, probe, out, names, seeds, common, *, init, classes, progress):
         for name in names:
             progress(f"{name}, seed 0", 5, 5)
             yield ablation.AblationResult(name, 0, 0.5, 0.6, {"AU01": 0.5}, None, 40)

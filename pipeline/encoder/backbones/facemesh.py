@@ -3,7 +3,7 @@
 Residual blocks of separable convolutions: 0.4 million parameters. They have no batch normalisation. One at the end
 keeps the features in place while the blocks are trained: without it they drift, and layers behind them lose their way.
 Google trained the network on real faces of all kinds, so that it is a better start than random weights
-(``tclr.pipeline.tools.box.facemesh`` reads them from the bundle). Kartynnik et al., "Real-time Facial Surface Geometry
+(``tclr pretrain --init facemesh`` reads them from the bundle). Kartynnik et al., "Real-time Facial Surface Geometry
 from Monocular Video on Mobile GPUs", CVPR workshops 2019, and the model card "MediaPipe Face Mesh V2" (Google, 2022;
 Apache License 2.0). Its pixels are 0..1.
 """

@@ -1,16 +1,20 @@
 import json
+from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from tclr.cli.main import cli
+from tclr.pipeline.au import blendshape_rows
 from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.evaluation import VARIANTS, AblationResult, ablation, ablation_markdown, run_ablation, summarise
 from tclr.pipeline.evaluation.ablation import ranking_accuracy, variant_config
+from tclr.pipeline.evaluation.class_probe import class_accuracy
 from tclr.pipeline.store import Store
 from tclr.schemas.config import PretrainConfig
-from tclr.schemas.errors import SettingError
+from tclr.schemas.errors import InputError, SettingError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -63,7 +67,7 @@ def test_campaign_goes_seed_by_seed_keeps_what_is_done_and_goes_on(tmp_path, sto
     assert first[0].ranking is None and 0 <= first[3].ranking <= 1
     monkeypatch.setattr(ablation, "pretrain", None)  # what is done is not trained again
     assert list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0], COMMON)) == first
-    with pytest.raises(SettingError, match="random/seed0/result.json was made from others. Use another folder"):
+    with pytest.raises(SettingError, match="tclr/seed0/result.json was made from others. Use another folder"):
         list(run_ablation(people, probe, tmp_path, ["tclr"], [0], {**COMMON, "epochs": 2}))
     monkeypatch.undo()
     both = list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0, 1], COMMON))
@@ -106,8 +110,47 @@ def test_table_has_a_row_a_variant_with_its_spread_over_seeds():
     assert [row["variant"] for row in rows] == ["landmarks", "tclr"]
     assert (rows[1]["f1"], rows[1]["f1_low"], rows[1]["f1_high"]) == (pytest.approx(0.6), 0.5, 0.7)
     text = ablation_markdown(rows)
-    assert "| tclr | 2 | 0.600 (0.500 to 0.700) | 0.700 | 0.700 | 1,200 |" in text
+    assert "| tclr | 2 | 0.600 (0.500 to 0.700) | 0.700 (0.700 to 0.700) | 0.700 (0.600 to 0.800) | 1,200 |" in text
     assert "| landmarks | 1 | 0.400 | 0.700 |  | 1,200 |" in text
+    with_classes = [replace(one, accuracy=one.f1) for one in results]
+    assert "| landmarks | 1 | 0.400 | 0.700 | 0.400 |  | 1,200 |" in ablation_markdown(summarise(with_classes))
+
+
+def test_classes_are_told_by_features_that_show_them_and_by_no_others(tmp_path, make_store):
+    store = make_store(tmp_path / "classes", n_subjects=2, n_clips=5, n_frames=8, no_face=(3,))
+    assert class_accuracy(store, blendshape_rows) < 0.75
+    for name in ("F001", "F002"):
+        with h5py.File(store / f"subjects/{name}.h5", "r+") as file:
+            for clip in file["clips"].values():
+                clip["blendshapes"][:, :9] += float(name == "F002")
+    assert class_accuracy(store, blendshape_rows) == 1
+
+
+def test_stills_are_dealt_one_by_one_and_videos_whole(tmp_path, make_store):
+    store = make_store(tmp_path / "classes", n_subjects=2, n_frames=12)
+    with pytest.raises(InputError, match="a subject per class, with 5 stills or clips each, but got F001: 1, F002: 1"):
+        class_accuracy(store, blendshape_rows)
+    for name in ("F001", "F002"):
+        with h5py.File(store / f"subjects/{name}.h5", "r+") as file:
+            names = [f"{row}.jpg" for row in range(12)]
+            file["clips/T1"].create_dataset("source_name", data=names, dtype=h5py.string_dtype())
+    assert 0 <= class_accuracy(store, blendshape_rows) <= 1
+
+
+def test_campaign_starts_from_given_weights_and_judges_by_classes(tmp_path, make_store, monkeypatch):
+    people, probe = (make_store(tmp_path / name, n_frames=24, n_landmarks=478) for name in ("people", "probe"))
+    classes = make_store(tmp_path / "classes", n_subjects=2, n_clips=5, n_frames=4, n_landmarks=478)
+    common = {**COMMON, "arch": "facemesh", "image_size": 64}
+    given = {"init": "facemesh", "classes": classes}
+    results = list(run_ablation(people, probe, tmp_path / "out", ["tclr"], [0], common, **given))
+    names = ["landmarks", "shape", "blendshapes", "random", "start", "start's features", "tclr"]
+    assert [result.variant for result in results] == names
+    assert all(0 <= result.accuracy <= 1 for result in results)
+    assert load_encoder(tmp_path / "out/tclr/seed0").info.mean == (0, 0, 0)
+    monkeypatch.setattr(ablation, "pretrain", None)
+    assert list(run_ablation(people, probe, tmp_path / "out", ["tclr"], [0], common, **given)) == results
+    with pytest.raises(SettingError, match="tclr/seed0/result.json was made from others"):
+        list(run_ablation(people, probe, tmp_path / "out", ["tclr"], [0], common, classes=classes))
 
 
 def test_command_prints_and_writes_the_table(tmp_path, stores):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tclr.pipeline.encoder import EncoderInfo, augment, build_encoder, load_encoder, save_encoder
-from tclr.pipeline.pretraining import Trainer, pretrain
+from tclr.pipeline.faces import find_model
+from tclr.pipeline.pretraining import Trainer, facemesh_weights, pretrain
 from tclr.pipeline.pretraining.losses import aggregate_ranking_loss
 from tclr.pipeline.pretraining.validation import held_out_metrics, validate
 from tclr.pipeline.tuples import load_batches
@@ -151,6 +152,21 @@ def test_run_of_another_architecture_trains_loads_and_says_what_it_is(tmp_path, 
     assert encoder.embed(np.zeros((2, 32, 32, 3), np.uint8)).shape == (2, 8)
     with pytest.raises(ModelError, match="of resnet18, but .* seems to hold mobilenet_v2"):
         pretrain(store, tmp_path / "other", CONFIG, init=tmp_path)
+
+
+def test_run_starts_from_mediapipes_landmark_network_and_reads_pixels_as_it_does(tmp_path, store):
+    config = CONFIG.model_copy(update={"epochs": 1, "arch": "facemesh", "image_size": 64, "learning_rate": 1e-30})
+    encoder = load_encoder(pretrain(store, tmp_path / "run", config, init="facemesh").run)
+    assert (encoder.info.mean, encoder.info.std) == ((0, 0, 0), (1, 1, 1))
+    for name, weight in facemesh_weights(find_model()).items():
+        torch.testing.assert_close(encoder.model.state_dict()[name], weight, rtol=0, atol=1e-9)
+    fc1 = build_encoder(8, CONFIG.seed, "facemesh").fc1.weight
+    torch.testing.assert_close(encoder.model.fc1.weight, fc1, rtol=0, atol=1e-6)
+    again = config.model_copy(update={"epochs": 2, "schedule": "constant"})
+    from_file = load_encoder(pretrain(store, tmp_path / "again", again, init=tmp_path / "run").run)
+    assert from_file.info.mean == (0, 0, 0)
+    with pytest.raises(ModelError, match="of resnet18, but mediapipe's landmark network seems to hold facemesh"):
+        pretrain(store, tmp_path / "other", CONFIG, init="facemesh")
 
 
 def test_encoder_names_who_it_learnt_from_here_and_where_it_started(tmp_path, store, run):

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from tclr.pipeline.encoder import load_encoder
+from tclr.pipeline.au import collect_frames, no_rows
 from tclr.pipeline.faces import find_model
-from tclr.pipeline.tools.box.facemesh import NETWORK, read_facemesh, write_facemesh_encoder
+from tclr.pipeline.faces.mediapipe_network import NETWORK
+from tclr.pipeline.pretraining import facemesh_weights
+from tclr.pipeline.store import Store
+from tclr.pipeline.tools.box.facemesh import aim, facemesh_encoder
 from tclr.schemas.errors import ModelError
 
 LAST_LAYER = 58
@@ -17,10 +20,8 @@ LAST_LAYER = 58
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("facemesh") / "facemesh.safetensors"
-    write_facemesh_encoder(path, 192, 1.0, seed=0)
-    return load_encoder(path)
+def encoder():
+    return facemesh_encoder(192, 1.0, seed=0)
 
 
 def test_the_trunk_is_that_of_opencv(encoder, tmp_path):
@@ -48,4 +49,20 @@ def test_another_bundle_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.tflite", b"")
     with pytest.raises(ModelError, match="Expected mediapipe's face landmark network in .*bundle.task"):
-        read_facemesh(path)
+        facemesh_weights(path)
+
+
+def test_the_aimed_embedding_ranks_aus_by_itself_and_keeps_the_network(make_store, tmp_path):
+    store = make_store(tmp_path / "store", n_subjects=4, n_frames=24, intensity=True, size=64)
+    with Store(store) as opened:
+        frames = collect_frames(opened, no_rows, 64)
+    start = facemesh_encoder(64, 1.0, seed=0)
+    before = {name: value.clone() for name, value in start.model.facemesh.stages.state_dict().items()}
+    aimed = aim(start, frames)
+    for name, value in aimed.model.facemesh.stages.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+    embeddings = aimed.embed(frames.crops(np.arange(len(frames))))
+    for column in range(len(frames.names)):
+        known = np.isfinite(frames.intensities[:, column])
+        if frames.intensities[known, column].std() > 0:
+            assert np.corrcoef(embeddings[known, column], frames.intensities[known, column])[0, 1] > 0.8
