@@ -54,9 +54,12 @@ def _show(result: FitResult) -> None:
     help="Encoder file, run folder of 'tclr pretrain', 'box' (the bundled one), 'random' or 'random:ARCH'. --inputs "
     "blendshapes and shape need none.",
 )
+@click.option(
+    "--neutral", type=PATH, help="Store of faces at rest, labelled or not: they, too, must be quiet (--neutral-share)."
+)
 @click.option("-o", "--out", type=PATH, required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)
-def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> FitResult:
+def command(store: Path, encoder: str, neutral: Path | None, out: Path, fit_au: FitAuConfig) -> FitResult:
     """Fit an AU head to the labels of STORE and score it on unseen subjects.
 
     F1 and ROC AUC are out of fold: each subject is scored by classifiers and thresholds that never saw it. The written
@@ -83,7 +86,7 @@ def command(store: Path, encoder: str, out: Path, fit_au: FitAuConfig) -> FitRes
         needs_one = fit_au.inputs not in WITHOUT_ENCODER
         loaded = load_encoder(encoder_source(encoder), seed=fit_au.seed) if needs_one else None
         reading, fitting = display.bar("Reading", "frames"), display.bar("Fitting", "steps")
-        result = fit(store, loaded, out, fit_au, progress=reading, fit_progress=fitting)
+        result = fit(store, loaded, out, fit_au, neutral=neutral, progress=reading, fit_progress=fitting)
     _show(result)
     for name, reason in result.left_out.items():
         warn(f"left out: {reason} in the labels", name)

@@ -247,6 +247,34 @@ def fit_head(
     )
 
 
+def quieten_on(head: AuHead, encoder: LoadedEncoder | None, neutral: Path, share: float) -> AuHead:
+    """Return a head whose thresholds call an AU present on at most a share of the faces of a store of people at rest.
+
+    ``encoder`` is the head's, if it reads embeddings. Thresholds only rise. Predictions are not smoothed.
+
+    Raises
+    ------
+    InputError
+        If the store has no face.
+    """
+    encoder = head.encoder or encoder
+    parts = []
+    with Store(neutral) as store:
+        for info in store.clips:
+            rows = np.flatnonzero(store.face_mask(info))
+            needed = encoder is not None and head.inputs not in WITHOUT_ENCODER
+            embeddings = (
+                encoder.embed(store.read_crops_at(info, rows)) if encoder and needed else np.zeros((len(rows), 0))
+            )
+            parts += [head.predict_rows(store, info, rows, embeddings).probability] if len(rows) else []
+    if not parts:
+        raise InputError(f"Expected faces at rest in {neutral}, but it has no face. Give a store of neutral faces.")
+    quiet = [quiet_threshold(column, np.isfinite(column), share) for column in np.concatenate(parts).T]
+    threshold = np.maximum(head.threshold, np.array(quiet, np.float32))
+    scores = (replace(s, threshold=float(t)) for s, t in zip(head.scores, threshold, strict=True))
+    return replace(head, threshold=threshold, scores=tuple(scores))
+
+
 @dataclass(frozen=True)
 class FitResult:
     """The head's file, its scores, and the AUs that could not be learnt, with the reason.
@@ -268,6 +296,7 @@ def fit_au(
     out: Path,
     config: FitAuConfig,
     *,
+    neutral: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     fit_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FitResult:
@@ -281,6 +310,8 @@ def fit_au(
         The encoder, frozen unless the head is ``finetune``; None for a head that needs none.
     config : FitAuConfig
         Settings.
+    neutral : Path, optional
+        Store of faces at rest, labelled or not: on at most ``neutral_share`` of these, too, an AU counts as present.
     progress : callable
         Called with frames read and frames in total.
     fit_progress : callable
@@ -312,6 +343,8 @@ def fit_au(
         frames = collect_frames(store, describe, config.batch_size, progress)
         root = store.clips[0].root
     head = fit_head(frames, config, None if config.inputs in WITHOUT_ENCODER else encoder, progress=fit_progress)
+    if neutral is not None:
+        head = quieten_on(head, encoder, neutral, config.neutral_share)
     save_head(out, head, {"align_hash": root.align_hash, "dataset": root.dataset})
     n_subjects = len(np.unique(frames.subjects))
     n_held_out = None

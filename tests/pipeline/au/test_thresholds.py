@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from tclr.pipeline.au import blendshape_rows, fit_au, load_head
 from tclr.pipeline.au.learning.thresholds import choose_threshold, cross_threshold, quiet_threshold
+from tclr.pipeline.store import Store
+from tclr.schemas.config import FitAuConfig
 
 
 def test_choose_threshold_finds_the_best_f1_of_all_cuts():
@@ -44,3 +47,19 @@ def test_quiet_threshold_is_the_lowest_that_leaves_neutral_frames_quiet(share):
 def test_quiet_threshold_knows_nothing_without_neutral_frames():
     assert quiet_threshold(np.array([0.2, 0.9]), np.array([False, False]), 0.0) == 0
     assert quiet_threshold(np.array([0.2, 0.9]), np.array([True, True]), 1.0) == 0
+
+
+def test_faces_of_another_store_at_rest_become_quiet_too(make_store, tmp_path):
+    labelled = make_store(tmp_path / "labelled", n_subjects=4, n_frames=24, intensity=True)
+    at_rest = make_store(tmp_path / "at_rest", n_subjects=3, n_frames=20, seed=7)
+    config = FitAuConfig(inputs="blendshapes", neutral_share=0.1)
+    plain, quiet = (
+        load_head(fit_au(labelled, None, tmp_path / f"{name}.safetensors", config, neutral=neutral).path)
+        for name, neutral in (("plain", None), ("quiet", at_rest))
+    )
+    with Store(at_rest) as store:
+        shapes = np.concatenate([blendshape_rows(store, info, 0, info.n_frames) for info in store.clips])
+    present = plain.predict(shapes) >= quiet.threshold
+    assert (present.mean(axis=0) <= 0.1).all() and (quiet.threshold >= plain.threshold).all()
+    assert (quiet.threshold > plain.threshold).any()
+    assert [score.threshold for score in quiet.scores] == pytest.approx(quiet.threshold.tolist())
