@@ -45,7 +45,7 @@ def command(
     Example:
       tclr ablate people/ bp4d/ ablation/ --image-size 64 --epochs 4
       tclr ablate people/ bp4d/ ablation/ --variants all --seeds 5
-      tclr ablate people/ bp4d/ ablation/ --classes emotions/ --arch facemesh --init facemesh --learning-rate 0.0001
+      tclr ablate people/ bp4d/ ablation/ --classes emotions/ --init facemesh
     """
     from rich.markdown import Markdown
 

@@ -30,7 +30,7 @@ def command(people: Path, out: Path, workers: int | None, box: BoxConfig) -> Box
     \b
     Example:
       tclr box people/ box-out/
-      tclr box people/ box-out/ --image-size 64 --crop-ratio 0.72 --seeds 3 --starts tclr,paper,random
+      tclr box people/ box-out/ --image-size 64 --starts tclr,paper,random
     """
     from rich.markdown import Markdown
 

@@ -91,7 +91,8 @@ def command(store: Path, encoder: str, neutral: Path | None, out: Path, fit_au: 
     for name, reason in result.left_out.items():
         warn(f"left out: {reason} in the labels", name)
     say(f"AU head: {out}")
-    brings_own = fit_au.head == "finetune" or not needs_one or encoder == "box"
+    encoder = str(out) if fit_au.head == "finetune" else encoder
+    brings_own = not needs_one or encoder == "box"
     given = "" if brings_own else f" --encoder {encoder}"
     if given and encoder.split(":")[0] == "random" and fit_au.seed:
         given += f" --seed {fit_au.seed}"

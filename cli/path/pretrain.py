@@ -33,7 +33,7 @@ def command(store: Path, run: Path, init: str | None, resume: bool, pretrain: Pr
       torchrun --nproc-per-node 4 -m tclr.cli.main pretrain store/ run/
       tclr pretrain store/ run/ --init resnet18-imagenet.pth --epochs 50
       tclr pretrain store/ run/ --arch mobilenet_v2 --init mobilenet_v2.pth
-      tclr pretrain store/ run/ --arch facemesh --init facemesh --learning-rate 0.0001
+      tclr pretrain store/ run/ --arch facemesh --init facemesh
       tclr pretrain store/ run/ --image-size 64 --batch-size 8
     """
     from tclr.cli.progress import progress_bar

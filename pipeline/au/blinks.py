@@ -40,6 +40,12 @@ def add_blinks(prediction: Prediction, closed: int, threshold: float, timestamps
 
     ``closed`` is the column of AU43, ``threshold`` its probability from which eyes count as closed. Without
     ``timestamps``, for stills, AU45 is unknown.
+
+    Examples
+    --------
+    >>> closed = Prediction(np.array([[0.1], [0.9], [0.1]], np.float32), np.zeros((3, 1), np.float32))
+    >>> add_blinks(closed, 0, 0.5, np.array([0.0, 0.1, 0.2])).probability.shape
+    (3, 2)
     """
     probability = prediction.probability[:, closed]
     factor = np.full(len(probability), np.nan, np.float32)

@@ -110,7 +110,7 @@ def test_run_of_another_architecture_is_embedded(store, tmp_path):
 
 
 def test_architectures_are_listed_and_others_refused(store, tmp_path):
-    assert "[resnet18|resnet50|densenet121|mobilenet_v2]" in run_tclr("pretrain", "--help").output
+    assert "[resnet18|resnet50|densenet121|mobilenet_v2|facemesh]" in run_tclr("pretrain", "--help").output
     refused = run_tclr("pretrain", store, tmp_path, *SMALL, "--arch", "vgg16")
     assert refused.exit_code == 2 and "'vgg16' is not one of" in refused.output
 

@@ -154,9 +154,9 @@ def test_labels_in_the_features_are_those_of_the_files(work):
 
 
 def test_metadata_say_where_the_aus_come_from(work):
-    tclr("embed", work / "store", work / "features-face", "--encoder", "random")
+    tclr("embed", work / "store", work / "features-shape", "--encoder", "random")
     tclr("embed", work / "store", work / "features-bs", "--embedding", "none", "--au-model", "blendshapes")
-    for name, source in (("features", "head:"), ("features-face", "face:"), ("features-bs", "blendshapes:")):
+    for name, source in (("features", "head:"), ("features-shape", "shape:"), ("features-bs", "blendshapes:")):
         assert read_metadata(next((work / name).rglob("*.parquet")))["au_source"].startswith(source)
 
 
@@ -249,6 +249,8 @@ def test_demo_has_a_step_for_every_stage_and_shows_rows(tmp_path, work, capsys):
             "demo",
             "bench",
             "box",
+            "evidence",
+            "people",
             "datasets",
             "ablate",
             "evaluate",

@@ -142,7 +142,7 @@ def fill(model):
 
 
 def test_settings_offer_the_registry():
-    assert set(get_args(PretrainConfig.model_fields["arch"].annotation)) == set(BACKBONES) == set(PUBLISHED)
+    assert set(get_args(PretrainConfig.model_fields["arch"].annotation)) == set(BACKBONES) == {*PUBLISHED, "facemesh"}
 
 
 def test_backbone_has_torchvisions_names_and_sizes(arch, model):

@@ -129,7 +129,7 @@ def test_digest_of_a_resnet18_is_what_it_was_before_there_were_other_architectur
 @pytest.mark.parametrize("arch", BACKBONES)
 def test_encoder_of_each_architecture_embeds_its_features(arch):
     model = build_encoder(8, 0, arch).eval()
-    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         features = model.features(x)
         expected = features @ model.fc1.weight.T + model.fc1.bias
@@ -142,7 +142,7 @@ def test_random_encoder_of_another_architecture_and_of_none(frames):
     encoder = load_encoder("random:mobilenet_v2", image_size=32, embedding_dim=8)
     assert encoder.info.arch == encoder.model.arch == "mobilenet_v2" and encoder.embed(frames).shape == (5, 8)
     with pytest.raises(
-        ModelError, match="architectures densenet121, mobilenet_v2, resnet18, resnet50, but got 'vgg16'"
+        ModelError, match="architectures densenet121, facemesh, mobilenet_v2, resnet18, resnet50, but got 'vgg16'"
     ):
         load_encoder("random:vgg16")
 

@@ -189,7 +189,7 @@ def test_info_and_weights_of_different_architectures_are_refused(tmp_path):
         save_encoder(tmp_path / "a.safetensors", model, info)
     for arch, message in {
         "mobilenet_v2": "of mobilenet_v2, but .*a.safetensors seems to hold resnet18",
-        "vit_b_16": "densenet121, mobilenet_v2, resnet18, resnet50, but got 'vit_b_16' in .*a.safetensors. Upgrade",
+        "vit_b_16": "facemesh, mobilenet_v2, resnet18, resnet50, but got 'vit_b_16' in .*a.safetensors. Upgrade",
     }.items():
         told = json.dumps(asdict(info) | {"arch": arch})
         metadata = {"format": "tclr-encoder", "format_version": "1", "info": told}
@@ -209,7 +209,7 @@ def test_deeper_network_of_the_same_family_is_not_taken_for_the_shallower_one(tm
 @pytest.mark.parametrize("fc1", [{}, {"fc1.weight": torch.zeros(8, 512)}])
 def test_file_of_no_architecture_of_ours_says_which_there_are(tmp_path, fc1):
     torch.save({"patch_embed.weight": torch.zeros(3)} | fc1, tmp_path / "vit.pth")
-    message = "densenet121, mobilenet_v2, resnet18, resnet50, but those in .*vit.pth fit none of them"
+    message = "densenet121, facemesh, mobilenet_v2, resnet18, resnet50, but those in .*vit.pth fit none of them"
     with pytest.raises(ModelError, match=message):
         load_weights(build_encoder(8, 0), tmp_path / "vit.pth")
     with pytest.raises(ModelError, match=message if fc1 else "layer 'fc1', but found none"):

@@ -136,7 +136,7 @@ def stages(make_store, monkeypatch):
 
     def preprocess(source, store, config, **options):
         if not store.exists():
-            make_store(store, n_subjects=8, n_frames=24, intensity=True)
+            make_store(store, n_subjects=8, n_frames=24, intensity=True, n_landmarks=478)
         done.append(("preprocess", store.name))
         options["notify"](type("Progress", (), {"clips_done": 8, "n_clips": 8}))
         return type("Result", (), {"failures": []})
