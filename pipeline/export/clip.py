@@ -38,7 +38,7 @@ def _clip_arrays(
     if "source_name" not in store.fields(info):
         timestamps = store.read(info, "timestamp")
         predicted = predicted.map(partial(smooth, timestamps=timestamps, smooth_s=job.source.smooth_s))
-    predicted = job.source.finish(predicted, timestamps)
+    predicted = job.source.finish(predicted, timestamps if info.n_frames > 1 else None)
     return _spread(embeddings, rows, info.n_frames), predicted
 
 

@@ -89,3 +89,10 @@ def test_the_same_inputs_give_the_same_file_on_a_cluster(store, tmp_path):
         other = tmp_path / "there" / file.relative_to(tmp_path / "here")
         pd.testing.assert_frame_equal(pd.read_parquet(file), pd.read_parquet(other))
     assert here.n_rows == there.n_rows == 2 * N_FRAMES
+
+
+def test_a_single_picture_has_closed_eyes_but_no_blink(make_store, tmp_path):
+    store = make_store(tmp_path / "store", n_subjects=1, n_frames=1, n_landmarks=478, size=64)
+    embed(store, tmp_path / "features", None, EmbedConfig(embedding="none"), au_model="shape")
+    table = pd.read_parquet(tmp_path / "features")
+    assert table["AU43"].notna().all() and table[["AU45", "AU45_c", "AU45_r"]].isna().all(axis=None)
