@@ -111,6 +111,18 @@ def check_metadata(metadata: Mapping[str, Any], where: str) -> None:
             raise StoreError(f"Unexpected {type(metadata[name]).__name__} in {name!r} of {where}. Run 'tclr embed'.")
 
 
+def _au_fields(au_names: Sequence[str], intensity_aus: Sequence[str], side_aus: Sequence[str]) -> list[pa.Field]:
+    """Return the columns of predicted AUs, with the arguments of ``features_schema``."""
+    single = pa.float32()
+    fields = [_field(name, single, "0..1", f"Probability of {name}") for name in au_names]
+    fields += [_field(f"{name}_c", pa.int8(), "0/1", f"{name} at the threshold of its source") for name in au_names]
+    fields += [_field(f"{name}_r", single, "0..5", f"Intensity of {name}") for name in intensity_aus]
+    for name in side_aus:
+        for ending, side in SIDE_ENDINGS.items():
+            fields.append(_field(name + ending, single, "0..5", f"Intensity of {name} on the person's {side}"))
+    return fields
+
+
 def features_schema(
     au_names: Sequence[str],
     labelled_aus: Sequence[str],
@@ -170,12 +182,7 @@ def features_schema(
     ]
     if files:
         fields.append(_field("file", pa.string(), "", "File name of a still image"))
-    fields += [_field(name, single, "0..1", f"Probability of {name}") for name in au_names]
-    fields += [_field(f"{name}_c", pa.int8(), "0/1", f"{name} at the threshold of its source") for name in au_names]
-    fields += [_field(f"{name}_r", single, "0..5", f"Intensity of {name}") for name in intensity_aus]
-    for name in side_aus:
-        for ending, side in SIDE_ENDINGS.items():
-            fields.append(_field(name + ending, single, "0..5", f"Intensity of {name} on the person's {side}"))
+    fields += _au_fields(au_names, intensity_aus, side_aus)
     fields += [_field(f"{name}_true", pa.int8(), "0/1", f"Label of {name}") for name in labelled_aus]
     if embedding == "wide":
         fields += [_field(name, single, "", "Embedding") for name in embedding_columns(embedding_dim)]

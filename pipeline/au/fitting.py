@@ -170,6 +170,21 @@ def _predict_out_of_fold(
     return smooth_clips(predicted, frames, config.smooth_s), folds
 
 
+def _learn_frozen(
+    frames: LabelledFrames,
+    config: FitAuConfig,
+    encoder: LoadedEncoder | None,
+    progress: Callable[[int, int], None],
+) -> tuple[Readout, LabelledFrames, Prediction, np.ndarray]:
+    """Return a head on fixed inputs, and frames that it is judged on, with predictions of such heads and with folds."""
+    seen = _seen_people(frames, config, encoder)
+    if not seen.any():
+        return _fit_frozen(frames, config), frames, *_predict_out_of_fold(frames, config, progress)
+    judged, readout = frames.take(~seen), fit_blend(frames, config, seen)
+    predicted = smooth_clips(readout.predict(judged.inputs), judged, config.smooth_s)
+    return readout, judged, predicted, assign_folds(judged.subjects, config.folds, config.seed)
+
+
 def fit_head(
     frames: LabelledFrames,
     config: FitAuConfig,
@@ -219,14 +234,8 @@ def fit_head(
         readout, own = fine_tune(frames.take(~held), judged if held.any() else None, encoder, config, progress)
         predicted = smooth_clips(readout.predict(embed_crops(own, judged)), judged, config.smooth_s)
         folds = assign_folds(judged.subjects, config.folds, config.seed)
-    elif (seen := _seen_people(frames, config, encoder)).any():
-        judged, readout = frames.take(~seen), fit_blend(frames, config, seen)
-        predicted = smooth_clips(readout.predict(judged.inputs), judged, config.smooth_s)
-        folds = assign_folds(judged.subjects, config.folds, config.seed)
     else:
-        judged = frames
-        predicted, folds = _predict_out_of_fold(frames, config, progress)
-        readout = _fit_frozen(frames, config)
+        readout, judged, predicted, folds = _learn_frozen(frames, config, encoder, progress)
     scores = _quieten(score_aus(judged, predicted, folds), judged, predicted, config.neutral_share)
     belongs_to = own or encoder
     return AuHead(

@@ -152,13 +152,7 @@ def embed(
             n_rows, n_todo = (sum(info.n_frames for info in infos) for infos in (store.clips, todo))
             tracker = _Tracker(EmbedProgress(n_rows, n_rows - n_todo, list(damaged)), notify)
             for info, outcome in _run(job, store, todo, plan.encoder, workers, scheduler, tracker.add_frames):
-                if outcome.fatal:
-                    raise OutputError(outcome.reason)
-                if outcome.reason:
-                    n_rows -= info.n_frames
-                    kept = f" {job.path(info)} is of an earlier run." if job.path(info).exists() else ""
-                    tracker.progress.failures.append(Failure(info.name, outcome.reason + kept))
-                tracker.end_clip(info)
+                n_rows -= _settle(job, info, outcome, tracker)
             remove_abandoned(features)
     failures = tracker.progress.failures
     return EmbedResult(
@@ -172,6 +166,17 @@ def embed(
         precision=choice,
         warnings=() if failures else tuple(measure_occurrence(FeatureClips(features)).warnings()),
     )
+
+
+def _settle(job: ExportJob, info: ClipInfo, outcome: TaskOutcome, tracker: _Tracker) -> int:
+    """Note that a clip is through; return the number of its frames if it failed, else 0."""
+    if outcome.fatal:
+        raise OutputError(outcome.reason)
+    if outcome.reason:
+        kept = f" {job.path(info)} is of an earlier run." if job.path(info).exists() else ""
+        tracker.progress.failures.append(Failure(info.name, outcome.reason + kept))
+    tracker.end_clip(info)
+    return info.n_frames if outcome.reason else 0
 
 
 def _run(
