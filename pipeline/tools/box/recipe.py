@@ -53,7 +53,7 @@ FOLDS = 8
 """An eighth of the people to learn from says when fine-tuning stops, and sets the network's own thresholds."""
 STRIDE = 5
 """Closed forms learn from every fifth frame: neighbours are alike."""
-NEUTRAL_SHARE = 0.02
+NEUTRAL_SHARE = 0.05
 """Largest share of neutral frames on which an AU of the heads that read shape counts as present."""
 BLENDS: tuple[Literal["face", "shape"], ...] = ("face", "shape")
 """Heads that read shape: with pixels, and without."""
