@@ -153,12 +153,3 @@ def settings_options(**kinds: type[Settings]) -> Callable[[Callable[..., Any]], 
         return config_option(wrapper)
 
     return decorate
-
-
-def encoder_source(name: str) -> str:
-    """Return what ``load_encoder`` takes for the name of an encoder: ``box`` is the bundled one."""
-    if name != "box":
-        return name
-    from tclr.pipeline.au import BOX
-
-    return str(BOX)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import PATH, PATH_OR_NAME, encoder_source, scheduler_option, settings_options
+from tclr.cli.options import PATH, PATH_OR_NAME, scheduler_option, settings_options
 from tclr.cli.output import Command, fail, say, warn
 from tclr.schemas.config import EmbedConfig
 
@@ -93,7 +93,7 @@ def command(
             bar(progress.n_frames, progress.n_frames_total)
             bar.note(failed=len(progress.failures))
 
-        loaded = load_encoder(encoder_source(encoder), seed=embed.seed) if encoder not in (None, "box") else None
+        loaded = load_encoder(encoder, seed=embed.seed) if encoder not in (None, "box") else None
         result = export(
             store,
             features,

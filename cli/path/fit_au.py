@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import PATH, PATH_OR_NAME, encoder_source, settings_options
+from tclr.cli.options import PATH, PATH_OR_NAME, settings_options
 from tclr.cli.output import Command, say, show, warn
 from tclr.schemas.config import FitAuConfig
 
@@ -79,12 +79,12 @@ def command(store: Path, encoder: str, neutral: Path | None, out: Path, fit_au: 
 
     with show_progress() as display:
         display.stage("Starting")
-        from tclr.pipeline.au import WITHOUT_ENCODER
+        from tclr.pipeline.au import BOX, WITHOUT_ENCODER
         from tclr.pipeline.au import fit_au as fit
         from tclr.pipeline.encoder import load_encoder
 
         needs_one = fit_au.inputs not in WITHOUT_ENCODER
-        loaded = load_encoder(encoder_source(encoder), seed=fit_au.seed) if needs_one else None
+        loaded = load_encoder(BOX if encoder == "box" else encoder, seed=fit_au.seed) if needs_one else None
         reading, fitting = display.bar("Reading", "frames"), display.bar("Fitting", "steps")
         result = fit(store, loaded, out, fit_au, neutral=neutral, progress=reading, fit_progress=fitting)
     _show(result)

@@ -31,6 +31,8 @@ from tclr.schemas.errors import InputError, SettingError
 
 NEUTRAL_BELOW = 0.5
 """Intensity, 0..5, that no AU of a neutral frame reaches: half of the least that coders note."""
+NEUTRAL_ROWS = 128
+"""Rows of a store of people at rest that are read at once."""
 
 
 def _fit_frozen(frames: LabelledFrames, config: FitAuConfig) -> Readout:
@@ -66,7 +68,7 @@ def cross_predict(
 
     They are NaN where an AU cannot be learnt on the other folds. ``progress`` is called with folds done and in total.
     """
-    out = Prediction(*(np.full(frames.labels.shape, np.nan, np.float32) for _ in range(2)))
+    out = Prediction.unknown(*frames.labels.shape)
     numbers = np.unique(folds)
     for done, fold in enumerate(numbers):
         inside = folds == fold
@@ -266,16 +268,14 @@ def quieten_on(head: AuHead, encoder: LoadedEncoder | None, neutral: Path, share
     InputError
         If the store has no face.
     """
-    encoder = head.encoder or encoder
+    describe = describe_by(head.inputs, head.encoder or encoder)
     parts = []
     with Store(neutral) as store:
         for info in store.clips:
-            rows = np.flatnonzero(store.face_mask(info))
-            needed = encoder is not None and head.inputs not in WITHOUT_ENCODER
-            embeddings = (
-                encoder.embed(store.read_crops_at(info, rows)) if encoder and needed else np.zeros((len(rows), 0))
-            )
-            parts += [head.predict_rows(store, info, rows, embeddings).probability] if len(rows) else []
+            for start in range(0, info.n_frames, NEUTRAL_ROWS):
+                stop = min(start + NEUTRAL_ROWS, info.n_frames)
+                face = store.face_mask(info, start, stop)
+                parts += [head.predict(describe(store, info, start, stop)[face])] if face.any() else []
     if not parts:
         raise InputError(f"Expected faces at rest in {neutral}, but it has no face. Give a store of neutral faces.")
     quiet = [quiet_threshold(column, np.isfinite(column), share) for column in np.concatenate(parts).T]

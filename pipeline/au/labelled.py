@@ -12,7 +12,7 @@ import numpy as np
 from tclr.pipeline.au.inputs.rows import Describe
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
+from tclr.schemas.action_units import ABSENT, MAX_INTENSITY, PRESENT, UNKNOWN
 from tclr.schemas.errors import InputError
 
 
@@ -67,23 +67,30 @@ class LabelledFrames:
         high = np.where(np.isfinite(self.intensities), self.intensities, -np.inf).max(axis=0, initial=-np.inf)
         return high > low
 
+    @property
+    def targets(self) -> np.ndarray:
+        """(N, A) float64, 0..1: the intensity where it is known, else the occurrence; NaN where neither is."""
+        occurrence = np.where(self.labels == UNKNOWN, np.nan, self.labels == PRESENT)
+        return np.where(np.isfinite(self.intensities), self.intensities / MAX_INTENSITY, occurrence)
+
     @cached_property
     def _opened(self) -> tuple[Store, dict[tuple[str, str], ClipInfo]]:
         store = Store(self.store)
         return store, {(info.subject, info.clip): info for info in store.clips}
 
+    @property
+    def _full_names(self) -> dict[str, str]:
+        """``<dataset>/<subject>`` of each subject of the store."""
+        return {subject: f"{info.dataset}/{subject}" for (subject, _), info in self._opened[1].items()}
+
     def people(self) -> set[str]:
         """Return the subjects as ``<dataset>/<subject>``, the names in an encoder's info."""
-        dataset = {subject: info.dataset for (subject, _), info in self._opened[1].items()}
-        return {f"{dataset[subject]}/{subject}" for subject in np.unique(self.subjects).tolist()}
+        return {self._full_names[subject] for subject in np.unique(self.subjects).tolist()}
 
     def seen_by(self, encoder: LoadedEncoder) -> np.ndarray:
         """Return (N,) bool: the frames of people whom an encoder has learnt from."""
-        known, seen = set(encoder.info.subjects), set()
-        for (subject, _), info in self._opened[1].items():
-            if f"{info.dataset}/{subject}" in known:
-                seen.add(subject)
-        return np.isin(self.subjects, sorted(seen))
+        known = set(encoder.info.subjects)
+        return np.isin(self.subjects, [subject for subject, name in self._full_names.items() if name in known])
 
     def by_clip(self, index: np.ndarray | None = None) -> list[tuple[tuple[str, str], np.ndarray]]:
         """Return ((subject, clip), places) of every clip: the positions of its frames, in ``index`` or overall."""

@@ -36,9 +36,9 @@ from tclr.schemas.features import SIDE_ENDINGS
 
 AUTO, BLENDSHAPES = "auto", "blendshapes"
 SHIPPED = {"face": FACE, "shape": SHAPE, "box": BOX}
+"""Heads that come with tclr, by name. ``face`` did best on real faces (docs/model-card.md)."""
 WITH_CROPS = ("face", "box")
 """Those that read crops, by the bundled encoder."""
-"""Heads that come with tclr, by name. ``face`` did best on real faces (docs/model-card.md)."""
 NAMES = (AUTO, *SHIPPED, BLENDSHAPES)
 
 

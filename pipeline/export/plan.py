@@ -84,11 +84,11 @@ def plan_export(
 
 def _bundled_encoder(store: Store, source: AuSource, au_model: str | Path) -> LoadedEncoder | None:
     """Return the bundled encoder if it can read the store, and the user did not give a head of another one."""
-    if not (store.has_frames and fits_bundled(store)):
+    is_bundled = str(au_model) in NAMES
+    if not (is_bundled or source.needs_encoder) or not (store.has_frames and fits_bundled(store)):
         return None
     box = load_encoder(BOX)
-    is_its_head = source.needs_encoder and source.head is not None and source.head.encoder_digest == box.digest
-    return box if is_its_head or str(au_model) in NAMES else None
+    return box if is_bundled or (source.head is not None and source.head.encoder_digest == box.digest) else None
 
 
 def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:

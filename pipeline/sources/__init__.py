@@ -8,7 +8,7 @@ Imports ``system`` and ``schemas``. It is light: no torch, mediapipe, dask, HDF5
 from tclr.pipeline.sources.clip import Clip, Labels
 from tclr.pipeline.sources.datasets import DATASETS, find_clips, pseudonymise
 from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, unused_tables
-from tclr.pipeline.sources.listing import is_video, numbered_images
+from tclr.pipeline.sources.listing import is_image, is_video, numbered_images
 from tclr.pipeline.sources.pseudonyms import Pseudonyms, check_key, open_key, read_key
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Pseudonyms",
     "check_key",
     "find_clips",
+    "is_image",
     "is_video",
     "numbered_images",
     "open_key",

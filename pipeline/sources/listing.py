@@ -55,7 +55,11 @@ def frame_number(path: Path) -> int | None:
 
 
 def is_image(path: Path) -> bool:
-    """Return whether a path has an image's suffix and is not hidden."""
+    """Return whether a path has an image's suffix and is not hidden.
+
+    >>> is_image(Path("anna/smile.JPG")), is_image(Path("anna/.smile.jpg"))
+    (True, False)
+    """
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 

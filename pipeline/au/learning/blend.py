@@ -20,7 +20,7 @@ from tclr.pipeline.au.labelled import LabelledFrames
 from tclr.pipeline.au.mapping import MAPPED_AUS, rule_weights
 from tclr.pipeline.au.readout import Readout
 from tclr.pipeline.store import assign_folds
-from tclr.schemas.action_units import MAX_INTENSITY, PRESENT, UNKNOWN
+from tclr.schemas.action_units import PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
 
 EMBEDDING = slice(SHAPE_DIM, None)
@@ -44,12 +44,6 @@ class _Blend:
         """Return (n, A) float64 averages."""
         blocks = range(0, len(x), BLOCK)
         return np.concatenate([x[start : start + BLOCK] @ self.weight.T + self.bias for start in blocks])
-
-
-def _targets(frames: LabelledFrames) -> np.ndarray:
-    """Return (N, A) float64, 0..1: the intensity where it is known, else the occurrence; NaN where neither is."""
-    occurrence = np.where(frames.labels == UNKNOWN, np.nan, frames.labels == PRESENT)
-    return np.where(np.isfinite(frames.intensities), frames.intensities / MAX_INTENSITY, occurrence)
 
 
 def _equally_known(targets: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -81,7 +75,7 @@ def _rules(frames: LabelledFrames) -> np.ndarray:
 
 def _fit_average(frames: LabelledFrames) -> _Blend:
     """Fit every kind of evidence and average their outputs, each standardised over the frames."""
-    x, targets = frames.inputs, _targets(frames)
+    x, targets = frames.inputs, frames.targets
     n_aus, dim = len(frames.names), x.shape[1]
     weight, bias, total = np.zeros((n_aus, dim)), np.zeros(n_aus), np.zeros(n_aus)
     kinds: list[tuple[slice, np.ndarray, float]] = [(BLENDSHAPES, _rules(frames), 1.0)]

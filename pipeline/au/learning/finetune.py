@@ -154,7 +154,6 @@ def fine_tune(
         torch.manual_seed(config.seed)
         model = _Network(deepcopy(encoder.model), frames.inputs, start).to(encoder.device)
     course = _Course(model, frames, encoder, config, progress)
-    model.eval()
     held_out_loss = None if held_out is None else partial(course.held_out_loss, held_out)
     if config.epochs:
         train(model, course.optimizer, config.epochs, course.losses, held_out_loss)

@@ -12,7 +12,6 @@ from sklearn.linear_model import Ridge
 from tclr.pipeline.au import LabelledFrames
 from tclr.pipeline.encoder import LoadedEncoder, normalise, to_input
 from tclr.pipeline.pretraining import start_encoder
-from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.config import PretrainConfig
 
 BLOCK = 64
@@ -40,9 +39,8 @@ def aim(encoder: LoadedEncoder, frames: LabelledFrames) -> LoadedEncoder:
     norm, layer = model.get_submodule("facemesh.norm"), model.fc1
     mean, var = features.mean(axis=0), features.var(axis=0)
     x = (features - mean) / np.sqrt(var + norm.eps)
-    occurrence = np.where(frames.labels == UNKNOWN, np.nan, frames.labels)
     weights = []
-    for column in np.where(np.isfinite(frames.intensities), frames.intensities, occurrence).T:
+    for column in frames.targets.T:
         known = np.isfinite(column)
         weights.append(Ridge(alpha=PENALTY * known.sum()).fit(x[known], column[known]).coef_)
     n_free = min(layer.out_features - len(weights), *x.shape)

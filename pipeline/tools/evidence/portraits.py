@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from tclr.pipeline.au import BLINK
+from tclr.pipeline.tools.box import AS_GIVEN
 from tclr.pipeline.tools.evidence.emotions import faces_of, file_names
 from tclr.pipeline.tools.evidence.path import Predicted
 from tclr.pipeline.tools.evidence.resampling import divide, draw_weights, figure_of, shares, sum_by
-from tclr.pipeline.tools.evidence.stills import AS_GIVEN, Picture
+from tclr.pipeline.tools.evidence.stills import Picture
 
 LABELS = ("neutral", "smiling")
 """Names of the sub-folders."""

@@ -14,15 +14,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tclr.pipeline.sources import is_image
 from tclr.pipeline.system import replacing, write_text
+from tclr.pipeline.tools.box import AS_GIVEN
 from tclr.schemas.errors import InputError
 
 TIGHT_PX = 100
 """Pictures below this side are taken for tight crops of a face."""
 RESIZED_PX, ROOM_PX = 240, 72
 """Side that a tight picture is resized to, and the room that is then added on each side: the detector needs some."""
-AS_GIVEN = "as given"
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 Alter = Callable[[np.ndarray], np.ndarray]
 
 
@@ -47,12 +47,7 @@ def list_pictures(folder: Path, labels: Sequence[str]) -> list[Picture]:
     InputError
         If fewer than two of the sub-folders hold pictures.
     """
-    found = [
-        Picture(path, label)
-        for label in labels
-        for path in sorted((folder / label).glob("*"))
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
+    found = [Picture(path, label) for label in labels for path in sorted((folder / label).glob("*")) if is_image(path)]
     if len({picture.label for picture in found}) < 2:
         raise InputError(
             f"Expected pictures in at least two of the folders {', '.join(labels)} of {folder}, but found "

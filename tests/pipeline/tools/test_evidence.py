@@ -14,6 +14,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from tclr.cli.main import cli
 from tclr.pipeline.au import load_head
 from tclr.pipeline.au.bundled import SHAPE
+from tclr.pipeline.tools.box import AS_GIVEN
 from tclr.pipeline.tools.evidence import path as whole_path
 from tclr.pipeline.tools.evidence import run as running
 from tclr.pipeline.tools.evidence import run_evidence, unseen
@@ -26,7 +27,6 @@ from tclr.pipeline.tools.evidence.people import group_parts, judge_people, read_
 from tclr.pipeline.tools.evidence.portraits import judge_calls, judge_twins
 from tclr.pipeline.tools.evidence.resampling import draw_weights, figure_of
 from tclr.pipeline.tools.evidence.stills import (
-    AS_GIVEN,
     TWINS,
     Picture,
     expose,
