@@ -62,9 +62,3 @@ def test_spacing_in_frames_wins_over_the_defaults_in_seconds():
     both = PretrainConfig(spacing=3, spacing_min_s=0.1, spacing_max_s=0.2)
     assert (both.spacing_min_s, both.spacing_max_s) == (0.1, 0.2)
     assert PretrainConfig(**both.model_dump()) == both
-
-
-def test_facemesh_needs_pictures_that_can_be_halved_six_times():
-    assert PretrainConfig(arch="facemesh", image_size=64).image_size == 64
-    with pytest.raises(SettingError, match="'image_size' in a file: expected at least 64 where 'arch' is facemesh"):
-        parse_settings(PretrainConfig, {"arch": "facemesh", "image_size": 32}, "a file")
