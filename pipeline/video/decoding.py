@@ -178,7 +178,7 @@ def decode(container: av.container.InputContainer, ending: Ending | None = None)
         yield pts, None
 
 
-def to_seconds(pts: Pts, stream: av.VideoStream) -> Pts:
+def to_seconds(pts: Pts, stream: av.stream.Stream) -> Pts:
     """Convert timestamps of a stream to seconds."""
     time_base = stream.time_base or Fraction(1)
     return pts * time_base.numerator / time_base.denominator

@@ -62,9 +62,10 @@ def _is_matroska_cut(file: BinaryIO, size: int) -> bool:
     """Follow the elements; of a live recording, whose clusters have no length, every block."""
     place = 0
     while place < size:
-        name, length, n_header = _matroska_element(_read(file, place, MATROSKA_HEADER_BYTES))
-        if not name:  # no element: padding, or a header that is cut
-            return 0 < size - place < MATROSKA_HEADER_BYTES
+        header = _read(file, place, MATROSKA_HEADER_BYTES)
+        name, length, n_header = _matroska_element(header)
+        if not name:  # padding, or a header that is cut
+            return header[0] >= 0x10 and len(header) < MATROSKA_HEADER_BYTES
         place += n_header
         if length is None and name not in (MATROSKA_SEGMENT, MATROSKA_CLUSTER):
             return False
@@ -91,7 +92,7 @@ def _is_mp4_cut(file: BinaryIO, size: int) -> bool:
     while place < size:
         header = _read(file, place, 16)
         if len(header) < 8:
-            return is_fragmented
+            return is_fragmented and any(header)
         length, kind = int.from_bytes(header[:4]), header[4:8]
         is_fragmented |= kind == b"moof"
         if length == 1 and len(header) == 16:
@@ -125,9 +126,10 @@ def _is_asf_cut(file: BinaryIO, size: int) -> bool:
 def _is_ogg_cut(file: BinaryIO, size: int) -> bool:
     """Look at the last page: it must be complete, and say that it is the last."""
     tail = _read(file, max(0, size - OGG_PAGE_BYTES), OGG_PAGE_BYTES)
-    page = tail[tail.rfind(b"OggS\0") :]
-    n_header = 27 + page[26] if len(page) > 26 else size
-    return len(page) < n_header or len(page) < n_header + sum(page[27:n_header]) or not page[5] & OGG_LAST_PAGE
+    page = tail[max(tail.rfind(b"OggS\0"), 0) :]
+    n_segments = page[26] if len(page) > 26 else size
+    n_bytes = 27 + n_segments + sum(page[27 : 27 + n_segments])
+    return len(page) < n_bytes or not page[5] & OGG_LAST_PAGE
 
 
 def _is_mxf_cut(file: BinaryIO, size: int) -> bool:

@@ -134,11 +134,12 @@ def check_whole(
             raise _truncated(media, f"{promised_s:.2f} s", f"ends after {end_s:.2f} s")
     elif n_frames < media.n_expected - TRUNCATION_SLACK_FRAMES:
         raise _truncated(media, f"{media.n_expected} frames", f"ends after {n_frames}")
+    promised = f"{media.duration_s:.2f} s" if media.duration_s > end_s else "a complete file"
     if ending is not None and ending.error:
-        raise _truncated(media, "a complete file", f"cannot be read after {end_s:.2f} s ({ending.error})")
+        raise _truncated(media, promised, f"cannot be read after {end_s:.2f} s ({ending.error})")
     is_cut = ending is not None and ending.is_cut and container.format.name not in RECORDINGS
     if is_cut or is_file_cut(media.clip.path, container.format.name):
-        raise _truncated(media, "a complete file", f"ends after {end_s:.2f} s, before its container does")
+        raise _truncated(media, promised, f"ends after {end_s:.2f} s, before its container does")
 
 
 def _truncated(media: ClipMedia, expected: str, got: str) -> TruncatedError:

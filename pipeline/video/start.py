@@ -35,5 +35,5 @@ def find_origin_s(media: ClipMedia, container: av.container.InputContainer, pts:
 
 def find_delay_s(container: av.container.InputContainer, origin_s: float) -> float:
     """Return by how many seconds the first frame, at ``origin_s``, is later than the first sound; 0 if it is not."""
-    sounds = (stream for stream in container.streams.audio if stream.start_time is not None and stream.time_base)
-    return max([0.0, *(origin_s - float(stream.start_time * stream.time_base) for stream in sounds)])
+    begun = [to_seconds(sound.start_time, sound) for sound in container.streams.audio if sound.start_time is not None]
+    return max([0.0, *(origin_s - start_s for start_s in begun)])
