@@ -21,7 +21,7 @@ CONTAINERS = {
     "a.webm": VP8,
     "a.flv": {},
     "a.wmv": {"codec": "wmv2"},
-    "a.ogv": VP8,
+    "a.ogv": {"codec": "libvpx"},
     "a.mxf": {"codec": "mpeg2video"},
     "a.avi": {"codec": "mpeg4"},
 }
@@ -40,8 +40,8 @@ def read(path):
     """Return the number of frames, and the error after the last one."""
     n_frames = 0
     try:
-        for n_frames, _ in enumerate(read_frames(media_of(path)), start=1):
-            pass
+        for _ in read_frames(media_of(path)):
+            n_frames += 1
     except TruncatedError as error:
         return n_frames, str(error)
     return n_frames, ""
