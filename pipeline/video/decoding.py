@@ -43,8 +43,9 @@ def not_a_video(path: Path, reason: object) -> InputError:
 
 
 def list_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
-    """Return a file's video streams; pictures that are attached to it, such as cover art, are none."""
-    return [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    """Return a file's video streams, but for attached pictures, such as cover art, and unknown codecs."""
+    videos = (stream for stream in container.streams.video if stream.codec_context is not None)
+    return [stream for stream in videos if not stream.disposition & Disposition.attached_pic]
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -73,8 +74,8 @@ def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av
         raise not_a_video(path, error.strerror or error) from error
     with container:
         if not list_streams(container):
-            attached = "only an attached picture, " if container.streams.video else ""
-            raise not_a_video(path, f"it has {attached}no video stream")
+            others = ", only attached pictures or unknown codecs" if container.streams.video else ""
+            raise not_a_video(path, f"it has no video stream{others}")
         stream = video_stream(container)
         check_size(stream.width, stream.height, limits, path)
         stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}

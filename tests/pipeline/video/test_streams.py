@@ -183,7 +183,14 @@ def test_a_file_with_nothing_but_cover_art_is_refused_by_name(tmp_path):
         frame.rate = 16000
         container.mux(sound.encode(frame))
         container.mux(sound.encode())
-    with pytest.raises(InputError, match="it has only an attached picture, no video stream"):
+    with pytest.raises(InputError, match="it has no video stream, only attached pictures or unknown codecs"):
+        media_of(path)
+
+
+def test_a_video_of_an_unknown_codec_is_refused_by_name(tmp_path, write_video):
+    path = write_video(tmp_path / "a.mkv", [marked(64, 48)] * 3)
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/AVC", b"V_NEVERSEEN/123"))
+    with pytest.raises(InputError, match=r"no video stream, only attached pictures or unknown codecs. Check the file"):
         media_of(path)
 
 
