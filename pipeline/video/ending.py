@@ -27,8 +27,6 @@ OGG_PAGE_BYTES = 65_307
 OGG_LAST_PAGE = 4
 MXF_PARTITION = bytes.fromhex("060e2b34020501010d01020101")
 """First bytes of the key of each partition."""
-RECORDINGS = frozenset({"mpegts", "mpeg"})
-"""Formats of broadcasts. They may begin and end anywhere, so an incomplete last packet is no sign of truncation."""
 
 
 @dataclass

@@ -25,7 +25,7 @@ from tclr.pipeline.video.decoding import (
     video_stream,
 )
 from tclr.pipeline.video.deinterlace import deinterlace
-from tclr.pipeline.video.ending import RECORDINGS, Ending, is_file_cut
+from tclr.pipeline.video.ending import Ending, is_file_cut
 from tclr.pipeline.video.frames import ClipMedia, DecodedFrame, Frame, ImageFile, Moments
 from tclr.pipeline.video.images import FrameConverter, read_image
 from tclr.pipeline.video.start import find_delay_s, find_origin_s
@@ -137,8 +137,7 @@ def check_whole(
     promised = f"{media.duration_s:.2f} s" if media.duration_s > end_s else "a complete file"
     if ending is not None and ending.error:
         raise _truncated(media, promised, f"cannot be read after {end_s:.2f} s ({ending.error})")
-    is_cut = ending is not None and ending.is_cut and container.format.name not in RECORDINGS
-    if is_cut or is_file_cut(media.clip.path, container.format.name):
+    if (ending is not None and ending.is_cut) or is_file_cut(media.clip.path, container.format.name):
         raise _truncated(media, promised, f"ends after {end_s:.2f} s, before its container does")
 
 

@@ -10,6 +10,8 @@ from tclr.pipeline.video.ending import is_file_cut
 from tclr.schemas.errors import TruncatedError
 
 N_FRAMES = 50
+TS_PACKET = 188
+"""Bytes of a packet of MPEG-TS."""
 VP8 = {"codec": "libvpx", "codec_options": {"deadline": "realtime", "cpu-used": "8"}}
 CONTAINERS = {
     "fragmented.mp4": {"options": {"movflags": "frag_keyframe+empty_moov"}, "codec_options": {"g": "10"}},
@@ -62,9 +64,12 @@ def test_a_cut_is_told_in_each_container_and_whole_files_pass(tmp_path, write_vi
 
 def test_a_recorded_broadcast_may_end_anywhere(tmp_path, write_video):
     path = write_video(tmp_path / "a.ts", noise())
-    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
     n_frames, error = read(path)
     assert N_FRAMES / 2 < n_frames < N_FRAMES and not error
+    path.write_bytes(data[: -4 * TS_PACKET] + data[-3 * TS_PACKET :])  # a loss in the last frame
+    assert not read(path)[1]
 
 
 def test_the_last_packet_is_told_to_be_cut_before_the_count_shows_it(tmp_path, write_video):
