@@ -122,3 +122,14 @@ def test_no_bytes_break_the_search_for_the_end(tmp_path, name):
     for n_bytes in (0, 1, 7, 30, 300, 3000):
         path.write_bytes(rng.integers(0, 256, n_bytes, np.uint8).tobytes())
         assert is_file_cut(path, name) in (True, False)
+
+
+@pytest.mark.parametrize("name", ["trunc_vp9.webm", "trunc_x.flv", "trunc_x.wmv", "trunc_fmp4.mp4"])
+def test_shared_videos_that_were_cut_off_are_told(shared_data, name):
+    n_frames, error = read(shared_data / "hard" / name)
+    assert n_frames > 25 and "--allow-truncated" in error
+
+
+@pytest.mark.parametrize(("name", "n_frames"), [("stale_duration.ogv", 30), ("starts_negative.mkv", 60)])
+def test_shared_videos_that_are_whole_are_read(shared_data, name, n_frames):
+    assert read(shared_data / "hard" / name) == (n_frames, "")
