@@ -90,9 +90,10 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
     least = 1 if clip.stills else min(MIN_PERSON_S * rate, n_frames)
     # the subject always stays: the labels are theirs
     seen = sorted(person for person, its in rows.people.items() if person == 0 or its.writer.n_faces >= least)
-    warning = f"truncated: {n_frames} frames could be decoded" if error else ""
+    truncation = f"truncated: {n_frames} frames could be decoded" if error else ""
     if error and not clip.pseudonyms:  # an error names the path
-        warning += encodable(f" ({error})")
+        truncation += encodable(f" ({error})")
+    warnings = (truncation, media.note, tracks.frames.sizes.describe())
     piece.check_unchanged()
     recording = RecordingAttrs(
         source=clip.source,
@@ -105,8 +106,9 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
         fps=media.fps,
         width=media.width,
         height=media.height,
+        start_s=media.start_s,
         detector=tracks.detector,
-        warning=warning,
+        warning="; ".join(filter(None, warnings)),
         segment=piece.segment,
     )
     for person in seen:
