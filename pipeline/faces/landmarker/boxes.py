@@ -1,0 +1,101 @@
+"""BlazeFace's boxes: what its network says of 896 anchors, decoded and merged.
+
+Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", CVPR workshops 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from tclr.pipeline.faces.landmarker.regions import Region, cut
+
+SIZE = 128
+"""Side of the network's input in pixels."""
+GRIDS = ((16, 2), (8, 6))
+"""Sides of the grids of anchors, and anchors per cell."""
+N_KEYPOINTS = 6
+"""Right and left eye, nose, mouth, right and left ear: the subject's sides."""
+SAME_FACE = 0.5
+"""Overlap from which two boxes are of one face."""
+LARGEST_LOGIT = 80.0
+"""Beyond it the exponential overflows float32."""
+
+
+def _anchors() -> np.ndarray:
+    """Return (896, 2) centres, as shares of the picture's side."""
+    places = []
+    for side, n_anchors in GRIDS:
+        y, x = np.mgrid[:side, :side]
+        centres = (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) / side
+        places.append(np.repeat(centres, n_anchors, axis=0))
+    return np.concatenate(places).astype(np.float32)
+
+
+ANCHORS = _anchors()
+
+
+@dataclass(frozen=True)
+class Box:
+    """A face: ``corners`` (2, 2) and ``keypoints`` (6, 2), x and y in source pixels, and its score, 0..1."""
+
+    corners: np.ndarray
+    keypoints: np.ndarray
+    score: float
+
+    @property
+    def region(self) -> Region:
+        """The region that the landmark network looks at."""
+        return Region.around(*self.corners, self.keypoints[0], self.keypoints[1])
+
+
+def find_boxes(
+    network: Callable[[np.ndarray], list[np.ndarray]], image: np.ndarray, min_score: float, n_faces: int
+) -> list[Box]:
+    """Return the faces of a picture (H, W, 3) uint8 RGB, at most ``n_faces``, the surest first.
+
+    >>> from tclr.pipeline.faces import find_model
+    >>> from tclr.pipeline.faces.landmarker.bundle import BOXES, Network
+    >>> find_boxes(Network(find_model(), BOXES), np.zeros((48, 64, 3), np.uint8), 0.5, 1)
+    []
+    """
+    height, width = image.shape[:2]
+    whole = Region(width / 2, height / 2, max(width, height))
+    pixels = cut(image, whole, SIZE, cv2.BORDER_CONSTANT)
+    regressors, logits = network((pixels.astype(np.float32) / np.float32(127.5) - 1)[None])
+    scores = 1 / (1 + np.exp(-logits[0, :, 0].clip(-LARGEST_LOGIT, LARGEST_LOGIT)))
+    likely = np.flatnonzero(scores >= min_score)
+    likely = likely[np.argsort(-scores[likely], kind="stable")]
+    values = regressors[0, likely] / SIZE
+    centres, halves = ANCHORS[likely] + values[:, :2], values[:, 2:4] / 2
+    points = (values[:, 4:].reshape(-1, N_KEYPOINTS, 2) + ANCHORS[likely, None]).astype(np.float64)
+    corners = np.stack([centres - halves, centres + halves], axis=1).astype(np.float64)
+    shapes = np.concatenate([corners, points], axis=1)
+    matrix = whole.matrix(SIZE)
+    placed = SIZE * shapes @ matrix[:, :2].T + matrix[:, 2]
+    return _merge(placed, scores[likely], n_faces)
+
+
+def _merge(shapes: np.ndarray, scores: np.ndarray, n_faces: int) -> list[Box]:
+    """Return the score-weighted means of overlapping shapes (n, 2 + 6, 2): the surest, with all that overlap it."""
+    left = np.arange(len(shapes))
+    boxes: list[Box] = []
+    while len(left) and len(boxes) < n_faces:
+        same = _overlaps(shapes[left[0], :2], shapes[left, :2]) > SAME_FACE
+        same[0] = True
+        weights = scores[left[same]].astype(np.float64)
+        mean = np.tensordot(weights, shapes[left[same]], axes=1) / weights.sum()
+        boxes.append(Box(mean[:2], mean[2:], float(scores[left[0]])))
+        left = left[~same]
+    return boxes
+
+
+def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return (n,) intersections over union of a box (2, 2) with others (n, 2, 2)."""
+    shared = (np.minimum(box[1], others[:, 1]) - np.maximum(box[0], others[:, 0])).clip(0).prod(axis=1)
+    areas = (others[:, 1] - others[:, 0]).prod(axis=1)
+    union = (box[1] - box[0]).prod() + areas - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))

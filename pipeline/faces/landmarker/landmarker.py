@@ -1,0 +1,150 @@
+"""The detector: who is where is known from the frame before, or found by BlazeFace; the landmark network does the rest.
+
+As in mediapipe's graph, BlazeFace looks only while fewer faces are followed than are wanted. A face is followed in the
+region of its last landmarks for as long as the landmark network believes in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import cv2
+import numpy as np
+
+from tclr.pipeline.faces.face import Face, pose_from_rotation
+from tclr.pipeline.faces.landmarker.boxes import SIZE, Box, find_boxes
+from tclr.pipeline.faces.landmarker.bundle import BLENDSHAPES, BOXES, CANONICAL_FACE, LANDMARKS, Network, read_entry
+from tclr.pipeline.faces.landmarker.pose import CanonicalFace
+from tclr.pipeline.faces.landmarker.regions import Region, cut
+from tclr.pipeline.faces.models import find_model
+from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
+from tclr.schemas.config import DetectConfig
+
+INPUT_PX = 256
+"""Side of the landmark network's input."""
+N_LANDMARKS = 478
+SCORE_FLOOR = 0.05
+"""Lowest score of a crop that counts, far below any sensible ``min_score``."""
+SHAPE_LANDMARKS = np.array(
+    # fmt: off
+    [
+        0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80,
+        81, 82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153,
+        154, 155, 157, 158, 159, 160, 161, 162, 163, 168, 172, 173, 176, 178, 181, 185, 191, 195, 197, 234, 246, 249,
+        251, 263, 267, 269, 270, 276, 282, 283, 284, 285, 288, 291, 293, 295, 296, 297, 300, 308, 310, 311, 312, 314,
+        317, 318, 321, 323, 324, 332, 334, 336, 338, 356, 361, 362, 365, 373, 374, 375, 377, 378, 379, 380, 381, 382,
+        384, 385, 386, 387, 388, 389, 390, 397, 398, 400, 402, 405, 409, 415, 454, 466, *range(468, 478),
+    ]
+    # fmt: on
+)
+"""Landmarks that the blendshape network reads, in its order."""
+
+
+class FaceLandmarker:
+    """The networks of the bundle as a detector; without ``video`` every frame is searched anew. See ``Detector``.
+
+    >>> from PIL import Image
+    >>> from tclr.schemas.config import DetectConfig
+    >>> detector = FaceLandmarker(DetectConfig(), video=True, n_faces=1)
+    >>> ((face,),) = detector.detect([np.array(Image.open("clips/2D+3D/F001/T1/0966.jpg"))], [0.0])
+    >>> face.landmarks.shape, face.blendshapes.shape
+    ((478, 3), (52,))
+    """
+
+    name = "landmarker"
+    n_landmarks = N_LANDMARKS
+    blendshape_names: tuple[str, ...] = BLENDSHAPE_NAMES
+    batch_size = 1
+
+    def __init__(self, config: DetectConfig, *, video: bool, n_faces: int) -> None:
+        self._config = config
+        self._video = video
+        self.n_faces = n_faces
+        self._bundle = find_model()
+        self._followed: list[Region] = []
+
+    @cached_property
+    def _boxes(self) -> Network:
+        return Network(self._bundle, BOXES)
+
+    @cached_property
+    def _landmarks(self) -> Network:
+        return Network(self._bundle, LANDMARKS)
+
+    @cached_property
+    def _blendshapes(self) -> Network:
+        return Network(self._bundle, BLENDSHAPES)
+
+    @cached_property
+    def _canonical(self) -> CanonicalFace:
+        return CanonicalFace.parse(read_entry(self._bundle, CANONICAL_FACE))
+
+    def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
+        """Return the faces of the next frames."""
+        return [self._detect_frame(image) for image in images]
+
+    def _detect_frame(self, image: np.ndarray) -> list[Face]:
+        regions = self._followed
+        if len(regions) < self.n_faces:
+            regions = self._join(self._find(image, self.n_faces), regions)[: self.n_faces]
+        faces = self._look_at(image, regions)
+        if self._video:
+            self._followed = [Region.of_landmarks(face.landmarks) for face in faces]
+        return faces
+
+    def look(self, image: np.ndarray) -> list[Face]:
+        """Return the faces of one image, at most ``max_faces``."""
+        return self._look_at(image, [box.region for box in self._find(image, self._config.max_faces)])
+
+    def score_crop(self, crop: np.ndarray) -> float:
+        """Return BlazeFace's best score on a crop, 0 where it finds nothing."""
+        boxes = find_boxes(self._boxes, crop, SCORE_FLOOR, SIZE)
+        return max((box.score for box in boxes), default=0.0)
+
+    def reset(self) -> None:
+        """Forget the faces of the last frame."""
+        self._followed = []
+
+    def close(self) -> None:
+        """Free the networks; the next use reopens them."""
+        for name in ("_boxes", "_landmarks", "_blendshapes"):
+            vars(self).pop(name, None)
+
+    def _find(self, image: np.ndarray, n_faces: int) -> list[Box]:
+        return find_boxes(self._boxes, image, self._config.min_detection_confidence, n_faces)
+
+    def _join(self, boxes: Sequence[Box], followed: Sequence[Region]) -> list[Region]:
+        """Return the regions of new faces, then those of the followed ones: these are where both overlap."""
+        limit = self._config.min_tracking_confidence
+        regions = [box.region for box in boxes]
+        new = [region for region in regions if all(region.overlap(known) <= limit for known in followed)]
+        return [*new, *followed]
+
+    def _look_at(self, image: np.ndarray, regions: Sequence[Region]) -> list[Face]:
+        """Return the faces that the landmark network sees in some regions."""
+        height, width = image.shape[:2]
+        found = (self._see(image, region) for region in regions)
+        return [
+            Face(
+                landmarks,
+                pose_from_rotation(self._canonical.rotation(landmarks, width, height)),
+                self._blendshapes(landmarks[None, SHAPE_LANDMARKS, :2])[0],
+            )
+            for landmarks in found
+            if landmarks is not None
+        ]
+
+    def _see(self, image: np.ndarray, region: Region) -> np.ndarray | None:
+        """Return the landmarks (478, 3) float32 in a region, source pixels; None if it shows no face."""
+        pixels = cut(image, region, INPUT_PX, cv2.BORDER_REPLICATE)
+        points, presence, _ = self._landmarks((pixels / np.float32(255))[None])
+        logit = float(presence.item())
+        if not 1 / (1 + math.exp(-logit)) > self._config.min_presence_confidence:
+            return None
+        points = points.reshape(N_LANDMARKS, 3).astype(np.float64)
+        matrix = region.matrix(INPUT_PX)
+        placed = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+        depth = points[:, 2:] * (region.side / INPUT_PX)
+        return np.concatenate([placed, depth], axis=1).astype(np.float32)
