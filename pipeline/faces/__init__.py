@@ -15,11 +15,14 @@ from tclr.pipeline.faces.detector import (
 from tclr.pipeline.faces.face import Face, pose_from_rotation
 from tclr.pipeline.faces.mediapipe_network import read_landmark_network
 from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed, find_model
+from tclr.pipeline.faces.turning import TURNS, TurnedDetector, turn_points
 
 __all__ = [
     "Detector",
     "FACE_LANDMARKER",
     "Face",
+    "TURNS",
+    "TurnedDetector",
     "detect_image",
     "ensure_models",
     "face_triangles",
@@ -28,4 +31,5 @@ __all__ = [
     "open_detector",
     "pose_from_rotation",
     "read_landmark_network",
+    "turn_points",
 ]

@@ -27,6 +27,13 @@ from tclr.schemas.config import DetectConfig
 
 SCORE_FLOOR = 0.05
 """BlazeFace's lowest reported score, far below any sensible ``min_score``."""
+CROP_HEIGHTS = np.array([0.4, 0.4, 0.725])
+"""Where an aligned crop has the eyes and the mouth, from its top, as a share of its side (``tracking.TEMPLATES``)."""
+KEYPOINTS = (0, 1, 3)
+"""BlazeFace's eyes and mouth."""
+MAX_OFFSET = 0.09
+"""Largest vertical distance between where BlazeFace and the landmarks see eyes and mouth, as a share of the crop's side:
+in ordinary video it was at most 0.076, and where a face upside down was taken for upright mostly 0.1 to 0.2."""
 TIME_STRETCH = 100_000
 """Factor by which mediapipe's timestamps are stretched. Over such long steps its filter (One Euro; Casiez et al., CHI
 2012), active only when it looks for one face, smooths nothing. With the filter on, crops followed a moving head 17 ms
@@ -74,6 +81,12 @@ def face_triangles() -> np.ndarray:
     """Return the triangles of the face mesh, (852, 3) landmark indices; eyes and mouth are left open."""
     edges = vision.FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
     return np.array([edge.start for edge in edges]).reshape(-1, 3)
+
+
+def _is_aligned(face: Any) -> bool:
+    """Return whether BlazeFace sees eyes and mouth of a crop where the landmarks had them."""
+    heights = np.array([face.keypoints[number].y for number in KEYPOINTS])
+    return bool(np.abs(heights - CROP_HEIGHTS).max() <= MAX_OFFSET)
 
 
 class _Model:
@@ -158,9 +171,12 @@ class MediapipeDetector:
         return _to_faces(self._looker.use(detect, _to_image(image)), image)
 
     def score_crop(self, crop: np.ndarray) -> float:
-        """Return BlazeFace's best score on a crop, 0 where it finds nothing."""
+        """Return BlazeFace's best score on a crop, 0 where it finds no face with eyes and mouth where they belong.
+
+        Landmarks of a face upside down, or on its side, may be found the wrong way round.
+        """
         found = self._checker.use(vision.FaceDetector.detect, _to_image(crop)).detections
-        return max((float(detection.categories[0].score) for detection in found), default=0.0)
+        return max((float(face.categories[0].score) for face in found if _is_aligned(face)), default=0.0)
 
     def reset(self) -> None:
         """Reopen the landmarker (about 20 ms): it has no other way to forget the last frame's faces."""

@@ -90,9 +90,12 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
     least = 1 if clip.stills else min(MIN_PERSON_S * rate, n_frames)
     # the subject always stays: the labels are theirs
     seen = sorted(person for person, its in rows.people.items() if person == 0 or its.writer.n_faces >= least)
-    warning = f"truncated: {n_frames} frames could be decoded" if error else ""
+    warnings = [f"truncated: {n_frames} frames could be decoded"] if error else []
     if error and not clip.pseudonyms:  # an error names the path
-        warning += encodable(f" ({error})")
+        warnings[0] += encodable(f" ({error})")
+    if tracks.rotation and piece.config.detect.rotate == "auto":
+        lie = "are upside down" if tracks.rotation == 180 else "lie on their side"
+        warnings.append(f"the faces {lie}: turned by {tracks.rotation} degrees clockwise to detect them")
     piece.check_unchanged()
     recording = RecordingAttrs(
         source=clip.source,
@@ -106,7 +109,8 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
         width=media.width,
         height=media.height,
         detector=tracks.detector,
-        warning=warning,
+        rotation=tracks.rotation,
+        warning="; ".join(warnings),
         segment=piece.segment,
     )
     for person in seen:

@@ -182,7 +182,7 @@ def _join_attrs(target: h5py.Group, sources: Sequence[_Source]) -> None:
         )
     ends = np.cumsum([one.n_frames for one in attrs])[:-1]
     target["track"][:] = _count_on(np.split(target["track"][:], ends), [bool(one.goes_on) for one in attrs])
-    write_clip_attrs(target, replace(attrs[0], warning="", segment="", goes_on=None))
+    write_clip_attrs(target, replace(attrs[0], segment="", goes_on=None))
 
 
 def _count_on(tracks: Sequence[np.ndarray], goes_on: Sequence[bool]) -> np.ndarray:
