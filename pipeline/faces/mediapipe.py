@@ -32,8 +32,8 @@ CROP_HEIGHTS = np.array([0.4, 0.4, 0.725])
 KEYPOINTS = (0, 1, 3)
 """BlazeFace's eyes and mouth."""
 MAX_OFFSET = 0.09
-"""Largest vertical distance between where BlazeFace and the landmarks see eyes and mouth, as a share of the crop's side:
-in ordinary video it was at most 0.076, and where a face upside down was taken for upright mostly 0.1 to 0.2."""
+"""Largest vertical distance between where BlazeFace and the landmarks see eyes and mouth, as a share of the crop's
+side. In ordinary video it was at most 0.076; where a face upside down was taken for upright, mostly 0.1 to 0.2."""
 TIME_STRETCH = 100_000
 """Factor by which mediapipe's timestamps are stretched. Over such long steps its filter (One Euro; Casiez et al., CHI
 2012), active only when it looks for one face, smooths nothing. With the filter on, crops followed a moving head 17 ms

@@ -1,8 +1,8 @@
 """A detector that finds faces too small for its look at the whole picture, by looking at tiles of it.
 
-A face detector with a small input, such as BlazeFace, sees faces that span about a sixth of the picture. Where the whole
-picture shows no face, it is cut into overlapping square tiles, of half its longer side, then of half that, down to
-``SMALLEST_TILE_PX``. A face found is followed in a window around it, until it is large enough or lost.
+A face detector with a small input, such as BlazeFace, sees faces that span about a sixth of the picture. Where the
+whole picture shows no face, it is cut into overlapping square tiles, of half its longer side, then of half that, down
+to ``SMALLEST_TILE_PX``. A face found is followed in a window around it, until it is large enough or lost.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from tclr.pipeline.faces.detector import Detector
 from tclr.pipeline.faces.face import Face
 
 SMALLEST_TILE_PX = 256
-"""Side of the smallest tile, in which faces of 40 px are found: each of 22 faces of 15% of a picture's side were, and 15
-of 12.5%."""
+"""Side of the smallest tile, in which faces of 40 px are found: all of 22 faces of 15% of a picture's side were, and
+15 of 12.5%."""
 STEP_SHARE = 0.65
 """From one tile to the next, as a share of its side: a face too small for tiles twice as large lies wholly in one."""
-SEARCH_EVERY_S = 2.0
-"""Time between looks at the tiles while no face is found. Segments of long clips begin to read as much earlier."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 8.0
+"""Time from the last face to a search, and longest time between two searches: each that finds nothing doubles it. A
+search of 90 tiles takes as long as 10 frames of 1920 x 1080."""
+VAIN_LOOKS = 2
+"""Searches of a clip that ``look`` may make in vain: the look ahead at a clip without faces shall cost little."""
 WINDOW_FACES = 3.0
 """Side of the window in which a small face is followed, in sizes of the face: it may move by one between two frames."""
 SMALLEST_WINDOW_PX = 96
@@ -53,9 +56,7 @@ def cut_tiles(width: int, height: int, side: int) -> list[Window]:
         n_steps = math.ceil(room / (STEP_SHARE * side))
         return [room * i // max(n_steps, 1) for i in range(n_steps + 1)]
 
-    return [
-        (x, y, min(x + side, width), min(y + side, height)) for y in starts(height) for x in starts(width)
-    ]
+    return [(x, y, min(x + side, width), min(y + side, height)) for y in starts(height) for x in starts(width)]
 
 
 def _window_around(face: Face, width: int, height: int) -> Window:
@@ -85,8 +86,8 @@ def _are_one(face: Face, other: Face) -> bool:
 class SmallFaceDetector:
     """A detector with a second look at tiles of pictures in which the first finds no face; see ``Detector``.
 
-    Stills, without ``video``, are all searched. In a video the search is due on its first frame, after ``reset``, and
-    every ``SEARCH_EVERY_S`` of its time, whatever was found before: so segments of a clip agree.
+    Stills, without ``video``, are all searched. In a video, the first frame is, that after ``reset``, and then one
+    every few seconds of its time until a face is found; see ``FIRST_WAIT_S``.
 
     >>> from PIL import Image
     >>> from tclr.pipeline.faces import open_detector
@@ -102,7 +103,9 @@ class SmallFaceDetector:
         self._detector = detector
         self._video = video
         self._followed: list[Face] = []
-        self._period: int | None = None
+        self._whole_s = self._search_s = -math.inf  # when to look at the whole picture, and at tiles, again
+        self._wait_s = FIRST_WAIT_S
+        self._vain_looks = 0
         self.name = detector.name
         self.n_landmarks = detector.n_landmarks
         self.blendshape_names = detector.blendshape_names
@@ -122,27 +125,39 @@ class SmallFaceDetector:
         return [self._detect_frame(image, time_s) for image, time_s in zip(images, timestamps_s, strict=True)]
 
     def _detect_frame(self, image: np.ndarray, time_s: float) -> list[Face]:
-        before, self._period = self._period, math.floor(time_s / SEARCH_EVERY_S)
-        is_due = not self._video or self._period != before
-        faces = self._follow(image) if self._followed and not is_due else []
+        if not self._video:
+            return self._detector.detect([image], [time_s])[0] or self._search(image)[: self.n_faces]
+        faces = self._follow(image) if time_s < self._whole_s else []
         if not faces:
             faces = self._detector.detect([image], [time_s])[0]
+            self._whole_s = time_s + FIRST_WAIT_S
             if faces:
                 self._followed = []
-                return faces
-            if is_due:
-                faces = self._search(image, self._follow(image))[: self.n_faces]
-        if self._video and faces:
-            self._followed = faces
+            else:
+                faces = self._follow(image) or self._search_if_due(image, time_s)
+                self._followed = faces or self._followed
+        if faces:
+            self._search_s, self._wait_s = time_s + FIRST_WAIT_S, FIRST_WAIT_S
         return faces
 
     def look(self, image: np.ndarray) -> list[Face]:
-        """Return the faces of one image."""
-        return self._detector.look(image) or self._search(image, [])
+        """Return the faces of one image; tiles are no longer looked at when ``VAIN_LOOKS`` images showed nothing."""
+        faces = self._detector.look(image)
+        if not faces and self._vain_looks < VAIN_LOOKS and tile_sides(*image.shape[1::-1]):
+            faces = self._search(image)
+            self._vain_looks += not faces
+        return faces
 
     def _follow(self, image: np.ndarray) -> list[Face]:
         """Return the followed faces that are still there."""
         return list(self._look_closer(image, self._followed))
+
+    def _search_if_due(self, image: np.ndarray, time_s: float) -> list[Face]:
+        if time_s < self._search_s:
+            return []
+        self._search_s = time_s + self._wait_s
+        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+        return self._search(image)[: self.n_faces]
 
     def _look_closer(self, image: np.ndarray, faces: Sequence[Face]) -> Iterator[Face]:
         """Look for each face in a window around it; yield those found, each once."""
@@ -156,15 +171,15 @@ class SmallFaceDetector:
                 found.append(closest)
                 yield closest
 
-    def _search(self, image: np.ndarray, known: list[Face]) -> list[Face]:
-        """Return the known faces, or if there are none, those in the largest tiles that show any, the largest first."""
+    def _search(self, image: np.ndarray) -> list[Face]:
+        """Return the faces in the largest tiles that show any, the largest face first."""
         height, width = image.shape[:2]
-        for side in tile_sides(width, height) if not known else ():
+        for side in tile_sides(width, height):
             seen = [face for tile in cut_tiles(width, height, side) for face in self._look_at(image, tile)]
             seen.sort(key=lambda face: -face.size_px)
-            if known := list(self._look_closer(image, seen)):
-                break
-        return known
+            if found := list(self._look_closer(image, seen)):
+                return found
+        return []
 
     def _look_at(self, image: np.ndarray, window: Window) -> list[Face]:
         """Return the faces in a window of a picture, in its pixels."""
@@ -180,7 +195,8 @@ class SmallFaceDetector:
     def reset(self) -> None:
         """Forget the frames so far."""
         self._detector.reset()
-        self._followed, self._period = [], None
+        self._followed, self._wait_s = [], FIRST_WAIT_S
+        self._whole_s = self._search_s = -math.inf
 
     def close(self) -> None:
         """Free the models."""

@@ -87,9 +87,7 @@ def _find_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
         score_crop = _open_scorer(stack, detect) if n_ahead else detector.score_crop
         tracked = score_faces(followed, score_crop, detect.min_score)
         names, n_landmarks = detector.blendshape_names, detector.n_landmarks
-        yield Tracks(
-            piece, frames, tracked, detector.name, n_landmarks, names, not is_video, rotation=scouted.turn
-        )
+        yield Tracks(piece, frames, tracked, detector.name, n_landmarks, names, not is_video, rotation=scouted.turn)
 
 
 def _open_scorer(stack: ExitStack, detect: DetectConfig) -> Callable[[np.ndarray], float]:

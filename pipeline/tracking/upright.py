@@ -1,7 +1,7 @@
 """Which way up the faces of a picture are.
 
-A landmark model accepts a face upside down, or on its side, with landmarks one eye distance off. So the landmarks of the
-largest face are judged by an independent look at its aligned crop, and if they are doubtful, the picture is turned.
+A landmark model accepts a face upside down, or on its side, with landmarks one eye distance off. So the landmarks of
+the largest face are judged by an independent look at its aligned crop. If they are doubtful, the picture is turned.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ SURE_SCORE = 0.8
 were taken for upright 0.79 and less (docs/detectors.md)."""
 MAX_TILT_DEG = 60.0
 """Heads may lean so far in a picture that is not turned: up to here mediapipe follows them."""
-SMALL_PX = 640
-"""Longer side to which a picture is scaled down before it is looked at in the other turns."""
+SMALL_PX = 288
+"""Longer side to which a picture is scaled down before it is looked at in the other turns: too small for tiles, so a
+face that is not upright must span a sixth of the picture."""
 
 
 def look_upright(image: np.ndarray, detector: Detector, turns: Sequence[int]) -> tuple[list[Face], int | None]:
