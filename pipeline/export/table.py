@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tclr.pipeline.au import N_LANDMARKS, Prediction, head_pose
 from tclr.pipeline.export.au_source import AuSource
+from tclr.pipeline.faces import turn_points
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.features import EMBEDDING, SIDE_ENDINGS, blendshape_columns, embedding_columns
@@ -42,7 +43,7 @@ def _read_pose(store: Store, info: ClipInfo, face: np.ndarray) -> np.ndarray:
         if landmarks.shape[1] != N_LANDMARKS:
             break
         if face[rows].any():
-            pose[rows][face[rows]] = head_pose(landmarks[face[rows]])
+            pose[rows][face[rows]] = head_pose(turn_points(landmarks[face[rows]], info.attrs.rotation))
     return pose
 
 

@@ -27,7 +27,9 @@ search of 90 tiles takes as long as 10 frames of 1920 x 1080."""
 VAIN_LOOKS = 2
 """Searches of a clip that ``look`` may make in vain: the look ahead at a clip without faces shall cost little."""
 WINDOW_FACES = 3.0
-"""Side of the window in which a small face is followed, in sizes of the face: it may move by one between two frames."""
+"""Side of the window in which a small face is followed, in sizes of the face."""
+MAX_STEP, SAME_FACE = 0.75, 0.5
+"""How far a followed face may move from frame to frame, and how near two detections of one face are, in its sizes."""
 SMALLEST_WINDOW_PX = 96
 Window = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
@@ -70,17 +72,10 @@ def _window_around(face: Face, width: int, height: int) -> Window:
     return left, top, min(left + side, width), min(top + side, height)
 
 
-def _holds(window: Window, face: Face) -> bool:
-    """Return whether the middle of a face is in the inner half of a window, where that face was expected."""
-    left, top, right, bottom = window
-    x, y = face.bbox.reshape(2, 2).mean(axis=0).tolist()
-    return abs(x - (left + right) / 2) <= (right - left) / 4 and abs(y - (top + bottom) / 2) <= (bottom - top) / 4
-
-
-def _are_one(face: Face, other: Face) -> bool:
-    """Return whether two detections are of one face: their middles are nearer than half its size."""
+def _distance(face: Face, other: Face) -> float:
+    """Return how far apart the middles of two faces are, in sizes of the larger one."""
     apart = face.bbox.reshape(2, 2).mean(axis=0) - other.bbox.reshape(2, 2).mean(axis=0)
-    return bool(np.abs(apart).max() < 0.5 * max(face.size_px, other.size_px))
+    return float(np.abs(apart).max()) / max(face.size_px, other.size_px)
 
 
 class SmallFaceDetector:
@@ -135,7 +130,6 @@ class SmallFaceDetector:
                 self._followed = []
             else:
                 faces = self._follow(image) or self._search_if_due(image, time_s)
-                self._followed = faces or self._followed
         if faces:
             self._search_s, self._wait_s = time_s + FIRST_WAIT_S, FIRST_WAIT_S
         return faces
@@ -149,25 +143,29 @@ class SmallFaceDetector:
         return faces
 
     def _follow(self, image: np.ndarray) -> list[Face]:
-        """Return the followed faces that are still there."""
-        return list(self._look_closer(image, self._followed))
+        """Return the followed faces that are still there; if none is, all are looked for in the next frame again."""
+        faces = list(self._look_closer(image, self._followed))
+        self._followed = faces or self._followed
+        return faces
 
     def _search_if_due(self, image: np.ndarray, time_s: float) -> list[Face]:
         if time_s < self._search_s:
             return []
         self._search_s = time_s + self._wait_s
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
-        return self._search(image)[: self.n_faces]
+        self._followed = self._search(image)[: self.n_faces]
+        return self._followed
 
     def _look_closer(self, image: np.ndarray, faces: Sequence[Face]) -> Iterator[Face]:
         """Look for each face in a window around it; yield those found, each once."""
         height, width = image.shape[:2]
         found: list[Face] = []
         for face in faces:
-            window = _window_around(face, width, height)
-            near = [one for one in self._look_at(image, window) if _holds(window, one)]
-            closest = max(near, key=lambda one: one.size_px, default=None)
-            if closest is not None and not any(_are_one(closest, other) for other in found):
+            near = self._look_at(image, _window_around(face, width, height))
+            closest = min(near, key=lambda one: _distance(one, face), default=None)
+            if closest is None or _distance(closest, face) > MAX_STEP:
+                continue
+            if all(_distance(closest, other) > SAME_FACE for other in found):
                 found.append(closest)
                 yield closest
 

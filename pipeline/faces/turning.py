@@ -84,7 +84,7 @@ class TurnedDetector:
         height, width = image.shape[:2]
         if self._degrees % 180:
             height, width = width, height
-        back = (360 - self._degrees) % 360
+        back = -self._degrees % 360
         return [replace(face, landmarks=turn_points(face.landmarks, back, width, height)) for face in faces]
 
     def score_crop(self, crop: np.ndarray) -> float:
