@@ -25,18 +25,44 @@ def turn_image(image: np.ndarray, degrees: int) -> np.ndarray:
     return cv2.rotate(image, _CODES[degrees]) if degrees else image
 
 
-def turn_points(points: np.ndarray, degrees: int, width: float = 0, height: float = 0) -> np.ndarray:
-    """Return points turned clockwise with a picture of that size, which maps corners to corners.
+def turn_points(points: np.ndarray, degrees: int, width: float = 1, height: float = 1) -> np.ndarray:
+    """Return points turned clockwise with a picture of that size.
 
-    Points are (..., 2 or 3), x and y in pixels from the left and upper edge; z stays. Without a size they are turned
-    about the upper left corner.
+    Points are (..., 2 or 3), x and y in pixels, whose middles are whole numbers as for ``tracking``, which cuts the same
+    crops of a picture however it is turned; z stays. Without a size they are turned about the origin.
 
     >>> turn_points(np.array([[10.0, 20.0]]), 90, width=100, height=50)
-    array([[30., 10.]])
+    array([[29., 10.]])
     """
     x, y = points[..., 0], points[..., 1]
-    turned = {0: (x, y), 90: (height - y, x), 180: (width - x, height - y), 270: (y, width - x)}[degrees]
+    right, bottom = width - 1 - x, height - 1 - y
+    turned = {0: (x, y), 90: (bottom, x), 180: (right, bottom), 270: (y, right)}[degrees]
     return np.stack([*turned, *np.moveaxis(points[..., 2:], -1, 0)], axis=-1)
+
+
+def look_turned(detector: Detector, image: np.ndarray, degrees: int) -> list[Face]:
+    """Return the faces that a detector finds in an image turned clockwise; see ``TurnedDetector``.
+
+    >>> from PIL import Image
+    >>> from tclr.pipeline.faces import open_detector
+    >>> from tclr.schemas.config import DetectConfig
+    >>> upside_down = np.array(Image.open("clips/2D+3D/F001/T1/0966.jpg").rotate(180))
+    >>> (face,) = look_turned(open_detector(DetectConfig()), upside_down, 180)
+    >>> chin, forehead = face.landmarks[[152, 10], 1]
+    >>> bool(chin < forehead), bool(abs(face.pose[2]) < 0.2)  # rad
+    (True, True)
+    """
+    return _turn_back(detector.look(turn_image(image, degrees)), image, degrees)
+
+
+def _turn_back(faces: list[Face], image: np.ndarray, degrees: int) -> list[Face]:
+    """Return faces of a turned image in the image as it came."""
+    if not degrees:
+        return faces
+    height, width = image.shape[:2]
+    if degrees % 180:
+        height, width = width, height
+    return [replace(face, landmarks=turn_points(face.landmarks, -degrees % 360, width, height)) for face in faces]
 
 
 class TurnedDetector:
@@ -47,11 +73,12 @@ class TurnedDetector:
     >>> from PIL import Image
     >>> from tclr.pipeline.faces import open_detector
     >>> from tclr.schemas.config import DetectConfig
-    >>> upside_down = np.array(Image.open("clips/2D+3D/F001/T1/0966.jpg").rotate(180))
-    >>> (face,) = TurnedDetector(open_detector(DetectConfig()), 180).look(upside_down)
-    >>> chin, forehead = face.landmarks[[152, 10], 1]
-    >>> bool(chin < forehead), bool(abs(face.pose[2]) < 0.2)  # rad
-    (True, True)
+    >>> on_its_side = np.array(Image.open("clips/2D+3D/F001/T1/0966.jpg").rotate(90, expand=True))
+    >>> detector = TurnedDetector(open_detector(DetectConfig()), 90)
+    >>> ((face,),) = detector.detect([on_its_side], [0.0])
+    >>> chin, forehead = face.landmarks[[152, 10], 0]
+    >>> bool(chin > forehead)
+    True
     """
 
     def __init__(self, detector: Detector, degrees: int) -> None:
@@ -74,18 +101,11 @@ class TurnedDetector:
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of the next frames."""
         found = self._detector.detect([turn_image(image, self._degrees) for image in images], timestamps_s)
-        return [self._turn_back(faces, image) for faces, image in zip(found, images, strict=True)]
+        return [_turn_back(faces, image, self._degrees) for faces, image in zip(found, images, strict=True)]
 
     def look(self, image: np.ndarray) -> list[Face]:
         """Return the faces of one image."""
-        return self._turn_back(self._detector.look(turn_image(image, self._degrees)), image)
-
-    def _turn_back(self, faces: list[Face], image: np.ndarray) -> list[Face]:
-        height, width = image.shape[:2]
-        if self._degrees % 180:
-            height, width = width, height
-        back = -self._degrees % 360
-        return [replace(face, landmarks=turn_points(face.landmarks, back, width, height)) for face in faces]
+        return look_turned(self._detector, image, self._degrees)
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return the confidence that a crop shows a face: crops are upright already."""

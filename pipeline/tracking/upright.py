@@ -13,7 +13,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from tclr.pipeline.faces import Detector, Face, TurnedDetector
+from tclr.pipeline.faces import Detector, Face, look_turned
 from tclr.pipeline.tracking.align import TEMPLATES, align_transform, warp_crop
 
 CHECK_SIZE_PX = 128
@@ -42,7 +42,7 @@ def look_upright(image: np.ndarray, detector: Detector, turns: Sequence[int]) ->
     >>> look_upright(picture, open_detector(DetectConfig()), TURNS)[1]
     180
     """
-    faces = TurnedDetector(detector, turns[0]).look(image)
+    faces = look_turned(detector, image, turns[0])
     if len(turns) == 1:
         return faces, turns[0]
     best, best_score = faces, _score_largest(image, faces, detector)
@@ -50,7 +50,7 @@ def look_upright(image: np.ndarray, detector: Detector, turns: Sequence[int]) ->
         scale = min(1.0, SMALL_PX / max(image.shape[:2]))
         small = image if scale == 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         for turn in turns[1:]:
-            faces = TurnedDetector(detector, turn).look(small)
+            faces = look_turned(detector, small, turn)
             score = _score_largest(small, faces, detector)
             if score > best_score:
                 best_score = score

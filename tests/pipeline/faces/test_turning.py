@@ -14,10 +14,9 @@ from tclr.schemas.config import DetectConfig
 @pytest.mark.parametrize("turn", TURNS)
 def test_points_turn_with_the_picture(turn):
     image = np.zeros((6, 9, 3), np.uint8)
-    image[1, 7] = 255  # the middle of this pixel is at 7.5, 1.5
+    image[1, 7] = 255
     ((y, x),) = np.argwhere(turn_image(image, turn)[..., 0])
-    there = turn_points(np.array([7.5, 1.5, 4.0]), turn, width=9, height=6)
-    np.testing.assert_allclose(there, [x + 0.5, y + 0.5, 4.0])
+    np.testing.assert_allclose(turn_points(np.array([7.0, 1.0, 4.0]), turn, width=9, height=6), [x, y, 4.0])
     np.testing.assert_array_equal(turn_image(image, turn), np.rot90(image, -turn // 90))
 
 
