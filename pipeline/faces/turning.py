@@ -28,8 +28,8 @@ def turn_image(image: np.ndarray, degrees: int) -> np.ndarray:
 def turn_points(points: np.ndarray, degrees: int, width: float = 1, height: float = 1) -> np.ndarray:
     """Return points turned clockwise with a picture of that size.
 
-    Points are (..., 2 or 3), x and y in pixels, whose middles are whole numbers as for ``tracking``, which cuts the same
-    crops of a picture however it is turned; z stays. Without a size they are turned about the origin.
+    Points are (..., 2 or 3), x and y in pixels, whose middles are whole numbers as for ``tracking``: it cuts the same
+    crops of a picture however it is turned. z stays. Without a size they are turned about the origin.
 
     >>> turn_points(np.array([[10.0, 20.0]]), 90, width=100, height=50)
     array([[29., 10.]])
