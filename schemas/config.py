@@ -69,11 +69,20 @@ class DetectConfig(Settings):
     min_score: float = Field(0.4, ge=0, le=1, description="Score below which a frame is low_confidence.")
     max_gap_s: float = Field(0.2, ge=0, description="Longest gap, in seconds, that is interpolated.")
     min_face_px: float = Field(0.0, ge=0, description="Face size in pixels below which a frame is low_confidence.")
+    rotate: Literal["auto", "0", "90", "180", "270"] = Field(
+        "auto",
+        description="Degrees to turn pictures clockwise so that faces are upright; auto finds out, except for stills.",
+    )
     segment_s: float = Field(
         300.0,
         ge=0,
         description="Process clips of 1.5 times this many seconds or more in segments of about this length; 0 never.",
     )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out ``rotate`` if auto, so that stores older than this setting keep their ``digest``."""
+        return {name: value for name, value in handler(self).items() if name != "rotate" or value != "auto"}
 
 
 class LimitsConfig(Settings):

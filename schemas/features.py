@@ -163,7 +163,7 @@ def features_schema(
     Examples
     --------
     >>> features_schema(["AU12"], [], 256, blendshapes=False, embedding="none").names[-3:]
-    ['roll', 'AU12', 'AU12_c']
+    ['turned', 'AU12', 'AU12_c']
     """
     text, single = pa.dictionary(pa.int32(), pa.string()), pa.float32()
     fields = [
@@ -179,6 +179,7 @@ def features_schema(
         _field("pitch", single, "rad", "Head turned down (+) or up (-)"),
         _field("yaw", single, "rad", "Head turned to the right (+) or left (-) of the picture"),
         _field("roll", single, "rad", "Head tilted anticlockwise (+) or clockwise (-) in the picture"),
+        _field("turned", pa.int8(), "0/1", "Head turned so far that AUs are unreliable (docs/detectors.md)"),
     ]
     if files:
         fields.append(_field("file", pa.string(), "", "File name of a still image"))

@@ -143,6 +143,11 @@ class RecordingAttrs:
         description="Seconds by which the video's first frame is later than its first sound; 0 if it is not.",
     )
     detector: str = Field(description="Detector and the weights it had.")
+    rotation: int = Field(
+        default=0,
+        description="Degrees clockwise, 0, 90, 180 or 270, by which the picture was turned for faces to be upright. "
+        "Landmarks are in the picture as shown; pose is that of the turned picture.",
+    )
     warning: str = Field(description="What is unusual about the clip; empty if nothing is.")
     segment: str = Field(default="", description="Only in the part file of a segment: its rows as start:stop.")
     goes_on: bool | None = Field(

@@ -21,7 +21,7 @@ from tclr.pipeline.au.inputs.rows import (
     no_rows,
     shape_rows,
 )
-from tclr.pipeline.au.inputs.shape import N_LANDMARKS, head_pose
+from tclr.pipeline.au.inputs.shape import N_LANDMARKS, head_pose, is_turned
 from tclr.pipeline.au.labelled import LabelledFrames, collect_frames
 from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
@@ -62,6 +62,7 @@ __all__ = [
     "fit_au",
     "fit_head",
     "head_pose",
+    "is_turned",
     "landmark_rows",
     "load_head",
     "no_rows",

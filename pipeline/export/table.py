@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tclr.pipeline.au import N_LANDMARKS, Prediction, head_pose
+from tclr.pipeline.au import N_LANDMARKS, Prediction, head_pose, is_turned
 from tclr.pipeline.export.au_source import AuSource
+from tclr.pipeline.faces import turn_points
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.features import EMBEDDING, SIDE_ENDINGS, blendshape_columns, embedding_columns
@@ -42,7 +43,7 @@ def _read_pose(store: Store, info: ClipInfo, face: np.ndarray) -> np.ndarray:
         if landmarks.shape[1] != N_LANDMARKS:
             break
         if face[rows].any():
-            pose[rows][face[rows]] = head_pose(landmarks[face[rows]])
+            pose[rows][face[rows]] = head_pose(turn_points(landmarks[face[rows]], info.attrs.rotation))
     return pose
 
 
@@ -67,6 +68,7 @@ def build_table(
     status, bbox = (store.read(info, name) for name in ("status", "bbox"))
     no_face = ~store.face_mask(info)
     pose = _read_pose(store, info, ~no_face)
+    score = store.read(info, "score")
     labels = store.read_columns(info, "au", labelled_aus)
     values: dict[str, Any] = {
         "dataset": _category([info.dataset] * info.n_frames),
@@ -74,7 +76,7 @@ def build_table(
         "frame": store.read(info, "source_frame"),
         "timestamp": store.read(info, "timestamp"),
         "status": _category([Status(code).name for code in status.tolist()]),
-        "score": _numbers(store.read(info, "score"), no_face),
+        "score": _numbers(score, no_face),
         "sharpness": _numbers(store.read(info, "sharpness"), no_face),
         "face_px": _numbers((bbox[:, 2:] - bbox[:, :2]).max(axis=1), no_face),
         "track": pa.array(store.read(info, "track"), mask=no_face),
@@ -84,6 +86,7 @@ def build_table(
         values["file"] = pa.array(store.read(info, "source_name") if named else [None] * info.n_frames, pa.string())
     for column, name in enumerate(("pitch", "yaw", "roll")):
         values[name] = _numbers(pose[:, column], no_face)
+    values["turned"] = _flags(is_turned(pose, score), no_face | np.isnan(pose).any(axis=1))
     unknown = np.full((info.n_frames, 2, len(source.au_names)), np.nan, np.float32)
     sides = unknown if prediction.sides is None else prediction.sides
     for column, name in enumerate(source.au_names):

@@ -15,17 +15,22 @@ from tclr.pipeline.faces.detector import (
 from tclr.pipeline.faces.face import Face, pose_from_rotation
 from tclr.pipeline.faces.mediapipe_network import read_landmark_network
 from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed, find_model
+from tclr.pipeline.faces.turning import TURNS, TurnedDetector, look_turned, turn_points
 
 __all__ = [
     "Detector",
     "FACE_LANDMARKER",
     "Face",
+    "TURNS",
+    "TurnedDetector",
     "detect_image",
     "ensure_models",
     "face_triangles",
     "find_installed",
     "find_model",
+    "look_turned",
     "open_detector",
     "pose_from_rotation",
     "read_landmark_network",
+    "turn_points",
 ]

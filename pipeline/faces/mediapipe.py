@@ -19,14 +19,13 @@ import numpy as np
 from mediapipe.tasks.python import BaseOptions, vision
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
+from tclr.pipeline.faces.landmarker.boxes import SCORE_FLOOR, score_aligned
 from tclr.pipeline.faces.mediapipe_arrays import ArrayResult, call_directly, detect, detect_for_video
 from tclr.pipeline.faces.models import find_model
 from tclr.pipeline.system import caught_stderr
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
 
-SCORE_FLOOR = 0.05
-"""BlazeFace's lowest reported score, far below any sensible ``min_score``."""
 TIME_STRETCH = 100_000
 """Factor by which mediapipe's timestamps are stretched. Over such long steps its filter (One Euro; Casiez et al., CHI
 2012), active only when it looks for one face, smooths nothing. With the filter on, crops followed a moving head 17 ms
@@ -158,9 +157,14 @@ class MediapipeDetector:
         return _to_faces(self._looker.use(detect, _to_image(image)), image)
 
     def score_crop(self, crop: np.ndarray) -> float:
-        """Return BlazeFace's best score on a crop, 0 where it finds nothing."""
+        """Return BlazeFace's best score on a crop, 0 where it finds no face with eyes and mouth where they belong.
+
+        Landmarks of a face upside down, or on its side, may be found the wrong way round.
+        """
         found = self._checker.use(vision.FaceDetector.detect, _to_image(crop)).detections
-        return max((float(detection.categories[0].score) for detection in found), default=0.0)
+        return score_aligned(
+            (face.categories[0].score, np.array([point.y for point in face.keypoints])) for face in found
+        )
 
     def reset(self) -> None:
         """Reopen the landmarker (about 20 ms): it has no other way to forget the last frame's faces."""

@@ -7,7 +7,7 @@ followed. Reading begins a little before a segment, so that the tracker has sett
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from importlib.metadata import version
@@ -82,18 +82,29 @@ def extract_clip(
         raise
 
 
+def _warnings(tracks: Tracks, n_frames: int) -> Iterator[str]:
+    """Yield what is unusual about the clip; a truncation comes first, by which later runs know it."""
+    piece, error = tracks.piece, tracks.frames.error
+    if error:
+        reason = "" if piece.clip.pseudonyms else encodable(f" ({error})")  # an error names the path
+        yield f"truncated: {n_frames} frames could be decoded{reason}"
+    if piece.media.note:
+        yield piece.media.note
+    if sizes := tracks.frames.sizes.describe():
+        yield sizes
+    if tracks.rotation and piece.config.detect.rotate == "auto":
+        lie = "are upside down" if tracks.rotation == 180 else "lie on their side"
+        yield f"the faces {lie}: turned by {tracks.rotation} degrees clockwise to detect them"
+
+
 def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> None:
     """Write the clips' attributes; people hardly seen are dropped, the others numbered from 1."""
-    piece, media, error = tracks.piece, tracks.piece.media, tracks.frames.error
+    piece, media = tracks.piece, tracks.piece.media
     clip, n_frames = piece.clip, rows.people[0].writer.n_frames
     rate = min(piece.config.detect.fps or math.inf, 1 / media.step_s)
     least = 1 if clip.stills else min(MIN_PERSON_S * rate, n_frames)
     # the subject always stays: the labels are theirs
     seen = sorted(person for person, its in rows.people.items() if person == 0 or its.writer.n_faces >= least)
-    truncation = f"truncated: {n_frames} frames could be decoded" if error else ""
-    if error and not clip.pseudonyms:  # an error names the path
-        truncation += encodable(f" ({error})")
-    warnings = (truncation, media.note, tracks.frames.sizes.describe())
     piece.check_unchanged()
     recording = RecordingAttrs(
         source=clip.source,
@@ -108,7 +119,8 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
         height=media.height,
         start_s=media.start_s,
         detector=tracks.detector,
-        warning="; ".join(filter(None, warnings)),
+        rotation=tracks.rotation,
+        warning="; ".join(_warnings(tracks, n_frames)),
         segment=piece.segment,
     )
     for person in seen:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.faces import Detector, Face, open_detector
+from tclr.pipeline.faces import TURNS, Detector, Face, TurnedDetector, open_detector
 from tclr.pipeline.preprocessing.pieces import Piece, PieceFrames
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo, Store
@@ -52,6 +52,7 @@ class Tracks:
     blendshape_names: tuple[str, ...]
     are_filled: bool  # whether gaps need no filling
     track_before: int = NO_TRACK  # the subject's last track before the piece, if it is stored
+    rotation: int = 0  # degrees clockwise by which faces were turned upright
 
 
 @contextmanager
@@ -76,6 +77,8 @@ def _find_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
     with ExitStack() as stack:
         detector = stack.enter_context(closing(open_detector(detect, video=is_video)))
         scouted = piece.scouted or scout(piece, n_ahead, detector)
+        if scouted.turn:
+            detector = TurnedDetector(detector, scouted.turn)
         frames = PieceFrames(piece, _choose_reduction(piece, scouted))
         numbered = number_shots(frames) if is_video else zip(frames, repeat(0))
         shots = stack.enter_context(closing(run_ahead(numbered, n_ahead)))
@@ -84,7 +87,7 @@ def _find_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
         score_crop = _open_scorer(stack, detect) if n_ahead else detector.score_crop
         tracked = score_faces(followed, score_crop, detect.min_score)
         names, n_landmarks = detector.blendshape_names, detector.n_landmarks
-        yield Tracks(piece, frames, tracked, detector.name, n_landmarks, names, not is_video)
+        yield Tracks(piece, frames, tracked, detector.name, n_landmarks, names, not is_video, rotation=scouted.turn)
 
 
 def _open_scorer(stack: ExitStack, detect: DetectConfig) -> Callable[[np.ndarray], float]:
@@ -126,7 +129,8 @@ def _load_tracks(piece: Piece, path: Path, n_ahead: int) -> Iterator[Tracks | No
         before = int(store.read(first, "track", 0, piece.lead).max(initial=NO_TRACK))
         with closing(run_ahead(frames, n_ahead)) as decoded:
             tracked = _replay(decoded, store, infos, piece.lead)
-            yield Tracks(piece, frames, tracked, first.attrs.detector, n_landmarks, names, True, before)
+            attrs = first.attrs
+            yield Tracks(piece, frames, tracked, attrs.detector, n_landmarks, names, True, before, attrs.rotation)
 
 
 def _replay(frames: Iterable[Frame], store: Store, infos: Sequence[ClipInfo], first_row: int) -> Tracked:
@@ -158,15 +162,16 @@ def _is_jpeg(clip: Clip) -> bool:
 
 
 def scout(piece: Piece, n_ahead: int, detector: Detector | None = None) -> Scouted:
-    """Scout the people in a clip, where there may be several or images to reduce."""
+    """Scout the people in a clip, and which way up they are; stills show unrelated people."""
     detect = piece.config.detect
-    if piece.clip.stills or (detect.max_faces == 1 and not _is_jpeg(piece.clip)):
-        return Scouted()
+    turns = TURNS if detect.rotate == "auto" else (int(detect.rotate),)
+    if piece.clip.stills:
+        return Scouted(turn=turns[0])
     with ExitStack() as stack:
         if detector is None:
             detector = stack.enter_context(closing(open_detector(detect, video=False)))
         samples = sample_frames(piece.media, count_samples(piece.media))
-        return scout_people(stack.enter_context(closing(run_ahead(samples, n_ahead))), detector)
+        return scout_people(stack.enter_context(closing(run_ahead(samples, n_ahead))), detector, turns)
 
 
 def _enlargement(align: AlignConfig) -> float:

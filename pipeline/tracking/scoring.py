@@ -10,13 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tclr.pipeline.tracking.align import TEMPLATES, align_transform, warp_crop
 from tclr.pipeline.tracking.tracker import TrackedFrame
+from tclr.pipeline.tracking.upright import cut_check_crop
 from tclr.pipeline.video import Frame
 from tclr.schemas.store import Status
-
-CHECK_SIZE_PX = 128
-"""Side of the crop that the face detector scores: BlazeFace's input, whatever the size of the stored crops."""
 
 
 def score_faces(
@@ -30,6 +27,7 @@ def score_faces(
     have no score from their detection. A face that is not due gets the person's last score.
 
     >>> from tclr.pipeline.faces import Face
+    >>> from tclr.pipeline.tracking import TEMPLATES
     >>> from tclr.pipeline.video import Frame
     >>> from tclr.schemas.store import Status
     >>> face = Face(np.c_[TEMPLATES["arcface"].points * 64, np.zeros(5)], pose=np.zeros(3), blendshapes=None)
@@ -55,5 +53,4 @@ def _with_score(item: TrackedFrame, score: float, min_score: float) -> TrackedFr
 def _cut_check_crop(item: TrackedFrame) -> np.ndarray:
     if item.face is None or item.frame.image is None:
         raise ValueError("Expected a face and its picture, but the frame lacks one.")
-    transform = align_transform(item.face.landmarks, TEMPLATES["tclr"], CHECK_SIZE_PX, 1.0)
-    return warp_crop(item.frame.image, transform, CHECK_SIZE_PX, item.frame.reduction)
+    return cut_check_crop(item.frame.image, item.face.landmarks, item.frame.reduction)

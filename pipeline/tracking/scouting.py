@@ -6,7 +6,8 @@ shows several: looking for one is faster.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from tclr.pipeline.faces import Detector
 from tclr.pipeline.tracking.align import compute_side
 from tclr.pipeline.tracking.appearance import SAME_PERSON, compare_looks, describe_face
+from tclr.pipeline.tracking.upright import look_upright
 from tclr.pipeline.video import ClipMedia, Frame
 
 FRAMES_PER_SAMPLE = 50
@@ -42,6 +44,8 @@ class Scouted:
     """The person seen most often and largest, the subject, comes first; empty without any face."""
     n_faces: int = 0
     """Most faces in one frame."""
+    turn: int = 0
+    """Degrees clockwise by which to turn the frames for most faces to be upright."""
 
 
 def count_samples(media: ClipMedia) -> int:
@@ -57,8 +61,8 @@ def count_samples(media: ClipMedia) -> int:
     return int(np.clip(taken_s / media.step_s // FRAMES_PER_SAMPLE, 1, MAX_SAMPLES))
 
 
-def scout_people(frames: Iterable[Frame], detector: Detector) -> Scouted:
-    """Return the people in sampled frames.
+def scout_people(frames: Iterable[Frame], detector: Detector, turns: Sequence[int] = (0,)) -> Scouted:
+    """Return the people in sampled frames, which are looked at in each of the ``turns`` where the first leaves doubts.
 
     Faces are grouped into people by their looks, greedily and in order; two faces of one frame are two people.
 
@@ -72,11 +76,12 @@ def scout_people(frames: Iterable[Frame], detector: Detector) -> Scouted:
     [3]
     """
     people: list[Person] = []
-    n_faces = 0
+    n_faces, votes = 0, Counter({turns[0]: 0})
     for frame in frames:
         if frame.image is None:
             continue
-        faces = detector.look(frame.image)
+        faces, turn = look_upright(frame.image, detector, turns)
+        votes.update([turn] if turn is not None else [])
         n_faces = max(n_faces, len(faces))
         looks = [describe_face(frame.image, face.landmarks) for face in faces]
         others = list(people)
@@ -90,4 +95,4 @@ def scout_people(frames: Iterable[Frame], detector: Detector) -> Scouted:
             near.sides_px.append(side_px)
             near.look += (look - near.look) / len(near.sides_px)  # the mean of all
     people.sort(key=lambda person: -sum(person.sides_px))
-    return Scouted(tuple(people), n_faces)
+    return Scouted(tuple(people), n_faces, votes.most_common(1)[0][0])

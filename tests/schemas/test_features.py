@@ -21,6 +21,7 @@ def test_features_schema_has_the_columns_of_format_1_in_order():
         ("pitch", single),
         ("yaw", single),
         ("roll", single),
+        ("turned", flag),
         ("AU01", single),
         ("AU12", single),
         ("AU01_c", flag),

@@ -29,6 +29,12 @@ POSE_GAIN = np.array([1.1, 1.13, 1.0])
 photo people of known pose (0.89, 0.85, 0.99 of the truth before) and a picture turned by known angles (yaw 0.95)."""
 POSE_ZERO = np.array([0.119, 0.0, 0.0])
 """Added to pitch, yaw and roll, rad: the mean face looks up by as much. From the mean of the same people."""
+MAX_YAW, MAX_DOWN, MAX_UP = np.radians([50.0, 40.0, 30.0])
+"""A still face turned so far changes intensities of AUs by 0.35 to 0.5 in the mean, and moves landmarks by 5% of the
+eye distance (docs/detectors.md). Both grow steadily, so the limits are chosen by us."""
+DOUBTFUL_YAW, DOUBTFUL_SCORE = np.radians(20.0), 0.8
+"""Near profile, landmarks may fold back, and yaw with them, from 60 degrees to 25: the face detector's score is then
+below this."""
 SHAPE_SCALE = 10.0
 """Landmarks are in tenths of the eye distance, so that they vary about as much as blendshapes."""
 LOG_FLOOR = 0.005
@@ -116,6 +122,27 @@ def head_pose(landmarks: np.ndarray) -> np.ndarray:
     """
     angles = Rotation.from_matrix(remove_pose(landmarks)[1]).as_euler("YXZ")[:, [1, 0, 2]]
     return np.asarray(angles * POSE_GAIN + POSE_ZERO, np.float32)
+
+
+def is_turned(pose: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """Return whether heads are turned so far that AUs are unreliable, (n,) bool.
+
+    Parameters
+    ----------
+    pose : ndarray
+        (n, 3) rad: pitch, yaw, roll as from ``head_pose``.
+    score : ndarray
+        (n,) confidence of the face detector, 0..1.
+
+    Examples
+    --------
+    >>> pose = np.radians([[0, 30, 0], [0, 55, 0], [-35, 0, 0], [0, 30, 0]])
+    >>> is_turned(pose, np.array([0.9, 0.9, 0.9, 0.7]))  # the last may be in profile
+    array([False,  True,  True,  True])
+    """
+    pitch, yaw = pose[:, 0], np.abs(pose[:, 1])
+    in_doubt = (yaw > DOUBTFUL_YAW) & (score < DOUBTFUL_SCORE)
+    return (yaw > MAX_YAW) | (pitch > MAX_DOWN) | (pitch < -MAX_UP) | in_doubt
 
 
 def one_sided(values: np.ndarray, mirrored: np.ndarray, side: np.ndarray) -> np.ndarray:

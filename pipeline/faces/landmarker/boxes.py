@@ -5,7 +5,7 @@ Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile G
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -20,7 +20,18 @@ GRIDS = ((16, 2), (8, 6))
 N_KEYPOINTS = 6
 """Right and left eye, nose, mouth, right and left ear: the subject's sides."""
 SAME_FACE = 0.5
-"""Overlap from which two boxes are of one face."""
+"""Overlap beyond which two boxes in a picture are of one face."""
+SAME_IN_CROP = 0.3
+"""The same in a crop that is scored."""
+SCORE_FLOOR = 0.05
+"""Lowest score of a crop that counts, far below any sensible ``min_score``."""
+CROP_HEIGHTS = np.array([0.4, 0.4, 0.725])
+"""Where an aligned crop has the eyes and the mouth, from its top, as a share of its side (``tracking.TEMPLATES``)."""
+CHECKED = (0, 1, 3)
+"""Keypoints of the eyes and the mouth."""
+MAX_OFFSET = 0.09
+"""Largest vertical distance between where BlazeFace and the landmarks see eyes and mouth, as a share of the crop's
+side. In ordinary video it was at most 0.076; where a face upside down was taken for upright, mostly 0.1 to 0.2."""
 LARGEST_LOGIT = 80.0
 """Beyond it the exponential overflows float32."""
 
@@ -53,9 +64,15 @@ class Box:
 
 
 def find_boxes(
-    network: Callable[[np.ndarray], list[np.ndarray]], image: np.ndarray, min_score: float, n_faces: int
+    network: Callable[[np.ndarray], list[np.ndarray]],
+    image: np.ndarray,
+    min_score: float,
+    n_faces: int | None = None,
+    same: float = SAME_FACE,
 ) -> list[Box]:
     """Return the faces of a picture (H, W, 3) uint8 RGB, at most ``n_faces``, the surest first.
+
+    Boxes that overlap by more than ``same`` are merged.
 
     >>> from tclr.pipeline.faces import find_model
     >>> from tclr.pipeline.faces.landmarker.bundle import BOXES, Network
@@ -76,20 +93,20 @@ def find_boxes(
     shapes = np.concatenate([corners, points], axis=1)
     matrix = whole.matrix(SIZE)
     placed = SIZE * shapes @ matrix[:, :2].T + matrix[:, 2]
-    return _merge(placed, scores[likely], n_faces)
+    return _merge(placed, scores[likely], same)[:n_faces]
 
 
-def _merge(shapes: np.ndarray, scores: np.ndarray, n_faces: int) -> list[Box]:
+def _merge(shapes: np.ndarray, scores: np.ndarray, same: float) -> list[Box]:
     """Return the score-weighted means of overlapping shapes (n, 2 + 6, 2): the surest, with all that overlap it."""
     left = np.arange(len(shapes))
     boxes: list[Box] = []
-    while len(left) and len(boxes) < n_faces:
-        same = _overlaps(shapes[left[0], :2], shapes[left, :2]) > SAME_FACE
-        same[0] = True
-        weights = scores[left[same]].astype(np.float64)
-        mean = np.tensordot(weights, shapes[left[same]], axes=1) / weights.sum()
+    while len(left):
+        near = _overlaps(shapes[left[0], :2], shapes[left, :2]) > same
+        near[0] = True
+        weights = scores[left[near]].astype(np.float64)
+        mean = np.tensordot(weights, shapes[left[near]], axes=1) / weights.sum()
         boxes.append(Box(mean[:2], mean[2:], float(scores[left[0]])))
-        left = left[~same]
+        left = left[~near]
     return boxes
 
 
@@ -99,3 +116,17 @@ def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     areas = (others[:, 1] - others[:, 0]).prod(axis=1)
     union = (box[1] - box[0]).prod() + areas - shared
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
+def score_aligned(found: Iterable[tuple[float, np.ndarray]]) -> float:
+    """Return the best score of the faces found in an aligned crop that have eyes and mouth where they belong, or 0.
+
+    Landmarks of a face upside down, or on its side, may be found the wrong way round. A face is its score and the
+    heights of its keypoints (6,), from the crop's top, as shares of its side.
+
+    >>> heights = np.array([0.41, 0.42, 0.55, 0.7, 0.5, 0.5])
+    >>> score_aligned([(0.9, heights), (0.95, 1 - heights)])
+    0.9
+    """
+    aligned = (score for score, heights in found if np.abs(heights[list(CHECKED)] - CROP_HEIGHTS).max() <= MAX_OFFSET)
+    return max(map(float, aligned), default=0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tclr.pipeline.faces.detector import Detector
 from tclr.pipeline.faces.models import find_model
+from tclr.pipeline.faces.small_faces import SmallFaceDetector
 from tclr.schemas.config import DetectConfig
 
 
@@ -13,7 +14,7 @@ class _Factory:
     def __call__(self, config: DetectConfig, *, video: bool, n_faces: int) -> Detector:
         from tclr.pipeline.faces.landmarker.landmarker import FaceLandmarker
 
-        return FaceLandmarker(config, video=video, n_faces=n_faces)
+        return SmallFaceDetector(FaceLandmarker(config, video=video, n_faces=n_faces), video=video)
 
     @staticmethod
     def prepare(config: DetectConfig) -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from tclr.pipeline.faces import turn_points
 from tclr.schemas.action_units import PRESENT
 
 Colour = tuple[int, int, int]
@@ -42,13 +43,15 @@ class FaceView:
     landmarks: np.ndarray | None
     """(K, 2) in pixels of the picture."""
     pose: np.ndarray | None
-    """(3,) pitch, yaw, roll in radians."""
+    """(3,) pitch, yaw, roll in radians, of the picture turned by ``rotation``."""
     aus: tuple[str, ...]
     """A names. The arrays below are (A,): probability and threshold 0..1, the others 0, 1 or NaN."""
     probability: np.ndarray
     present: np.ndarray
     true: np.ndarray
     threshold: np.ndarray
+    rotation: int = 0
+    """Degrees clockwise by which the picture was turned for the face to be upright."""
 
 
 def rotation_from_pose(pose: np.ndarray) -> np.ndarray:
@@ -70,7 +73,8 @@ def draw_face(image: np.ndarray, face: FaceView) -> None:
             cv2.circle(image, (int(x), int(y)), thickness, face.colour, -1, cv2.LINE_AA)
     cv2.rectangle(image, (x0, y0), (x1, y1), face.colour, thickness, cv2.LINE_AA)
     if face.pose is not None:
-        _draw_axes(image, face.pose, ((x0 + x1) // 2, (y0 + y1) // 2), 0.4 * (y1 - y0), thickness + 1)
+        origin = ((x0 + x1) // 2, (y0 + y1) // 2)
+        _draw_axes(image, face.pose, face.rotation, origin, 0.4 * (y1 - y0), thickness + 1)
     _write(image, f"{face.name} {face.status}", (x0, max(y0 - 6 * thickness, 16)), image.shape[0] / 1200, face.colour)
 
 
@@ -99,12 +103,14 @@ def even(value: float) -> int:
     return 2 * round(value / 2)
 
 
-def _draw_axes(image: np.ndarray, pose: np.ndarray, origin: tuple[int, int], length_px: float, thickness: int) -> None:
+def _draw_axes(
+    image: np.ndarray, pose: np.ndarray, turned: int, origin: tuple[int, int], length_px: float, thickness: int
+) -> None:
     """Draw the head's axes in parallel projection, the farthest from the camera first."""
     rotation = rotation_from_pose(pose)
+    tips = turn_points(rotation[:2].T * (length_px, -length_px), -turned % 360)
     for axis in np.argsort(rotation[2]):
-        x, y = rotation[:2, axis] * length_px
-        tip = (round(origin[0] + x), round(origin[1] - y))
+        tip = (round(origin[0] + tips[axis, 0]), round(origin[1] + tips[axis, 1]))
         cv2.arrowedLine(image, origin, tip, AXIS_COLOURS[axis], thickness, cv2.LINE_AA, tipLength=0.15)
 
 

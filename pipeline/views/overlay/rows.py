@@ -107,6 +107,7 @@ class ClipRows:
             bbox=scale_points(box, scale) if np.isfinite(box).all() else None,
             landmarks=None if points is None else scale_points(points, scale),
             pose=pose if np.isfinite(pose).all() else None,
+            rotation=0 if self._info is None else self._info.attrs.rotation,
             aus=self.aus,
             probability=self._probability[row],
             present=self._present[row],

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tclr.pipeline.au import BOX, FACE, SHAPE, describe_by, head_pose, load_head
+from tclr.pipeline.au import BOX, FACE, SHAPE, describe_by, head_pose, is_turned, load_head
 from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.export.au_source import resolve_au_model
@@ -62,6 +62,8 @@ def test_embed_writes_what_the_head_says_of_its_inputs(name, store, tmp_path):
     np.testing.assert_allclose(both[face], table["AU12_r"][face], atol=1e-5)
     assert "AU25_left_r" not in table  # lips part in the middle
     np.testing.assert_allclose(table[["pitch", "yaw", "roll"]][face], pose, atol=1e-5)
+    np.testing.assert_array_equal(table["turned"][face].astype(bool), is_turned(pose, table["score"][face].to_numpy()))
+    assert table["turned"][~face].isna().all()
     metadata = read_metadata(file)
     assert metadata["pose"] == "landmarks:v1" and metadata["au_head"]["inputs"] == name
     assert json.dumps(metadata["au_thresholds"])

@@ -8,8 +8,16 @@ from scipy.spatial.transform import Rotation
 
 from tclr.pipeline.faces import detect_image, open_detector
 from tclr.pipeline.faces.face import pose_from_rotation
+from tclr.pipeline.tracking.align import TEMPLATES, align_transform, warp_crop
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
+
+
+@pytest.fixture
+def aligned(portrait):
+    """The portrait's face as ``score_faces`` has it scored."""
+    (face,) = detect_image(portrait)
+    return warp_crop(portrait, align_transform(face.landmarks, TEMPLATES["tclr"], 128, 1.0), 128, 1)
 
 
 def test_pose_from_rotation_equals_scipy():
@@ -75,11 +83,12 @@ def test_arrays_hold_what_mediapipe_gives_in_objects(portrait, count):
                 assert np.array_equal(mine, its) and mine.dtype == its.dtype and mine.shape == its.shape
 
 
-def test_mediapipe_is_called_in_the_thread_that_asks(portrait):
-    with closing(open_detector(DetectConfig())) as detector:
+def test_mediapipe_is_called_in_the_thread_that_asks(portrait, aligned):
+    with closing(open_detector(DetectConfig(detector="mediapipe"))) as detector:
         assert len(detector.detect([portrait], [0.0])[0]) == len(detector.look(portrait)) == 1
-        assert detector.score_crop(np.ascontiguousarray(portrait[:260, 90:350])) > 0.8
-        for model in (detector._landmarker, detector._looker, detector._checker):
+        assert detector.score_crop(aligned) > 0.8
+        graph = detector._detector
+        for model in (graph._landmarker, graph._looker, graph._checker):
             assert model.task._lib._executor.submit(threading.get_ident).result() == threading.get_ident()
 
 
@@ -87,16 +96,16 @@ def test_detect_image_without_a_face():
     assert detect_image(np.full((200, 200, 3), 128, np.uint8)) == []
 
 
-def test_score_crop_tells_a_face_from_texture(portrait):
+def test_score_crop_tells_a_face_from_texture(aligned):
     texture = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
-    with closing(open_detector(DetectConfig())) as detector:
-        assert detector.score_crop(np.ascontiguousarray(portrait[:260, 90:350])) > 0.8
+    with closing(open_detector(DetectConfig(detector="mediapipe"))) as detector:
+        assert detector.score_crop(aligned) > 0.8
         assert detector.score_crop(texture) < DetectConfig().min_score
 
 
 def test_a_detector_looks_whatever_came_before_and_keeps_its_models_chatter_to_itself(portrait, capfd):
     head, blank = np.ascontiguousarray(portrait[:260, 90:350]), np.full((260, 260, 3), 128, np.uint8)
-    with closing(open_detector(DetectConfig())) as detector:
+    with closing(open_detector(DetectConfig(detector="mediapipe"))) as detector:
         detector.n_faces = 1
         ((tracked,), _) = detector.detect([head, blank], [0.0, 0.04])
         (seen,) = detector.look(head)

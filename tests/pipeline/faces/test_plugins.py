@@ -38,7 +38,7 @@ def bright_patch(tmp_path, monkeypatch):
 
 
 def test_open_detector_finds_another_packages_backend(bright_patch):
-    assert known_detectors() == ["bright-patch", "face-alignment", "mediapipe"]
+    assert known_detectors() == ["bright-patch", "face-alignment", "landmarker", "mediapipe"]
     with closing(open_detector(DetectConfig(detector="bright-patch"))) as detector:
         assert detector.name == "bright-patch 1.0"
 
@@ -82,5 +82,5 @@ def test_clip_with_five_landmarks_becomes_a_store(bright_patch, tmp_path):
 
 @pytest.mark.parametrize("call", [open_detector, ensure_models])
 def test_unknown_detector_is_refused_with_those_known(call):
-    with pytest.raises(SettingError, match="'nobodys'. Known detectors: face-alignment, mediapipe"):
+    with pytest.raises(SettingError, match="'nobodys'. Known detectors: face-alignment, landmarker, mediapipe"):
         call(DetectConfig(detector="nobodys"))

@@ -146,6 +146,45 @@ def test_extract_clip_memory_does_not_grow_with_length(tmp_path, moving_portrait
     assert peaks[1] < 1.3 * peaks[0]
 
 
+@pytest.fixture
+def upside_down(tmp_path, moving_portrait, write_video):
+    """The folder of a video of a face upside down."""
+    write_video(tmp_path / "in" / "a.mkv", [np.ascontiguousarray(image[::-1, ::-1]) for image in moving_portrait(10)])
+    return tmp_path / "in"
+
+
+def test_a_video_upside_down_is_turned_and_the_clip_says_so(tmp_path, upside_down, moving_portrait, write_video):
+    write_video(tmp_path / "upright" / "a.mkv", moving_portrait(10))
+    with extract(upside_down, tmp_path / "out") as store, extract(tmp_path / "upright", tmp_path / "plain") as plain:
+        (info,), (upright,) = store.clips, plain.clips
+        verify_clip(store, info)
+        assert info.attrs.rotation == 180 and "upside down: turned by 180" in info.attrs.warning
+        assert (upright.attrs.rotation, upright.attrs.warning) == (0, "")
+        assert (store.read(info, "status") == Status.ok).all()
+        expected = (239, 239, 0) - plain.read(upright, "landmarks") * (1, 1, -1)
+        np.testing.assert_allclose(store.read(info, "landmarks"), expected, atol=3)
+        np.testing.assert_allclose(store.read(info, "pose"), plain.read(upright, "pose"), atol=0.1)
+        difference = store.read_crops(info).astype(int) - plain.read_crops(upright)
+        assert np.abs(difference).mean() < 6  # as those of the upright face
+
+
+def test_faces_upside_down_are_never_ok_where_turning_is_off(tmp_path, upside_down):
+    with extract(upside_down, tmp_path / "out", PreprocessConfig(DetectConfig(rotate="0"), ALIGN)) as store:
+        (info,) = store.clips
+        assert info.attrs.rotation == 0 and info.attrs.n_ok == 0
+
+
+def test_a_turn_that_is_given_needs_no_warning_and_stays_when_crops_are_cut_again(tmp_path, upside_down):
+    config = PreprocessConfig(DetectConfig(rotate="180", max_faces=1), ALIGN)
+    extract(upside_down, tmp_path / "out", config).close()
+    (clip,) = find_clips(upside_down)
+    other, again = replace(config, align=AlignConfig(size=48)), tmp_path / "again" / "subjects" / "a.h5"
+    extract_clip(survey_clip(clip, other, tmp_path / "out" / "subjects" / "a.h5"), again)
+    with Store(tmp_path / "again") as store:
+        (info,) = store.clips
+        assert (info.attrs.rotation, info.attrs.warning, info.attrs.n_ok) == (180, "", 10)
+
+
 def test_stills_are_each_looked_at_alone_and_keep_their_names(tmp_path, portrait):
     import cv2
 

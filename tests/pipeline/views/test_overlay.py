@@ -256,10 +256,10 @@ def test_rotation_is_the_inverse_of_pose_from_rotation():
 
 
 def test_head_axes_point_as_the_columns_of_readme_say():
-    def tip_of(axis, **pose):
+    def tip_of(axis, rotation=0, **pose):
         image = np.zeros((200, 200, 3), np.uint8)
         angles = np.array([pose.get(name, 0.0) for name in ("pitch", "yaw", "roll")])
-        draw_face(image, face(pose=angles, bbox=np.array([40.0, 40, 160, 160])))
+        draw_face(image, face(pose=angles, bbox=np.array([40.0, 40, 160, 160]), rotation=rotation))
         y, x = np.nonzero((np.abs(image.astype(int) - AXIS_COLOURS[axis]) < 60).all(axis=2))
         far = np.argmax(np.hypot(x - 100, y - 100))
         return x[far] - 100, y[far] - 100
@@ -269,6 +269,8 @@ def test_head_axes_point_as_the_columns_of_readme_say():
     assert tip_of(2, pitch=0.8)[1] > 25  # down
     x, y = tip_of(1, roll=0.5)
     assert x < -10 and y < -30  # anticlockwise: the crown goes to the left
+    assert tip_of(1, rotation=180)[1] > 40  # the picture was turned for the face to be upright
+    assert tip_of(1, rotation=90)[0] < -40  # clockwise: its crown was at the left
 
 
 def test_box_and_landmarks_are_drawn_where_they_are():
