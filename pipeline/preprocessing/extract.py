@@ -110,6 +110,5 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
         segment=piece.segment,
     )
     for person in seen:
-        goes_on = rows.people[person].goes_on if piece.segment else None
-        rows.people[person].writer.finish(replace(recording, goes_on=goes_on))
+        rows.people[person].finish(recording, tracks.note if person == 0 else "")
     file.keep({rows.name(person): rows.name(place) for place, person in enumerate(seen)})
