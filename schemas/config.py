@@ -81,11 +81,12 @@ class DetectConfig(Settings):
     )
     subject_at: str = Field(
         "",
-        description="Place of the subject's face in the first sampled frame that shows faces, such as 0.75,0.4: fractions "
-        "of width and height from the top left.",
+        description="Where the subject's face is when it is first seen, such as 0.75,0.4: fractions of the picture's "
+        "width and height from the top left.",
     )
     subject_face: str = Field(
-        "", description="Picture of the subject's face alone, best from the same recording: who looks most like it."
+        "",
+        description="Picture with the subject's face alone, best from the same day: who looks most like it is taken.",
     )
 
     @field_validator("subject_at")

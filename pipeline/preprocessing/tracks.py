@@ -180,7 +180,7 @@ def scout(piece: Piece, n_ahead: int, detector: Detector | None = None) -> Scout
         samples = sample_frames(piece.media, count_samples(piece.media))
         shown = stack.enter_context(closing(run_ahead(samples, n_ahead)))
         scouted = scout_people(shown, detector, textures=texture is not None)
-        start = stack.enter_context(closing(sample_start(piece.media, *WATCH)))
+        start = stack.enter_context(closing(run_ahead(sample_start(piece.media, *WATCH), n_ahead)))
         return choose_subject(scouted, detect, texture, start, detector)
 
 

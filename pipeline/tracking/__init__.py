@@ -1,7 +1,8 @@
 """Frames with faces in, one steady crop per frame and person out.
 
-``scout_people`` finds the people of a clip, ``choose_subject`` the subject, ``PeopleTracker`` follows them, ``score_faces`` scores their faces,
-``GapFiller`` interpolates through short gaps, ``cut_crops`` aligns and crops.
+``scout_people`` finds the people of a clip and ``choose_subject`` the subject, ``PeopleTracker`` follows them,
+``MotionMeter`` sees whether a face moves in itself, ``score_faces`` scores faces, ``GapFiller`` interpolates through
+short gaps, ``cut_crops`` aligns and crops.
 Imports ``faces``, ``video`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 

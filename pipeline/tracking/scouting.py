@@ -1,7 +1,7 @@
 """The people of a clip, from a few of its frames before it is read, so that chance does not choose the subject.
 
-The person seen most often and largest comes first; ``choose_subject`` may prefer another. The detector looks for several faces only if a sampled frame
-shows several: looking for one is faster.
+The person seen most often and largest comes first; ``choose_subject`` may prefer another. The detector looks for
+several faces only if a sampled frame shows several: looking for one is faster.
 """
 
 from __future__ import annotations

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from tclr.pipeline.faces import Detector, Face
 from tclr.pipeline.tracking.appearance import compare_looks
 from tclr.pipeline.tracking.motion import MotionMeter
-from tclr.pipeline.tracking.scouting import Person, Scouted
+from tclr.pipeline.tracking.scouting import Person, Scouted, Sighting
 from tclr.pipeline.tracking.tracker import PeopleTracker
 from tclr.pipeline.video import Frame, number_shots
 from tclr.schemas.config import DetectConfig
@@ -41,7 +42,7 @@ def choose_subject(
     if not people:
         return scouted
     if detect.place is not None:
-        order, note = _by_place(people, detect)
+        order, note = _by_place(people, detect.place)
     elif len(people) == 1:
         order, note = [0], ""
     elif texture is not None:
@@ -56,35 +57,27 @@ def _first(lead: int, n_people: int) -> list[int]:
     return [lead, *(i for i in range(n_people) if i != lead)]
 
 
-def _by_place(people: Sequence[Person], detect: DetectConfig) -> tuple[list[int], str]:
+def _by_place(people: Sequence[Person], place: tuple[float, float]) -> tuple[list[int], str]:
     """Put the person first whose face is at the place in the earliest frame; else whose face comes nearest to it."""
-    ranked = sorted(
-        (
-            max(_distance(sighting.box, detect.place), AT_PLACE),
-            sighting.time_s,
-            _distance(sighting.box, detect.place),
-            i,
-        )
-        for i, person in enumerate(people)
-        for sighting in person.sightings
-    )
-    distance, _, _, lead = ranked[0]
-    return _first(lead, len(people)), NOT_THERE.format(detect.subject_at) if distance > AT_PLACE else ""
+    ways = [
+        (_distance(sighting, place), sighting.time_s, i) for i, its in enumerate(people) for sighting in its.sightings
+    ]
+    distance, _, lead = min(ways, key=lambda way: (max(way[0], AT_PLACE), way[1], way[0]))
+    note = NOT_THERE.format(",".join(f"{share:g}" for share in place)) if distance > AT_PLACE else ""
+    return _first(lead, len(people)), note
 
 
-def _distance(box: tuple[float, float, float, float], place: tuple[float, float] | None) -> float:
-    """Return how many half sides a place is away from the middle of a box, along the axis where that is more."""
-    if place is None:
-        return 0.0
-    left, top, right, bottom = box
-    x, y = place
-    across = abs(2 * x - left - right) / max(right - left, 1e-9)
-    return max(across, abs(2 * y - top - bottom) / max(bottom - top, 1e-9))
+def _distance(sighting: Sighting, place: tuple[float, float]) -> float:
+    """Return how many half sides a place is away from the middle of a face's box, along the axis where that is more."""
+    left, top, right, bottom = sighting.box
+    across = abs(2 * place[0] - left - right) / max(right - left, 1e-9)
+    down = abs(2 * place[1] - top - bottom) / max(bottom - top, 1e-9)
+    return max(across, down)
 
 
 def _by_texture(people: Sequence[Person], texture: np.ndarray) -> tuple[list[int], str]:
     """Put the person first whose mean texture is nearest."""
-    means = [np.mean([sighting.texture for sighting in person.sightings], axis=0) for person in people]
+    means = [np.mean([one.texture for one in its.sightings if one.texture is not None], axis=0) for its in people]
     apart = [compare_looks(mean, texture) for mean in means]
     order = np.argsort(apart, kind="stable").tolist()
     return _first(order[0], len(people)), NOT_CLEAR if apart[order[1]] < CLEAR * apart[order[0]] else ""
@@ -115,7 +108,8 @@ class _StillDetector:
 def _watch(scouted: Scouted, detect: DetectConfig, start: Iterable[Frame], detector: Detector) -> list[bool | None]:
     """Return whether each person moves: at the clip's start, or from one sampled frame to the next."""
     meters = [MotionMeter() for _ in scouted.people]
-    tracker = PeopleTracker(_StillDetector(detector), detect, scouted, everyone=True)
+    still = cast(Detector, _StillDetector(detector))  # it has all that a tracker calls
+    tracker = PeopleTracker(still, detect, scouted, everyone=True)
     for frame, found in tracker.track(number_shots(start)):
         for person, item in found.items():
             if person < len(meters) and item.face is not None:
@@ -123,10 +117,8 @@ def _watch(scouted: Scouted, detect: DetectConfig, start: Iterable[Frame], detec
         moves = [meter.moves for meter in meters]
         if moves[0] or (moves[0] is False and True in moves):
             break
-    return [
-        _moves_between(person) if meter.moves is None else meter.moves
-        for person, meter in zip(scouted.people, meters, strict=True)
-    ]
+    between = [_moves_between(person) for person in scouted.people]
+    return [later if meter.moves is None else meter.moves for meter, later in zip(meters, between, strict=True)]
 
 
 def _moves_between(person: Person) -> bool | None:
