@@ -80,7 +80,7 @@ def _by_texture(people: Sequence[Person], texture: np.ndarray) -> tuple[list[int
     means = [np.mean([one.texture for one in its.sightings if one.texture is not None], axis=0) for its in people]
     apart = [compare_looks(mean, texture) for mean in means]
     order = np.argsort(apart, kind="stable").tolist()
-    return _first(order[0], len(people)), NOT_CLEAR if apart[order[1]] < CLEAR * apart[order[0]] else ""
+    return _first(order[0], len(people)), NOT_CLEAR if apart[order[1]] <= CLEAR * apart[order[0]] else ""
 
 
 def _by_motion(moves: Sequence[bool | None]) -> tuple[list[int], str]:
