@@ -127,8 +127,9 @@ def test_the_digest_of_a_picture_is_keyed_where_names_are(tmp_path, heads):
 
 def test_pictures_have_no_subject_to_name(tmp_path, heads):
     (tmp_path / "in" / "f").mkdir(parents=True)
-    (tmp_path / "in" / "labels.csv").write_text("file,AU 1\na.png,1\n")
-    cv2.imwrite(str(tmp_path / "in" / "f" / "a.png"), heads[0][..., ::-1])
+    for name, head in zip("ab", heads, strict=True):
+        cv2.imwrite(str(tmp_path / "in" / "f" / f"{name}.png"), head[..., ::-1])
+    (tmp_path / "in" / "labels.csv").write_text("file,AU 1,AU 2\na.png,1,0\nb.png,0,1\n")
     with pytest.raises(InputError, match="Expected a video"):
         extract(tmp_path / "in", tmp_path / "out", subject_at="0.5,0.5")
 
