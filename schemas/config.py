@@ -165,8 +165,6 @@ class AlignConfig(Settings):
         return {name: value for name, value in handler(self).items() if name != "frames" or not value}
 
 
-SMALLEST_FACEMESH_PX = 64
-"""Side of the smallest input of ``facemesh``, which halves it six times."""
 PAPER = {
     "n_following": 10,
     "shift": 0.0625,
@@ -265,13 +263,6 @@ class PretrainConfig(Settings):
             return {"spacing_min_s": 0.0, "spacing_max_s": 0.0, **values}  # in frames alone
         return values
 
-    @field_validator("image_size")
-    @classmethod
-    def _is_large_enough(cls, size: int, info: ValidationInfo) -> int:
-        if info.data.get("arch") == "facemesh" and size < SMALLEST_FACEMESH_PX:
-            raise ValueError(f"expected at least {SMALLEST_FACEMESH_PX} where 'arch' is facemesh")
-        return size
-
     @field_validator("supervision_weight")
     @classmethod
     def _has_one_target(cls, weight: float, info: ValidationInfo) -> float:
@@ -343,6 +334,13 @@ class FitAuConfig(Settings):
         description="Largest share of neutral frames, whose intensities are all below 0.5, on which an AU may count "
         "as present: thresholds are raised until it holds. 1 sets no limit.",
     )
+    noticed_from: float = Field(
+        0.0,
+        ge=0,
+        le=5,
+        description="Intensity from which an AU should count as present: thresholds are chosen by it where intensities "
+        "are known. 0 chooses them by the labels of presence.",
+    )
     batch_size: int = Field(128, ge=1, description="Frames per step.")
     folds: int = Field(5, ge=2, description="Subject-exclusive folds for thresholds and the reported scores.")
     seed: int = Field(0, ge=0, description="Seed of folds, weights and the random encoder; embed needs the same.")
@@ -368,10 +366,10 @@ class BoxConfig(Settings):
     """The recipe of the bundled models. The default sizes take two processor cores less than an hour and a half."""
 
     crop_size: int = Field(160, ge=32, description="Side of the stored crops in pixels.")
-    image_size: int = Field(192, ge=32, description="Encoder input in pixels.")
-    crop_ratio: float = Field(1.0, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
+    image_size: int = Field(128, ge=32, description="Encoder input in pixels.")
+    crop_ratio: float = Field(0.7, gt=0.3, le=1, description="Side of the input as a share of the stored crop.")
     pretrain_epochs: int = Field(8, ge=1, description="Epochs of pretraining, with eight anchors per clip.")
-    finetune_epochs: int = Field(2, ge=0, description="Most epochs of fine-tuning; 0 leaves the network as it starts.")
+    finetune_epochs: int = Field(3, ge=0, description="Most epochs of fine-tuning; 0 leaves the network as it starts.")
     degrade: float = Field(0.7, ge=0, le=1, description="Share of crops degraded as in poor video while fine-tuning.")
     starts: str = Field(
         "facemesh",

@@ -21,6 +21,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("fps", pa.float64()),
         ("width", pa.int64()),
         ("height", pa.int64()),
+        ("start_s", pa.float64()),
         ("n_frames", pa.int64()),
         *((name, pa.int64()) for name in COUNT_ATTRS),
         ("share_ok", pa.float64()),

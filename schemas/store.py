@@ -156,6 +156,10 @@ class RecordingAttrs:
     fps: float = Field(description="Frames per second of the source.")
     width: int = Field(description="Width of the picture as shown, in pixels.")
     height: int = Field(description="Height of the picture as shown, in pixels.")
+    start_s: float = Field(
+        default=0.0,
+        description="Seconds by which the video's first frame is later than its first sound; 0 if it is not.",
+    )
     detector: str = Field(description="Detector and the weights it had.")
     warning: str = Field(description="What is unusual about the clip; empty if nothing is.")
     segment: str = Field(default="", description="Only in the part file of a segment: its rows as start:stop.")

@@ -73,9 +73,10 @@ def write_video() -> Callable[..., Path]:
         source_fmt: str = "rgb24",
         size: tuple[int, int] | None = None,
         tune: Callable[[av.VideoStream], object] = lambda stream: None,
+        format: str | None = None,
     ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(path), "w", options=options or {}) as container:
+        with av.open(str(path), "w", format=format, options=options or {}) as container:
             stream = container.add_stream(codec, rate=fps, options=codec_options or {})
             stream.height, stream.width = size or images[0].shape[:2]
             stream.pix_fmt = pix_fmt
@@ -88,6 +89,24 @@ def write_video() -> Callable[..., Path]:
                 frame.time_base = Fraction(1, fps if pts_ms is None else time_base_fps)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_jpegs(write_video) -> Callable[[Path, Sequence[np.ndarray]], Path]:
+    """Return a function that writes a Matroska file of JPEG pictures, each of any size, at 25 frames/s."""
+
+    def write(path: Path, images: Sequence[np.ndarray]) -> Path:
+        like = write_video(path.with_suffix(".like"), images[:1], codec="mjpeg", pix_fmt="yuvj420p", format="matroska")
+        with av.open(str(like)) as template, av.open(str(path), "w") as container:
+            stream = container.add_stream_from_template(template.streams.video[0])
+            for number, image in enumerate(images):
+                packet = av.Packet(cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
+                packet.stream, packet.pts, packet.dts, packet.time_base = stream, number, number, Fraction(1, 25)
+                container.mux(packet)
+        like.unlink()
         return path
 
     return write

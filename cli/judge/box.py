@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 @click.command("box", cls=Command)
 @click.argument("people", type=PATH)
 @click.argument("out", type=PATH)
+@click.option("--neutral", type=PATH, help="Store of other faces at rest, on which AUs must be quiet, too.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes of preprocessing  [default: one per core]")
 @settings_options(box=BoxConfig)
-def command(people: Path, out: Path, workers: int | None, box: BoxConfig) -> BoxResult:
+def command(people: Path, out: Path, neutral: Path | None, workers: int | None, box: BoxConfig) -> BoxResult:
     """Build an encoder with AU heads from PEOPLE, and judge it on unseen people.
 
     PEOPLE is a folder of videos with AU intensities. The steps: preprocess, fine-tune, select, fit heads that also read
@@ -40,7 +41,7 @@ def command(people: Path, out: Path, workers: int | None, box: BoxConfig) -> Box
         display.stage("Starting")
         from tclr.pipeline.tools.box import run_box
 
-        result = run_box(people, out, box, workers=workers, tell=display.turns("steps"))
+        result = run_box(people, out, box, neutral=neutral, workers=workers, tell=display.turns("steps"))
     show(Markdown(result.card.read_text()))
     say(f"Models: {result.box}, {result.face}, {result.shape}    Card: {result.card}")
     say(f"Next: tclr embed store/ features/ --encoder {result.box} --au-model {result.face}")

@@ -20,7 +20,9 @@ def _show(summary: dict[str, Any]) -> None:
     table = Table(title=escape(summary["store"]))
     for name in ("subject", "clip"):
         table.add_column(name, overflow="fold")
-    for name in ("frames", "seconds", "fps", "with face", "low", "unreadable", "AUs"):
+    starts_late = any(row["start_s"] for row in summary["clips"])
+    starts = ["start"] if starts_late else []  # seconds after the sound
+    for name in ("frames", "seconds", *starts, "fps", "with face", "low", "unreadable", "AUs"):
         table.add_column(name, justify="right")
     table.add_column("warning", overflow="fold")
     for row in summary["clips"]:
@@ -29,6 +31,7 @@ def _show(summary: dict[str, Any]) -> None:
             escape(row["clip"]),
             str(row["n_frames"]),
             f"{row['duration_s']:.2f}",
+            *[f"{row['start_s']:.3f}"] * starts_late,
             f"{row['fps']:.4g}",
             f"{row['share_face']:.1%}",
             str(row["n_low_confidence"]),

@@ -27,7 +27,8 @@ NAVIGATION: dict[str, list[str]] = {
     "Reference": [],
     "Explanation": [
         "method", "tuples", "pretraining", "encoders", "model-card", "evidence", "photo-people", "action-units",
-        "blendshape-aus", "evaluation", "alignment", "people", "time", "long-videos", "detectors", "performance",
+        "blendshape-aus", "evaluation", "alignment", "people", "time", "footage", "long-videos", "detectors",
+        "performance",
     ],
     "Questions": ["faq"],
 }  # fmt: skip

@@ -79,12 +79,23 @@ def cross_predict(
     return out
 
 
-def score_aus(frames: LabelledFrames, prediction: Prediction, folds: np.ndarray) -> tuple[AuScore, ...]:
-    """Score out-of-fold predictions, NaN where there are none; decisions use thresholds of the other folds."""
+def _noticed(frames: LabelledFrames, level: float) -> np.ndarray:
+    """Return (N, A) int8, by which thresholds are chosen: presence from an intensity on, 0 keeps to the labels."""
+    by_level = np.isfinite(frames.intensities) & (level > 0)
+    return np.where(by_level, frames.intensities >= level, frames.labels).astype(np.int8)
+
+
+def score_aus(
+    frames: LabelledFrames, prediction: Prediction, folds: np.ndarray, noticed_from: float = 0.0
+) -> tuple[AuScore, ...]:
+    """Score out-of-fold predictions, NaN where there are none; decisions use thresholds of the other folds.
+
+    Scores are by the labels. ``noticed_from`` is the setting of ``FitAuConfig``.
+    """
     thresholds = [DEFAULT_THRESHOLD] * len(frames.names)
     decision = np.full(frames.labels.shape, UNKNOWN, np.int8)
     probability = prediction.probability
-    for column, label in enumerate(frames.labels.T):
+    for column, label in enumerate(_noticed(frames, noticed_from).T):
         predicted = (label != UNKNOWN) & np.isfinite(probability[:, column])
         y, p = label[predicted], probability[predicted, column]
         if len(np.unique(y)) == 2:
@@ -160,7 +171,7 @@ def cross_score(
     ['AU01', 'AU02']
     """
     frames = frames.select(find_learnable(frames)[0])
-    return score_aus(frames, *_predict_out_of_fold(frames, config, progress))
+    return score_aus(frames, *_predict_out_of_fold(frames, config, progress), config.noticed_from)
 
 
 def _predict_out_of_fold(
@@ -238,7 +249,8 @@ def fit_head(
         folds = assign_folds(judged.subjects, config.folds, config.seed)
     else:
         readout, judged, predicted, folds = _learn_frozen(frames, config, encoder, progress)
-    scores = _quieten(score_aus(judged, predicted, folds), judged, predicted, config.neutral_share)
+    scores = score_aus(judged, predicted, folds, config.noticed_from)
+    scores = _quieten(scores, judged, predicted, config.neutral_share)
     belongs_to = own or encoder
     return AuHead(
         kind=config.head,

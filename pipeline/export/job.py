@@ -61,6 +61,7 @@ class ExportJob:
             "subject": info.subject,
             "clip": info.clip,
             **{name: getattr(info.attrs, name) for name in ("source", "source_sha256", "fps", "detector")},
+            **({"start_s": info.attrs.start_s} if info.attrs.start_s else {}),
             "detect_hash": info.root.detect_hash,
             "align_hash": info.root.align_hash,
             **info.root.settings,

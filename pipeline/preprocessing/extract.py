@@ -19,7 +19,7 @@ from tclr.pipeline.preprocessing.tracks import Tracks, open_tracks
 from tclr.pipeline.store import PartWriter, write_part
 from tclr.pipeline.system import begun, encodable, run_ahead
 from tclr.schemas.errors import TimelineError
-from tclr.schemas.store import RecordingAttrs
+from tclr.schemas.store import RecordingAttrs, join_warnings
 
 MIN_PERSON_S = 0.5
 """People seen for less than this get no clip of their own unless they are seen in all of a shorter clip: they are
@@ -89,9 +89,10 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
     least = 1 if clip.stills else min(MIN_PERSON_S * rate, n_frames)
     # the subject always stays: the labels are theirs
     seen = sorted(person for person, its in rows.people.items() if person == 0 or its.writer.n_faces >= least)
-    warning = f"truncated: {n_frames} frames could be decoded" if error else ""
+    truncation = f"truncated: {n_frames} frames could be decoded" if error else ""
     if error and not clip.pseudonyms:  # an error names the path
-        warning += encodable(f" ({error})")
+        truncation += encodable(f" ({error})")
+    warnings = (truncation, media.note, tracks.frames.sizes.describe())
     piece.check_unchanged()
     recording = RecordingAttrs(
         source=clip.source,
@@ -104,8 +105,9 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
         fps=media.fps,
         width=media.width,
         height=media.height,
+        start_s=media.start_s,
         detector=tracks.detector,
-        warning=warning,
+        warning=join_warnings(*warnings),
         segment=piece.segment,
     )
     for person in seen:

@@ -20,6 +20,8 @@ from tclr.schemas.store import TABLE_CHUNK
 
 LEAD_S = 2.0
 """How much earlier reading begins, for the tracker to settle; docs/long-videos.md has the differences at seams."""
+MAX_CHANGES = 4
+"""Changes of the picture's size that a warning lists."""
 Rows = tuple[int, int]
 """First row of a segment, and the row after its last."""
 
@@ -74,6 +76,33 @@ class Piece:
         return replace(self, lead=start, timeline=self.timeline.part(start - self.lead, stop - self.lead))
 
 
+class PictureSizes:
+    """Where the pictures of a clip change their size."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._first = self._last = (width, height)
+        self._changes: list[str] = []
+        self._n_more = 0
+
+    def add(self, frame: Frame) -> None:
+        """Take the next frame."""
+        size = frame.fitted_from or self._first
+        if frame.image is None or size == self._last:
+            return
+        self._last = size
+        if len(self._changes) < MAX_CHANGES:
+            self._changes.append(f"{size[0]}x{size[1]} from frame {frame.index} on")
+        else:
+            self._n_more += 1
+
+    def describe(self) -> str:
+        """Return the changes in words, "" if there are none."""
+        if not self._changes:
+            return ""
+        first, more = "{}x{}".format(*self._first), f", and {self._n_more} more changes" if self._n_more else ""
+        return f"pictures of several sizes, all fitted into {first}: {', '.join(self._changes)}{more}"
+
+
 class PieceFrames:
     """The frames of a piece, up to where its clip is truncated: ``error`` then says so."""
 
@@ -81,8 +110,14 @@ class PieceFrames:
         self._piece = piece
         self.reduction = reduction
         self.error: TruncatedError | None = None
+        self.sizes = PictureSizes(piece.media.width, piece.media.height)
 
     def __iter__(self) -> Iterator[Frame]:
+        for frame in self._read():
+            self.sizes.add(frame)
+            yield frame
+
+    def _read(self) -> Iterator[Frame]:
         media, timeline = self._piece.media, self._piece.timeline
         if timeline is not None:
             yield from read_rows(media, timeline, 0, len(timeline), reduction=self.reduction)

@@ -93,7 +93,7 @@ def start_encoder(config: PretrainConfig, init: Path | str | None) -> tuple[Temp
     >>> from tclr.schemas.config import PretrainConfig
     >>> encoder, info = start_encoder(PretrainConfig(arch="facemesh"), "facemesh")
     >>> encoder.n_features, info.mean
-    (1152, (0.0, 0.0, 0.0))
+    (2048, (0.0, 0.0, 0.0))
     """
     encoder = build_encoder(config.embedding_dim, config.seed, config.arch)
     if str(init) == FACEMESH:

@@ -28,7 +28,7 @@ class FailedClip:
 
 
 def _row(info: ClipInfo, reasons: Mapping[str, str]) -> dict[str, Any]:
-    names = ("fps", "width", "height", *COUNT_ATTRS, *QUALITY_ATTRS)
+    names = ("fps", "width", "height", "start_s", *COUNT_ATTRS, *QUALITY_ATTRS)
     return {
         "dataset": info.dataset,
         "subject": info.subject,

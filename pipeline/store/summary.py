@@ -21,6 +21,7 @@ def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
         "n_frames": info.n_frames,
         "duration_s": info.attrs.duration_s,
         "fps": info.attrs.fps,
+        "start_s": info.attrs.start_s,
         "share_face": sum(counts[f"n_{status.name}"] for status in FACE_STATUSES) / max(info.n_frames, 1),
         **counts,
         "labelled_aus": store.names(info, "au"),

@@ -31,6 +31,7 @@ from tclr.schemas.store import (
     RecordingAttrs,
     RootAttrs,
     Status,
+    join_warnings,
     needed_version,
     to_attributes,
 )
@@ -180,9 +181,8 @@ def write_clip_attrs(group: h5py.Group, recording: RecordingAttrs) -> None:
     summary = summarise_clip(**{name: group[name][:] for name in columns})
     n_frames = len(group["status"])
     known: dict[str, Any] = {field.name: getattr(recording, field.name) for field in fields(RecordingAttrs)}
-    is_whole = not recording.segment
-    if is_whole and not recording.warning and not any(summary[f"n_{status.name}"] for status in FACE_STATUSES):
-        known["warning"] = f"no face in any of {n_frames} frames"
+    if not recording.segment and not any(summary[f"n_{status.name}"] for status in FACE_STATUSES):
+        known["warning"] = join_warnings(recording.warning, f"no face in any of {n_frames} frames")
     group.attrs.update(to_attributes(ClipAttrs(**known, **summary, n_frames=n_frames)))
 
 

@@ -1,4 +1,7 @@
-"""The only module that opens and decodes videos: packets in, frames with timestamps out."""
+"""The only module that opens and decodes videos: packets in, frames with timestamps out.
+
+Of several video streams one is read, see ``video_stream``.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from typing import TypeVar
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from tclr.pipeline.system import check_size
 from tclr.pipeline.video.deinterlace import Decoded
+from tclr.pipeline.video.ending import Ending
 from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
 
@@ -37,9 +42,21 @@ def not_a_video(path: Path, reason: object) -> InputError:
     )
 
 
+def list_streams(container: av.container.InputContainer) -> list[av.VideoStream]:
+    """Return a file's video streams, but for attached pictures, such as cover art, and unknown codecs."""
+    videos = (stream for stream in container.streams.video if stream.codec_context is not None)
+    return [stream for stream in videos if not stream.disposition & Disposition.attached_pic]
+
+
+def video_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """Return the video stream that is read: the first that the file marks as default, or else the first."""
+    streams = list_streams(container)
+    return next((stream for stream in streams if stream.disposition & Disposition.default), streams[0])
+
+
 @contextmanager
 def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av.container.InputContainer]:
-    """Open a video, with its first video stream set to be decoded on all cores.
+    """Open a video, with its video stream set to be decoded on all cores.
 
     Only this file is read: formats that refer to other files or addresses do not count as video. The decoder refuses
     frames larger than the limit.
@@ -56,9 +73,10 @@ def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av
     except (av.error.FFmpegError, OSError) as error:
         raise not_a_video(path, error.strerror or error) from error
     with container:
-        if not container.streams.video:
-            raise not_a_video(path, "it has no video stream")
-        stream = container.streams.video[0]
+        if not list_streams(container):
+            others = ", only attached pictures or unknown codecs" if container.streams.video else ""
+            raise not_a_video(path, f"it has no video stream{others}")
+        stream = video_stream(container)
         check_size(stream.width, stream.height, limits, path)
         stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
         stream.thread_type = "AUTO"
@@ -67,7 +85,7 @@ def open_video(path: Path, limits: LimitsConfig = DEFAULT_LIMITS) -> Iterator[av
 
 def read_duration_s(container: av.container.InputContainer) -> float:
     """Return a video's duration from its header; 0 if it states none."""
-    stream = container.streams.video[0]
+    stream = video_stream(container)
     if stream.duration:
         return to_seconds(stream.duration, stream)
     return (container.duration or 0) / MICROSECONDS
@@ -75,7 +93,7 @@ def read_duration_s(container: av.container.InputContainer) -> float:
 
 def count_frames(container: av.container.InputContainer) -> int:
     """Return the number of frames that a video shows, from its header; 0 if it states none."""
-    stream = container.streams.video[0]
+    stream = video_stream(container)
     if stream.frames and "mp4" in container.format.name:  # the edit list may hide some
         return sum(not entry.is_discard for entry in stream.index_entries)
     return stream.frames
@@ -95,7 +113,7 @@ class _SentTimes:
     def __init__(self, container: av.container.InputContainer) -> None:
         self._sent: list[int] = []
         self._errors = 0
-        self._in_turn = container.format.name == "avi" and container.streams.video[0].codec_context.has_b_frames
+        self._in_turn = container.format.name == "avi" and video_stream(container).codec_context.has_b_frames
 
     def add(self, packet: av.Packet) -> None:
         """Record a packet sent to the decoder; those outside the edit list show nothing."""
@@ -130,15 +148,24 @@ class _SentTimes:
                 yield oldest, False
 
 
-def decode(container: av.container.InputContainer) -> Iterator[Decoded]:
-    """Yield the frames from a container's current position, with their timestamps; ``None`` for lost frames."""
+def decode(container: av.container.InputContainer, ending: Ending | None = None) -> Iterator[Decoded]:
+    """Yield the frames from a container's current position, with their timestamps; ``None`` for lost frames.
+
+    ``ending`` is filled with what the demuxer says of the end.
+    """
+    ending = ending or Ending()
     sent = _SentTimes(container)
-    packets = container.demux(container.streams.video[0])
+    packets = container.demux(video_stream(container))
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, av.error.FFmpegError):
+        except StopIteration:
             break
+        except av.error.FFmpegError as error:
+            ending.error = error.strerror or str(error)
+            break
+        if packet.size:
+            ending.is_cut = packet.is_corrupt
         sent.add(packet)
         try:
             frames = packet.decode()
@@ -152,7 +179,7 @@ def decode(container: av.container.InputContainer) -> Iterator[Decoded]:
         yield pts, None
 
 
-def to_seconds(pts: Pts, stream: av.VideoStream) -> Pts:
+def to_seconds(pts: Pts, stream: av.stream.Stream) -> Pts:
     """Convert timestamps of a stream to seconds."""
     time_base = stream.time_base or Fraction(1)
     return pts * time_base.numerator / time_base.denominator

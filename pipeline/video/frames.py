@@ -33,6 +33,8 @@ class Frame(Moment):
     """File name of a still, as the store records it."""
     reduction: int = 1
     """``image`` is 1 / reduction of the source in width and height, rounded up."""
+    fitted_from: tuple[int, int] | None = None
+    """Width and height of the picture before it was fitted into the size of the clip; ``None`` if it has that size."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ class ClipMedia:
     duration_s: float = 0.0
     """Duration of a video from its header; 0 if it states none, and for images."""
     limits: LimitsConfig = DEFAULT_LIMITS
+    origin_s: float = 0.0
+    """Time of a video's first frame on the clock of its file."""
+    start_s: float = 0.0
+    """Seconds by which a video's first frame is later than its first sound; 0 if it is not, or without sound."""
+    note: str = ""
+    """What is unusual about the streams of a video; "" if nothing is."""
 
     @property
     def step_s(self) -> float:

@@ -82,13 +82,15 @@ def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:
 
 
 class FrameConverter:
-    """Converts the decoded frames of one video to images.
+    """Converts the decoded frames of one video to images of one size, (width, height).
 
-    Its scaler is set up once per video: one per frame would cost more than the conversion itself.
+    Pictures of another size are fitted into it with their proportions, and centred on black. Without a ``size``, each
+    keeps its own. The scaler is set up once per video: one per frame would cost more than the conversion itself.
     """
 
-    def __init__(self, stream: av.VideoStream, path: Path) -> None:
+    def __init__(self, stream: av.VideoStream, path: Path, size: tuple[int, int] | None = None) -> None:
         self._path = path
+        self._size = size
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
         self._pixel_aspect = float(aspect or 1)
         if not 1 / MAX_PIXEL_ASPECT <= self._pixel_aspect <= MAX_PIXEL_ASPECT:
@@ -123,9 +125,26 @@ class FrameConverter:
         width, height = self._square_size(frame)
         return (width, height) if self._orientation(frame)[0] else (height, width)
 
+    def fitted_from(self, frame: av.VideoFrame) -> tuple[int, int] | None:
+        """Return the size of a frame's picture if it is not that of the images."""
+        size = self.size(frame)
+        return None if self._size in (None, size) else size
+
     def convert(self, frame: av.VideoFrame) -> np.ndarray:
         """Return the image of a frame, (H, W, 3) uint8 RGB."""
-        width, height = self._square_size(frame)
+        size, room = self.size(frame), self._size
+        if room is None or room == size:
+            return self._convert(frame, *self._square_size(frame))
+        scale = min(room[0] / size[0], room[1] / size[1])
+        fitted = [max(round(side * scale), 1) for side in self._square_size(frame)]
+        picture = self._convert(frame, *fitted)
+        image = np.zeros((room[1], room[0], 3), np.uint8)
+        top, left = ((full - side) // 2 for full, side in zip(image.shape, picture.shape[:2], strict=False))
+        image[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+        return image
+
+    def _convert(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """Return the upright image of a frame that is scaled to a size before it is turned."""
         stretched = (width, height) != (frame.width, frame.height)
         how: dict[str, Any] = {"interpolation": Interpolation.BICUBIC} if stretched else {}
         if frame.colorspace == UNSPECIFIED_MATRIX and (frame.width >= 1280 or frame.height > 576):

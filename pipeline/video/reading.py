@@ -14,18 +14,26 @@ from pathlib import Path
 import av
 
 from tclr.pipeline.sources import Clip, is_video, numbered_images
-from tclr.pipeline.video.decoding import count_frames, decode, not_a_video, open_video, read_duration_s, to_seconds
+from tclr.pipeline.video.decoding import (
+    count_frames,
+    decode,
+    list_streams,
+    not_a_video,
+    open_video,
+    read_duration_s,
+    to_seconds,
+    video_stream,
+)
 from tclr.pipeline.video.deinterlace import deinterlace
+from tclr.pipeline.video.ending import Ending, is_file_cut
 from tclr.pipeline.video.frames import ClipMedia, DecodedFrame, Frame, ImageFile, Moments
 from tclr.pipeline.video.images import FrameConverter, read_image
+from tclr.pipeline.video.start import find_delay_s, find_origin_s
 from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError, TruncatedError
 
 TRUNCATION_SLACK_FRAMES = 2
 """Frames that may be missing from a container's count: some writers are off by one or two."""
-
-TRUNCATION_SLACK_S = 0.5
-"""The same in time, for formats that state a duration but no frame count."""
 
 
 def _too_long(path: Path, limits: LimitsConfig, n_frames: int) -> InputError:
@@ -89,27 +97,48 @@ def _probe_images(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMed
 
 def _probe_video(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMedia:
     with open_video(clip.path, limits) as container:
-        stream = container.streams.video[0]
+        stream = video_stream(container)
         rate = float(stream.average_rate or stream.base_rate or 0)
         n_expected = count_frames(container)
         if n_expected > limits.max_frames:
             raise _too_long(clip.path, limits, n_expected)
-        shown = next((frame for _, frame in decode(container) if frame is not None), None)
+        decoded = decode(container)
+        pts, shown = next(decoded, (0, None))
+        shown = shown or next((frame for _, frame in decoded if frame is not None), None)
         size = (stream.width, stream.height) if shown is None else FrameConverter(stream, clip.path).size(shown)
-        return ClipMedia(clip, rate, *size, n_expected, image_fps, read_duration_s(container), limits)
+        media = ClipMedia(clip, rate, *size, n_expected, image_fps, read_duration_s(container), limits)
+        origin_s = find_origin_s(media, container, pts)
+        delay_s = find_delay_s(container, origin_s)
+        return replace(media, origin_s=origin_s, start_s=delay_s, note=_describe_streams(container))
 
 
-def check_whole(container: av.container.InputContainer, media: ClipMedia, n_frames: int, end_s: float) -> None:
-    """Raise ``TruncatedError`` if a video has fewer frames, or in some formats less time, than its header states."""
-    stream = container.streams.video[0]
-    slack_s = TRUNCATION_SLACK_S
-    promised_s = _tagged_duration_s(stream)
-    if container.format.name == "avi" and media.fps:  # its count includes dropped frames, which have no packet
-        promised_s, slack_s = media.n_expected / media.fps, TRUNCATION_SLACK_FRAMES / media.fps
+def _describe_streams(container: av.container.InputContainer) -> str:
+    """Return which of several video streams is read; "" for one."""
+    streams, taken = list_streams(container), video_stream(container)
+    if len(streams) == 1:
+        return ""
+    place = f"number {streams.index(taken) + 1}" if taken.index != streams[0].index else "the first"
+    return f"{len(streams)} video streams: {place}, {taken.width}x{taken.height}, was read"
+
+
+def check_whole(
+    container: av.container.InputContainer, media: ClipMedia, n_frames: int, end_s: float, ending: Ending | None = None
+) -> None:
+    """Raise ``TruncatedError`` if a video has fewer frames than its header states, or its file has no end.
+
+    AVI counts frames that were dropped, which have no packet: there it is the time that must agree.
+    """
+    if container.format.name == "avi" and media.fps:
+        promised_s = media.n_expected / media.fps
+        if end_s < promised_s - TRUNCATION_SLACK_FRAMES / media.fps:
+            raise _truncated(media, f"{promised_s:.2f} s", f"ends after {end_s:.2f} s")
     elif n_frames < media.n_expected - TRUNCATION_SLACK_FRAMES:
         raise _truncated(media, f"{media.n_expected} frames", f"ends after {n_frames}")
-    if end_s < promised_s - slack_s:
-        raise _truncated(media, f"{promised_s:.2f} s", f"ends after {end_s:.2f} s")
+    promised = f"{media.duration_s:.2f} s" if media.duration_s > end_s else "a complete file"
+    if ending is not None and ending.error:
+        raise _truncated(media, promised, f"cannot be read after {end_s:.2f} s ({ending.error})")
+    if (ending is not None and ending.is_cut) or is_file_cut(media.clip.path, container.format.name):
+        raise _truncated(media, promised, f"ends after {end_s:.2f} s, before its container does")
 
 
 def _truncated(media: ClipMedia, expected: str, got: str) -> TruncatedError:
@@ -117,15 +146,6 @@ def _truncated(media: ClipMedia, expected: str, got: str) -> TruncatedError:
         f"Expected {expected}, but the video {got}: {media.clip.path} is damaged or truncated. "
         "Copy or convert it again, or keep what is there with --allow-truncated."
     )
-
-
-def _tagged_duration_s(stream: av.VideoStream) -> float:
-    """Return the duration in a video's tags, 0 if there is none. Matroska has it in place of a frame count."""
-    try:
-        hours, minutes, seconds = stream.metadata.get("DURATION", "").split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    except ValueError:
-        return 0.0
 
 
 def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None) -> float:
@@ -146,26 +166,27 @@ def _next_time_s(media: ClipMedia, time_s: float | None, last_s: float | None) -
 
 
 def _decode_all(media: ClipMedia, container: av.container.InputContainer) -> Iterator[DecodedFrame]:
-    stream = container.streams.video[0]
-    start_s, last_s, n_frames = 0.0, None, 0
-    for n_frames, (pts, frame) in enumerate(deinterlace(decode(container)), start=1):
+    stream, ending = video_stream(container), Ending()
+    last_s, n_frames = None, 0
+    for n_frames, (pts, frame) in enumerate(deinterlace(decode(container, ending)), start=1):
         if n_frames > media.limits.max_frames:
             raise _too_long(media.clip.path, media.limits, n_frames)
-        time_s = None if pts is None else to_seconds(pts, stream)
-        if last_s is None:
-            start_s = time_s or 0.0
-        last_s = _next_time_s(media, None if time_s is None else time_s - start_s, last_s)
+        last_s = _next_time_s(media, None if pts is None else to_seconds(pts, stream) - media.origin_s, last_s)
         yield DecodedFrame(n_frames - 1, last_s, frame)
     if last_s is None:
         raise not_a_video(media.clip.path, "it has no frames")
-    check_whole(container, media, n_frames, start_s + last_s + media.step_s)
+    check_whole(container, media, n_frames, media.origin_s + last_s + media.step_s, ending)
 
 
 def _read_video(media: ClipMedia, fps: float) -> Iterator[Frame]:
     with open_video(media.clip.path, media.limits) as container:
-        convert = FrameConverter(container.streams.video[0], media.clip.path).convert
+        converter = FrameConverter(video_stream(container), media.clip.path, (media.width, media.height))
         for row in select(_decode_all(media, container), media.clip, fps):
-            yield Frame(row.index, row.timestamp_s, None if row.picture is None else convert(row.picture))
+            if row.picture is None:
+                yield Frame(row.index, row.timestamp_s, None)
+                continue
+            fitted_from = converter.fitted_from(row.picture)
+            yield Frame(row.index, row.timestamp_s, converter.convert(row.picture), fitted_from=fitted_from)
 
 
 def list_image_files(media: ClipMedia) -> Iterator[ImageFile]:

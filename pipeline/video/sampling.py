@@ -9,7 +9,7 @@ from itertools import chain, takewhile
 
 import av
 
-from tclr.pipeline.video.decoding import decode, open_video, to_seconds
+from tclr.pipeline.video.decoding import decode, open_video, to_seconds, video_stream
 from tclr.pipeline.video.deinterlace import Decoded, deinterlace
 from tclr.pipeline.video.frames import ClipMedia, DecodedFrame, Frame
 from tclr.pipeline.video.images import FrameConverter
@@ -67,8 +67,8 @@ class _Sampler:
     def __init__(self, media: ClipMedia, container: av.container.InputContainer) -> None:
         self._clip = media.clip
         self._container = container
-        self._stream = container.streams.video[0]
-        self._convert = FrameConverter(self._stream, media.clip.path).convert
+        self._stream = video_stream(container)
+        self._convert = FrameConverter(self._stream, media.clip.path, (media.width, media.height)).convert
         self._start_s = 0.0
         self.end_s = min(media.clip.end_s, media.duration_s) - media.clip.start_s
 

@@ -2,7 +2,8 @@
 
 A video is cut at its keyframes. If that may go wrong, the video has no timeline and is read in one piece: containers
 other than MP4, MOV, Matroska, WebM and AVI; untested codecs; packets without a time, or two with the same time;
-interlaced frames, which need their neighbours; truncated files.
+interlaced frames, which need their neighbours; truncated files. Pictures that change their size show while a part is
+decoded.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 import av
 import numpy as np
 
-from tclr.pipeline.video.decoding import count_frames, decode, open_video, to_seconds
+from tclr.pipeline.video.decoding import count_frames, decode, open_video, to_seconds, video_stream
 from tclr.pipeline.video.deinterlace import Decoded
 from tclr.pipeline.video.frames import ClipMedia, Frame, Moment
 from tclr.pipeline.video.images import FrameConverter
@@ -100,7 +101,7 @@ def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
         if found is None:
             return None
         pts, key_pts = found
-        times_s = to_seconds(pts, container.streams.video[0])
+        times_s = to_seconds(pts, video_stream(container))
         try:
             check_whole(container, media, len(pts), times_s[-1] + media.step_s)
         except TruncatedError:
@@ -123,7 +124,7 @@ def _timeline(
 
 
 def _can_be_cut(container: av.container.InputContainer) -> bool:
-    codec = container.streams.video[0].codec_context
+    codec = video_stream(container).codec_context
     name = container.format.name.split(",")[0]
     return (
         name in CUTTABLE_CONTAINERS
@@ -135,7 +136,7 @@ def _can_be_cut(container: av.container.InputContainer) -> bool:
 
 def _scan(container: av.container.InputContainer, max_frames: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Return the timestamps of a video's frames and keyframes, increasing; ``None`` if doubtful or too many."""
-    stream = container.streams.video[0]
+    stream = video_stream(container)
     is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     pts, keys = [], []
     try:
@@ -200,11 +201,13 @@ def _read_video_rows(media: ClipMedia, timeline: Timeline, rows: range) -> Itera
     place = int(np.searchsorted(timeline.pts, keys[-1]))
     position, expected = timeline.first + place, timeline.pts[place : end - timeline.first]
     with open_video(media.clip.path, media.limits) as container:
-        convert = FrameConverter(container.streams.video[0], media.clip.path).convert
+        converter = FrameConverter(video_stream(container), media.clip.path, (media.width, media.height))
         for frame in _decode_at(media, container, keys, expected, timeline.stands_alone):
             if position in wanted:
                 row = wanted[position]
-                image = None if frame is None else convert(frame)
+                if frame is not None and converter.fitted_from(frame):
+                    raise _disagrees(media, "pictures change their size")  # which is reported of the whole clip
+                image = None if frame is None else converter.convert(frame)
                 yield Frame(position, float(timeline.times_s[row]), image)
             position += 1
 
@@ -235,7 +238,7 @@ def _decode_at(
 
 def _decode_from(container: av.container.InputContainer, keys: list[int]) -> Iterator[Decoded]:
     """Yield decoded frames from the last of ``keys``, or from an earlier one."""
-    stream = container.streams.video[0]
+    stream = video_stream(container)
     for target in keys[: -1 - SEEK_TRIES : -1]:
         with suppress(av.error.FFmpegError):
             container.seek(target, stream=stream)

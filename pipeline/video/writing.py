@@ -25,7 +25,7 @@ class VideoWriter:
     """Writes one MP4 of frames with even width and height; use it in a ``with`` statement.
 
     ``crf`` is x264's constant rate factor, 0 (lossless) to 51. The first audio stream of the file ``sound``, if any, is
-    added as AAC; ``sound_start_s``, in seconds from that file's first picture, becomes 0.
+    added as AAC; ``sound_start_s``, in seconds on that file's clock, becomes 0.
 
     >>> from tclr.pipeline.sources import find_clips
     >>> with VideoWriter(Path("grey.mp4"), width=64, height=48, crf=23) as writer:
@@ -85,13 +85,11 @@ def _audio_rate(path: Path) -> int:
 
 
 def _audio_frames(path: Path, start_s: float) -> Iterator[av.AudioFrame]:
-    """Yield the audio from ``start_s`` after the first picture; timestamps count from there."""
+    """Yield the audio from ``start_s`` on the file's clock on; timestamps count from there."""
     try:
         with av.open(str(path)) as container:
-            video = container.streams.video[0] if container.streams.video else None
-            first_s = float((video.start_time or 0) * video.time_base) if video and video.time_base else 0.0
             for frame in container.decode(audio=0):
-                time_s = (frame.time or 0.0) - first_s - start_s
+                time_s = (frame.time or 0.0) - start_s
                 if time_s >= 0:
                     frame.pts, frame.time_base = round(time_s * frame.sample_rate), Fraction(1, frame.sample_rate)
                     yield frame

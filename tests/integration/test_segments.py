@@ -21,7 +21,7 @@ from tclr.pipeline.preprocessing import (
 )
 from tclr.pipeline.preprocessing.pieces import cut_clip
 from tclr.pipeline.sources import find_clips
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import Store, assemble_subject, root_attrs
 from tclr.pipeline.store.checksums import seal_clip
 from tclr.pipeline.store.damage import verify_clip
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
@@ -164,6 +164,45 @@ def test_a_clip_that_cannot_be_cut_is_done_in_one_piece(tmp_path, write_video):
     for name, values in stores["whole"].items():
         np.testing.assert_array_equal(stores["cut"][name], values, err_msg=name)
     assert Status.unreadable in stores["cut"]["status"]
+
+
+def specks(n_frames):
+    """Pictures, 64 x 48, without a face."""
+    return list(np.random.default_rng(0).integers(110, 140, (n_frames, 48, 64, 3), np.uint8))
+
+
+def test_a_clip_whose_pictures_change_their_size_is_to_be_done_in_one_piece(tmp_path, write_jpegs):
+    (tmp_path / "in").mkdir()
+    images = specks(N_FRAMES)
+    images[300:] = [image.repeat(2, 0).repeat(2, 1) for image in images[300:]]  # in the second segment
+    write_jpegs(tmp_path / "in" / "a.mkv", images)
+    (clip,) = find_clips(tmp_path / "in")
+    first, second = cut_clip(survey_clip(clip, CUT))
+    extract_clip(first, tmp_path / "first.h5")
+    with pytest.raises(TimelineError, match="pictures change their size"):
+        extract_clip(second, tmp_path / "second.h5")
+
+
+def test_a_warning_about_the_streams_outlives_the_segments(tmp_path, write_jpegs):
+    (tmp_path / "in").mkdir()
+    one = write_jpegs(tmp_path / "one.mkv", specks(N_FRAMES))
+    with av.open(str(one)) as source, av.open(str(tmp_path / "in" / "a.mkv"), "w") as target:
+        streams = [target.add_stream_from_template(source.streams.video[0]) for _ in range(2)]
+        for packet in source.demux(video=0):
+            for stream in streams if packet.size else ():
+                copy = av.Packet(bytes(packet))
+                copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, stream
+                target.mux(copy)
+    (clip,) = find_clips(tmp_path / "in")
+    parts = []
+    for piece in cut_clip(survey_clip(clip, CUT)):
+        parts.append(tmp_path / f"{piece.rows[0]}.h5")
+        extract_clip(piece, parts[-1])
+    assert len(parts) == 2
+    root = root_attrs("folder", "a", CUT.detect, CUT.align, "0")
+    assemble_subject(tmp_path / "store" / "subjects" / "a.h5", {"a": parts}, root)
+    known = "2 video streams: the first, 64x48, was read"
+    assert read(tmp_path / "store")[1]["warning"] == f"{known}; no face in any of {N_FRAMES} frames"
 
 
 def test_files_left_by_a_run_that_was_killed_after_assembly_go(tmp_path, source, cut):

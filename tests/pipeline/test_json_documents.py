@@ -5,15 +5,20 @@ import re
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 from tclr.cli.main import COMMANDS, run
 from tclr.pipeline.au import fitting as fit_au
 from tclr.pipeline.au.head import AuScore
 from tclr.pipeline.evaluation import ablation
+from tclr.pipeline.features import list_files
 from tclr.pipeline.pretraining import run as pretrain
-from tclr.pipeline.store import Store
+from tclr.pipeline.store import Store, write_manifest
+from tclr.pipeline.store.checksums import seal_clip
+from tclr.pipeline.system import read_metadata
 from tclr.pipeline.tools.bench.alignment import AlignmentRow
 from tclr.pipeline.tools.bench.rows import BenchRow
 from tclr.pipeline.tools.synth import clips as synth
@@ -202,3 +207,22 @@ def test_long_commands_show_progress_on_a_terminal_alone(watch, plain, store, tm
     text = plain(watch(lambda: run(given)))
     shown = re.findall(rf"^  {stage} .*?(\d+)/(\d+) ", text, re.MULTILINE)
     assert shown and shown[-1][0] == shown[-1][1] != "0"
+
+
+def test_the_start_of_a_video_after_its_sound_is_shown_where_there_is_one(told, make_store, tmp_path, capfd):
+    store = make_store(tmp_path / "store", n_subjects=2, n_frames=8)
+    assert run(["inspect", str(store)]) == 0 and "┃ start ┃" not in capfd.readouterr().out
+    with h5py.File(store / "subjects" / "F002.h5", "r+") as file:
+        file["clips/T1"].attrs["start_s"] = 0.4
+        seal_clip(file["clips/T1"])
+    assert run(["inspect", str(store)]) == 0
+    shown = capfd.readouterr().out
+    assert "┃ start ┃" in shown and "0.400" in shown
+    _, document = told("inspect", store)
+    assert [clip["start_s"] for clip in document["clips"]] == [0, 0.4]
+    told("embed", store, tmp_path / "features", "--embedding", "none")
+    starts = [read_metadata(file).get("start_s") for _, file in list_files(tmp_path / "features")]
+    assert starts == [None, 0.4]
+    with Store(store) as opened:
+        write_manifest(store, opened.clips)
+    assert pd.read_parquet(store / "manifest.parquet")["start_s"].tolist() == [0, 0.4]

@@ -64,12 +64,6 @@ def test_spacing_in_frames_wins_over_the_defaults_in_seconds():
     assert PretrainConfig(**both.model_dump()) == both
 
 
-def test_facemesh_needs_pictures_that_can_be_halved_six_times():
-    assert PretrainConfig(arch="facemesh", image_size=64).image_size == 64
-    with pytest.raises(SettingError, match="'image_size' in a file: expected at least 64 where 'arch' is facemesh"):
-        parse_settings(PretrainConfig, {"arch": "facemesh", "image_size": 32}, "a file")
-
-
 def test_a_subject_is_named_by_a_place_in_fractions():
     assert DetectConfig(subject_at=" .75, 0.40").place == (0.75, 0.4)
     assert DetectConfig(subject_at="0.750,0.4").digest() == DetectConfig(subject_at="0.75,0.4").digest()

@@ -1,6 +1,6 @@
-"""The trunk of mediapipe's face landmark network without its landmarks: (N, 3, H, W) to (N, 1152).
+"""The trunk of mediapipe's face landmark network without its landmarks: (N, 3, H, W) to (N, 2048).
 
-Residual blocks of separable convolutions: 0.4 million parameters. They have no batch normalisation. One at the end
+Residual blocks of separable convolutions: 0.3 million parameters. They have no batch normalisation. One at the end
 keeps the features in place while the blocks are trained: without it they drift, and layers behind them lose their way.
 Google trained the network on real faces of all kinds, so that it is a better start than random weights
 (``tclr pretrain --init facemesh`` reads them from the bundle). Kartynnik et al., "Real-time Facial Surface Geometry
@@ -13,16 +13,17 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-WIDTHS = (16, 32, 64, 128, 128, 128)
-"""Channels of each stage; every stage halves the side of the picture."""
+WIDTHS = (16, 32, 64, 128, 128)
+"""Channels of each stage; every stage halves the side of the picture. Google's network has one more, in which AUs are
+read less well (docs/model-card.md)."""
 MAX_MIDDLE = 64
 """Most channels of a block's depthwise convolution."""
 N_BLOCKS = 4
 """Blocks of each stage that keep its size."""
 N_FIXED = 2
 """First stages that are never trained: edges and corners are the same for every purpose, and take most of the time."""
-GRID = 3
-"""The last stage is averaged over this number of rows and columns: 192 px end in as many."""
+GRID = 4
+"""The last stage is averaged over this number of rows and columns: 128 px end in as many."""
 N_FEATURES = GRID**2 * WIDTHS[-1]
 
 
@@ -64,7 +65,7 @@ def _stage(entry: nn.Module, width: int) -> nn.Sequential:
 
 
 class FaceMesh(nn.Module):
-    """The trunk up to the stage of a sixty-fourth of the side."""
+    """The trunk up to the stage of a thirty-second of the side."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,5 +78,5 @@ class FaceMesh(nn.Module):
         self.norm = nn.BatchNorm1d(N_FEATURES)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (N, 1152) float32 features: 128 for each of 3 x 3 regions of the face."""
+        """Return (N, 2048) float32 features: 128 for each of 4 x 4 regions of the face."""
         return self.norm(functional.adaptive_avg_pool2d(self.stages(x), GRID).flatten(1))

@@ -57,7 +57,7 @@ def aim(encoder: LoadedEncoder, frames: LabelledFrames) -> LoadedEncoder:
 
 @torch.inference_mode()
 def _features(encoder: LoadedEncoder, frames: LabelledFrames) -> np.ndarray:
-    """Return the (N, 1152) features of frames before they are normalised; its statistics must be untouched."""
+    """Return the (N, 2048) features of frames before they are normalised; its statistics must be untouched."""
     places = np.array_split(np.arange(len(frames)), max(1, len(frames) // BLOCK))
     blocks = (to_input(torch.from_numpy(frames.crops(some)).to(encoder.device), encoder.info) for some in places)
     return torch.cat([encoder.model.features(normalise(block, encoder.info)).cpu() for block in blocks]).numpy()

@@ -55,6 +55,9 @@ STRIDE = 5
 """Closed forms learn from every fifth frame: neighbours are alike."""
 NEUTRAL_SHARE = 0.05
 """Largest share of neutral frames on which an AU of the heads that read shape counts as present."""
+NOTICED_FROM = 1.0
+"""Intensity from which an AU of these heads should count as present: smiles of real people are slighter than those
+that photo people were made to show."""
 BLENDS: tuple[Literal["face", "shape"], ...] = ("face", "shape")
 """Heads that read shape: with pixels, and without."""
 LINEAR: dict[str, Describe] = {"blendshapes + linear": blendshape_rows, "landmarks + linear": landmark_rows}
@@ -113,21 +116,32 @@ def _finetune_config(seed: int, config: BoxConfig, left_out: str) -> FitAuConfig
 
 
 def _fit_once(
-    store: Path, encoder: LoadedEncoder | None, path: Path, config: FitAuConfig, progress: Callable[[int, int], None]
+    store: Path,
+    encoder: LoadedEncoder | None,
+    path: Path,
+    config: FitAuConfig,
+    progress: Callable[[int, int], None],
+    neutral: Path | None = None,
 ) -> AuHead:
-    """Return the head in a file if it was made the same way, else fit and write it."""
+    """Return the head in a file if it was made the same way, else fit and write it.
+
+    With a store of neutral faces it is always fitted: its file does not say which these were.
+    """
     digest = encoder.digest if encoder else ""
-    if path.is_file():
+    if path.is_file() and neutral is None:
         head = load_head(path)
         if head.settings == config.model_dump(mode="json") and digest in (head.started_from, head.encoder_digest):
             return head
-    fit_au(store, encoder, path, config, fit_progress=progress)
+    fit_au(store, encoder, path, config, neutral=neutral, fit_progress=progress)
     return load_head(path)
 
 
 class _Recipe:
-    def __init__(self, source: Path, out: Path, config: BoxConfig, workers: int | None, tell: Tell) -> None:
+    def __init__(
+        self, source: Path, out: Path, config: BoxConfig, workers: int | None, tell: Tell, neutral: Path | None = None
+    ) -> None:
         self.source, self.out, self.config, self.workers, self.tell = source, out, config, workers, tell
+        self.neutral = neutral
         self.store, self.starts = out / "store", starts_of(config)
 
     def step(self, name: str) -> Callable[[int, int], None]:
@@ -192,11 +206,12 @@ class _Recipe:
             head="blend",
             inputs=inputs,
             neutral_share=NEUTRAL_SHARE,
+            noticed_from=NOTICED_FROM,
             leave_out=",".join(people.test),
             seed=self.config.seed,
         )
         path = self.out / f"{inputs}.safetensors"
-        return _fit_once(self.store, encoder, path, settings, self.step(f"Fitting {inputs}"))
+        return _fit_once(self.store, encoder, path, settings, self.step(f"Fitting {inputs}"), self.neutral)
 
     def linear(self, people: People) -> dict[str, tuple[AuHead, Describe]]:
         """Fit linear heads on mediapipe's output, on all people who are not tested."""
@@ -235,6 +250,7 @@ def run_box(
     out: Path,
     config: BoxConfig,
     *,
+    neutral: Path | None = None,
     workers: int | None = None,
     tell: Tell = lambda what, done, total: None,
 ) -> BoxResult:
@@ -248,6 +264,8 @@ def run_box(
         Folder for everything.
     config : BoxConfig
         Settings.
+    neutral : Path, optional
+        Store of other faces at rest: the heads that read shape are quiet on these, too.
     workers : int, optional
         Processes of preprocessing.
     tell : callable
@@ -266,7 +284,7 @@ def run_box(
     >>> run_box(Path("people"), Path("made"), BoxConfig(seeds=3)).card  # doctest: +SKIP
     PosixPath('made/model-card.md')
     """
-    recipe = _Recipe(source, out, config, workers, tell)
+    recipe = _Recipe(source, out, config, workers, tell, neutral)
     recipe.preprocess(source, recipe.store, "all people")
     with Store(recipe.store) as opened:
         people = split_people(opened.subjects, config.test_share, config.select_share, config.seed)

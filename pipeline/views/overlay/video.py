@@ -164,7 +164,8 @@ def _write(
     height, width = canvas.draw(*first).shape[:2]
     sound = media.clip.path if config.audio and is_video_clip(media.clip) else None
     n_done = 0
-    with VideoWriter(out, width, height, crf=config.crf, sound=sound, sound_start_s=start_s) as writer:
+    sound_start_s = media.origin_s + start_s
+    with VideoWriter(out, width, height, crf=config.crf, sound=sound, sound_start_s=sound_start_s) as writer:
         for n_done, (frame, found) in enumerate(chain([first], frames), start=1):
             writer.write(canvas.draw(frame, found), frame.timestamp_s - start_s)
             progress(n_done, n_total)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -302,3 +303,18 @@ def test_quiet_raises_thresholds_until_neutral_frames_are_quiet(make_frames):
     assert (loud.predict(x)[neutral, 0] >= loud.threshold[0]).mean() > 0.1
     assert (quiet.predict(x)[neutral, 0] >= quiet.threshold[0]).mean() < 0.04
     assert quiet.scores[0].threshold == pytest.approx(quiet.threshold[0]) and quiet.scores[0].f1 == loud.scores[0].f1
+
+
+def test_thresholds_follow_the_intensity_from_which_an_au_should_be_noticed(make_frames):
+    rng = np.random.default_rng(0)
+    action = rng.uniform(0, 5, 400)
+    subjects = np.repeat(np.arange(10), 40).astype(str)
+    frames = make_frames(action[:, None], action >= 2, intensities=action[:, None], subjects=subjects)
+    by_label, early = (fit_head(frames, FitAuConfig(inputs="blendshapes", noticed_from=level)) for level in (0.0, 1.0))
+    for head, level in ((by_label, 2), (early, 1)):
+        called = head.predict(frames.inputs)[:, 0] >= head.threshold[0]
+        assert action[called].min() == pytest.approx(level, abs=0.15)
+    assert early.scores[0].f1 < by_label.scores[0].f1  # scores are by the labels
+    unknown = replace(frames, intensities=np.full_like(frames.intensities, np.nan))
+    same = fit_head(unknown, FitAuConfig(inputs="blendshapes", noticed_from=1.0))
+    assert same.threshold == fit_head(unknown, FitAuConfig(inputs="blendshapes")).threshold

@@ -2,6 +2,7 @@ import threading
 import tracemalloc
 from dataclasses import replace
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -105,6 +106,21 @@ def test_extract_clip_refuses_a_truncated_video_unless_allowed(tmp_path, moving_
         (info,) = store.clips
         assert 0 < info.n_frames < 40 and info.attrs.warning.startswith("truncated")
         verify_clip(store, info)
+
+
+def test_extract_clip_fits_pictures_that_change_their_size(tmp_path, moving_portrait, write_jpegs):
+    images = moving_portrait(20)
+    images[10:] = [cv2.resize(image, (480, 480)) for image in images[10:]]
+    (tmp_path / "in").mkdir()
+    write_jpegs(tmp_path / "in" / "a.mkv", images)
+    with extract(tmp_path / "in", tmp_path / "out") as store:
+        (info,) = store.clips
+        assert (info.attrs.n_ok, info.attrs.width, info.attrs.height) == (20, 240, 240)
+        assert info.attrs.warning == "pictures of several sizes, all fitted into 240x240: 480x480 from frame 10 on"
+        landmarks = store.read(info, "landmarks")[..., :2]
+        assert np.abs(np.diff(landmarks, axis=0)).max() < 6
+        faces_px = np.ptp(store.read(info, "bbox").reshape(-1, 2, 2), axis=1).max(axis=1)
+        assert np.ptp(faces_px) < 0.05 * faces_px.mean()
 
 
 def test_extract_clip_refuses_malformed_labels(tmp_path, moving_portrait):

@@ -156,7 +156,7 @@ def stages(make_store, monkeypatch):
     return done
 
 
-def test_recipe_makes_three_files_and_a_card_leaves_tested_people_out_and_goes_on(stages, tmp_path):
+def test_recipe_makes_three_files_and_a_card_leaves_tested_people_out_and_goes_on(stages, make_store, tmp_path):
     out = tmp_path / "out"
     options = ["--image-size", 32, "--pretrain-epochs", 1, "--finetune-epochs", 1, "--starts", "tclr,random"]
     arguments = ["box", tmp_path, out, *options, "--degrade", 0.2]
@@ -198,6 +198,11 @@ def test_recipe_makes_three_files_and_a_card_leaves_tested_people_out_and_goes_o
     assert json.loads((out / "evidence.json").read_text())["judged"] == evidence_file
     run("--finetune-epochs", 2)
     assert (out / "runs" / "tclr-seed0" / "au.safetensors").stat().st_mtime_ns != stamp
+
+    make_store(tmp_path / "at_rest", n_subjects=3, n_frames=20, n_landmarks=478, seed=7)
+    run("--finetune-epochs", 2, "--neutral", tmp_path / "at_rest")
+    quiet = load_head(out / "shape.safetensors")
+    assert (quiet.threshold >= shape.threshold).all() and (quiet.threshold > shape.threshold).any()
 
     given = out / "runs" / "tclr-seed0" / "pretrained"  # any encoder will do that knows nobody who is tested
     run("--starts", given, "--pretrain-epochs", 9)

@@ -15,7 +15,7 @@ from tclr.pipeline.store import Store
 from tclr.pipeline.tools.box.facemesh import aim, facemesh_encoder
 from tclr.schemas.errors import ModelError
 
-LAST_LAYER = 58
+LAST_LAYER = 48
 """Place of the trunk's last activation among those of the network: one of the stem, then two per block."""
 
 
