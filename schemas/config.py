@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -49,6 +50,10 @@ class Settings(BaseModel):
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
+NEWER_SETTINGS = ("subject_at", "subject_face")
+"""Settings of detection that stores of 0.1.0 do not have."""
+
+
 class DetectConfig(Settings):
     """Detection of faces. A change of any of these means detecting again."""
 
@@ -78,6 +83,50 @@ class DetectConfig(Settings):
         ge=0,
         description="Process clips of 1.5 times this many seconds or more in segments of about this length; 0 never.",
     )
+    subject_at: str = Field(
+        "",
+        description="Where the subject's face is when it is first seen, such as 0.75,0.4: fractions of the picture's "
+        "width and height from the top left.",
+    )
+    subject_face: str = Field(
+        "",
+        description="Picture with the subject's face alone, best from the same day: who looks most like it is taken.",
+    )
+
+    @field_validator("subject_at")
+    @classmethod
+    def _is_a_place(cls, text: str) -> str:
+        try:
+            place = [float(part) for part in text.split(",")] if text else [0.0, 0.0]
+        except ValueError:
+            place = []
+        if len(place) != 2 or not all(0 <= share <= 1 for share in place):
+            raise ValueError("expected x,y as fractions (0..1) of width and height, such as 0.75,0.4")
+        return text and f"{place[0]:g},{place[1]:g}"
+
+    @field_validator("subject_at", "subject_face")
+    @classmethod
+    def _names_one_of_several(cls, text: str, info: ValidationInfo) -> str:
+        if text and info.data.get("max_faces") == 1:
+            raise ValueError("expected '' where 'max_faces' is 1: then the only face is the subject")
+        if text and info.data.get("subject_at"):
+            raise ValueError("expected '' where 'subject_at' names the subject")
+        return text
+
+    @model_serializer(mode="wrap")
+    def _leave_out_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out newer settings that have their default, so that older stores keep their ``digest``."""
+        return {name: value for name, value in handler(self).items() if name not in NEWER_SETTINGS or value}
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """``subject_at`` as numbers; ``None`` if it is not given.
+
+        >>> DetectConfig(subject_at="0.75,0.4").place
+        (0.75, 0.4)
+        """
+        x, _, y = self.subject_at.partition(",")
+        return (float(x), float(y)) if self.subject_at else None
 
     @model_serializer(mode="wrap")
     def _leave_out_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -458,3 +507,5 @@ class PreprocessConfig:
     align: AlignConfig = field(default_factory=AlignConfig)
     allow_truncated: bool = False
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    subject_texture: np.ndarray | None = field(default=None, compare=False, repr=False)
+    """Of the face in ``detect.subject_face``, see ``tracking.describe_texture``; it travels to workers, not to disk."""

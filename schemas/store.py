@@ -116,6 +116,24 @@ CLIP_FIELDS: dict[str, Dataset] = {
     )
 }
 
+MOTIONLESS = "the face does not move: a photograph, or frozen video?"
+"""Warning of a clip whose face does not move."""
+
+
+def join_warnings(*warnings: str) -> str:
+    """Return the ``warning`` that says all of several, each once.
+
+    >>> join_warnings("", MOTIONLESS, MOTIONLESS) == MOTIONLESS
+    True
+    """
+    return "; ".join(dict.fromkeys(part for warning in warnings for part in split_warning(warning)))
+
+
+def split_warning(warning: str) -> list[str]:
+    """Return the parts of a clip's ``warning``."""
+    return [part for part in warning.split("; ") if part]
+
+
 _TYPED = ConfigDict(strict=True, extra="ignore")
 A = TypeVar("A", "ClipAttrs", "RootAttrs")
 
@@ -153,6 +171,10 @@ class RecordingAttrs:
     goes_on: bool | None = Field(
         default=None,
         description="Only in the part file of a segment: whether its first track began before it.",
+    )
+    moves: bool | None = Field(
+        default=None,
+        description="Only in the part file of a segment: whether the face moves; absent if that is not known.",
     )
 
 

@@ -96,7 +96,7 @@ def ensure_models(config: DetectConfig) -> None:
     >>> from tclr.schemas.config import DetectConfig
     >>> ensure_models(DetectConfig(detector="none"))
     Traceback (most recent call last):
-    tclr.schemas.errors.SettingError: Unknown detector 'none'. Known detectors: face-alignment, landmarker, mediapipe. ...
+    tclr.schemas.errors.SettingError: Unknown detector 'none'. Known detectors: face-alignment, landmarker, ...
     """
     prepare = getattr(_load_factory(config.detector), "prepare", None)
     if prepare is not None:

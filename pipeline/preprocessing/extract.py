@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from tclr.pipeline.preprocessing.tracks import Tracks, open_tracks
 from tclr.pipeline.store import PartWriter, write_part
 from tclr.pipeline.system import begun, encodable, run_ahead
 from tclr.schemas.errors import TimelineError
-from tclr.schemas.store import RecordingAttrs
+from tclr.schemas.store import RecordingAttrs, join_warnings
 
 MIN_PERSON_S = 0.5
 """People seen for less than this get no clip of their own unless they are seen in all of a shorter clip: they are
@@ -120,10 +119,9 @@ def _finish(file: PartWriter, rows: PeopleRows, tracks: Tracks, sha256: str) -> 
         start_s=media.start_s,
         detector=tracks.detector,
         rotation=tracks.rotation,
-        warning="; ".join(_warnings(tracks, n_frames)),
+        warning=join_warnings(*_warnings(tracks, n_frames)),
         segment=piece.segment,
     )
     for person in seen:
-        goes_on = rows.people[person].goes_on if piece.segment else None
-        rows.people[person].writer.finish(replace(recording, goes_on=goes_on))
+        rows.people[person].finish(recording, tracks.note if person == 0 else "")
     file.keep({rows.name(person): rows.name(place) for place, person in enumerate(seen)})

@@ -7,6 +7,7 @@ everyone is followed, also the number and time of every frame, for people who ap
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,9 +17,17 @@ from tclr.pipeline.preprocessing.tracks import Tracks
 from tclr.pipeline.sources import Labels
 from tclr.pipeline.store import ClipLayout, ClipWriter, PartWriter
 from tclr.pipeline.system import encodable
-from tclr.pipeline.tracking import CropCutter, CroppedFrame, GapFiller, TrackedFrame, without_face
+from tclr.pipeline.tracking import CropCutter, CroppedFrame, GapFiller, MotionMeter, TrackedFrame, without_face
 from tclr.pipeline.video import Frame
-from tclr.schemas.store import CHUNK_FRAMES, CLIP_FIELDS, NO_TRACK
+from tclr.schemas.store import (
+    CHUNK_FRAMES,
+    CLIP_FIELDS,
+    MOTIONLESS,
+    NO_TRACK,
+    RecordingAttrs,
+    Status,
+    join_warnings,
+)
 
 BLOCK_FRAMES = 4 * CHUNK_FRAMES
 """Frames written at a time: a multiple of the chunk, so that each chunk is compressed once."""
@@ -76,6 +85,7 @@ class PersonRows:
         self._cutter = CropCutter(align)
         self._labels = labels
         self._kept = tracks.piece.kept
+        self._motion = None if tracks.piece.clip.stills else MotionMeter()
         self._n_settled = 0
         self._track_before = tracks.track_before
         self._first_track = NO_TRACK
@@ -100,14 +110,20 @@ class PersonRows:
         if self._kept is None or position in self._kept:
             if item.track != NO_TRACK and self._first_track == NO_TRACK:
                 self._first_track = item.track
+            if self._motion is not None and item.status == Status.ok and item.face is not None:
+                self._motion.add(item.face.landmarks, item.frame.timestamp_s, item.track)
             yield from self._gather(self._cutter.add(item))
         elif position < self._kept.start and item.track != NO_TRACK:
             self._track_before = item.track
 
-    @property
-    def goes_on(self) -> bool:
-        """Whether the first track kept began before the rows kept."""
-        return self._first_track == self._track_before != NO_TRACK
+    def finish(self, recording: RecordingAttrs, note: str) -> None:
+        """Write the clip's attributes, with a note and a warning of a face that does not move."""
+        moves = None if self._motion is None else self._motion.moves
+        if recording.segment:  # the whole clip is judged when its segments are joined
+            goes_on = self._first_track == self._track_before != NO_TRACK  # the first track kept began before
+            recording = replace(recording, goes_on=goes_on, moves=moves)
+        motionless = MOTIONLESS if moves is False and not recording.segment else ""
+        self.writer.finish(replace(recording, warning=join_warnings(recording.warning, note, motionless)))
 
     def _gather(self, cropped: Iterable[CroppedFrame]) -> Iterator[Block]:
         for item in cropped:

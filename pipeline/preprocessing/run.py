@@ -17,6 +17,7 @@ from tclr.pipeline.faces import ensure_models
 from tclr.pipeline.preprocessing.layout import scan_file, scan_store, subject_path
 from tclr.pipeline.preprocessing.plan import SubjectPlan, check_others, plan_subject
 from tclr.pipeline.preprocessing.scheduling import Progress, StoreBuild
+from tclr.pipeline.preprocessing.subject_face import read_subject_face
 from tclr.pipeline.sources import Clip, check_key, find_clips, open_key, pseudonymise
 from tclr.pipeline.store import (
     WHOLE_FILE,
@@ -104,6 +105,7 @@ def preprocess(
     clips, new_key = _look_for_clips(source, store, dataset, key_file)
     tell("Looking for the detector's models")
     ensure_models(config.detect)
+    config = read_subject_face(config, clips[0].pseudonyms)
     tell("Looking at what is done")
     with lock_folder(store) as run:
         before = _Before.of(store)

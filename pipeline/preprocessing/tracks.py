@@ -21,21 +21,26 @@ from tclr.pipeline.sources import Clip
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import run_ahead
 from tclr.pipeline.tracking import (
+    NOTE,
     PeopleTracker,
     Scouted,
     TrackedFrame,
+    choose_subject,
     count_samples,
     rank_faces,
     score_faces,
     scout_people,
 )
-from tclr.pipeline.video import REDUCTIONS, Frame, number_shots, sample_frames
+from tclr.pipeline.video import REDUCTIONS, Frame, number_shots, sample_frames, sample_start
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import InputError
-from tclr.schemas.store import FACE_STATUSES, NO_TRACK, TABLE_CHUNK, Status
+from tclr.schemas.store import FACE_STATUSES, NO_TRACK, TABLE_CHUNK, Status, split_warning
 
 MIN_SIDE_PX = 224
 """Images are reduced only so far that an aligned face spans at least this: the landmark model's input is 256 pixels."""
+WATCH = (6.0, 5.0)
+"""Where several people are scouted: seconds from a clip's start that are watched at most, and frames per second, to see
+which of them move. It takes 0.3 to 1 s per clip, and a photograph shows after 3 s."""
 Tracked = Iterator[tuple[Frame, Mapping[int, TrackedFrame]]]
 """Each frame with its faces by person; the subject is 0."""
 
@@ -53,6 +58,7 @@ class Tracks:
     are_filled: bool  # whether gaps need no filling
     track_before: int = NO_TRACK  # the subject's last track before the piece, if it is stored
     rotation: int = 0  # degrees clockwise by which faces were turned upright
+    note: str = ""  # see ``Scouted``
 
 
 @contextmanager
@@ -87,7 +93,17 @@ def _find_tracks(piece: Piece, n_ahead: int) -> Iterator[Tracks]:
         score_crop = _open_scorer(stack, detect) if n_ahead else detector.score_crop
         tracked = score_faces(followed, score_crop, detect.min_score)
         names, n_landmarks = detector.blendshape_names, detector.n_landmarks
-        yield Tracks(piece, frames, tracked, detector.name, n_landmarks, names, not is_video, rotation=scouted.turn)
+        yield Tracks(
+            piece,
+            frames,
+            tracked,
+            detector.name,
+            n_landmarks,
+            names,
+            are_filled=not is_video,
+            rotation=scouted.turn,
+            note=scouted.note,
+        )
 
 
 def _open_scorer(stack: ExitStack, detect: DetectConfig) -> Callable[[np.ndarray], float]:
@@ -130,7 +146,8 @@ def _load_tracks(piece: Piece, path: Path, n_ahead: int) -> Iterator[Tracks | No
         with closing(run_ahead(frames, n_ahead)) as decoded:
             tracked = _replay(decoded, store, infos, piece.lead)
             attrs = first.attrs
-            yield Tracks(piece, frames, tracked, attrs.detector, n_landmarks, names, True, before, attrs.rotation)
+            note = "".join(part for part in split_warning(attrs.warning) if part.startswith(NOTE))
+            yield Tracks(piece, frames, tracked, attrs.detector, n_landmarks, names, True, before, attrs.rotation, note)
 
 
 def _replay(frames: Iterable[Frame], store: Store, infos: Sequence[ClipInfo], first_row: int) -> Tracked:
@@ -162,16 +179,24 @@ def _is_jpeg(clip: Clip) -> bool:
 
 
 def scout(piece: Piece, n_ahead: int, detector: Detector | None = None) -> Scouted:
-    """Scout the people in a clip, and which way up they are; stills show unrelated people."""
-    detect = piece.config.detect
+    """Scout the people in a clip and which way up they are, and choose the subject; stills show unrelated people."""
+    detect, texture = piece.config.detect, piece.config.subject_texture
     turns = TURNS if detect.rotate == "auto" else (int(detect.rotate),)
+    if piece.clip.stills and (detect.subject_at or detect.subject_face):
+        raise InputError(
+            f"Expected a video, since 'subject_at' or 'subject_face' names its subject, but {piece.clip.path} is a set "
+            "of pictures. Leave the setting out: the largest face of each is taken, or everyone with --faces all."
+        )
     if piece.clip.stills:
         return Scouted(turn=turns[0])
     with ExitStack() as stack:
         if detector is None:
             detector = stack.enter_context(closing(open_detector(detect, video=False)))
         samples = sample_frames(piece.media, count_samples(piece.media))
-        return scout_people(stack.enter_context(closing(run_ahead(samples, n_ahead))), detector, turns)
+        shown = stack.enter_context(closing(run_ahead(samples, n_ahead)))
+        scouted = scout_people(shown, detector, turns, textures=texture is not None)
+        start = stack.enter_context(closing(run_ahead(sample_start(piece.media, *WATCH), n_ahead)))
+        return choose_subject(scouted, detect, texture, start, detector)
 
 
 def _enlargement(align: AlignConfig) -> float:

@@ -21,7 +21,7 @@ from tclr.pipeline.store.infos import open_file, read_clip_attrs, reading
 from tclr.pipeline.store.writer import write_clip_attrs
 from tclr.pipeline.system import replacing, require_space
 from tclr.schemas.errors import DamagedClipsError, StoreError
-from tclr.schemas.store import NO_TRACK, RootAttrs, to_attributes
+from tclr.schemas.store import MOTIONLESS, NO_TRACK, RootAttrs, join_warnings, to_attributes
 
 
 def assemble_subject(
@@ -182,8 +182,10 @@ def _join_attrs(target: h5py.Group, sources: Sequence[_Source]) -> None:
         )
     ends = np.cumsum([one.n_frames for one in attrs])[:-1]
     target["track"][:] = _count_on(np.split(target["track"][:], ends), [bool(one.goes_on) for one in attrs])
-    warning = "; ".join(dict.fromkeys(one.warning for one in attrs if one.warning))
-    write_clip_attrs(target, replace(attrs[0], warning=warning, segment="", goes_on=None))
+    moves = {one.moves for one in attrs}
+    motionless = MOTIONLESS if False in moves and True not in moves else ""
+    warning = join_warnings(*(one.warning for one in attrs), motionless)
+    write_clip_attrs(target, replace(attrs[0], warning=warning, segment="", goes_on=None, moves=None))
 
 
 def _count_on(tracks: Sequence[np.ndarray], goes_on: Sequence[bool]) -> np.ndarray:

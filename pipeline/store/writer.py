@@ -31,6 +31,7 @@ from tclr.schemas.store import (
     RecordingAttrs,
     RootAttrs,
     Status,
+    join_warnings,
     needed_version,
     to_attributes,
 )
@@ -181,7 +182,7 @@ def write_clip_attrs(group: h5py.Group, recording: RecordingAttrs) -> None:
     n_frames = len(group["status"])
     known: dict[str, Any] = {field.name: getattr(recording, field.name) for field in fields(RecordingAttrs)}
     if not recording.segment and not any(summary[f"n_{status.name}"] for status in FACE_STATUSES):
-        known["warning"] = "; ".join(filter(None, (recording.warning, f"no face in any of {n_frames} frames")))
+        known["warning"] = join_warnings(recording.warning, f"no face in any of {n_frames} frames")
     group.attrs.update(to_attributes(ClipAttrs(**known, **summary, n_frames=n_frames)))
 
 

@@ -1,7 +1,8 @@
-"""The look of a face, to tell the people of one clip apart.
+"""The look of a face, to tell the people of one clip apart, and its texture, to find who is in a picture of a face.
 
 A look is the coarse colours of the aligned head, its hair and a little around it: a few numbers that hold within a
-clip. It is no face recogniser and does not identify anybody on another day. docs/people.md has figures.
+clip. A texture is the directions of the edges in the face: light and background count for less, the frame's
+sharpness and the head's turn for more. Neither is a face recogniser. docs/people.md has figures for both.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ SAME_PERSON = 1.0
 """Below this difference, two faces of a clip count as one person without further evidence."""
 OTHER_PERSON = 1.3
 """At this difference or more, a face does not count as a person even in the same place."""
+JUMP = 0.15
+"""Between neighbouring frames, a look in one place that changes by more is a cut or another face, not movement."""
+TEXTURE_PX = 96
+TEXTURE_MARGIN = 1.0
+HOG = cv2.HOGDescriptor((TEXTURE_PX, TEXTURE_PX), (16, 16), (8, 8), (8, 8), 9)
+"""Histograms of oriented gradients (Dalal and Triggs, CVPR 2005): cells of 8 pixels, blocks of 2 x 2, 9 directions."""
 
 
 def describe_face(image: np.ndarray, landmarks: np.ndarray, reduction: int = 1) -> np.ndarray:
@@ -39,6 +46,13 @@ def describe_face(image: np.ndarray, landmarks: np.ndarray, reduction: int = 1) 
     return (values * (np.array(WEIGHTS) / UNIT)).ravel().astype(np.float32)
 
 
+def describe_texture(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Return the texture of a face in an image (H, W, 3) uint8: (4356,) float32."""
+    transform = align_transform(landmarks, TEMPLATES["tclr"], TEXTURE_PX, TEXTURE_MARGIN)
+    crop = warp_crop(image, transform, TEXTURE_PX)
+    return np.asarray(HOG.compute(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)), np.float32).ravel()
+
+
 def compare_looks(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the difference between two looks, 0 or more; see ``SAME_PERSON`` and ``OTHER_PERSON``."""
+    """Return the difference between two looks (or two textures), 0 or more; see ``SAME_PERSON``, ``OTHER_PERSON``."""
     return float(np.linalg.norm(first - second))

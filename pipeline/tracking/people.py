@@ -8,12 +8,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from tclr.pipeline.faces import Face
-from tclr.pipeline.tracking.appearance import OTHER_PERSON, SAME_PERSON, compare_looks
+from tclr.pipeline.tracking.appearance import JUMP, OTHER_PERSON, SAME_PERSON, compare_looks
 from tclr.pipeline.tracking.scouting import Scouted
 from tclr.schemas.store import NO_TRACK
 
 MIN_OVERLAP = 0.3
 """Overlap with the last box that continues a track. Heads move far less than it allows in one frame."""
+PLACE_AFTER_JUMP = 0.05
+"""Weight of place against looks where a face is suddenly another: it settles what looks leave open."""
 MAX_PEOPLE = 32
 """Most people per clip; faces of others are ignored. Nobody studies a crowd face by face in one clip."""
 
@@ -36,6 +38,7 @@ class Followed:
 
     def __init__(self, look: np.ndarray) -> None:
         self.looks = [look]
+        self.latest = look
         self.bbox: np.ndarray | None = None
         self.last_s = -np.inf
         self.shot = 0
@@ -52,6 +55,10 @@ class Followed:
     def remember(self, look: np.ndarray) -> None:
         """Keep a look as the last one, beside the first."""
         self.looks = [*self.looks[:1], look]
+
+    def jumps(self, look: np.ndarray) -> bool:
+        """Return whether a look in this person's place is too far from the one just before to be the same face."""
+        return compare_looks(self.latest, look) >= JUMP
 
     def overlap(self, face: Face) -> float:
         """Return the overlap of a face with this person's last position, 0 after a cut or a longer loss."""
@@ -85,7 +92,9 @@ class People:
         allowed = (apart < SAME_PERSON) | (at_place & (apart < OTHER_PERSON))
         # scouted people take precedence: one added later may be one of them in another light
         known = np.arange(len(self.all))[:, None] < self._n_known
-        cost = np.where(allowed, apart - known * (1 + overlap), OTHER_PERSON)
+        # after a jump, looks decide, and place only where they cannot
+        jumps = np.array([[person.jumps(look) for look in looks] for person in self.all])
+        cost = np.where(allowed, apart - known * (1 + np.where(jumps, PLACE_AFTER_JUMP, 1) * overlap), OTHER_PERSON)
         for i, j in zip(*linear_sum_assignment(cost), strict=True):
             if allowed[i, j]:
                 owners[j] = int(i)

@@ -104,9 +104,12 @@ class PeopleTracker:
             )
         faces = [_to_source(face, frame.reduction) for face in faces]
         near = self._people.at_place(faces[0]) if len(faces) == 1 else []
-        if len(near) == 1 and not self._is_due(frame, self._people.all[near[0]]):  # position identifies the person
+        is_settled = len(near) == 1 and not self._is_due(frame, self._people.all[near[0]])
+        if is_settled and len(self._people.all) == 1:  # position identifies the person
             return {near[0]: self._note(scene, near[0], faces[0], None)}
         looks = [describe_face(scene.image, face.landmarks, frame.reduction) for face in faces]
+        if is_settled and not self._people.all[near[0]].jumps(looks[0]):
+            return {near[0]: self._note(scene, near[0], faces[0], looks[0])}
         owners = self._people.assign(faces, looks)
         return {
             owner: self._note(scene, owner, face, look)
@@ -124,6 +127,7 @@ class PeopleTracker:
         starts = person.overlap(face) < MIN_OVERLAP
         person.track += starts
         due = self._is_due(frame, person)
+        person.latest = person.latest if look is None else look
         if look is not None and (starts or due):
             # a doubtful person must look right again, not just less wrong
             limit = OTHER_PERSON if person.is_like and not starts else SAME_PERSON

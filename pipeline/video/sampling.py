@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, takewhile
 
 import av
 
 from tclr.pipeline.video.decoding import decode, open_video, to_seconds, video_stream
 from tclr.pipeline.video.deinterlace import Decoded, deinterlace
-from tclr.pipeline.video.frames import ClipMedia, Frame
+from tclr.pipeline.video.frames import ClipMedia, DecodedFrame, Frame
 from tclr.pipeline.video.images import FrameConverter
-from tclr.pipeline.video.reading import is_video_clip, list_image_files, load_images, select
+from tclr.pipeline.video.reading import is_video_clip, list_image_files, load_images, resample, select
 from tclr.schemas.errors import InputError
 
 UNKNOWN_INDEX = -1
@@ -45,6 +45,22 @@ def sample_frames(media: ClipMedia, n: int, *, reduction: int = 1) -> Iterator[F
     yield from load_images((rows[place] for place in places), reduction)
 
 
+def sample_start(media: ClipMedia, seconds: float, fps: float) -> Iterator[Frame]:
+    """Yield frames of a clip's first seconds, ``fps`` per second; those that cannot be decoded are left out.
+
+    >>> from tclr.pipeline.sources import find_clips
+    >>> media = probe(find_clips(Path("clips"))[0], image_fps=25)
+    >>> [frame.index for frame in sample_start(media, seconds=0.5, fps=5)]
+    [966, 971, 976]
+    """
+    if not is_video_clip(media.clip):
+        rows = takewhile(lambda row: row.timestamp_s < seconds, select(list_image_files(media), media.clip, fps))
+        yield from load_images(rows, 1)
+        return
+    with suppress(InputError, av.error.FFmpegError), open_video(media.clip.path, media.limits) as container:
+        yield from _Sampler(media, container).start(seconds, fps)
+
+
 class _Sampler:
     """Seeks in the part of a video that a clip covers; times count from the start of that part."""
 
@@ -68,16 +84,27 @@ class _Sampler:
 
     def first(self) -> Frame | None:
         """Return the clip's first frame that can be decoded."""
+        return next((self._show(row) for row in self._from_start()), None)
+
+    def start(self, seconds: float, fps: float) -> Iterator[Frame]:
+        """Yield frames of the clip's first seconds that can be decoded, ``fps`` per second."""
+        end_s = min(seconds, self._clip.end_s - self._clip.start_s)
+        rows = takewhile(lambda row: row.timestamp_s < end_s, self._from_start())
+        return map(self._show, resample(rows, fps))
+
+    def _from_start(self) -> Iterator[DecodedFrame]:
         start, decoded = self._decode()
         self._start_s = to_seconds(start[0] or 0, self._stream)
         index = 0
         if self._clip.start_s > 0:
             index = UNKNOWN_INDEX
             start, decoded = self._decode_to_start(start, decoded)
-        for pts, frame in chain([start], decoded):
-            if frame is not None and self._time_s(pts) >= 0:
-                return self._frame(pts, frame, index)
-        return None
+        for pts, picture in chain([start], decoded):
+            if picture is not None and self._time_s(pts) >= 0:
+                yield DecodedFrame(index, self._time_s(pts), picture)
+
+    def _show(self, row: DecodedFrame) -> Frame:
+        return Frame(row.index, row.timestamp_s, None if row.picture is None else self._convert(row.picture))
 
     def _decode(self) -> tuple[Decoded, Iterator[Decoded]]:
         """Return the next frame and those that follow."""

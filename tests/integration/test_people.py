@@ -1,5 +1,6 @@
 """Two people in one picture: two portraits side by side, who swap places, leave and come, in real videos."""
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -9,11 +10,14 @@ import pandas as pd
 import pytest
 
 from tclr.pipeline.preprocessing import extract_clip, preprocess, survey_clip
-from tclr.pipeline.sources import find_clips
+from tclr.pipeline.preprocessing.subject_face import read_subject_face
+from tclr.pipeline.sources import Pseudonyms, find_clips
 from tclr.pipeline.store import Store
 from tclr.pipeline.store.damage import verify_clip
+from tclr.pipeline.tracking.subject import PASSED_OVER
 from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
-from tclr.schemas.store import NO_TRACK, Status
+from tclr.schemas.errors import InputError
+from tclr.schemas.store import MOTIONLESS, NO_TRACK, Status
 
 ALIGN = AlignConfig(size=64)
 SIDE = 240
@@ -59,6 +63,75 @@ def test_subject_is_followed_through_a_swap_and_the_other_is_left_alone(tmp_path
         assert (sides(store, info)[:20] == 0).all() and (sides(store, info)[21:] == 1).all()
         track = store.read(info, "track")
         assert len(set(track[:20])) == 1 and len(set(track[21:])) == 1 and track[0] != track[-1]
+
+
+@pytest.fixture(scope="module")
+def wall(tmp_path_factory, heads, write_video):
+    """Four seconds of a large photograph beside a smaller face, whose mouth and cheeks move."""
+    large, small = heads
+    y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
+    frames = []
+    for i in range(41):
+        down = 6 * np.sin(i) * np.exp(-((x - 120) ** 2) / 900 - (y - 150) ** 2 / 400)
+        frames.append(np.hstack([large, cv2.remap(small, x, (y - down).astype(np.float32), cv2.INTER_LINEAR)]))
+    folder = tmp_path_factory.mktemp("wall") / "in"
+    write_video(folder / "a.mp4", frames, fps=10)
+    return folder
+
+
+def test_a_photograph_on_the_wall_is_not_the_subject(tmp_path, wall):
+    with extract(wall, tmp_path / "out") as store:
+        (info,) = store.clips
+        assert (sides(store, info) == 1).all() and info.attrs.warning == PASSED_OVER
+    with extract(wall, tmp_path / "all", faces="all") as store:
+        assert [info.attrs.warning for info in store.clips] == [PASSED_OVER, MOTIONLESS]
+        assert [set(sides(store, info)) for info in store.clips] == [{1}, {0}]
+
+
+def test_a_photograph_that_a_place_names_is_the_subject_with_a_warning_that_lasts(tmp_path, wall):
+    detect = DetectConfig(subject_at="0.2,0.5")
+    for size in (48, 64):  # the second run takes the landmarks of the first
+        result = preprocess(wall, tmp_path / "store", PreprocessConfig(detect, AlignConfig(size=size)), workers=1)
+        assert [warning.reason for warning in result.warnings] == [MOTIONLESS]
+    with Store(tmp_path / "store") as store:
+        assert (sides(store, store.clips[0]) == 0).all()
+
+
+def test_a_picture_names_the_subject_and_only_its_digest_is_stored(tmp_path, heads, wall):
+    path = tmp_path / "anna.png"
+    cv2.imwrite(str(path), heads[0][..., ::-1])
+    preprocess(wall, tmp_path / "store", PreprocessConfig(DetectConfig(subject_face=str(path)), ALIGN), workers=1)
+    with Store(tmp_path / "store") as store:
+        assert (sides(store, store.clips[0]) == 0).all()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for file in (tmp_path / "store" / "run.json", tmp_path / "store" / "subjects" / "a.h5"):
+        assert digest.encode() in file.read_bytes() and b"anna" not in file.read_bytes()
+
+
+def test_a_picture_of_the_subject_must_show_one_face(tmp_path, heads):
+    pair, nobody = tmp_path / "pair.png", tmp_path / "nobody.png"
+    cv2.imwrite(str(pair), np.hstack(heads)[..., ::-1])
+    cv2.imwrite(str(nobody), np.full((99, 99, 3), 99, np.uint8))
+    for path, found in ((pair, "found 2 in"), (nobody, "found none in"), (tmp_path, "cannot read")):
+        with pytest.raises(InputError, match=found):
+            read_subject_face(PreprocessConfig(DetectConfig(subject_face=str(path))))
+
+
+def test_the_digest_of_a_picture_is_keyed_where_names_are(tmp_path, heads):
+    path = tmp_path / "anna.png"
+    cv2.imwrite(str(path), heads[0][..., ::-1])
+    config = PreprocessConfig(DetectConfig(subject_face=str(path)))
+    keyed = [read_subject_face(config, Pseudonyms(key)).detect.subject_face for key in (b"1" * 32, b"2" * 32)]
+    assert len({*keyed, read_subject_face(config).detect.subject_face}) == 3
+
+
+def test_pictures_have_no_subject_to_name(tmp_path, heads):
+    (tmp_path / "in" / "f").mkdir(parents=True)
+    for name, head in zip("ab", heads, strict=True):
+        cv2.imwrite(str(tmp_path / "in" / "f" / f"{name}.png"), head[..., ::-1])
+    (tmp_path / "in" / "labels.csv").write_text("file,AU 1,AU 2\na.png,1,0\nb.png,0,1\n")
+    with pytest.raises(InputError, match="Expected a video"):
+        extract(tmp_path / "in", tmp_path / "out", subject_at="0.5,0.5")
 
 
 def test_subject_who_leaves_is_not_replaced_by_the_other(tmp_path, heads, write_video):

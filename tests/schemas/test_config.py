@@ -67,3 +67,24 @@ def test_spacing_in_frames_wins_over_the_defaults_in_seconds():
     both = PretrainConfig(spacing=3, spacing_min_s=0.1, spacing_max_s=0.2)
     assert (both.spacing_min_s, both.spacing_max_s) == (0.1, 0.2)
     assert PretrainConfig(**both.model_dump()) == both
+
+
+def test_a_subject_is_named_by_a_place_in_fractions():
+    assert DetectConfig(subject_at=" .75, 0.40").place == (0.75, 0.4)
+    assert DetectConfig(subject_at="0.750,0.4").digest() == DetectConfig(subject_at="0.75,0.4").digest()
+    for text in ("640,360", "0.5", "a,b", "0.1,0.2,0.3", "nan,0.5"):
+        with pytest.raises(SettingError, match=r"expected x,y as fractions"):
+            parse_settings(DetectConfig, {"subject_at": text}, "x")
+
+
+@pytest.mark.parametrize("other", [{"subject_face": "a.png"}, {"max_faces": 1}])
+def test_a_subject_is_named_once_and_among_several(other):
+    with pytest.raises(SettingError, match="expected ''"):
+        parse_settings(DetectConfig, {"subject_at": "0.5,0.5", **other}, "x")
+
+
+def test_a_named_subject_changes_the_digest_and_no_name_keeps_that_of_older_stores():
+    digests = {
+        config.digest() for config in (DetectConfig(), DetectConfig(subject_at="0,0"), DetectConfig(faces="all"))
+    }
+    assert len(digests) == 3 and "subject" not in DetectConfig(faces="all").to_json().replace('"faces"', "")

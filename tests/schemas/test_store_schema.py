@@ -53,9 +53,11 @@ def test_parse_root_attrs_returns_the_attributes_of_a_complete_file():
 
 
 def test_optional_attributes_have_defaults_and_are_written_only_if_they_differ():
-    given = {name: value for name, value in ATTRS.items() if name not in ("tclr_version", "segment", "goes_on")}
+    given = {
+        name: value for name, value in ATTRS.items() if name not in ("tclr_version", "segment", "goes_on", "moves")
+    }
     parsed = parse_clip_attrs(given, 5, "a.h5")
-    assert (parsed.tclr_version, parsed.segment, parsed.goes_on) == ("", "", None)
+    assert (parsed.tclr_version, parsed.segment, parsed.goes_on, parsed.moves) == ("", "", None, None)
     assert list(to_attributes(parsed).items()) == list(given.items())
     seam = parse_clip_attrs(given | {"goes_on": False}, 5, "a.h5")
     assert to_attributes(seam)["goes_on"] is False

@@ -60,7 +60,7 @@ class Box:
     @property
     def region(self) -> Region:
         """The region that the landmark network looks at."""
-        return Region.around(*self.corners, self.keypoints[0], self.keypoints[1])
+        return Region.around(self.corners[0], self.corners[1], self.keypoints[0], self.keypoints[1])
 
 
 def find_boxes(

@@ -107,6 +107,22 @@ def test_a_swap_of_places_is_told_by_looks():
     assert [row[0].track for row in rows] == [0] * 5 + [1] * 5
 
 
+def test_people_alike_who_change_places_between_two_frames_keep_their_names():
+    alike = next(c for c in (blend(i / 80, C) for i in range(81)) if compare_looks(look(c), look(A)) >= 0.22)
+    heads = [[(20, A), (200, alike)]] * 5 + [[(20, alike), (200, A)]] * 5
+    for everyone in (False, True):
+        rows, detector = run(heads, scouted=scout(A, alike), everyone=everyone)
+        assert places(rows) == [20] * 5 + [200] * 5 and places(rows, 1) == [200] * 5 + [20] * 5
+        assert [row[0].track for row in rows] == [0] * 5 + [1] * 5 and detector.resets == 0
+
+
+def test_a_known_person_alike_in_the_subjects_place_is_not_the_subject():
+    alike = next(c for c in (blend(i / 80, C) for i in range(81)) if compare_looks(look(c), look(A)) >= 0.22)
+    heads = [[(20, A), (200, alike)]] * 3 + [[(20, A)]] * 2 + [[(20, alike)]] * 3
+    rows, _ = run(heads, scouted=scout(A, alike))
+    assert places(rows) == [20] * 5 + [None] * 3 and places(rows, 1) == [200] * 3 + [None] * 2 + [20] * 3
+
+
 def test_a_lone_other_person_after_a_cut_is_not_the_subject():
     heads = [[(100, A)]] * 5 + [[(100, B)]] * 5 + [[(100, A)]] * 5
     rows, detector = run(heads, grounds=[20] * 5 + [230] * 5 + [90] * 5, scouted=scout(A, B))
