@@ -46,8 +46,8 @@ def describe_gone(store: Path, gone: Recordings, infos: Iterable[ClipInfo]) -> l
         other = f" ({twin.subject}/{twin.attrs.source_clip} has the same content: renamed?)" if twin else ""
         named.append(f"{subject}/{clip}{other}")
     more = ["..."] if len(gone) > MOST_NAMED else []
-    what = "1 recording" if len(gone) == 1 else f"{len(gone)} recordings"
-    reason = f"{what} of {store} not in this source: {', '.join(named + more)}. --prune removes them from the store"
+    what = f"1 recording of {store} is" if len(gone) == 1 else f"{len(gone)} recordings of {store} are"
+    reason = f"{what} not in this source: {', '.join(named + more)}. --prune removes them from the store."
     return [Failure("", reason)]
 
 

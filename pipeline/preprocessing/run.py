@@ -131,7 +131,7 @@ def preprocess(
             require_common(store, clips, before.infos, gone)
             _prune(store, gone)
             before = _Before.of(store)
-        check_others(store, clips, before.stored, config)
+        check_others(store, clips, before.stored, config, listed.is_partly)
         _write_record(store, source, clips[0], config, "running")
         remove_abandoned(store)
         plans = _plan(store, clips, before, config)
