@@ -50,7 +50,7 @@ def command(
     \b
     Example:
       tclr remove store/ F001 --features features/ --dry-run
-      tclr remove store/ F001 --features features/ --check run/ --check au.safetensors
+      tclr remove store/ F001 --features features/ --check run/
       tclr remove store/ anna/rest --yes
       tclr remove store/ anna --pseudonyms ~/keys/study.key
       tclr remove store/ anna/rest --readmit

@@ -121,17 +121,8 @@ def preprocess(
     ensure_models(config.detect)
     tell("Looking at what is done")
     with lock_folder(store) as run:
-        before = _Before.of(store)
-        check_key(store, before.keys, clips[0].pseudonyms)
-        listed = Withdrawn.of(store)
-        withdrawn = tuple(clip.name for clip in clips if listed.covers(clip))
-        clips = _without_withdrawn(clips, listed, source)
-        gone = find_gone(clips, before.infos, listed)
-        if prune and gone:
-            require_common(store, clips, before.infos, gone)
-            _prune(store, gone)
-            before = _Before.of(store)
-        check_others(store, clips, before.stored, config, listed.is_partly)
+        wanted = _Wanted.of(store, source, clips, config, prune=prune)
+        clips, before = wanted.clips, wanted.before
         _write_record(store, source, clips[0], config, "running")
         remove_abandoned(store)
         plans = _plan(store, clips, before, config)
@@ -146,10 +137,8 @@ def preprocess(
         _index(store, clips, infos, before, progress.failures)
         _write_record(store, source, clips[0], config, "failed" if progress.failures else "done")
     counts = (len({info.subject for info in infos}), len(infos), progress.n_skipped, progress.n_frames)
-    warnings = _warnings(store, infos, {} if prune else gone)
-    pruned = tuple("/".join(key) for key in gone) if prune else ()
-    failures = tuple(progress.failures)
-    return PreprocessResult(store, clips[0].dataset, *counts, failures, warnings, new_key, withdrawn, pruned)
+    done = (*counts, tuple(progress.failures), _warnings(store, infos, wanted.gone), new_key)
+    return PreprocessResult(store, clips[0].dataset, *done, wanted.withdrawn, wanted.pruned)
 
 
 def _without_withdrawn(clips: Sequence[Clip], listed: Withdrawn, source: Path) -> list[Clip]:
@@ -213,6 +202,32 @@ class _Before:
         with suppress(StoreError):
             keys.add(str(read_json(store / "run.json").get(PSEUDONYM_KEY, "")))
         return cls(known_clips(store), {**stored}, unread, suspected, keys)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What of a source a run is to store, and what of the store the source does not have."""
+
+    clips: list[Clip]
+    withdrawn: tuple[str, ...]  # clips that are passed over
+    gone: Recordings  # of the store alone, and still there
+    pruned: tuple[str, ...]  # of the store alone, and removed
+    before: _Before
+
+    @classmethod
+    def of(cls, store: Path, source: Path, clips: Sequence[Clip], config: PreprocessConfig, *, prune: bool) -> _Wanted:
+        """Compare a source with a store, and prune the store; raise if they do not belong together."""
+        before, listed = _Before.of(store), Withdrawn.of(store)
+        check_key(store, before.keys, clips[0].pseudonyms)
+        withdrawn = tuple(clip.name for clip in clips if listed.covers(clip))
+        gone, pruned = find_gone(clips, before.infos, listed), tuple[str, ...]()
+        clips = _without_withdrawn(clips, listed, source)
+        if prune and gone:
+            require_common(store, clips, before.infos, gone)
+            _prune(store, gone)
+            before, gone, pruned = _Before.of(store), {}, tuple("/".join(key) for key in gone)
+        check_others(store, clips, before.stored, config, listed.is_partly)
+        return cls(clips, withdrawn, gone, pruned, before)
 
 
 def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: PreprocessConfig) -> list[SubjectPlan]:

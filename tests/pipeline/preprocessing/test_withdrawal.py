@@ -1,6 +1,7 @@
 """A person withdraws: nothing of them stays, nothing of others goes, no run brings them back."""
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 
@@ -31,7 +32,7 @@ from tclr.pipeline.store import (
     write_manifest,
     write_part,
 )
-from tclr.pipeline.system import connect, lock_folder, read_json, read_metadata, read_table, write_json, write_table
+from tclr.pipeline.system import lock_folder, read_json, read_metadata, read_table, write_json, write_table
 from tclr.schemas.config import AlignConfig, EmbedConfig, FitAuConfig, PreprocessConfig
 from tclr.schemas.errors import InputError, OutputError, StoreError
 
@@ -279,9 +280,12 @@ def test_checkpoint_of_a_run_is_found(store, tmp_path):
 
 @pytest.fixture(scope="module")
 def scheduler():
-    """The address of a cluster that all runs of this module share."""
-    with connect(1, None) as client:
-        yield client.scheduler.address
+    """Address of a Dask cluster of one thread of this process: no worker has to start."""
+    from distributed import LocalCluster
+
+    options = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "protocol": "tcp"}
+    with LocalCluster(**options, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL) as cluster:
+        yield cluster.scheduler_address
 
 
 @pytest.fixture(scope="module")
