@@ -28,6 +28,7 @@ STAGES = {
         "pseudonyms": "List who is who in a store made with --pseudonymise.",
         "preprocess": "Detect, align and store the faces of videos or a dataset.",
         "inspect": "Show what a store holds, or verify it.",
+        "remove": "Remove a person or a recording from a store and features.",
     },
     "From a store to features": {
         "pretrain": "Train an encoder without labels by temporal consistency.",

@@ -96,8 +96,10 @@ def command(store: Path, verify: bool) -> dict[str, Any]:
     from tclr.cli.progress import progress_bar
 
     with progress_bar("Reading", "clips") as progress:
-        from tclr.pipeline.store import summarise_store
+        from tclr.pipeline.store import describe_double, summarise_store
 
         summary = summarise_store(store, progress)
     _show(summary)
+    for names in summary["doubles"]:
+        warn(describe_double(names), names[0])
     return summary

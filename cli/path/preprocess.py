@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(min=1), help="Local worker processes  [default: one per core]")
 @scheduler_option
 @click.option("--allow-truncated", is_flag=True, help="Keep the decodable part of truncated videos, with a warning.")
+@click.option("--prune", is_flag=True, help="Remove recordings from STORE that SOURCE does not have.")
 @settings_options(detect=DetectConfig, align=AlignConfig, limits=LimitsConfig)
 def command(
     source: Path,
@@ -39,6 +40,7 @@ def command(
     workers: int | None,
     scheduler: str | None,
     allow_truncated: bool,
+    prune: bool,
     detect: DetectConfig,
     align: AlignConfig,
     limits: LimitsConfig,
@@ -50,7 +52,8 @@ def command(
     followed, or everyone's with --faces all.
 
     Run the same command again to resume after an interruption or to add new clips; finished clips are skipped. The
-    exit status is 1 if a clip failed; all other clips are stored.
+    exit status is 1 if a clip failed; all other clips are stored. People who have withdrawn ('tclr remove') are passed
+    over.
 
     \b
     Example:
@@ -75,6 +78,7 @@ def command(
             key_file=pseudonymise,
             workers=workers,
             scheduler=scheduler,
+            prune=prune,
             notify=_Notifier(display),
             tell=display.stage,
         )
@@ -87,6 +91,10 @@ def command(
         warn(warning.reason, warning.name)
     for failure in result.failures:
         fail(failure.reason, failure.name)
+    if result.withdrawn:
+        say(f"Passed over, since they have withdrawn: {', '.join(result.withdrawn)}")
+    if result.pruned:
+        say(f"Removed from {store}, since {source} does not have them: {', '.join(result.pruned)}")
     if dataset == "auto":
         say(f"{source} was read as: {result.dataset}")
     say(

@@ -364,9 +364,12 @@ def fit_au(
         frames = collect_frames(store, describe, config.batch_size, progress)
         root = store.clips[0].root
     head = fit_head(frames, config, None if config.inputs in WITHOUT_ENCODER else encoder, progress=fit_progress)
+    people = frames.people() | set(encoder.info.subjects if encoder else ())
     if neutral is not None:
         head = quieten_on(head, encoder, neutral, config.neutral_share)
-    save_head(out, head, {"align_hash": root.align_hash, "dataset": root.dataset})
+        with Store(neutral) as at_rest:
+            people |= {f"{info.dataset}/{info.subject}" for info in at_rest.clips}
+    save_head(out, head, {"align_hash": root.align_hash, "dataset": root.dataset, "subjects": sorted(people)})
     n_subjects = len(np.unique(frames.subjects))
     n_held_out = None
     if config.head == "finetune":

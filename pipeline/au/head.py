@@ -38,7 +38,9 @@ FORMAT_VERSION = 2
 
 
 def save_head(path: Path, head: AuHead, data: dict[str, Any]) -> None:
-    """Write a head to a ``.safetensors`` file in one step, with facts on its store, such as ``dataset``.
+    """Write a head to a ``.safetensors`` file in one step, with facts on its store.
+
+    Such are ``dataset`` and ``subjects``, all people (``dataset/subject``) whom it or its encoder has learnt from.
 
     Raises
     ------

@@ -12,19 +12,28 @@ from tclr.pipeline.preprocessing.plan import plan_subject
 from tclr.pipeline.preprocessing.run import PreprocessResult, preprocess
 from tclr.pipeline.preprocessing.scheduling import Progress
 from tclr.pipeline.preprocessing.tasks import ClipTask, Outcome, assemble_task, extract_task
+from tclr.pipeline.preprocessing.withdrawal.mentions import Mention, find_mentions
+from tclr.pipeline.preprocessing.withdrawal.removal import Removal
+from tclr.pipeline.preprocessing.withdrawal.request import Withdrawal, readmit, withdraw
 
 __all__ = [
     "ClipTask",
+    "Mention",
     "Outcome",
     "PreprocessResult",
     "Progress",
+    "Removal",
+    "Withdrawal",
     "assemble_task",
     "extract_clip",
     "extract_task",
+    "find_mentions",
     "part_path",
     "plan_subject",
     "preprocess",
+    "readmit",
     "scan_store",
     "subject_path",
     "survey_clip",
+    "withdraw",
 ]

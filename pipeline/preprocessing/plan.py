@@ -6,7 +6,7 @@ A run that was interrupted at any point resumes where it stopped.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -167,14 +167,25 @@ def _plan_clip(
 
 
 def check_others(
-    store: Path, clips: Iterable[Clip], stored: Mapping[str, Sequence[ClipInfo]], config: PreprocessConfig
+    store: Path,
+    clips: Iterable[Clip],
+    stored: Mapping[str, Sequence[ClipInfo]],
+    config: PreprocessConfig,
+    is_closed: Callable[[str], bool] = lambda name: False,
 ) -> None:
-    """Raise ``OutputError`` if clips of the store that the source does not have were made with other settings."""
+    """Raise ``OutputError`` if clips of the store that this run does not make were made with other settings.
+
+    The source does not have them, or they are of a recording, ``subject/clip``, that ``is_closed``.
+    """
     wanted = {clip.key for clip in clips}
     for subject, its in stored.items():
         for name, infos in _by_source(its).items():
             if (subject, name) not in wanted and not _same_settings(infos, config):
+                why, advice = "from another source", ""
+                if is_closed(f"{subject}/{name}"):
+                    why = "that is not detected again, since a person of it has withdrawn"
+                    advice = f", or remove {subject}/{name}"
                 raise OutputError(
-                    f"{store} holds {infos[0].name} from another source, made with other settings. "
-                    "Use another STORE, or the settings in its run.json."
+                    f"{store} holds {infos[0].name} {why}, made with other settings. "
+                    f"Use another STORE, or the settings in its run.json{advice}."
                 )

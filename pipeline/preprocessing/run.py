@@ -14,10 +14,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tclr.pipeline.faces import ensure_models
+from tclr.pipeline.preprocessing.changes import (
+    Recordings,
+    describe_doubles,
+    describe_gone,
+    find_gone,
+    require_common,
+)
 from tclr.pipeline.preprocessing.layout import scan_file, scan_store, subject_path
 from tclr.pipeline.preprocessing.plan import SubjectPlan, check_others, plan_subject
 from tclr.pipeline.preprocessing.scheduling import Progress, StoreBuild
 from tclr.pipeline.preprocessing.subject_face import read_subject_face
+from tclr.pipeline.preprocessing.withdrawal.listed import Withdrawn
+from tclr.pipeline.preprocessing.withdrawal.removal import plan_removal, remove
 from tclr.pipeline.sources import Clip, check_key, find_clips, open_key, pseudonymise
 from tclr.pipeline.store import (
     WHOLE_FILE,
@@ -30,7 +39,7 @@ from tclr.pipeline.store import (
 )
 from tclr.pipeline.system import Failure, lock_folder, read_json, real_path, remove_abandoned, write_json
 from tclr.schemas.config import PreprocessConfig
-from tclr.schemas.errors import StoreError
+from tclr.schemas.errors import InputError, StoreError
 from tclr.schemas.store import PSEUDONYM_KEY
 
 WITHHELD = "withheld, as it may contain names: run 'tclr preprocess' again to see it"
@@ -52,8 +61,10 @@ class PreprocessResult:
     n_skipped: int  # clips of the source that were done before
     n_frames: int  # extracted in this run
     failures: tuple[Failure, ...]
-    warnings: tuple[Failure, ...]  # clips of the store that have one
+    warnings: tuple[Failure, ...]  # of clips of the store, and of the source as a whole
     new_key: bool  # whether the key of pseudonyms was made in this run
+    withdrawn: tuple[str, ...]  # clips of the source that were passed over, since people have withdrawn
+    pruned: tuple[str, ...]  # recordings removed from the store, since the source does not have them
 
 
 def preprocess(
@@ -65,6 +76,7 @@ def preprocess(
     key_file: Path | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
+    prune: bool = False,
     notify: Callable[[Progress], None] = lambda progress: None,
     tell: Callable[[str], None] = lambda stage: None,
 ) -> PreprocessResult:
@@ -80,13 +92,16 @@ def preprocess(
         Replace the names of subjects, clips and files by pseudonyms of this key, which is made if it does not exist.
     workers, scheduler
         See ``connect``.
+    prune : bool
+        Remove recordings from the store that the source does not have.
     notify, tell : callable
         Called with a ``Progress`` whenever it changes, and with the name of each stage that has none.
 
     Raises
     ------
     InputError, SettingError
-        If the source has no clip, or the key cannot be used or lies in the source or the store.
+        If the source has no clip, everyone in it has withdrawn, or pruning would empty the store; or the key cannot be
+        used or lies in the source or the store.
     OutputError
         If the store cannot be written, is locked by another run, or holds other clips made with other settings, or
         other kinds of names.
@@ -108,9 +123,8 @@ def preprocess(
     config = read_subject_face(config, clips[0].pseudonyms)
     tell("Looking at what is done")
     with lock_folder(store) as run:
-        before = _Before.of(store)
-        check_key(store, before.keys, clips[0].pseudonyms)
-        check_others(store, clips, before.stored, config)
+        wanted = _Wanted.of(store, source, clips, config, prune=prune)
+        clips, before = wanted.clips, wanted.before
         _write_record(store, source, clips[0], config, "running")
         remove_abandoned(store)
         plans = _plan(store, clips, before, config)
@@ -125,8 +139,34 @@ def preprocess(
         _index(store, clips, infos, before, progress.failures)
         _write_record(store, source, clips[0], config, "failed" if progress.failures else "done")
     counts = (len({info.subject for info in infos}), len(infos), progress.n_skipped, progress.n_frames)
-    warnings = tuple(Failure(info.name, info.attrs.warning) for info in infos if info.attrs.warning)
-    return PreprocessResult(store, clips[0].dataset, *counts, tuple(progress.failures), warnings, new_key)
+    done = (*counts, tuple(progress.failures), _warnings(store, infos, wanted.gone), new_key)
+    return PreprocessResult(store, clips[0].dataset, *done, wanted.withdrawn, wanted.pruned)
+
+
+def _without_withdrawn(clips: Sequence[Clip], listed: Withdrawn, source: Path) -> list[Clip]:
+    """Return the clips of a source that nobody has withdrawn from; raise ``InputError`` if none is left."""
+    kept = [clip for clip in clips if not listed.covers(clip)]
+    if not kept:
+        raise InputError(
+            f"Expected clips to store, but everyone in {source} has withdrawn from this store. "
+            "'tclr remove STORE NAME --readmit' takes a name off its list."
+        )
+    return kept
+
+
+def _prune(store: Path, gone: Recordings) -> None:
+    """Remove recordings from a store."""
+    clips = defaultdict(list)
+    for subject, clip in gone:
+        clips[subject].append(clip)
+    for subject, its in clips.items():
+        remove(plan_removal(store, subject, its))
+
+
+def _warnings(store: Path, infos: Sequence[ClipInfo], gone: Recordings) -> tuple[Failure, ...]:
+    """Return what is to be said of the clips of a store at the end of a run."""
+    own = [Failure(info.name, info.attrs.warning) for info in infos if info.attrs.warning]
+    return (*own, *describe_gone(store, gone, infos), *describe_doubles(infos, gone))
 
 
 def _look_for_clips(source: Path, store: Path, dataset: str, key_file: Path | None) -> tuple[list[Clip], bool]:
@@ -148,6 +188,11 @@ class _Before:
     suspected: Mapping[str, Collection[str]]  # all that may be damaged
     keys: set[str]  # which keys made the pseudonyms in it; "" for names
 
+    @property
+    def infos(self) -> list[ClipInfo]:
+        """The clips that can be read."""
+        return [info for its in self.stored.values() for info in its]
+
     @classmethod
     def of(cls, store: Path) -> _Before:
         """Look at a store."""
@@ -159,6 +204,32 @@ class _Before:
         with suppress(StoreError):
             keys.add(str(read_json(store / "run.json").get(PSEUDONYM_KEY, "")))
         return cls(known_clips(store), {**stored}, unread, suspected, keys)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What of a source a run is to store, and what of the store the source does not have."""
+
+    clips: list[Clip]
+    withdrawn: tuple[str, ...]  # clips that are passed over
+    gone: Recordings  # of the store alone, and still there
+    pruned: tuple[str, ...]  # of the store alone, and removed
+    before: _Before
+
+    @classmethod
+    def of(cls, store: Path, source: Path, clips: Sequence[Clip], config: PreprocessConfig, *, prune: bool) -> _Wanted:
+        """Compare a source with a store, and prune the store; raise if they do not belong together."""
+        before, listed = _Before.of(store), Withdrawn.of(store)
+        check_key(store, before.keys, clips[0].pseudonyms)
+        withdrawn = tuple(clip.name for clip in clips if listed.covers(clip))
+        gone, pruned = find_gone(clips, before.infos, listed), tuple[str, ...]()
+        clips = _without_withdrawn(clips, listed, source)
+        if prune and gone:
+            require_common(store, clips, before.infos, gone)
+            _prune(store, gone)
+            before, gone, pruned = _Before.of(store), {}, tuple("/".join(key) for key in gone)
+        check_others(store, clips, before.stored, config, listed.is_partly)
+        return cls(clips, withdrawn, gone, pruned, before)
 
 
 def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: PreprocessConfig) -> list[SubjectPlan]:

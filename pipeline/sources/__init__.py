@@ -8,7 +8,7 @@ Imports ``system`` and ``schemas``. It is light: no torch, mediapipe, dask, HDF5
 from tclr.pipeline.sources.clip import Clip, Labels
 from tclr.pipeline.sources.datasets import DATASETS, find_clips, pseudonymise
 from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, unused_tables
-from tclr.pipeline.sources.listing import is_image, is_video, numbered_images
+from tclr.pipeline.sources.listing import is_image, is_video, numbered_images, safe_name
 from tclr.pipeline.sources.pseudonyms import Pseudonyms, check_key, open_key, read_key
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "open_key",
     "pseudonymise",
     "read_key",
+    "safe_name",
     "unused_tables",
 ]

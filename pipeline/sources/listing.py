@@ -99,6 +99,9 @@ def safe_name(text: str) -> str:
     Letters are composed (Unicode's NFC), so that one name is one file everywhere. Anything but letters, digits and
     ``._+#@-`` becomes ``_``. Leading ``.`` and ``_`` are removed, since pandas skips Parquet files that start with
     them. A purely numeric name gets the prefix ``S``, since pandas would read the folder ``subject=001`` as 1.
+
+    >>> safe_name("Anna Berg"), safe_name("001")
+    ('Anna_Berg', 'S001')
     """
     name = re.sub(r"[^\w.+#@-]", "_", unicodedata.normalize("NFC", text)).lstrip("._") or "unnamed"
     name = f"S{name}" if re.fullmatch(r"[\d._+-]+", name) else name

@@ -10,10 +10,10 @@ from tclr.pipeline.store.assembly import assemble_subject
 from tclr.pipeline.store.crops import try_codec
 from tclr.pipeline.store.damage import DamageRecord, find_changes, find_damage
 from tclr.pipeline.store.infos import WHOLE_FILE, ClipInfo, hash_data, scan_clips
-from tclr.pipeline.store.manifest import FailedClip, known_clips, read_failures, write_manifest
+from tclr.pipeline.store.manifest import FailedClip, known_clips, list_rows, read_failures, remove_rows, write_manifest
 from tclr.pipeline.store.reader import Store
 from tclr.pipeline.store.subjects import assign_folds, deal, hold_out, leave_out, split_subjects
-from tclr.pipeline.store.summary import summarise_store
+from tclr.pipeline.store.summary import describe_double, find_doubles, summarise_store
 from tclr.pipeline.store.writer import ClipLayout, ClipWriter, PartWriter, root_attrs, write_part
 
 __all__ = [
@@ -28,13 +28,17 @@ __all__ = [
     "assemble_subject",
     "assign_folds",
     "deal",
+    "describe_double",
     "find_changes",
     "find_damage",
+    "find_doubles",
     "hash_data",
     "hold_out",
     "known_clips",
     "leave_out",
+    "list_rows",
     "read_failures",
+    "remove_rows",
     "root_attrs",
     "scan_clips",
     "split_subjects",

@@ -15,7 +15,7 @@ import numpy as np
 
 from tclr.pipeline.store.guard import count_rows, list_clips, open_clip
 from tclr.schemas.errors import NewerFormatError, StoreError
-from tclr.schemas.store import ClipAttrs, RootAttrs, parse_clip_attrs, parse_root_attrs
+from tclr.schemas.store import CHECKSUMS, ClipAttrs, RootAttrs, parse_clip_attrs, parse_root_attrs
 
 REPAIR = "Run 'tclr inspect --verify' on the store, then 'tclr preprocess' again: it rebuilds what is damaged."
 WHOLE_FILE = ""
@@ -32,6 +32,7 @@ class ClipInfo:
     n_frames: int
     attrs: ClipAttrs = field(repr=False, hash=False, compare=False)
     root: RootAttrs = field(repr=False, hash=False, compare=False)
+    landmarks_sha256: str = field(default="", repr=False, hash=False, compare=False)  # "" in files of tclr 0.1.0
 
     @property
     def name(self) -> str:
@@ -109,8 +110,10 @@ def scan_clips(path: Path) -> tuple[list[ClipInfo], dict[str, str]]:
             for clip in list_clips(file):
                 try:
                     with reading(path, clip):
-                        attrs = read_clip_attrs(open_clip(file, clip))
-                        infos.append(ClipInfo(root.dataset, root.subject, clip, attrs.n_frames, attrs, root))
+                        group = open_clip(file, clip)
+                        attrs, sums = read_clip_attrs(group), json.loads(group.attrs.get(CHECKSUMS, "{}"))
+                        about = (root.dataset, root.subject, clip, attrs.n_frames, attrs, root)
+                        infos.append(ClipInfo(*about, str(sums.get("landmarks", ""))))
                 except StoreError as error:
                     damage[clip] = str(error)
     except NewerFormatError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tclr.pipeline.store.infos import ClipInfo, provenance
-from tclr.pipeline.system import printable, read_rows, write_table
+from tclr.pipeline.system import printable, read_rows, read_table, remove_quietly, write_table
 from tclr.schemas.errors import StoreError
 from tclr.schemas.manifest import MANIFEST_SCHEMA
 from tclr.schemas.store import COUNT_ATTRS, QUALITY_ATTRS
@@ -72,6 +72,43 @@ def write_manifest(
     ]
     rows.sort(key=lambda row: (row["subject"], row["clip"], row["state"]))
     write_table(store / "manifest.parquet", pa.Table.from_pylist(rows, MANIFEST_SCHEMA), {"format": "tclr-manifest"})
+
+
+def list_rows(store: Path) -> dict[str, set[str]]:
+    """Return the clips of each subject in the manifest, those that failed included; none without one.
+
+    >>> list_rows(Path("store"))
+    {'F001': {'T1'}, 'F003': {'T1'}}
+    """
+    try:
+        rows = read_rows(Path(store) / "manifest.parquet", MANIFEST_SCHEMA, ["subject", "clip"])
+    except StoreError:
+        return {}
+    listed: dict[str, set[str]] = {}
+    for row in rows:
+        listed.setdefault(row["subject"], set()).add(row["clip"])
+    return listed
+
+
+def remove_rows(store: Path, subject: str, clips: Collection[str]) -> None:
+    """Take clips of a subject out of the manifest; one that cannot be read is deleted: the next run writes another.
+
+    >>> import shutil
+    >>> store = Path(shutil.copytree("store", "shorter"))
+    >>> remove_rows(store, "F003", ["T1"])
+    >>> list_rows(store)
+    {'F001': {'T1'}}
+    """
+    path = store / "manifest.parquet"
+    try:
+        rows = read_rows(path, MANIFEST_SCHEMA, ["subject", "clip"])
+        table = read_table(path)
+    except StoreError:
+        remove_quietly(path)
+        return
+    keep = [row["subject"] != subject or row["clip"] not in clips for row in rows]
+    if not all(keep):
+        write_table(path, table.filter(pa.array(keep)), {"format": "tclr-manifest"})
 
 
 def known_clips(root: Path) -> dict[str, set[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,40 @@ def _clip_row(store: Store, info: ClipInfo) -> dict[str, Any]:
     }
 
 
+def find_doubles(infos: Iterable[ClipInfo]) -> list[list[str]]:
+    """Return the recordings, ``subject/clip`` of the source, that are one video: a list of names for each video.
+
+    Their files have the same bytes or, where only labels or the container differ, their faces the same landmarks.
+
+    >>> with Store(Path("store")) as store:
+    ...     find_doubles(store.clips)
+    []
+    """
+    by_file: dict[str, dict[str, None]] = {}
+    by_face: dict[str, dict[str, None]] = {}
+    for info in infos:
+        name = f"{info.subject}/{info.attrs.source_clip}"
+        by_file.setdefault(info.attrs.source_sha256 or name, {})[name] = None
+        has_face = any(getattr(info.attrs, f"n_{status.name}") for status in FACE_STATUSES)
+        by_face.setdefault(info.landmarks_sha256 if has_face else "", {})[name] = None
+    by_face.pop("", None)
+    same = [list(names) for names in by_file.values() if len(names) > 1]
+    alike = [list(names) for names in by_face.values() if len(names) > 1]
+    return same + [names for names in alike if not any(set(names) <= set(others) for others in same)]
+
+
+def describe_double(names: Sequence[str]) -> str:
+    """Return what is wrong with recordings, ``subject/clip``, that are one video.
+
+    >>> describe_double(["anna/a", "anna/b"])
+    'the same video as anna/b: its frames count several times. Keep one of them.'
+    """
+    same = f"the same video as {', '.join(names[1:])}"
+    if len({name.partition("/")[0] for name in names}) > 1:
+        return f"{same}: one person under several names is on both sides of a split (folds leak). Keep one of them."
+    return f"{same}: its frames count several times. Keep one of them."
+
+
 def _run_state(root: Path) -> str:
     """Return how the last run ended; ``unknown`` without a readable record."""
     try:
@@ -45,7 +79,8 @@ def summarise_store(root: Path, progress: Callable[[int, int], None] = lambda do
     -------
     dict
         ``dataset``, ``n_subjects``, ``n_clips``, ``n_frames``, ``share_face`` (0..1), ``crop_size_px``, ``has_crops``,
-        ``size_bytes``, ``detect``, ``align`` (settings), ``run_state``, and ``clips``: one dict per clip.
+        ``size_bytes``, ``detect``, ``align`` (settings), ``run_state``, ``doubles`` (see ``find_doubles``), and
+        ``clips``: one dict per clip.
 
     Raises
     ------
@@ -76,5 +111,6 @@ def summarise_store(root: Path, progress: Callable[[int, int], None] = lambda do
             "size_bytes": sum(path.stat().st_size for path in store.paths.values()),
             **(store.clips[0].root.settings if store.clips else {"detect": {}, "align": {}}),
             "run_state": _run_state(Path(root)),
+            "doubles": find_doubles(store.clips),
             "clips": rows,
         }

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from dask.typing import Key
 from distributed import Client, Future, LocalCluster, Worker, WorkerPlugin, as_completed, get_worker, wait
 from distributed.comm import CommClosedError
 
+from tclr.pipeline.system.native_output import sifted_stderr, write_stderr_to
 from tclr.schemas.errors import ClusterError
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,17 @@ class _LogsInWorkers(WorkerPlugin):
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
         own.addHandler(handler)
+
+
+class _SiftsStderr(WorkerPlugin):
+    """Makes a worker write its standard error to a pipe, which leaves out what libraries log; see ``sifted_stderr``."""
+
+    def __init__(self, pipe: Path) -> None:
+        self._pipe = pipe
+
+    def setup(self, worker: Worker) -> None:
+        """Redirect the standard error of a worker's process, also of one that replaces a lost worker."""
+        write_stderr_to(self._pipe)
 
 
 @contextmanager
@@ -128,9 +141,15 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         with _closing(_join(scheduler)) as client:
             yield client
         return
-    with _closing(_start_workers(workers or CPU_COUNT)) as cluster, _closing(Client(cluster)) as client:
+    with (
+        sifted_stderr() as pipe,
+        _closing(_start_workers(workers or CPU_COUNT)) as cluster,
+        _closing(Client(cluster)) as client,
+    ):
         if logging.getLogger("tclr").isEnabledFor(logging.INFO):
             client.register_plugin(_LogsInWorkers())
+        elif pipe is not None:
+            client.register_plugin(_SiftsStderr(pipe))
         yield client
 
 

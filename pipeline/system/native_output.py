@@ -1,14 +1,23 @@
-"""Captures what C and C++ libraries write to standard error without a logger."""
+"""Captures, or sifts, what C and C++ libraries write to standard error without a logger."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
+LIBRARY_LOG = re.compile(
+    rb"[IWE]\d{4} \d\d:\d\d:[\d.]+ +\d+ \S+:\d+\] |(INFO|WARNING|ERROR): \[\S+:\d+\] "
+    rb"|INFO: \w+ TensorFlow Lite |WARNING: (All log messages|Logging) before "
+)
+"""Start of a line that Google's libraries log (absl, LiteRT). A fatal one, ``F``, says why a process ended."""
+_END = b"\0"
 _LOCK = threading.RLock()
 
 
@@ -52,3 +61,55 @@ def caught_stderr() -> Iterator[list[str]]:
             os.close(kept)
         written.seek(0)
         lines += written.read().decode(errors="replace").splitlines()
+
+
+@contextmanager
+def sifted_stderr() -> Iterator[Path | None]:
+    """Yield a named pipe for the standard error of other processes, see ``write_stderr_to``; None without such pipes.
+
+    A thread passes its lines on to ``sys.stderr``, without those that ``LIBRARY_LOG`` matches. What a process wrote
+    just before it crashed arrives, too.
+    """
+    if not hasattr(os, "mkfifo"):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="tclr-") as folder:
+        path = Path(folder) / "stderr"
+        os.mkfifo(path, 0o600)
+        pipe = os.open(path, os.O_RDWR)  # also for writing, so that it does not end with its first writer
+        thread = threading.Thread(target=_pass_on, args=[pipe], daemon=True, name="stderr")
+        thread.start()
+        try:
+            yield path
+        finally:
+            os.write(pipe, _END)
+            thread.join()
+            os.close(pipe)
+
+
+def _pass_on(pipe: int) -> None:
+    """Pass lines on until ``_END``, which may follow an unfinished line."""
+    waiting = b""
+    while not waiting.endswith(_END):
+        *lines, waiting = (waiting + os.read(pipe, 2**16)).split(b"\n")
+        _show([line + b"\n" for line in lines])
+    _show([waiting.removesuffix(_END)])
+
+
+def _show(lines: list[bytes]) -> None:
+    text = b"".join(line for line in lines if not LIBRARY_LOG.match(line)).decode(errors="replace")
+    if text and sys.stderr is not None:
+        with suppress(OSError, ValueError):  # closed: the pipe must be emptied all the same
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def write_stderr_to(path: Path) -> None:
+    """Let this process write its standard error to a named pipe; leave it as it is if nobody reads that."""
+    try:
+        pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return
+    os.set_blocking(pipe, True)
+    os.dup2(pipe, 2)
+    os.close(pipe)

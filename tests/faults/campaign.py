@@ -204,8 +204,8 @@ class EmbedCampaign(Campaign):
         return [sys.executable, "-m", "tclr.cli.main", "embed", *where, *(extra or ("--workers", "2"))]
 
     def contents(self, features: Path) -> dict[str, tuple]:
-        """Return every file but the lock: tables, their metadata, and what should not be there."""
-        files = sorted(path for path in features.rglob("*") if path.is_file() and path.name != ".lock")
+        """Return every file: tables, their metadata, and what should not be there."""
+        files = sorted(path for path in features.rglob("*") if path.is_file())
         return {str(path.relative_to(features)): (path.read_bytes(),) for path in files}
 
     def written(self, features: Path) -> list[Path]:

@@ -125,9 +125,7 @@ def test_native_code_tries_to_reach_nothing_but_loopback(work):
 def test_what_is_written_under_umask_077_is_its_owners_alone(work):
     made = [work / name for name in ("clips", "store", "run", "au.safetensors", "features", "r.html")]
     paths = [path for folder in made for path in (folder, *folder.rglob("*"))]
-    assert {"manifest.parquet", ".lock", "checkpoint.pt", "encoder.safetensors", "distance.png"} <= {
-        p.name for p in paths
-    }
+    assert {"manifest.parquet", "checkpoint.pt", "encoder.safetensors", "distance.png"} <= {p.name for p in paths}
     for path in paths:
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 

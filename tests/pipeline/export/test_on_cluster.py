@@ -1,6 +1,5 @@
 """The exporter on Dask: the same files as in one process, whatever dies; failures, GPUs, progress."""
 
-import json
 import shutil
 import threading
 import time
@@ -59,8 +58,8 @@ def copy(store, tmp_path):
 
 
 def contents(features):
-    """Return every file, hidden ones but the lock too, by its place."""
-    files = (path for path in features.rglob("*") if path.is_file() and path.name != ".lock")
+    """Return every file, hidden ones too, by its place."""
+    files = (path for path in features.rglob("*") if path.is_file())
     return {str(path.relative_to(features)): path.read_bytes() for path in files}
 
 
@@ -276,15 +275,20 @@ def test_a_second_run_on_the_features_is_refused_and_pandas_does_not_see_the_loc
     embed(store, tmp_path, encoder, EmbedConfig())
     with lock_folder(tmp_path), pytest.raises(OutputError, match="Expected no other run on"):
         embed(store, tmp_path, encoder, EmbedConfig())
-    assert (tmp_path / ".lock").stat().st_size and len(pd.read_parquet(tmp_path)) == 80
+    with lock_folder(tmp_path):
+        foreign = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".parquet"]
+        assert len(foreign) == 2 and not any(path.stat().st_size for path in foreign)  # polars passes over empty files
+        assert len(pd.read_parquet(tmp_path)) == 80
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".parquet"}
 
 
 def test_a_worker_that_outlives_its_run_writes_nothing(store, encoder, tmp_path):
     def take_over(progress):
         if (tmp_path / "subject=F001" / "T1.parquet").exists():
-            (tmp_path / ".lock").write_text(json.dumps({"run": "another"}))
+            for mark in tmp_path.glob("*.run"):
+                mark.unlink()
 
-    with pytest.raises(OutputError, match="another run .* has started since"):
+    with pytest.raises(OutputError, match="another run has started since"):
         embed(store, tmp_path, encoder, EmbedConfig(), notify=take_over)
     assert list(contents(tmp_path)) == ["subject=F001/T1.parquet"]
 
