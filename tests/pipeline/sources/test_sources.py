@@ -112,7 +112,7 @@ def test_find_clips_explains_a_missing_an_empty_and_a_wrong_source(tmp_path):
 def test_find_clips_refuses_names_that_become_the_same(tmp_path):
     touch(tmp_path / "s" / "a b.mp4")
     touch(tmp_path / "s" / "a_b.mp4")
-    with pytest.raises(InputError, match="same name 's/a_b'"):
+    with pytest.raises(InputError, match="a b.mp4 and s/a_b.mp4 of .* called .s/a_b."):
         find_clips(tmp_path)
 
 
