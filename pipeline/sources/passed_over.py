@@ -142,8 +142,8 @@ def describe_groups(groups: Mapping[str, Group]) -> str:
 
     Links to nothing, and videos and pictures, are named: somebody may miss them.
 
-    >>> describe_groups({".txt": Group(3, Path("a.txt")), LINK: Group(1, Path("anna/b.mp4"))})
-    '4 files passed over: 3 .txt, 1 link to nothing (anna/b.mp4)'
+    >>> describe_groups({".txt": Group(3, Path("a.txt")), "link to nothing": Group(1, Path("b.mp4"))})
+    '4 files passed over: 3 .txt, 1 link to nothing (b.mp4)'
     """
     if not groups:
         return ""

@@ -13,7 +13,14 @@ from tclr.pipeline.video.decoding import decode, open_video, to_seconds
 from tclr.pipeline.video.deinterlace import Decoded, deinterlace
 from tclr.pipeline.video.frames import ClipMedia, Frame
 from tclr.pipeline.video.images import FrameConverter
-from tclr.pipeline.video.reading import is_video_clip, list_image_files, load_images, select
+from tclr.pipeline.video.reading import (
+    animation_frames,
+    is_animation,
+    is_video_clip,
+    list_image_files,
+    load_images,
+    select,
+)
 from tclr.schemas.errors import InputError
 
 UNKNOWN_INDEX = -1
@@ -40,9 +47,20 @@ def sample_frames(media: ClipMedia, n: int, *, reduction: int = 1) -> Iterator[F
     if is_video_clip(media.clip):
         yield from _sample_video(media, n)
         return
+    if is_animation(media.clip):
+        yield from _sample_animation(media, n)
+        return
     rows = list(select(list_image_files(media), media.clip, 0))
     places = sorted({k * len(rows) // n for k in range(n)})
     yield from load_images((rows[place] for place in places), reduction)
+
+
+def _sample_animation(media: ClipMedia, n: int) -> Iterator[Frame]:
+    places = {k * media.n_expected // n for k in range(n)}
+    with suppress(InputError):
+        for row, frame in enumerate(select(animation_frames(media), media.clip, 0)):
+            if row in places:
+                yield frame
 
 
 class _Sampler:
