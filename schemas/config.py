@@ -451,3 +451,4 @@ class PreprocessConfig:
     align: AlignConfig = field(default_factory=AlignConfig)
     allow_truncated: bool = False
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    stills: bool = False

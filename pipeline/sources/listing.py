@@ -32,7 +32,9 @@ ANIMATED_SUFFIXES = frozenset(".apng .avif .gif .png .webp".split())
 IMAGE_SUFFIXES = ANIMATED_SUFFIXES | frozenset(
     ".bmp .dib .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pgm .pnm .ppm .tif .tiff".split()
 )
-SYSTEM_FOLDERS = frozenset({"@eaDir", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "lost+found"})
+SYSTEM_FOLDERS = frozenset(
+    {"@eaDir", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
 """Of disk stations and operating systems, with thumbnails and deleted files; hidden folders are passed over, too."""
 SYSTEM_FILES = frozenset({"Thumbs.db", "ehthumbs.db", "desktop.ini"})
 
