@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tclr.pipeline.sources import Clip
 from tclr.pipeline.video import estimate_frames
@@ -19,7 +20,11 @@ CROP_BYTES_PER_PIXEL = {"zstd": 1.85, "gzip": 1.95, "lz4": 2.5, "none": 3.1, "jp
 seventh more per pixel with zstd and half as much more with jpeg."""
 OTHER_BYTES = 5_500
 """Per frame: landmarks, blendshapes and measures."""
-THRIFT = {"--codec jpeg": {"codec": "jpeg"}, "--size 112": {"size": 112}, "--no-frames": {"frames": False}}
+THRIFT: dict[str, dict[str, Any]] = {
+    "--codec jpeg": {"codec": "jpeg"},
+    "--size 112": {"size": 112},
+    "--no-frames": {"frames": False},
+}
 """Settings that take less disk."""
 MOST_HEADERS = 64
 """Clips whose headers are read to estimate the number of frames; the others count as their mean."""

@@ -106,8 +106,8 @@ def count_passed_over(source: Path, clips: Iterable[Clip], own: Path | None = No
     Files below the folder ``own`` do not count. Each file is logged.
 
     >>> from tclr.pipeline.sources import find_clips
-    >>> count_passed_over(Path("clips"), find_clips(Path("clips"))[:1])
-    {}
+    >>> count_passed_over(Path("clips"), find_clips(Path("clips"))[:1])[".jpg outside the layout"]
+    Group(n_files=16, first=PosixPath('2D+3D/F003/T1/1190.jpg'))
     """
     groups: dict[str, Group] = {}
     if not source.is_dir():

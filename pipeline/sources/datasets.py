@@ -11,7 +11,7 @@ from tclr.pipeline.sources.clip import Clip
 from tclr.pipeline.sources.disfa import find_disfa, looks_like_disfa
 from tclr.pipeline.sources.emotionet import find_emotionet, looks_like_emotionet
 from tclr.pipeline.sources.folder import find_folder
-from tclr.pipeline.sources.listing import is_image, is_video
+from tclr.pipeline.sources.listing import is_image, is_unnamed_video, is_video
 from tclr.pipeline.sources.pseudonyms import Pseudonyms
 from tclr.pipeline.sources.voxceleb2 import find_voxceleb2, looks_like_voxceleb2
 from tclr.schemas.errors import InputError, SettingError
@@ -104,7 +104,7 @@ def find_clips(source: Path, dataset: str = "auto", *, stills: bool = False) -> 
     """
     if dataset not in (*DATASETS, "auto"):
         raise SettingError(f"Unknown dataset {dataset!r}. Known datasets: auto, {', '.join(sorted(DATASETS))}.")
-    single = source.is_file() and (is_video(source) or is_image(source))
+    single = source.is_file() and (is_video(source) or is_image(source) or is_unnamed_video(source))
     if not source.is_dir() and not single:
         what = "another file" if source.exists() else "nothing"
         raise InputError(f"Expected a folder of videos, or a video, but found {what} at {source}. Check the path.")

@@ -30,6 +30,7 @@ from tclr.pipeline.sources.listing import (
     SubjectNames,
     is_animated,
     is_image,
+    is_unnamed_video,
     is_video,
     largest_sequence,
     reading_table,
@@ -73,7 +74,7 @@ def _media_of(folder: Path, files: list[Path], *, stills: bool) -> list[Path]:
     """List the videos and pictures of a folder, or the folder itself for its image sequence."""
     images = [path for path in files if is_image(path)]
     frames = [] if stills else _find_sequence(images)
-    videos = [path for path in files if is_video(path)]
+    videos = [path for path in files if is_video(path) or is_unnamed_video(path)]
     if not frames:
         return videos + images
     strays = sorted(set(images).difference(frames))

@@ -32,6 +32,10 @@ ANIMATED_SUFFIXES = frozenset(".apng .avif .gif .png .webp".split())
 IMAGE_SUFFIXES = ANIMATED_SUFFIXES | frozenset(
     ".bmp .dib .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pgm .pnm .ppm .tif .tiff".split()
 )
+VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"\x00\x00\x01\xba")
+"""First bytes of Matroska and WebM, FLV, ASF and WMV, and MPEG."""
+IMAGE_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"})
+"""Of pictures that begin as MP4 does."""
 SYSTEM_FOLDERS = frozenset(
     {"@eaDir", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
 )
@@ -85,6 +89,20 @@ def is_video(path: Path) -> bool:
     (True, False)
     """
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def is_unnamed_video(path: Path) -> bool:
+    """Return whether a file without a suffix begins as a video does: MP4, MOV, Matroska, WebM, AVI, FLV, WMV, MPEG."""
+    if path.suffix or path.name.startswith(".") or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in IMAGE_BRANDS
+    return head.startswith(VIDEO_MAGIC) or (head[:4], head[8:]) == (b"RIFF", b"AVI ")
 
 
 def is_animated(path: Path) -> bool:
