@@ -21,8 +21,8 @@ DOCS = ROOT / "docs"
 NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How to": [
-        "own-videos", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu", "cluster",
-        "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
+        "own-videos", "footage", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu",
+        "cluster", "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
     ],
     "Reference": [],
     "Explanation": [

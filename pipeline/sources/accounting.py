@@ -11,7 +11,7 @@ from pathlib import Path
 from tclr.pipeline.sources.clip import Clip
 from tclr.pipeline.sources.folder import CLIPS_TABLE
 from tclr.pipeline.sources.folder_labels import LABEL_FOLDER
-from tclr.pipeline.sources.listing import SYSTEM_FILES, Folder, is_image, is_video, numbered_images, walk
+from tclr.pipeline.sources.listing import SYSTEM_FILES, Folder, is_image, is_video, largest_sequence, walk
 
 MOST_GROUPS = 8
 """Groups that a line names; the rest is one number."""
@@ -35,7 +35,7 @@ def _is_sequence(clip: Clip) -> bool:
 
 
 class _Used:
-    """The files that clips use. The frames of a sequence are listed again, one folder at a time."""
+    """The files that clips use; the frames of a sequence are found again, one folder at a time."""
 
     def __init__(self, source: Path, clips: Iterable[Clip]) -> None:
         self._files: set[str] = {os.fspath(source / CLIPS_TABLE)}
@@ -53,10 +53,10 @@ class _Used:
 
     def rest(self, folder: Folder) -> Iterator[Path]:
         """Yield what a folder has and no clip uses, folders aside."""
-        frames = {path for _, path in numbered_images(folder.path)} if self.is_sequence(folder.path) else set()
-        for path in (*folder.files, *folder.others):
-            if path not in frames and os.fspath(path) not in self._files:
-                yield path
+        paths = [*folder.files, *folder.others]
+        images = [path for path in paths if is_image(path)] if self.is_sequence(folder.path) else []
+        frames = {path for _, path in largest_sequence(images)}
+        yield from (path for path in paths if path not in frames and os.fspath(path) not in self._files)
 
 
 def _group(path: Path, source: Path, *, in_sequence: bool, is_listed: bool) -> str:

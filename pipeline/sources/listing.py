@@ -30,7 +30,7 @@ MAX_FRAME = 2**53
 ANIMATED_SUFFIXES = frozenset(".apng .avif .gif .png .webp".split())
 """Of pictures that may have several frames."""
 IMAGE_SUFFIXES = ANIMATED_SUFFIXES | frozenset(
-    ".bmp .dib .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pgm .pnm .ppm .tif .tiff".split()
+    ".bmp .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pgm .pnm .ppm .tif .tiff".split()
 )
 VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"\x00\x00\x01\xba")
 """First bytes of Matroska and WebM, FLV, ASF and WMV, and MPEG."""

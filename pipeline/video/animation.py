@@ -17,7 +17,7 @@ from tclr.schemas.config import LimitsConfig
 from tclr.schemas.errors import InputError, TruncatedError
 
 SHORTEST_MS = 10.0
-"""Frames that state this or less are shown for ``DEFAULT_MS``, as in browsers and in FFmpeg."""
+"""Frames that state this or less are shown for ``DEFAULT_MS``, as in browsers."""
 DEFAULT_MS = 100.0
 
 
