@@ -148,7 +148,7 @@ def _example(name: str, group: Group) -> str:
 
 
 def describe_sequences(clips: Iterable[Clip], image_fps: float) -> str:
-    """Return one line on the folders that are read as image sequences; empty if there are none, or a dataset has them.
+    """Return one line on the folders that are read as image sequences; empty without any, and where a dataset has them.
 
     >>> from tclr.pipeline.sources import find_clips
     >>> describe_sequences(find_clips(Path("clips"), "folder"), image_fps=25)
@@ -157,9 +157,7 @@ def describe_sequences(clips: Iterable[Clip], image_fps: float) -> str:
     n_folders = sum(_is_sequence(clip) and clip.image_fps is None for clip in clips)
     if not n_folders:
         return ""
-    what = (
-        "1 folder is read as an image sequence"
-        if n_folders == 1
-        else f"{n_folders} folders are read as image sequences"
-    )
-    return f"{what} at {image_fps:g} frames/s (--image-fps); --stills reads each picture by itself"
+    folders = "1 folder is read as an image sequence"
+    if n_folders > 1:
+        folders = f"{n_folders} folders are read as image sequences"
+    return f"{folders} at {image_fps:g} frames/s (--image-fps); --stills reads each picture by itself"

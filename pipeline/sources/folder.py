@@ -78,10 +78,7 @@ def _media_of(folder: Path, files: list[Path], *, stills: bool) -> list[Path]:
     if not frames:
         return videos + images
     strays = sorted(set(images).difference(frames))
-    left_out = [path for path in strays if not is_animated(path)]
-    if left_out:
-        logger.warning("Reading %s as an image sequence, without %s.", folder, left_out[0].name)
-    return [*videos, folder, *(path for path in strays if path not in left_out)]
+    return [*videos, folder, *filter(is_animated, strays)]
 
 
 def _list_media(source: Path, *, stills: bool) -> list[Path]:
