@@ -507,5 +507,6 @@ class PreprocessConfig:
     align: AlignConfig = field(default_factory=AlignConfig)
     allow_truncated: bool = False
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    stills: bool = False
     subject_texture: np.ndarray | None = field(default=None, compare=False, repr=False)
     """Of the face in ``detect.subject_face``, see ``tracking.describe_texture``; it travels to workers, not to disk."""

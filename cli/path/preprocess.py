@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tclr.cli.options import FILE, PATH, dataset_option, scheduler_option, settings_options
+from tclr.cli.options import FILE, PATH, dataset_option, scheduler_option, settings_options, stills_option
 from tclr.cli.output import Command, fail, say, warn
 from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.argument("source", type=PATH)
 @click.argument("store", type=PATH)
 @dataset_option
+@stills_option
 @click.option(
     "--pseudonymise",
     metavar="KEYFILE",
@@ -36,6 +37,7 @@ def command(
     source: Path,
     store: Path,
     dataset: str,
+    stills: bool,
     pseudonymise: Path | None,
     workers: int | None,
     scheduler: str | None,
@@ -49,7 +51,8 @@ def command(
 
     SOURCE is a folder of videos and image sequences, a single video, or a dataset (see 'tclr datasets'). In a folder,
     SOURCE/<subject>/<clip>.mp4 names subjects; each file at the top is a subject of its own. The subject's face is
-    followed, or everyone's with --faces all.
+    followed, or everyone's with --faces all. Numbered images of one size are a sequence, unless --stills is given.
+    Files that are passed over are counted; -v lists them.
 
     Run the same command again to resume after an interruption or to add new clips; finished clips are skipped. The
     exit status is 1 if a clip failed; all other clips are stored. People who have withdrawn ('tclr remove') are passed
@@ -73,7 +76,7 @@ def command(
         result = preprocess(
             source,
             store,
-            PreprocessConfig(detect, align, allow_truncated, limits),
+            PreprocessConfig(detect, align, allow_truncated, limits, stills),
             dataset=dataset,
             key_file=pseudonymise,
             workers=workers,
@@ -81,6 +84,7 @@ def command(
             prune=prune,
             notify=_Notifier(display),
             tell=display.stage,
+            inform=say,
         )
     if result.new_key:
         warn(

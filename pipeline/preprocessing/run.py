@@ -21,13 +21,23 @@ from tclr.pipeline.preprocessing.changes import (
     find_gone,
     require_common,
 )
+from tclr.pipeline.preprocessing.forecast import forecast_disk_use
 from tclr.pipeline.preprocessing.layout import scan_file, scan_store, subject_path
 from tclr.pipeline.preprocessing.plan import SubjectPlan, check_others, plan_subject
 from tclr.pipeline.preprocessing.scheduling import Progress, StoreBuild
 from tclr.pipeline.preprocessing.subject_face import read_subject_face
 from tclr.pipeline.preprocessing.withdrawal.listed import Withdrawn
 from tclr.pipeline.preprocessing.withdrawal.removal import plan_removal, remove
-from tclr.pipeline.sources import Clip, check_key, find_clips, open_key, pseudonymise
+from tclr.pipeline.sources import (
+    Clip,
+    check_key,
+    count_passed_over,
+    describe_passed_over,
+    describe_sequences,
+    find_clips,
+    open_key,
+    pseudonymise,
+)
 from tclr.pipeline.store import (
     WHOLE_FILE,
     ClipInfo,
@@ -65,6 +75,7 @@ class PreprocessResult:
     new_key: bool  # whether the key of pseudonyms was made in this run
     withdrawn: tuple[str, ...]  # clips of the source that were passed over, since people have withdrawn
     pruned: tuple[str, ...]  # recordings removed from the store, since the source does not have them
+    passed_over: dict[str, int]  # files of the source that no clip uses, by suffix or reason
 
 
 def preprocess(
@@ -79,6 +90,7 @@ def preprocess(
     prune: bool = False,
     notify: Callable[[Progress], None] = lambda progress: None,
     tell: Callable[[str], None] = lambda stage: None,
+    inform: Callable[[str], None] = lambda line: None,
 ) -> PreprocessResult:
     """Turn a folder of videos or images into a store.
 
@@ -96,6 +108,8 @@ def preprocess(
         Remove recordings from the store that the source does not have.
     notify, tell : callable
         Called with a ``Progress`` whenever it changes, and with the name of each stage that has none.
+    inform : callable
+        Called before the work with lines on files that are passed over, image sequences, and the disk it will take.
 
     Raises
     ------
@@ -117,7 +131,8 @@ def preprocess(
     """
     source, store = real_path(source), real_path(store)
     tell("Looking for clips")
-    clips, new_key = _look_for_clips(source, store, dataset, key_file)
+    clips, new_key = _look_for_clips(source, store, dataset, key_file, config)
+    passed_over = _look_for_others(source, store, clips, config, inform)
     tell("Looking for the detector's models")
     ensure_models(config.detect)
     config = read_subject_face(config, clips[0].pseudonyms)
@@ -125,22 +140,23 @@ def preprocess(
     with lock_folder(store) as run:
         wanted = _Wanted.of(store, source, clips, config, prune=prune)
         clips, before = wanted.clips, wanted.before
-        _write_record(store, source, clips[0], config, "running")
+        _write_record(store, source, clips[0], config, passed_over, "running")
         remove_abandoned(store)
         plans = _plan(store, clips, before, config)
         n_todo = sum(len(plan.todo) for plan in plans)
         progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
         build = StoreBuild(store, run, config, progress, notify)
         if any(plan.todo or plan.has_new for plan in plans):
+            _forecast(store, plans, config, inform)
             tell("Starting workers")
             build.carry_out(plans, workers, scheduler)
         tell("Writing the manifest")
         infos = [info for _, its in sorted((before.stored | build.infos).items()) for info in its]
         _index(store, clips, infos, before, progress.failures)
-        _write_record(store, source, clips[0], config, "failed" if progress.failures else "done")
+        _write_record(store, source, clips[0], config, passed_over, "failed" if progress.failures else "done")
     counts = (len({info.subject for info in infos}), len(infos), progress.n_skipped, progress.n_frames)
     done = (*counts, tuple(progress.failures), _warnings(store, infos, wanted.gone), new_key)
-    return PreprocessResult(store, clips[0].dataset, *done, wanted.withdrawn, wanted.pruned)
+    return PreprocessResult(store, clips[0].dataset, *done, wanted.withdrawn, wanted.pruned, passed_over)
 
 
 def _without_withdrawn(clips: Sequence[Clip], listed: Withdrawn, source: Path) -> list[Clip]:
@@ -169,13 +185,37 @@ def _warnings(store: Path, infos: Sequence[ClipInfo], gone: Recordings) -> tuple
     return (*own, *describe_gone(store, gone, infos), *describe_doubles(infos, gone))
 
 
-def _look_for_clips(source: Path, store: Path, dataset: str, key_file: Path | None) -> tuple[list[Clip], bool]:
+def _look_for_clips(
+    source: Path, store: Path, dataset: str, key_file: Path | None, config: PreprocessConfig
+) -> tuple[list[Clip], bool]:
     """Return the clips of the source, under pseudonyms if there is a key, and whether the key is new."""
-    clips = find_clips(source, dataset)
+    clips = find_clips(source, dataset, stills=config.stills)
     if key_file is None:
         return clips, False
     pseudonyms, new_key = open_key(key_file, source, store)
     return pseudonymise(clips, pseudonyms), new_key
+
+
+def _look_for_others(
+    source: Path, store: Path, clips: Sequence[Clip], config: PreprocessConfig, inform: Callable[[str], None]
+) -> dict[str, int]:
+    """Tell what is passed over and what is read as sequences; return the former by group."""
+    groups = count_passed_over(source, clips, own=store)
+    for line in (describe_passed_over(groups), describe_sequences(clips, config.detect.image_fps)):
+        if line:
+            inform(line)
+    return {name: group.n_files for name, group in groups.items()}
+
+
+def _forecast(
+    store: Path, plans: Iterable[SubjectPlan], config: PreprocessConfig, inform: Callable[[str], None]
+) -> None:
+    """Tell what disk the clips to do will take, and warn if there is less."""
+    todo = [plan.clip for subject in plans for plan in subject.todo if plan.clip is not None]
+    if todo:
+        disk_use = forecast_disk_use(store, todo, config)
+        inform(disk_use.describe())
+        disk_use.check(store)
 
 
 @dataclass(frozen=True)
@@ -243,8 +283,10 @@ def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: Preproces
     ]
 
 
-def _write_record(store: Path, source: Path, clip: Clip, config: PreprocessConfig, state: str) -> None:
-    """Write ``run.json``; without the source if ``clip``, any of them, has a pseudonym."""
+def _write_record(
+    store: Path, source: Path, clip: Clip, config: PreprocessConfig, passed_over: Mapping[str, int], state: str
+) -> None:
+    """Write ``run.json``; without what may contain names of the source if ``clip``, any of them, has a pseudonym."""
     record = {
         "state": state,
         "source": None if clip.pseudonyms else str(source),
@@ -254,6 +296,8 @@ def _write_record(store: Path, source: Path, clip: Clip, config: PreprocessConfi
         "detect": json.loads(config.detect.to_json()),
         "align": json.loads(config.align.to_json()),
         "allow_truncated": config.allow_truncated,
+        "stills": config.stills,
+        "passed_over": None if clip.pseudonyms else {**passed_over},
     }
     write_json(store / "run.json", record)
 

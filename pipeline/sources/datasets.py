@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from tclr.pipeline.sources.clip import Clip
 from tclr.pipeline.sources.disfa import find_disfa, looks_like_disfa
 from tclr.pipeline.sources.emotionet import find_emotionet, looks_like_emotionet
 from tclr.pipeline.sources.folder import find_folder
-from tclr.pipeline.sources.listing import is_image, is_video
+from tclr.pipeline.sources.listing import is_image, is_unnamed_video, is_video
 from tclr.pipeline.sources.pseudonyms import Pseudonyms
 from tclr.pipeline.sources.voxceleb2 import find_voxceleb2, looks_like_voxceleb2
 from tclr.schemas.errors import InputError, SettingError
@@ -85,18 +84,18 @@ def recognise(source: Path) -> str:
     return next(dataset.name for dataset in DATASETS.values() if dataset.looks_like(source))
 
 
-def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
+def find_clips(source: Path, dataset: str = "auto", *, stills: bool = False) -> list[Clip]:
     """List the clips of a source, sorted by subject and clip.
 
     The source is a dataset's folder, a folder of videos and images, or a single video or image. ``dataset`` is a key
-    of ``DATASETS``, or ``auto`` to recognise it.
+    of ``DATASETS``, or ``auto`` to recognise it. With ``stills``, numbered images are not joined into sequences.
 
     Raises
     ------
     InputError
         If the source is missing, is none of these, or has no clip in the layout.
     SettingError
-        If the dataset's name is unknown.
+        If the dataset's name is unknown, or its layout has no ``stills``.
 
     Examples
     --------
@@ -105,27 +104,37 @@ def find_clips(source: Path, dataset: str = "auto") -> list[Clip]:
     """
     if dataset not in (*DATASETS, "auto"):
         raise SettingError(f"Unknown dataset {dataset!r}. Known datasets: auto, {', '.join(sorted(DATASETS))}.")
-    single = source.is_file() and (is_video(source) or is_image(source))
+    single = source.is_file() and (is_video(source) or is_image(source) or is_unnamed_video(source))
     if not source.is_dir() and not single:
         what = "another file" if source.exists() else "nothing"
         raise InputError(f"Expected a folder of videos, or a video, but found {what} at {source}. Check the path.")
     try:
         kind = DATASETS[recognise(source) if dataset == "auto" else dataset]
-        clips = kind.find(source)
+        clips = find_folder(source, stills=True) if stills and kind.name == "folder" else kind.find(source)
     except OSError as error:
         raise InputError(f"Cannot read {error.filename or source}: {error.strerror}. Check its permissions.") from error
+    if stills and kind.name not in ("folder", "emotionet"):
+        raise SettingError(f"Expected --stills with --dataset folder only, but {source} is read as {kind.name}.")
     if not clips:
         other = "" if kind.name == "folder" else ", or choose --dataset folder"
         raise InputError(
             f"Expected {kind.title}'s layout ({kind.layout}) in {source}, but found no clip. "
             f"Give the folder that contains it{other}."
         )
-    twice = [name for name, count in Counter(clip.key for clip in clips).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"Two clips of {source} have the same name {'/'.join(twice[0])!r}. Rename one of the files or folders."
-        )
+    _check_names(clips, source)
     return sorted(clips, key=lambda clip: clip.key)
+
+
+def _check_names(clips: list[Clip], source: Path) -> None:
+    """Raise if two clips have the same name; the error names both files."""
+    owners: dict[tuple[str, str], Clip] = {}
+    for clip in clips:
+        owner = owners.setdefault(clip.key, clip)
+        if owner is not clip:
+            raise InputError(
+                f"Expected clips with different names, but {owner.source} and {clip.source} of {source} would both be "
+                f"called {clip.name!r}. Rename one of them."
+            )
 
 
 def pseudonymise(clips: list[Clip], pseudonyms: Pseudonyms) -> list[Clip]:

@@ -4,14 +4,15 @@
 
     SOURCE/<subject>/<clip>.mp4          a video of a subject
     SOURCE/<subject>/<clip>/0001.jpg ... a numbered image sequence of a subject
-    SOURCE/<name>.mp4 or <name>.jpg      a flat file: subject and clip both take its name
+    SOURCE/<name>.mp4 or <name>.jpg      a flat file: subject and clip both take its name; an animated picture
+                                         (GIF, APNG, WebP, AVIF) is a clip, too
     SOURCE/0001.jpg ...                  numbered images only: one sequence, named after the folder
     SOURCE                               may also be a single video or image
     SOURCE/clips.csv                     lists them instead: path, subject, clip and, optionally, start_s, end_s
     SOURCE/labels/<subject>_<clip>.csv   a clip's AU labels (``folder_labels``); not searched for clips
 
 The names of deeper folders are joined into the clip's name with ``_``. Flat files that share a name, such as ``a.mp4``
-and ``a.jpg``, keep their suffix.
+and ``a.jpg``, keep their suffix. Numbered images of differing sizes are photographs, not a sequence.
 """
 
 from __future__ import annotations
@@ -20,43 +21,67 @@ import csv
 import logging
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from tclr.pipeline.sources.clip import Clip
 from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, attach_labels
 from tclr.pipeline.sources.listing import (
     SubjectNames,
+    is_animated,
     is_image,
+    is_unnamed_video,
     is_video,
     largest_sequence,
     reading_table,
     safe_name,
     walk_folders,
 )
+from tclr.pipeline.system import read_image_header
 from tclr.schemas.errors import InputError
 
 CLIPS_TABLE = "clips.csv"
 MIN_SEQUENCE = 2
 """Fewest numbered images that make a sequence; one alone is a still."""
+FIRST_HEADERS, SPREAD_HEADERS = 8, 8
+"""Numbered images whose sizes are compared: the first, and others from all over the folder."""
 FRAMES_PER_STRAY = 3
 """Fewest frames per other image in a sequence's folder, which leaves room for a cover or a thumbnail."""
 
 logger = logging.getLogger(__name__)
 
 
-def _is_sequence(images: list[Path], folder: Path) -> bool:
-    """Return whether a folder's images are frames: named alike, each number once, with few other images."""
+def _look_alike(frames: list[Path]) -> bool:
+    """Return whether frames have one size and are no animations, by the headers of the first and of others."""
+    n = len(frames)
+    places = {*range(min(n, FIRST_HEADERS)), *(k * n // SPREAD_HEADERS for k in range(SPREAD_HEADERS)), n - 1}
+    headers = [header for place in sorted(places) if (header := read_image_header(frames[place]))]
+    return len({(header.width, header.height) for header in headers}) <= 1 and not any(
+        header.is_animated for header in headers
+    )
+
+
+def _find_sequence(images: list[Path]) -> list[Path]:
+    """Return the frames among a folder's images, named and sized alike, each number once; none if others abound."""
     frames = largest_sequence(images)
-    strays = sorted(set(images) - {path for _, path in frames})
+    paths = [path for _, path in frames]
     unique = len({number for number, _ in frames}) == len(frames) >= MIN_SEQUENCE
-    if not unique or len(frames) < FRAMES_PER_STRAY * len(strays):
-        return False
-    if strays:
-        logger.warning("Reading %s as an image sequence, without %s.", folder, strays[0].name)
-    return True
+    few_strays = len(frames) >= FRAMES_PER_STRAY * (len(images) - len(frames))
+    return paths if unique and few_strays and _look_alike(paths) else []
 
 
-def _list_media(source: Path) -> list[Path]:
+def _media_of(folder: Path, files: list[Path], *, stills: bool) -> list[Path]:
+    """List the videos and pictures of a folder, or the folder itself for its image sequence."""
+    images = [path for path in files if is_image(path)]
+    frames = [] if stills else _find_sequence(images)
+    videos = [path for path in files if is_video(path) or is_unnamed_video(path)]
+    if not frames:
+        return videos + images
+    strays = sorted(set(images).difference(frames))
+    return [*videos, folder, *filter(is_animated, strays)]
+
+
+def _list_media(source: Path, *, stills: bool) -> list[Path]:
     """List videos, stills and folders of image sequences, outside the label folder."""
     media: list[Path] = []
     labels = source / LABEL_FOLDER
@@ -66,9 +91,7 @@ def _list_media(source: Path) -> list[Path]:
             if passed:
                 logger.warning("Skipped %s: %s is for labels. Move the file to use it.", passed[0], labels)
             continue
-        media += [path for path in files if is_video(path)]
-        images = [path for path in files if is_image(path)]
-        media += [folder] if _is_sequence(images, folder) else images
+        media += _media_of(folder, files, stills=stills)
     return media
 
 
@@ -121,15 +144,23 @@ def read_clips_table(source: Path) -> list[Clip]:
     return clips
 
 
-def find_folder(source: Path) -> list[Clip]:
-    """List the clips of a folder tree or a single file, with their labels."""
+def _unjoined(clip: Clip) -> Clip:
+    """Return a clip whose folder of images is read as unrelated pictures, in the order of their names."""
+    if not clip.path.is_dir():
+        return clip
+    return replace(clip, stills=tuple(sorted(path for path in clip.path.iterdir() if is_image(path))))
+
+
+def find_folder(source: Path, *, stills: bool = False) -> list[Clip]:
+    """List the clips of a folder tree or a single file, with their labels; with ``stills``, no image sequences."""
     if (source / CLIPS_TABLE).is_file():
-        return attach_labels(source, read_clips_table(source))
-    media = [source] if source.is_file() else _list_media(source)
+        clips = read_clips_table(source)
+        return attach_labels(source, map(_unjoined, clips) if stills else clips)
+    media = [source] if source.is_file() else _list_media(source, stills=stills)
     source = source.parent if source.is_file() else source
     names = {path: _parts(path, source) for path in media}
     shared = Counter(names.values())
-    clips: list[Clip] = []
+    clips = []
     subjects = SubjectNames()
     for path, parts in names.items():
         if shared[parts] > 1 and not path.is_dir():

@@ -1,4 +1,4 @@
-"""Files and names in a source folder: videos, images, image sequences, safe names."""
+"""Files and names in a source folder: videos, images, image sequences, safe names, and the walk through it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,37 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from tclr.pipeline.system import read_image_header
 from tclr.schemas.errors import InputError
 
 MAX_NAME_BYTES = 100
 """Longer names are shortened and get a digest. File systems allow 255 bytes, suffixes included."""
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .wmv .flv .mts .m2ts .ts .3gp .ogv .vob .mxf".split()
+    ".264 .265 .266 .3g2 .3gp .3gp2 .3gpp .amv .asf .avc .avi .dav .divx .dv .dvr-ms .f4v .flv .gxf .h264 .h265 .h266 "
+    ".hevc .insv .ivf .m1v .m2p .m2t .m2ts .m2v .m4v .mj2 .mjpeg .mjpg .mk3d .mkv .mod .mov .mp4 .mpe .mpeg .mpg .mpv "
+    ".mts .mxf .nut .obu .ogm .ogv .ogx .qt .rm .rmvb .tod .tp .trp .ts .vc1 .vob .vro .vvc .webm .wm .wmv .wtv "
+    ".y4m".split()
 )
+"""Of containers and streams that FFmpeg reads and that hold the video itself (``video.decoding.FORMATS``)."""
 MAX_FRAME = 2**53
 """Frame numbers are below this: up to here float64 holds whole numbers exactly."""
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+ANIMATED_SUFFIXES = frozenset(".apng .avif .gif .png .webp".split())
+"""Of pictures that may have several frames."""
+IMAGE_SUFFIXES = ANIMATED_SUFFIXES | frozenset(
+    ".bmp .heic .heif .hif .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pgm .pnm .ppm .tif .tiff".split()
+)
+VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"\x00\x00\x01\xba")
+"""First bytes of Matroska and WebM, FLV, ASF and WMV, and MPEG."""
+IMAGE_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"})
+"""Of pictures that begin as MP4 does."""
+SYSTEM_FOLDERS = frozenset(
+    {"@eaDir", "#recycle", "#snapshot", "__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
+"""Of disk stations and operating systems, with thumbnails and deleted files; hidden folders are passed over, too."""
+SYSTEM_FILES = frozenset({"Thumbs.db", "ehthumbs.db", "desktop.ini"})
 
 
 def require_file(path: Path) -> None:
@@ -70,6 +89,32 @@ def is_video(path: Path) -> bool:
     (True, False)
     """
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def is_unnamed_video(path: Path) -> bool:
+    """Return whether a file without a suffix begins as a video does: MP4, MOV, Matroska, WebM, AVI, FLV, WMV, MPEG."""
+    if path.suffix or path.name.startswith(".") or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in IMAGE_BRANDS
+    return head.startswith(VIDEO_MAGIC) or (head[:4], head[8:]) == (b"RIFF", b"AVI ")
+
+
+def is_animated(path: Path) -> bool:
+    """Return whether a picture has several frames, as its header states: then it is a clip like a video.
+
+    >>> is_animated(Path("clips/2D+3D/F001/T1/0966.jpg"))
+    False
+    """
+    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+        return False
+    header = read_image_header(path)
+    return header is not None and header.is_animated
 
 
 def numbered_images(folder: Path) -> list[tuple[int, Path]]:
@@ -128,21 +173,41 @@ class SubjectNames:
         return safe
 
 
-def walk_folders(source: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Yield each folder below a source with its files, sorted; follow each link once, skip hidden folders.
+@dataclass(frozen=True)
+class Folder:
+    """A folder of a source."""
 
-    Only regular files and links to them count as files. A folder that cannot be read raises ``OSError``.
-    """
+    path: Path
+    files: list[Path]
+    """Regular files and links to them, sorted."""
+    others: list[Path]
+    """Links to nothing, named pipes, sockets and devices, sorted."""
+    left_out: list[Path]
+    """Hidden folders and those of a system, which are not searched, sorted."""
+
+
+def walk(source: Path) -> Iterator[Folder]:
+    """Yield each folder below a source; follow each link once. A folder that cannot be read raises ``OSError``."""
 
     def fail(error: OSError) -> None:
         raise error
 
     seen: set[tuple[int, int]] = set()
     for name, folders, files in os.walk(source, onerror=fail, followlinks=True):
-        status = os.stat(name)
+        status, path = os.stat(name), Path(name)
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        yield Path(name), [Path(name) / file for file in sorted(files) if (Path(name) / file).is_file()]
+        left_out = sorted(folder for folder in folders if folder.startswith(".") or folder in SYSTEM_FOLDERS)
+        folders[:] = sorted(set(folders).difference(left_out))
+        paths = [path / file for file in sorted(files)]
+        regular = [file for file in paths if file.is_file()]
+        others = sorted(set(paths).difference(regular)) if len(regular) < len(paths) else []
+        yield Folder(path, regular, others, [path / folder for folder in left_out])
+
+
+def walk_folders(source: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Yield the path and the files of each folder, as ``walk`` does."""
+    for folder in walk(source):
+        yield folder.path, folder.files

@@ -12,7 +12,10 @@ from .files import set_aside as set_aside
 from .files import write_json as write_json
 from .files import write_text as write_text
 from .files import writing as writing
+from .image_header import ImageHeader as ImageHeader
 from .image_header import check_size as check_size
+from .image_header import open_image as open_image
+from .image_header import read_image_header as read_image_header
 from .image_header import read_image_size as read_image_size
 from .lock import check_run as check_run
 from .lock import lock_folder as lock_folder

@@ -6,6 +6,7 @@ encodes. A clip that cannot be decoded or shown correctly raises an ``InputError
 Imports ``sources``, ``system`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 
+from tclr.pipeline.video.counting import estimate_frames
 from tclr.pipeline.video.frames import ClipMedia, Frame
 from tclr.pipeline.video.images import REDUCTIONS, read_image
 from tclr.pipeline.video.reading import is_video_clip, probe, read_frames
@@ -20,6 +21,7 @@ __all__ = [
     "REDUCTIONS",
     "Timeline",
     "VideoWriter",
+    "estimate_frames",
     "is_video_clip",
     "number_shots",
     "probe",

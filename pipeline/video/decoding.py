@@ -27,7 +27,7 @@ MICROSECONDS = 1_000_000
 """Units per second of a container's duration."""
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2 matroska,webm avi mpegts mpeg mpegvideo asf flv live_flv ogg mxf m4v h264 hevc obu av1 "
-    "ivf vc1 dv mjpeg nut wtv rm gif"
+    "ivf vc1 dv mjpeg nut wtv rm gif vvc yuv4mpegpipe gxf dhav"
 )
 """FFmpeg formats that contain the video itself; playlists and scripts (hls, concat, ...) would read other files."""
 OPEN = {"format_whitelist": FORMATS.replace(" ", ","), "protocol_whitelist": "file"}

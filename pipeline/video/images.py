@@ -5,7 +5,9 @@ Images are (H, W, 3) uint8 RGB: rotated and mirrored as the container or EXIF st
 
 from __future__ import annotations
 
+import io
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, Interpolation, VideoReformatter
+from PIL import ImageOps
 
-from tclr.pipeline.system import caught_stderr, check_size, read_image_size
+from tclr.pipeline.system import caught_stderr, check_size, open_image, read_image_size
 from tclr.schemas.config import DEFAULT_LIMITS, LimitsConfig
 from tclr.schemas.errors import InputError
 
@@ -29,6 +32,8 @@ REDUCTIONS = {
 """JPEG's decoding scales, with OpenCV's flags; IMREAD_REDUCED_COLOR_* would give BGR."""
 
 JPEG_MAGIC = b"\xff\xd8"
+ISO_MAGIC = b"ftyp"
+"""Of HEIC, which OpenCV does not decode, and of AVIF, which it does not turn upright."""
 
 MAX_PIXEL_ASPECT = 4
 """Largest ratio of a pixel's sides. Anamorphic formats reach 2; more than 4 is a broken header."""
@@ -63,6 +68,8 @@ def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LI
     if size is None:
         return None, 1
     check_size(*size, limits, path)
+    if data[4:8].tobytes() == ISO_MAGIC:
+        return _read_with_pillow(data), 1
     if data[:2].tobytes() != JPEG_MAGIC:
         reduction = 1
     with caught_stderr() as complaints:
@@ -70,6 +77,14 @@ def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LI
     for complaint in complaints:
         logger.info("%s: %s", path, complaint)
     return image, reduction
+
+
+def _read_with_pillow(data: np.ndarray) -> np.ndarray | None:
+    """Return the first picture of a file, (H, W, 3) uint8 RGB, upright; ``None`` if it cannot be decoded."""
+    with suppress(Exception):  # Pillow's readers raise many kinds of errors for damaged files
+        image = open_image(io.BytesIO(data.tobytes()))
+        return None if image is None else np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    return None
 
 
 def _turn(image: np.ndarray, orientation: Orientation) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Frames with exact timestamps from a video, an image sequence or a still image.
+"""Frames with exact timestamps from a video, an animated picture, an image sequence or a still image.
 
 Frames stream one at a time and are not kept. A frame that cannot be decoded keeps its place, without an image.
 docs/time.md describes how each kind of video is read.
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import av
 
-from tclr.pipeline.sources import Clip, is_video, numbered_images
+from tclr.pipeline.sources import Clip, is_animated, is_image, numbered_images
+from tclr.pipeline.video.animation import describe_animation, read_animation
 from tclr.pipeline.video.decoding import (
     count_frames,
     decode,
@@ -57,7 +58,12 @@ def is_video_clip(clip: Clip) -> bool:
     >>> is_video_clip(find_clips(Path("clips"))[0])
     False
     """
-    return not clip.stills and is_video(clip.path) and not clip.path.is_dir()
+    return not clip.stills and not is_image(clip.path) and not clip.path.is_dir()
+
+
+def is_animation(clip: Clip) -> bool:
+    """Return whether a clip is an animated picture."""
+    return not clip.stills and is_animated(clip.path)
 
 
 def probe(clip: Clip, image_fps: float, limits: LimitsConfig = DEFAULT_LIMITS) -> ClipMedia:
@@ -78,6 +84,8 @@ def probe(clip: Clip, image_fps: float, limits: LimitsConfig = DEFAULT_LIMITS) -
     >>> media.width, media.height, media.n_expected
     (480, 480, 16)
     """
+    if is_animation(clip):
+        return _probe_animation(clip, image_fps, limits)
     return (_probe_video if is_video_clip(clip) else _probe_images)(clip, image_fps, limits)
 
 
@@ -93,6 +101,13 @@ def _probe_images(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMed
     height, width = first.shape[:2]
     rate = clip.image_fps or image_fps
     return ClipMedia(clip, rate, width, height, len(images), rate, limits=limits)
+
+
+def _probe_animation(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMedia:
+    width, height, n_frames, rate = describe_animation(clip.path, limits)
+    if n_frames > limits.max_frames:
+        raise _too_long(clip.path, limits, n_frames)
+    return ClipMedia(clip, rate, width, height, n_frames, image_fps, limits=limits)
 
 
 def _probe_video(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMedia:
@@ -189,6 +204,12 @@ def _read_video(media: ClipMedia, fps: float) -> Iterator[Frame]:
             yield Frame(row.index, row.timestamp_s, converter.convert(row.picture), fitted_from=fitted_from)
 
 
+def animation_frames(media: ClipMedia) -> Iterator[Frame]:
+    """Yield all frames of an animated picture."""
+    for index, (time_s, image) in enumerate(read_animation(media.clip.path, media.limits)):
+        yield Frame(index, time_s, image)
+
+
 def list_image_files(media: ClipMedia) -> Iterator[ImageFile]:
     """Yield the files of an image clip, with their times."""
     images = list_images(media.clip)
@@ -265,4 +286,6 @@ def read_frames(media: ClipMedia, fps: float = 0, *, reduction: int = 1) -> Iter
     """
     if is_video_clip(media.clip):
         return _read_video(media, fps)
+    if is_animation(media.clip):
+        return select(animation_frames(media), media.clip, fps)
     return load_images(select(list_image_files(media), media.clip, fps), reduction)

@@ -13,7 +13,15 @@ from tclr.pipeline.video.decoding import decode, open_video, to_seconds, video_s
 from tclr.pipeline.video.deinterlace import Decoded, deinterlace
 from tclr.pipeline.video.frames import ClipMedia, DecodedFrame, Frame
 from tclr.pipeline.video.images import FrameConverter
-from tclr.pipeline.video.reading import is_video_clip, list_image_files, load_images, resample, select
+from tclr.pipeline.video.reading import (
+    animation_frames,
+    is_animation,
+    is_video_clip,
+    list_image_files,
+    load_images,
+    resample,
+    select,
+)
 from tclr.schemas.errors import InputError
 
 UNKNOWN_INDEX = -1
@@ -40,6 +48,9 @@ def sample_frames(media: ClipMedia, n: int, *, reduction: int = 1) -> Iterator[F
     if is_video_clip(media.clip):
         yield from _sample_video(media, n)
         return
+    if is_animation(media.clip):
+        yield from _sample_animation(media, n)
+        return
     rows = list(select(list_image_files(media), media.clip, 0))
     places = sorted({k * len(rows) // n for k in range(n)})
     yield from load_images((rows[place] for place in places), reduction)
@@ -53,12 +64,25 @@ def sample_start(media: ClipMedia, seconds: float, fps: float) -> Iterator[Frame
     >>> [frame.index for frame in sample_start(media, seconds=0.5, fps=5)]
     [966, 971, 976]
     """
+    if is_animation(media.clip):
+        yield from takewhile(
+            lambda frame: frame.timestamp_s < seconds, select(animation_frames(media), media.clip, fps)
+        )
+        return
     if not is_video_clip(media.clip):
         rows = takewhile(lambda row: row.timestamp_s < seconds, select(list_image_files(media), media.clip, fps))
         yield from load_images(rows, 1)
         return
     with suppress(InputError, av.error.FFmpegError), open_video(media.clip.path, media.limits) as container:
         yield from _Sampler(media, container).start(seconds, fps)
+
+
+def _sample_animation(media: ClipMedia, n: int) -> Iterator[Frame]:
+    places = {k * media.n_expected // n for k in range(n)}
+    with suppress(InputError):
+        for row, frame in enumerate(select(animation_frames(media), media.clip, 0)):
+            if row in places:
+                yield frame
 
 
 class _Sampler:

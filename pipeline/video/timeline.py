@@ -19,7 +19,7 @@ from tclr.pipeline.video.decoding import count_frames, decode, open_video, to_se
 from tclr.pipeline.video.deinterlace import Decoded
 from tclr.pipeline.video.frames import ClipMedia, Frame, Moment
 from tclr.pipeline.video.images import FrameConverter
-from tclr.pipeline.video.reading import check_whole, is_video_clip, list_image_files, load_images, select
+from tclr.pipeline.video.reading import check_whole, is_animation, is_video_clip, list_image_files, load_images, select
 from tclr.schemas.errors import TimelineError, TruncatedError
 
 CUTTABLE_CONTAINERS = frozenset({"mov", "matroska", "avi"})
@@ -77,7 +77,7 @@ class Timeline:
 def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
     """Return the frames that ``read_frames(media, fps)`` yields, without decoding.
 
-    Return ``None`` if they are uncertain, or if the clip consists of stills.
+    Return ``None`` if they are uncertain, or if the clip consists of stills or is an animated picture.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def read_timeline(media: ClipMedia, fps: float = 0) -> Timeline | None:
     >>> read_timeline(probe(find_clips(Path("clips"))[0], image_fps=25)).index[:3]
     array([966, 967, 968])
     """
-    if media.clip.stills:
+    if media.clip.stills or is_animation(media.clip):
         return None
     if not is_video_clip(media.clip):
         return _timeline(media, fps, list(list_image_files(media)), NO_PTS, NO_PTS)

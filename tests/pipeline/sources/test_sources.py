@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from tclr.pipeline.sources import Labels, find_clips
+from tclr.pipeline.sources import Labels, find_clips, is_animated
 from tclr.pipeline.sources.bp4d import read_occurrence
 from tclr.pipeline.sources.listing import safe_name
 from tclr.schemas.errors import InputError, SettingError
@@ -66,6 +67,78 @@ def test_find_folder_keeps_a_sequence_whole_beside_a_stray_picture(tmp_path):
     assert clip.name == "anna/seq" and len(clip.files()) == 4
 
 
+def write_sizes(folder, sizes, *, turned=()):
+    folder.mkdir(parents=True)
+    for number, (width, height) in enumerate(sizes):
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number in turned else 1
+        Image.fromarray(np.zeros((height, width, 3), np.uint8)).save(folder / f"IMG_{number:04d}.jpg", exif=exif)
+
+
+def test_numbered_photographs_of_differing_sizes_are_stills(tmp_path):
+    write_sizes(tmp_path / "in" / "anna" / "day1", [(8, 6), (8, 6), (6, 8)])
+    assert keys(find_clips(tmp_path / "in")) == [f"anna/day1_IMG_000{number}" for number in range(3)]
+    write_sizes(tmp_path / "turned", [(8, 6), (8, 6), (8, 6)], turned=[1])
+    assert len(find_clips(tmp_path / "turned")) == 3
+    write_sizes(tmp_path / "alike", [(6, 8), (6, 8), (6, 8)], turned=[0, 1, 2])
+    assert keys(find_clips(tmp_path / "alike")) == ["alike/alike"]
+
+
+def test_a_size_that_changes_late_is_seen_by_few_headers(tmp_path, monkeypatch):
+    from tclr.pipeline.sources import folder
+
+    write_sizes(tmp_path / "in", [(8, 6)] * 150 + [(9, 6)] * 50)
+    asked = []
+    read = folder.read_image_header
+    monkeypatch.setattr(folder, "read_image_header", lambda path: asked.append(path) or read(path))
+    assert len(find_clips(tmp_path / "in")) == 200 and len(asked) <= 17
+
+
+def test_stills_are_never_joined(tmp_path):
+    write_images(tmp_path / "anna" / "seq", [1, 2, 3])
+    assert keys(find_clips(tmp_path)) == ["anna/seq"]
+    assert keys(find_clips(tmp_path, stills=True)) == [f"anna/seq_000{number}" for number in (1, 2, 3)]
+    (tmp_path / "clips.csv").write_text("path,subject,clip\nanna/seq,anna,faces\n")
+    assert find_clips(tmp_path)[0].stills == ()
+    assert [path.name for path in find_clips(tmp_path, stills=True)[0].stills] == ["0001.jpg", "0002.jpg", "0003.jpg"]
+
+
+def test_stills_do_not_go_with_a_layout_of_sequences(tmp_path):
+    write_images(tmp_path / "F001" / "T1", [1, 2])
+    (tmp_path / "AUCoding").mkdir()
+    with pytest.raises(SettingError, match="--dataset folder only, but .* is read as bp4d"):
+        find_clips(tmp_path, stills=True)
+    assert keys(find_clips(tmp_path, "folder", stills=True)) == ["F001/T1_0001", "F001/T1_0002"]
+
+
+def write_animation(path, n_frames=3):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *others = (Image.new("RGB", (8, 8), (60 * number, 90, 0)) for number in range(n_frames))
+    first.save(path, save_all=True, append_images=others, duration=40)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".avif"])
+def test_numbered_animations_are_clips_of_their_own(tmp_path, suffix):
+    for number in range(3):
+        write_animation(tmp_path / "anna" / f"{number}{suffix}")
+    assert len(find_clips(tmp_path)) == 3
+    assert is_animated(tmp_path / "anna" / f"0{suffix}")
+    write_animation(tmp_path / f"still{suffix}", n_frames=1)
+    assert not is_animated(tmp_path / f"still{suffix}")
+
+
+def test_an_animation_beside_a_sequence_is_a_clip(tmp_path):
+    write_images(tmp_path / "anna" / "seq", [0, 1, 2, 3])
+    write_animation(tmp_path / "anna" / "seq" / "smile.gif")
+    assert keys(find_clips(tmp_path)) == ["anna/seq", "anna/seq_smile"]
+
+
+def test_a_video_without_a_suffix_is_known_by_its_first_bytes(tmp_path, write_video):
+    write_video(tmp_path / "a.mp4", [np.zeros((16, 16, 3), np.uint8)]).rename(tmp_path / "upload")
+    (tmp_path / "README").write_text("no video")
+    assert keys(find_clips(tmp_path)) == ["upload/upload"] == keys(find_clips(tmp_path / "upload"))
+
+
 def test_safe_name_cuts_long_names_and_keeps_them_apart():
     first, second = (safe_name("x" * 400 + end) for end in "ab")
     assert len(first) == len(second) == 100 and first != second
@@ -112,7 +185,7 @@ def test_find_clips_explains_a_missing_an_empty_and_a_wrong_source(tmp_path):
 def test_find_clips_refuses_names_that_become_the_same(tmp_path):
     touch(tmp_path / "s" / "a b.mp4")
     touch(tmp_path / "s" / "a_b.mp4")
-    with pytest.raises(InputError, match="same name 's/a_b'"):
+    with pytest.raises(InputError, match="a b.mp4 and s/a_b.mp4 of .* called .s/a_b."):
         find_clips(tmp_path)
 
 

@@ -2,7 +2,10 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from pillow_heif import register_heif_opener
 
+from tclr.pipeline.sources import is_image
+from tclr.pipeline.system import read_image_header
 from tclr.pipeline.video.images import read_image
 
 
@@ -93,3 +96,36 @@ def test_complaints_of_the_decoder_are_logged_by_file_and_not_written(tmp_path, 
         assert read_image(path)[0].shape == (64, 64, 3)
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith(f"{path}: Corrupt JPEG data: ")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".avif"])
+@pytest.mark.parametrize("orientation", TURNS)
+def test_heic_and_avif_are_upright(tmp_path, suffix, orientation):
+    register_heif_opener()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a{suffix}"
+    picture = gradient(76, 102)
+    Image.fromarray(picture.astype(np.uint8)).save(path, quality=95, exif=exif.tobytes())
+    image, reduction = read_image(path, 4)
+    expected = TURNS[orientation](picture)
+    assert reduction == 1 and image.shape == expected.shape and image.flags.c_contiguous
+    assert np.abs(image - expected).mean() < 4
+    header = read_image_header(path)
+    assert (header.height, header.width) == expected.shape[:2]
+
+
+def test_a_damaged_heic_is_no_image(tmp_path):
+    register_heif_opener()
+    Image.fromarray(gradient(76, 102).astype(np.uint8)).save(tmp_path / "a.heic")
+    whole = (tmp_path / "a.heic").read_bytes()
+    (tmp_path / "a.heic").write_bytes(whole[: len(whole) * 2 // 3])
+    assert read_image(tmp_path / "a.heic")[0] is None
+
+
+@pytest.mark.parametrize("suffix", [".jp2", ".ppm", ".gif", ".jfif", ".pgm"])
+def test_other_pictures_are_read(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    picture = Image.fromarray(gradient().astype(np.uint8))
+    (picture.convert("L") if suffix == ".pgm" else picture).save(path)
+    assert is_image(path) and read_image(path)[0].shape == (75, 101, 3)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
 
-from tclr.pipeline.sources import Clip
+from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.video import Frame, probe, read_frames
+from tclr.pipeline.video.decoding import FORMATS
 from tclr.pipeline.video.deinterlace import deinterlace
 from tclr.pipeline.video.reading import resample
 from tclr.schemas.errors import InputError, TruncatedError
@@ -469,3 +470,42 @@ def test_4k_is_read_at_full_size(tmp_path, write_video):
     first, second = read(path)
     assert first.image.shape == second.image.shape == (2160, 3840, 3)
     assert first.image[300, 300, 0] > 200 and first.image[1500, 3000, 0] < 80
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "container"),
+    [
+        (".y4m", "wrapped_avframe", "yuv4mpegpipe"),
+        (".m2t", "libx264", "mpegts"),
+        (".asf", "wmv2", "asf"),
+        (".f4v", "libx264", "mp4"),
+        (".3g2", "libx264", "3g2"),
+        (".qt", "libx264", "mov"),
+        (".gxf", "mpeg2video", "gxf"),
+        (".h265", "libx265", "hevc"),
+        (".m2v", "mpeg2video", "mpeg2video"),
+        (".nut", "libx264", "nut"),
+        (".rm", "rv20", "rm"),
+        (".ogx", "libvpx", "ogg"),
+        (".divx", "mpeg4", "avi"),
+        (".m2p", "mpeg2video", "vob"),
+    ],
+)
+def test_containers_that_ffmpeg_reads_are_videos(tmp_path, suffix, codec, container):
+    path = tmp_path / f"a{suffix}"
+    size = (576, 720) if container == "gxf" else (96, 128)
+    with av.open(str(path), "w", format=container) as file:
+        stream = file.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        for image in flat(10, *size):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")))
+        file.mux(stream.encode())
+    (clip,) = find_clips(tmp_path)
+    assert len(list(read_frames(probe(clip, 25)))) == 10
+
+
+def test_formats_that_lead_elsewhere_are_no_videos():
+    known = set(FORMATS.split())
+    available = {name for group in av.formats_available for name in (group, *group.split(","))}
+    assert {name for group in known for name in group.split(",")} <= available
+    assert known.isdisjoint({"hls", "concat", "dash", "sdp", "image2", "lavfi", "webm_dash_manifest", "rtsp", "data"})
