@@ -8,6 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from tclr.pipeline.faces import detect_image, open_detector
 from tclr.pipeline.faces.face import pose_from_rotation
+from tclr.pipeline.faces.mediapipe import MediapipeDetector
+from tclr.pipeline.tracking import TEMPLATES
+from tclr.pipeline.tracking.align import align_transform, warp_crop
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
 
@@ -75,10 +78,17 @@ def test_arrays_hold_what_mediapipe_gives_in_objects(portrait, count):
                 assert np.array_equal(mine, its) and mine.dtype == its.dtype and mine.shape == its.shape
 
 
-def test_mediapipe_is_called_in_the_thread_that_asks(portrait):
-    with closing(open_detector(DetectConfig())) as detector:
+@pytest.fixture(scope="module")
+def aligned(portrait):
+    """The portrait's face, aligned as crops that are scored."""
+    (face,) = detect_image(portrait)
+    return warp_crop(portrait, align_transform(face.landmarks, TEMPLATES["tclr"], 128, 1.0), 128)
+
+
+def test_mediapipe_is_called_in_the_thread_that_asks(portrait, aligned):
+    with closing(MediapipeDetector(DetectConfig(), video=True, n_faces=4)) as detector:
         assert len(detector.detect([portrait], [0.0])[0]) == len(detector.look(portrait)) == 1
-        assert detector.score_crop(np.ascontiguousarray(portrait[:260, 90:350])) > 0.8
+        assert detector.score_crop(aligned) > 0.8
         for model in (detector._landmarker, detector._looker, detector._checker):
             assert model.task._lib._executor.submit(threading.get_ident).result() == threading.get_ident()
 
@@ -87,10 +97,10 @@ def test_detect_image_without_a_face():
     assert detect_image(np.full((200, 200, 3), 128, np.uint8)) == []
 
 
-def test_score_crop_tells_a_face_from_texture(portrait):
+def test_score_crop_tells_a_face_from_texture(aligned):
     texture = np.random.default_rng(0).integers(0, 255, (224, 224, 3), np.uint8)
     with closing(open_detector(DetectConfig())) as detector:
-        assert detector.score_crop(np.ascontiguousarray(portrait[:260, 90:350])) > 0.8
+        assert detector.score_crop(aligned) > 0.8
         assert detector.score_crop(texture) < DetectConfig().min_score
 
 
