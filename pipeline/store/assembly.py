@@ -166,8 +166,11 @@ def _copy_dataset(target: h5py.Group, name: str, sources: Sequence[_Source]) -> 
             if isinstance(stored, tuple):
                 mask, data = stored
                 joined.id.write_direct_chunk((place, *(0 for _ in shape[1:])), data, mask)
-            else:
+            elif any(map(len, stored)):
                 joined[place : place + len(stored)] = stored
+            else:  # h5py cannot write several empty values at once
+                for i, value in enumerate(stored):
+                    joined[place + i] = value
         start += source.attrs.n_frames
     return sources[0].sums[name] if total is None else total.hexdigest()
 

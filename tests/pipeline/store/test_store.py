@@ -53,7 +53,7 @@ def make_block(n_rows, start=0, seed=0):
     return block
 
 
-def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=False):
+def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=False, grey=90):
     align = AlignConfig(size=SIZE, codec=codec)
     attrs = root_attrs("folder", "s", DetectConfig(), align, "0")
     layout = ClipLayout(align, 68, au_names=("AU01", "AU12"))
@@ -63,7 +63,7 @@ def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth
         for n_rows in blocks:
             rows.append(make_block(n_rows, start, seed))
             if smooth:
-                rows[-1]["frames"][:] = np.where(rows[-1]["frames"].any(axis=(1, 2, 3), keepdims=True), 90, 0)
+                rows[-1]["frames"][:] = np.where(rows[-1]["frames"].any(axis=(1, 2, 3), keepdims=True), grey, 0)
             writer.append(rows[-1])
             start += n_rows
         writer.finish(replace(RECORDING, source_clip=clip))
@@ -100,6 +100,15 @@ def test_jpeg_codec_reads_close_to_what_was_written_and_keeps_empty_frames(tmp_p
         frames = store.read_crops(store.clips[0])
         assert frames.shape == written["frames"].shape and not frames[1].any() and not frames[33].any()
         assert np.abs(frames.astype(int) - written["frames"]).max() < 6
+
+
+@pytest.mark.parametrize("grey", [0, 90])
+def test_jpeg_files_are_assembled_even_if_no_frame_has_one(tmp_path, grey):
+    written, attrs = write_one_clip(tmp_path / "part.h5", codec="jpeg", smooth=True, grey=grey)
+    assemble_subject(tmp_path / "store" / "subjects" / "s.h5", {"T1": (tmp_path / "part.h5",)}, attrs)
+    with Store(tmp_path / "store") as store:
+        frames = store.read_crops(store.clips[0])
+        assert frames.shape == written["frames"].shape and frames.any() == bool(grey)
 
 
 def test_every_dataset_carries_dims_and_units(store):
