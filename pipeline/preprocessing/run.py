@@ -117,8 +117,7 @@ def preprocess(
         If the source has no clip, everyone in it has withdrawn, or pruning would empty the store; or the key cannot be
         used or lies in the source or the store.
     OutputError
-        If the store cannot be written, is locked by another run, or holds other clips made with other settings, or
-        other kinds of names.
+        If the store cannot be written or is locked, or holds clips made with other settings, or other kinds of names.
     ClusterError
         If no scheduler answers, or it is lost.
 
@@ -141,10 +140,8 @@ def preprocess(
         wanted = _Wanted.of(store, source, clips, config, prune=prune)
         clips, before = wanted.clips, wanted.before
         _write_record(store, source, clips[0], config, passed_over, "running")
-        remove_abandoned(store)
         plans = _plan(store, clips, before, config)
-        n_todo = sum(len(plan.todo) for plan in plans)
-        progress = Progress(n_clips=n_todo, n_skipped=len(clips) - n_todo)
+        progress = _progress(plans, len(clips))
         build = StoreBuild(store, run, config, progress, notify)
         if any(plan.todo or plan.has_new for plan in plans):
             _forecast(store, plans, config, inform)
@@ -155,8 +152,8 @@ def preprocess(
         _index(store, clips, infos, before, progress.failures)
         _write_record(store, source, clips[0], config, passed_over, "failed" if progress.failures else "done")
     counts = (len({info.subject for info in infos}), len(infos), progress.n_skipped, progress.n_frames)
-    done = (*counts, tuple(progress.failures), _warnings(store, infos, wanted.gone), new_key)
-    return PreprocessResult(store, clips[0].dataset, *done, wanted.withdrawn, wanted.pruned, passed_over)
+    warnings, left = _warnings(store, infos, wanted.gone), (wanted.withdrawn, wanted.pruned, passed_over)
+    return PreprocessResult(store, clips[0].dataset, *counts, tuple(progress.failures), warnings, new_key, *left)
 
 
 def _without_withdrawn(clips: Sequence[Clip], listed: Withdrawn, source: Path) -> list[Clip]:
@@ -177,6 +174,11 @@ def _prune(store: Path, gone: Recordings) -> None:
         clips[subject].append(clip)
     for subject, its in clips.items():
         remove(plan_removal(store, subject, its))
+
+
+def _progress(plans: Iterable[SubjectPlan], n_clips: int) -> Progress:
+    n_todo = sum(len(plan.todo) for plan in plans)
+    return Progress(n_clips=n_todo, n_skipped=n_clips - n_todo)
 
 
 def _warnings(store: Path, infos: Sequence[ClipInfo], gone: Recordings) -> tuple[Failure, ...]:
@@ -273,6 +275,7 @@ class _Wanted:
 
 
 def _plan(store: Path, clips: Iterable[Clip], before: _Before, config: PreprocessConfig) -> list[SubjectPlan]:
+    remove_abandoned(store)
     subjects: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         subjects[clip.subject].append(clip)
