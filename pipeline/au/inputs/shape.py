@@ -32,7 +32,7 @@ POSE_ZERO = np.array([0.119, 0.0, 0.0])
 MAX_YAW, MAX_DOWN, MAX_UP = np.radians([50.0, 40.0, 30.0])
 """A still face turned so far changes intensities of AUs by 0.35 to 0.5 in the mean, and moves landmarks by 5% of the
 eye distance (docs/detectors.md). Both grow steadily, so the limits are chosen by us."""
-DOUBTFUL_YAW, DOUBTFUL_SCORE = np.radians(20.0), 0.8
+DOUBTFUL_YAW, DOUBTFUL_SCORE = np.radians(20.0), 0.83
 """Near profile, landmarks may fold back, and yaw with them, from 60 degrees to 25: the face detector's score is then
 below this."""
 SHAPE_SCALE = 10.0
