@@ -10,6 +10,7 @@ from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
 from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, TEMPLATE
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
 from tclr.pipeline.au.head import AuHead, load_head
+from tclr.pipeline.au.inputs.degrade import SPOILS
 from tclr.pipeline.au.inputs.rows import (
     WITHOUT_ENCODER,
     Describe,
@@ -27,6 +28,7 @@ from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, pre
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
 from tclr.pipeline.au.postprocess import RestingLevel, centre, resting_level, smooth
 from tclr.pipeline.au.readout import Prediction
+from tclr.pipeline.au.sight.judge import SIDE_PX, Judge
 
 __all__ = [
     "AuHead",
@@ -37,6 +39,7 @@ __all__ = [
     "Estimate",
     "FACE",
     "FitResult",
+    "Judge",
     "LabelledFrames",
     "MAPPED_AUS",
     "MAPPING_VERSION",
@@ -48,6 +51,8 @@ __all__ = [
     "RestingLevel",
     "SHAPE",
     "TEMPLATE",
+    "SIDE_PX",
+    "SPOILS",
     "THRESHOLD",
     "WITHOUT_ENCODER",
     "add_blinks",
