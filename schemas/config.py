@@ -366,6 +366,9 @@ class EmbedConfig(Settings):
         description="Give each clip or person an own zero: shift predictions so that the frames with the least action "
         "agree with those of the people that the head was fitted on.",
     )
+    hidden: Literal["null", "keep"] = Field(
+        "null", description="Leave AUs of hidden regions of the face empty, or keep what the models guess."
+    )
     seed: int = Field(0, ge=0, description="Seed of the random encoder, as given to fit-au.")
 
 

@@ -7,7 +7,7 @@ Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-lea
 """
 
 from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
-from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, TEMPLATE
+from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, SIGHT, SIGHT_VERSION, TEMPLATE
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
 from tclr.pipeline.au.head import AuHead, load_head
 from tclr.pipeline.au.inputs.degrade import SPOILS
@@ -28,7 +28,7 @@ from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, pre
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
 from tclr.pipeline.au.postprocess import RestingLevel, centre, resting_level, smooth
 from tclr.pipeline.au.readout import Prediction
-from tclr.pipeline.au.sight.judge import SIDE_PX, Judge
+from tclr.pipeline.au.sight.judge import Judge, load_judge, save_judge, shrink, to_input
 
 __all__ = [
     "AuHead",
@@ -51,7 +51,8 @@ __all__ = [
     "RestingLevel",
     "SHAPE",
     "TEMPLATE",
-    "SIDE_PX",
+    "SIGHT",
+    "SIGHT_VERSION",
     "SPOILS",
     "THRESHOLD",
     "WITHOUT_ENCODER",
@@ -69,10 +70,14 @@ __all__ = [
     "head_pose",
     "landmark_rows",
     "load_head",
+    "load_judge",
     "no_rows",
     "predict_from_blendshapes",
     "resting_level",
+    "save_judge",
     "score",
+    "shrink",
     "shape_rows",
     "smooth",
+    "to_input",
 ]

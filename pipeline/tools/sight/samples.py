@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tclr.pipeline.au import SIDE_PX, SPOILS
+from tclr.pipeline.au import SPOILS, shrink
 from tclr.pipeline.store import Store
 from tclr.pipeline.tools.sight.things import HARMLESS, Paints, draw_thing, lay_over, visible_shares
 
@@ -72,7 +72,7 @@ def _draw_sample(
         image, landmarks = image[:, ::-1], landmarks * [-1, 1] + [DRAWN_PX - 1, 0]
         opacity = opacity[:, ::-1]
     shares = visible_shares(landmarks, np.ascontiguousarray(opacity))
-    return cv2.resize(np.ascontiguousarray(image), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), shares
+    return shrink(np.ascontiguousarray(image)), shares
 
 
 def _move(crop: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
