@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tclr.pipeline.au import SIGHT, Judge, Prediction, load_judge
+from tclr.pipeline.au import SIGHT, Judge, Prediction, load_judge, shrink
 from tclr.pipeline.faces import measure_light
 from tclr.schemas.action_units import AUS_OF_REGION, REGIONS, au_column
 from tclr.schemas.features import HIDDEN_BELOW
@@ -34,8 +34,9 @@ class Sight:
 
     def look(self, crops: np.ndarray) -> None:
         """Add the next crops (n, S, S, 3) uint8 RGB."""
-        light = np.array([measure_light(crop) for crop in crops], np.float32).reshape(-1, 2)
-        self.visible = np.concatenate([self.visible, _judge().see(crops)])
+        small = [shrink(crop) for crop in crops]
+        light = np.array([measure_light(crop) for crop in small], np.float32).reshape(-1, 2)
+        self.visible = np.concatenate([self.visible, _judge().see(small)])
         self.light = np.concatenate([self.light, light])
 
     def spread(self, rows: np.ndarray, n_rows: int) -> Sight:

@@ -71,7 +71,8 @@ def build_table(
     """Join all that is known about a clip's T frames into one table; numbers of frames without a face are null.
 
     ``schema`` has the wanted columns of ``features_schema``; ``embeddings`` (T, D) float32, ``prediction`` and
-    ``sight`` are NaN without a face; ``source`` has the AU names and thresholds; ``labelled_aus`` get an ``AUxx_true`` column.
+    ``sight`` are NaN without a face; ``source`` has the AU names and thresholds; ``labelled_aus`` get an
+    ``AUxx_true`` column.
     """
     status, bbox = (store.read(info, name) for name in ("status", "bbox"))
     no_face = ~store.face_mask(info)

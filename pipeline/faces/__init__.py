@@ -13,7 +13,7 @@ from tclr.pipeline.faces.detector import (
     open_detector,
 )
 from tclr.pipeline.faces.face import Face, pose_from_rotation
-from tclr.pipeline.faces.light import LEAST_CONTRAST, measure_light
+from tclr.pipeline.faces.light import measure_light
 from tclr.pipeline.faces.mediapipe_network import read_landmark_network
 from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed, find_model
 
@@ -21,7 +21,6 @@ __all__ = [
     "Detector",
     "FACE_LANDMARKER",
     "Face",
-    "LEAST_CONTRAST",
     "detect_image",
     "ensure_models",
     "face_triangles",

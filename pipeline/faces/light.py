@@ -14,8 +14,6 @@ FACE_CENTRE, FACE_RADII = (0.5, 0.56), (0.30, 0.38)
 """The oval within a face, brows to chin, as shares of the crop's side."""
 SIDE_PX = 32
 """Side that crops are reduced to first: details and noise are no contrast."""
-LEAST_CONTRAST = 0.02
-"""Contrast below which a face cannot be read: landmarks leave their places (docs/footage.md)."""
 
 
 @lru_cache(maxsize=1)

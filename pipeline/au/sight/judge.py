@@ -1,12 +1,13 @@
 """The judge of visibility: from a crop of template ``tclr`` to the visible share of each region of the face.
 
-A small convolutional network, 0.1 million parameters, that ``tclr sight`` trains on faces with drawn occluders. It reads
-64 px, standardised per crop, so that light does not matter. Its last layer reads every place of the grid with weights
-of its own: crops are aligned, so that a mouth is always at the same place.
+A small convolutional network, 0.15 million parameters, which ``tclr sight`` trains on faces with things drawn before
+them. It reads 64 px, standardised per crop, so that light does not matter. Its last layer reads every place of the grid
+with weights of its own: crops are aligned, so that a mouth is always at the same place.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -52,15 +53,17 @@ class Judge(nn.Module):
         return self.place(self.drop(x.flatten(1))) + self.whole(context)
 
     @torch.inference_mode()
-    def see(self, crops: np.ndarray) -> np.ndarray:
-        """Return the visible shares (n, 5) float32, 0..1, of crops (n, S, S, 3) uint8 RGB, n >= 0, in one thread."""
+    def see(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the visible shares (n, 5) float32, 0..1, of n >= 0 crops (64, 64, 3) uint8 RGB, see ``shrink``.
+
+        A crop's shares do not depend on the other crops or the number of threads.
+        """
         out, n_threads = np.empty((len(crops), len(REGIONS)), np.float32), torch.get_num_threads()
         torch.set_num_threads(1)  # sums then have one order
         try:
             for start in range(0, len(crops), STEP):
                 part = np.zeros((STEP, SIDE_PX, SIDE_PX, 3), np.uint8)
-                for place, crop in enumerate(crops[start : start + STEP]):
-                    part[place] = shrink(crop)
+                part[: len(crops) - start] = crops[start : start + STEP]
                 out[start : start + STEP] = torch.sigmoid(self(to_input(part)))[: len(crops) - start].numpy()
         finally:
             torch.set_num_threads(n_threads)
@@ -85,7 +88,7 @@ def shrink(crop: np.ndarray) -> np.ndarray:
 
 
 def to_input(crops: np.ndarray) -> Tensor:
-    """Return the network's input, channels last in memory, of crops (N, 64, 64, 3) uint8: each with mean 0, spread 1."""
+    """Return crops (N, 64, 64, 3) uint8 as the network's input, each with mean 0 and spread 1, channels last."""
     x = torch.empty((len(crops), SIDE_PX, SIDE_PX, 3))
     for place, crop in enumerate(crops):
         mean, spread = cv2.meanStdDev(crop.reshape(-1, 1))
@@ -104,7 +107,7 @@ def load_judge(path: Path) -> Judge:
     """Return the judge in a file that ``save_judge`` wrote, ready to see.
 
     >>> from tclr.pipeline.au import SIGHT
-    >>> load_judge(SIGHT).see(np.zeros((2, 96, 96, 3), np.uint8)).shape
+    >>> load_judge(SIGHT).see(np.zeros((2, 64, 64, 3), np.uint8)).shape
     (2, 5)
     """
     judge = Judge()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.sources import find_clips
+from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import replacing
 from tclr.pipeline.tools.sight.things import Paints, draw_thing, lay_over, visible_shares
@@ -24,21 +24,22 @@ ARRIVAL = 0.1
 def write_covered(
     source: Path, store: Store, subjects: Sequence[str], kinds: Sequence[str], paints: Paints, out: Path, seed: int
 ) -> dict[str, np.ndarray]:
-    """Write a copy of each clip of some people with a thing before the face; return the truth by ``SUBJECT/CLIP``.
+    """Write a copy of each clip of some people with a thing before the face; return the truth by ``KIND/CLIP``.
 
-    ``store`` has the landmarks of the clips of ``source``. Kinds take turns. The truth is (T, 5) float, the visible
-    shares of regions; NaN in frames without landmarks. A clip that exists is not written again.
+    ``store`` has the landmarks of the clips of ``source``. Kinds take turns. Videos go to ``out/videos/KIND``, the
+    truth to ``out/truth``: (T, 5) float, the visible shares of regions. A clip that exists is not written again.
     """
     infos = {(info.subject, info.clip): info for info in store.clips if info.subject in subjects}
     truths = {}
     for number, clip in enumerate(clip for clip in find_clips(source, "folder") if (clip.subject, clip.clip) in infos):
         info, kind = infos[clip.subject, clip.clip], kinds[number % len(kinds)]
-        path, table = (out / kind / f"{clip.subject}_{clip.clip}{ending}" for ending in (".mp4", ".npy"))
+        name = f"{clip.subject}_{clip.clip}"
+        path, table = out / "videos" / kind / f"{name}.mp4", out / "truth" / f"{kind}_{name}.npy"
         if not table.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            truth = _write_clip(clip, _follow(store, info), kind, paints, path, [seed, number])
-            np.save(table, truth)
-        truths[f"{kind}/{path.stem}"] = np.load(table)
+            for file in (path, table):
+                file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(table, _write_clip(clip, _follow(store, info), kind, paints, path, [seed, number]))
+        truths[f"{kind}/{name}"] = np.load(table)
     return truths
 
 
@@ -49,7 +50,7 @@ def _follow(store: Store, info: ClipInfo) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_clip(
-    clip, followed: tuple[np.ndarray, np.ndarray], kind: str, paints: Paints, path: Path, seed: list[int]
+    clip: Clip, followed: tuple[np.ndarray, np.ndarray], kind: str, paints: Paints, path: Path, seed: list[int]
 ) -> np.ndarray:
     media = probe(clip, DetectConfig().image_fps)
     times, landmarks = followed
@@ -60,10 +61,11 @@ def _write_clip(
                 continue
             here = _between(times, landmarks, frame.timestamp_s)
             away = _away(frame.timestamp_s / length) * np.linalg.norm(here[454] - here[234])
-            image, opacity = frame.image, np.zeros(frame.image.shape[:2], np.float32)
+            image, shape = frame.image, (media.height, media.width)
+            opacity: np.ndarray = np.zeros(shape, np.float32)
             if np.isfinite(away):
                 rng = np.random.default_rng(seed)  # the same thing in every frame
-                layer = draw_thing(kind, opacity.shape, here + [0, away], paints, rng)
+                layer = draw_thing(kind, shape, here + [0, away], paints, rng)
                 image, opacity = lay_over(image, layer), layer[..., 3] / 255
             truth.append(visible_shares(here, opacity))
             writer.write(image, frame.timestamp_s)

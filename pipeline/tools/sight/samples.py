@@ -1,4 +1,4 @@
-"""Samples for the judge of visibility: crops of faces, moved a little, with something before them, as poor as real video."""
+"""Samples for the judge of visibility: faces with something before them, moved a little, as poor as real video."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def draw_samples(
     faces: Faces, paints: Paints, kinds: Sequence[str], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return ``count`` crops (n, 64, 64, 3) uint8 and the visible shares (n, 5) float32 of their regions."""
-    samples = [_draw_sample(faces, rng.integers(len(faces.crops)), paints, kinds, rng) for _ in range(count)]
+    samples = [_draw_sample(faces, int(rng.integers(len(faces.crops))), paints, kinds, rng) for _ in range(count)]
     return np.stack([crop for crop, _ in samples]), np.array([share for _, share in samples], np.float32)
 
 
@@ -60,7 +60,7 @@ def _draw_sample(
         image = HARMLESS[rng.integers(len(HARMLESS))](image, landmarks, rng)
     if rng.random() < HIDDEN_SHARE:
         for _ in range(1 + (rng.random() < SECOND_SHARE)):
-            layer = draw_thing(kinds[rng.integers(len(kinds))], shape, landmarks, paints, rng)
+            layer = draw_thing(kinds[int(rng.integers(len(kinds)))], shape, landmarks, paints, rng)
             image = lay_over(image, layer)
             opacity = np.maximum(opacity, layer[..., 3] / 255)
     image = _expose(image, rng)

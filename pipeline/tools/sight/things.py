@@ -14,10 +14,7 @@ import numpy as np
 
 from tclr.pipeline.tools.people import REGIONS, SPRITE_PX, UNIT_PX, paint_sprite
 
-OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149)
-OVAL += (150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
-"""Landmarks around the face."""
-EYES = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
+LIDS = ((33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380))
 """Landmarks around each eye."""
 MASK_TOP = {"nose": (234, 117, 6, 346, 454), "mouth": (132, 147, 2, 376, 361)}
 """Upper edges of masks, from ear to ear: over the bridge of the nose, or below the tip."""
@@ -58,6 +55,7 @@ def _skin_patch(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def fill(shape: tuple[int, int], paints: Paints, rng: np.random.Generator) -> np.ndarray:
     """Return a picture (H, W, 3) float32 of skin, cloth, paper or whatever else, with light from one side."""
     size = shape[1], shape[0]
+    out: np.ndarray
     kind = rng.choice(["skin", "patch", "plain", "blotches", "stripes", "grain"], p=[0.3, 0.15, 0.2, 0.15, 0.1, 0.1])
     if kind == "patch":
         out = cv2.resize(_skin_patch(paints.crops[rng.integers(len(paints.crops))], rng), size)
@@ -68,7 +66,7 @@ def fill(shape: tuple[int, int], paints: Paints, rng: np.random.Generator) -> np
         is_skin = kind in ("skin", "grain")
         of = paints.crops[rng.integers(len(paints.crops))]
         colour = skin_of(of, rng) * rng.uniform(0.5, 1.15) if is_skin else rng.uniform(0, 256, 3)
-        out = np.broadcast_to(colour, (*shape, 3)).astype(np.float32)
+        out = np.full((*shape, 3), colour, np.float32)
     if kind == "stripes":
         out = out * (1 + rng.uniform(0.1, 0.6) * np.sign(_wave(shape, rng)))[..., None]
     if kind == "grain":
@@ -111,7 +109,9 @@ def _target(landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return middle + rng.normal(0, 0.12, 2) * _width(landmarks)
 
 
-def _sprite(kind: str, shape: tuple[int, int], landmarks: np.ndarray, paints: Paints, rng: np.random.Generator):
+def _sprite(
+    kind: str, shape: tuple[int, int], landmarks: np.ndarray, paints: Paints, rng: np.random.Generator
+) -> np.ndarray:
     sprite = paints.sprites[kind][rng.integers(len(paints.sprites[kind]))]
     scale = _width(landmarks) / UNIT_PX * rng.uniform(0.75, 1.4)
     turn = rng.normal(0, 0.8) if kind == "hand" else rng.normal(0, 0.35)
@@ -152,7 +152,7 @@ def _mask(shape: tuple[int, int], landmarks: np.ndarray, paints: Paints, rng: np
     return _layer(fill(shape, paints, rng), _polygon(shape, points, rng.uniform(0, 0.01) * shape[0]))
 
 
-def _lenses(shape: tuple[int, int], landmarks: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+def _lenses(landmarks: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     """Return the outlines of both lenses: superellipses around the eyes, turned with the face."""
     across = landmarks[263] - landmarks[33]
     across = across / np.linalg.norm(across)
@@ -162,13 +162,14 @@ def _lenses(shape: tuple[int, int], landmarks: np.ndarray, rng: np.random.Genera
     unit = np.stack([np.cos(angle), np.sin(angle)], 1)
     outline = (np.sign(unit) * np.abs(unit) ** (2 / rng.uniform(2, 4)) * half) @ axes
     drop = axes[1] * rng.uniform(-0.02, 0.05) * _width(landmarks)
-    return [landmarks[list(eye)].mean(axis=0) + drop + outline for eye in EYES]
+    return [landmarks[list(eye)].mean(axis=0) + drop + outline for eye in LIDS]
 
 
 def _sunglasses(shape: tuple[int, int], landmarks: np.ndarray, paints: Paints, rng: np.random.Generator) -> np.ndarray:
-    lenses = _lenses(shape, landmarks, rng)
+    lenses = _lenses(landmarks, rng)
     opacity = np.maximum(*(_polygon(shape, lens, 0.4) for lens in lenses)) * rng.uniform(0.85, 1)
-    cv2.line(opacity, *(tuple(int(v) for v in lens.mean(axis=0)) for lens in lenses), 1.0, max(1, shape[0] // 40))
+    left, right = (np.rint(lens.mean(axis=0)).astype(int).tolist() for lens in lenses)
+    cv2.line(opacity, left, right, 1.0, max(1, shape[0] // 40))
     y = np.linspace(-1, 1, shape[0])[:, None, None]
     glare = np.clip(rng.uniform(0, 90, 3) + rng.normal(0, 25) * y + 15 * _wave(shape, rng)[..., None], 0, 255)
     return _layer(np.broadcast_to(glare, (*shape, 3)), opacity)
@@ -226,7 +227,7 @@ def lay_over(image: np.ndarray, layer: np.ndarray) -> np.ndarray:
 
 
 def visible_shares(landmarks: np.ndarray, opacity: np.ndarray) -> np.ndarray:
-    """Return the visible share (5,), 0..1, of the area of each of ``REGIONS``; what is beyond the picture does not count.
+    """Return the visible share (5,), 0..1, of the area of each of ``REGIONS``, within the picture.
 
     ``opacity`` (H, W) is 0..1. Brows and eyes are two areas each; their share is the mean of both.
     """
@@ -262,7 +263,7 @@ def add_glasses(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generat
     """Return a picture with clear glasses: rims, and a little glare."""
     shape, out = image.shape[:2], image.copy()
     colour = tuple(float(v) for v in rng.uniform(0, 120, 3))
-    lenses = _lenses(shape, landmarks, rng)
+    lenses = _lenses(landmarks, rng)
     thick = int(rng.integers(1, max(2, shape[0] // 32) + 1))
     cv2.polylines(out, [np.rint(lens * 16).astype(np.int32) for lens in lenses], True, colour, thick, cv2.LINE_AA, 4)
     opacity = np.maximum(*(_polygon(shape, lens, 0.5) for lens in lenses)) * rng.uniform(0, 0.3)
