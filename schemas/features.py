@@ -34,8 +34,8 @@ SIDE_ENDINGS = {"_left_r": "left", "_right_r": "right"}
 """Endings of the columns with the intensity of one side of the face."""
 HIDDEN_BELOW = 0.5
 """Visible share below which a region of the face counts as hidden (docs/footage.md)."""
-LEAST_CONTRAST = 0.02
-"""Contrast of a face below which it cannot be read: landmarks leave their places (docs/footage.md)."""
+LEAST_CONTRAST = 0.025
+"""Contrast of a face below which landmarks and AUs suffer, and scores fall (docs/footage.md)."""
 KEYS = ("clip", "frame", "timestamp")
 """Columns of every file, whatever the selection."""
 

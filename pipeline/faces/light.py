@@ -10,6 +10,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from tclr.schemas.features import LEAST_CONTRAST
+
 FACE_CENTRE, FACE_RADII = (0.5, 0.56), (0.30, 0.38)
 """The oval within a face, brows to chin, as shares of the crop's side."""
 SIDE_PX = 32
@@ -35,3 +37,14 @@ def measure_light(crop: np.ndarray) -> tuple[float, float]:
     small = cv2.resize(crop, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     mean, spread = cv2.meanStdDev(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), mask=_oval())
     return float(mean.item() / 255), float(spread.item() / 255)
+
+
+def readable_share(crop: np.ndarray) -> float:
+    """Return 1 for a face with enough contrast, and less, down to 0, in light that is too poor to read it.
+
+    ``crop`` is as in ``measure_light``.
+
+    >>> readable_share(np.full((96, 96, 3), 51, np.uint8))
+    0.0
+    """
+    return min(1.0, measure_light(crop)[1] / LEAST_CONTRAST)

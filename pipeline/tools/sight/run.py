@@ -17,7 +17,7 @@ import pandas as pd
 
 from tclr.pipeline.au import Judge, save_judge
 from tclr.pipeline.preprocessing import preprocess
-from tclr.pipeline.store import Store, deal
+from tclr.pipeline.store import Store
 from tclr.pipeline.system import replacing
 from tclr.pipeline.tools.sight.covered import write_covered
 from tclr.pipeline.tools.sight.evidence import judge_store, tabulate
@@ -59,13 +59,16 @@ def run_sight(
     Raises
     ------
     InputError
-        If there are fewer than three people.
+        If there are too few people to hold one out.
     """
     with Store(_store_of(people, out / "store", config, config.fps, workers, tell)) as store:
-        n_test = max(1, round(config.test_share * len(store.subjects)))
-        if len(store.subjects) - n_test < 2:
-            raise InputError(f"Expected at least 3 people, but got {len(store.subjects)} in {people}. Give more.")
-        test, train = deal(store.subjects, [n_test], config.seed)
+        test = store.subjects[config.test_every - 1 :: config.test_every]
+        train = [subject for subject in store.subjects if subject not in test]
+        if not test:
+            raise InputError(
+                f"Expected at least {config.test_every} people, but got {len(store.subjects)} in {people}. Give more, "
+                "or a smaller --test-every."
+            )
         judge = _learn(store, train, config, tell)
         paints = _paints(read_faces(store, test, 1), [config.seed, 2])
         truths = write_covered(people, store, test, COVERED, paints, out / "covered", config.seed)
