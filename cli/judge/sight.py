@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,6 +40,13 @@ def command(people: Path, out: Path, workers: int | None, sight: SightConfig) ->
         from tclr.pipeline.tools.sight import run_sight
 
         result = run_sight(people, out, sight, workers=workers, tell=display.turns("steps"))
-    say(result.table.to_string(index=False, float_format="{:.3f}".format))
+    for row in result.rows:
+        hidden, clean = (_share(row, kind) for kind in ("hidden", "clean"))
+        say(f"{row['pictures']}, {row['region']}: flagged {hidden}, {clean}")
     say(f"Judge: {result.judge}    Evidence: {result.evidence}")
     return result
+
+
+def _share(row: dict[str, Any], kind: str) -> str:
+    share, count = row[f"flagged_{kind}"], row[f"n_{kind}"]
+    return f"{share:.1%} of {count} {kind}" if count else f"of no {kind}"

@@ -22,7 +22,7 @@ NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How to": [
         "own-videos", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu", "cluster",
-        "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
+        "scaling", "faults", "pandas-and-r", "analysis", "footage", "migrating", "report", "viewer", "overlay",
     ],
     "Reference": [],
     "Explanation": [

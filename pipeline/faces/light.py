@@ -31,7 +31,8 @@ def measure_light(crop: np.ndarray) -> tuple[float, float]:
 
     ``crop`` is (S, S, 3) uint8 RGB of template ``tclr`` and margin 1.
 
-    >>> measure_light(np.full((96, 96, 3), 51, np.uint8))
+    >>> brightness, contrast = measure_light(np.full((96, 96, 3), 51, np.uint8))
+    >>> round(brightness, 3), contrast
     (0.2, 0.0)
     """
     small = cv2.resize(crop, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)

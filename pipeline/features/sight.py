@@ -38,6 +38,8 @@ def measure_sight(clips: FeatureClips) -> pd.DataFrame:
 def sight_warnings(sight: pd.DataFrame) -> list[str]:
     """Return what to tell the user of a table of ``measure_sight``, a sentence per hidden region and one on the light.
 
+    >>> import pandas as pd
+    >>> from tclr.schemas.action_units import REGIONS
     >>> columns = ["subject", "clip", "n_faces", *REGIONS, DIM]
     >>> rows = [["anna", "day1", 100, 0, 0, 0, 0.4, 0, 0], ["ben", "day1", 100, *[0.0] * 6]]
     >>> sight_warnings(pd.DataFrame(rows, columns=columns))

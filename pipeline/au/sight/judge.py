@@ -32,7 +32,11 @@ STEP = 32
 
 
 class Judge(nn.Module):
-    """(N, 3, 64, 64) float32 of ``to_input`` to (N, 5) logits of the visible share of ``REGIONS``."""
+    """(N, 3, 64, 64) float32 of ``to_input`` to (N, 5) logits of the visible share of ``REGIONS``.
+
+    >>> Judge().eval()(to_input(np.zeros((1, 64, 64, 3), np.uint8))).shape
+    torch.Size([1, 5])
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,7 +92,11 @@ def shrink(crop: np.ndarray) -> np.ndarray:
 
 
 def to_input(crops: np.ndarray) -> Tensor:
-    """Return crops (N, 64, 64, 3) uint8 as the network's input, each with mean 0 and spread 1, channels last."""
+    """Return crops (N, 64, 64, 3) uint8 as the network's input, each with mean 0 and spread 1, channels last.
+
+    >>> to_input(np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)).std().round().item()
+    1.0
+    """
     x = torch.empty((len(crops), SIDE_PX, SIDE_PX, 3))
     for place, crop in enumerate(crops):
         mean, spread = cv2.meanStdDev(crop.reshape(-1, 1))
@@ -97,7 +105,12 @@ def to_input(crops: np.ndarray) -> Tensor:
 
 
 def save_judge(judge: Judge, path: Path, about: dict[str, str]) -> None:
-    """Write a judge's weights, as 16 bits, with a few words about them."""
+    """Write a judge's weights, as 16 bits, with a few words about them.
+
+    >>> save_judge(Judge(), Path("judge.safetensors"), {"n_people": "0"})
+    >>> type(load_judge(Path("judge.safetensors"))).__name__
+    'Judge'
+    """
     weights = {name: value.half() if value.is_floating_point() else value for name, value in judge.state_dict().items()}
     with replacing(path) as temporary:
         save_file({name: value.contiguous() for name, value in weights.items()}, temporary, about)
@@ -106,7 +119,6 @@ def save_judge(judge: Judge, path: Path, about: dict[str, str]) -> None:
 def load_judge(path: Path) -> Judge:
     """Return the judge in a file that ``save_judge`` wrote, ready to see.
 
-    >>> from tclr.pipeline.au import SIGHT
     >>> load_judge(SIGHT).see(np.zeros((2, 64, 64, 3), np.uint8)).shape
     (2, 5)
     """

@@ -68,7 +68,11 @@ def plan_occluder(kind: str, frames: int, skin: np.ndarray, rng: np.random.Gener
 
 
 def paint_sprite(kind: str, skin: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the sprite of a thing of a kind, but no mask; ``skin`` (3,) is the colour of hands."""
+    """Return the sprite of a thing of a kind, but no mask; ``skin`` (3,) is the colour of hands.
+
+    >>> paint_sprite("cup", np.zeros(3), np.random.default_rng(0)).shape
+    (320, 320, 4)
+    """
     paint = {"hand": lambda: _hand(skin, rng), "microphone": lambda: _microphone(rng)}
     return paint.get(kind, lambda: _block(kind, rng))()
 

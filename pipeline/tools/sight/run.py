@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,11 +40,11 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class SightResult:
-    """The judge's file, and the evidence as a table and as a file."""
+    """The judge's file, and the evidence as a file and as rows, one per set of pictures and region."""
 
     judge: Path
     evidence: Path
-    table: pd.DataFrame
+    rows: list[dict[str, Any]]
 
 
 def run_sight(
@@ -60,6 +61,13 @@ def run_sight(
     ------
     InputError
         If there are too few people to hold one out.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import SightConfig
+    >>> run_sight(Path("clips"), Path("sight"), SightConfig())
+    Traceback (most recent call last):
+    tclr.schemas.errors.InputError: Expected at least 5 people, but got 1 in clips. Give more, or ...
     """
     with Store(_store_of(people, out / "store", config, config.fps, workers, tell)) as store:
         test = store.subjects[config.test_every - 1 :: config.test_every]
@@ -84,7 +92,7 @@ def _store_of(source: Path, path: Path, config: SightConfig, fps: float, workers
     """Return the store of a folder of videos, made if needed."""
     settings = PreprocessConfig(DetectConfig(fps=fps), AlignConfig(size=config.crop_size))
     tell(f"preprocess {source.name}", 0, 1)
-    preprocess(source, path, settings, workers=workers)
+    preprocess(source, path, settings, dataset="folder", workers=workers)
     tell(f"preprocess {source.name}", 1, 1)
     return path
 
@@ -112,4 +120,4 @@ def _write(judge: Judge, table: pd.DataFrame, out: Path, n_train: int, config: S
     save_judge(judge, weights, {"n_people": str(n_train), "settings": config.to_json()})
     with replacing(evidence) as temporary:
         table.round(4).to_csv(temporary, index=False)
-    return SightResult(weights, evidence, table)
+    return SightResult(weights, evidence, table.replace({np.nan: None}).to_dict("records"))
