@@ -8,7 +8,7 @@ from tclr.pipeline.tracking import TEMPLATES, TrackedFrame, score_faces
 from tclr.pipeline.video import Frame
 from tclr.schemas.store import Status
 
-FACE = Face(np.c_[TEMPLATES["arcface"].points * 96, np.zeros(5)], pose=np.zeros(3), blendshapes=None)
+FACE = Face(np.c_[TEMPLATES["arcface"].points * 96 + 48, np.zeros(5)], pose=np.zeros(3), blendshapes=None)
 
 
 def score(image):
@@ -20,7 +20,7 @@ def score(image):
 @pytest.fixture
 def image():
     """Blotches, so that reducing it leaves contrast."""
-    cells = np.random.default_rng(0).integers(40, 216, (8, 8, 3), np.uint8)
+    cells = np.random.default_rng(0).integers(40, 216, (16, 16, 3), np.uint8)
     return cells.repeat(12, axis=0).repeat(12, axis=1)
 
 
