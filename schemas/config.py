@@ -343,8 +343,8 @@ class SightConfig(Settings):
     crop_size: int = Field(160, ge=64, description="Side of the stored crops in pixels.")
     fps: float = Field(8.0, ge=0, description="Frames per second to learn from; neighbours are alike.")
     faces_per_clip: int = Field(6, ge=1, description="Faces of each clip that things are drawn before.")
-    samples: int = Field(16000, ge=256, description="Pictures to learn from.")
-    epochs: int = Field(8, ge=1, description="Passes over them.")
+    samples: int = Field(20000, ge=256, description="Pictures to learn from.")
+    epochs: int = Field(10, ge=1, description="Passes over them.")
     test_every: int = Field(5, ge=2, description="Every so-manieth person is held out for the test.")
     seed: int = Field(0, ge=0, description="Seed of pictures and weights.")
 

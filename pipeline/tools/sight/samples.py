@@ -87,19 +87,15 @@ def _move(crop: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) -> 
     matrix = np.array([[cos, -sin, 0], [sin, cos, 0]])
     middle = np.full(2, DRAWN_PX / 2) + rng.normal(0, 0.04 * wrong, 2) * DRAWN_PX
     matrix[:, 2] = middle - matrix[:, :2] @ np.full(2, side / 2)
-    matrix[1] *= np.exp(rng.normal(0, 0.05))  # faces are of many shapes
     moved = cv2.warpAffine(crop, matrix, (DRAWN_PX, DRAWN_PX), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
     return moved, landmarks @ matrix[:, :2].T + matrix[:, 2]
 
 
 def _expose(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a picture in other light: gain, gamma, colour of the light, harsh contrast, and haze."""
+    """Return a picture in other light: gain, gamma, colour of the light, and haze."""
     gamma, gain = np.exp(rng.normal(0, 0.35)), np.exp(rng.normal(-0.2, 0.5))
     light = np.exp(rng.normal(0, 0.12, 3))
     value = (image / 255.0) ** gamma * gain * light
-    if rng.random() < 0.25:  # harsh, as of old film or bad scans
-        middle = rng.uniform(0.3, 0.7) * float(value.mean()) / 0.5
-        value = (value - middle) * rng.uniform(1, 4) + 0.5
     haze = rng.uniform(0, 0.5) if rng.random() < 0.2 else 0.0
     value = value * (1 - haze) + rng.uniform(0, 1) * haze
     return np.clip(np.rint(255 * value), 0, 255).astype(np.uint8)

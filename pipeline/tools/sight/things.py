@@ -276,15 +276,5 @@ def add_shadow(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generato
     return np.clip(image * (1 + rng.uniform(0.1, 0.7) * (edge - 0.7) / 1.7)[..., None], 0, 255).astype(np.uint8)
 
 
-def add_text(image: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a picture with thin letters over it, as of captions and watermarks."""
-    drawn, letters = image.copy(), "".join(rng.choice(list("abcdeghimnorstuwADEHMNRSTW 0123"), rng.integers(4, 16)))
-    at = rng.uniform([-0.3, 0.1], [0.6, 1.0]) * image.shape[0]
-    grey, size = float(rng.choice([rng.uniform(180, 255), rng.uniform(0, 60)])), float(rng.uniform(0.25, 0.8))
-    cv2.putText(drawn, letters, np.rint(at).astype(int).tolist(), 0, size, (grey, grey, grey), 1, cv2.LINE_AA)
-    share = rng.uniform(0.2, 0.9)
-    return np.asarray((share * drawn + (1 - share) * image).astype(np.uint8))
-
-
-HARMLESS = (add_beard, add_glasses, add_shadow, add_text)
+HARMLESS = (add_beard, add_glasses, add_shadow)
 """What leaves every region visible."""
