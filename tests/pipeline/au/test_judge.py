@@ -28,6 +28,7 @@ def test_shares_do_not_depend_on_other_crops_or_threads(judge, crops, one_thread
     assert torch.get_num_threads() == 2
     torch.set_num_threads(1)
     assert judge.see([]).shape == (0, 5)
+    assert SIGHT.stat().st_size < 5e5
 
 
 def test_brightness_and_contrast_of_a_crop_do_not_matter(judge, crops):
