@@ -345,7 +345,7 @@ class SightConfig(Settings):
     faces_per_clip: int = Field(6, ge=1, description="Faces of each clip that things are drawn before.")
     samples: int = Field(20000, ge=256, description="Pictures to learn from.")
     epochs: int = Field(10, ge=1, description="Passes over them.")
-    test_every: int = Field(5, ge=2, description="Every so-manieth person is held out for the test.")
+    test_every: int = Field(5, ge=2, description="Hold out every n-th person for the test.")
     seed: int = Field(0, ge=0, description="Seed of pictures and weights.")
 
 

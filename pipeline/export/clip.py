@@ -33,9 +33,8 @@ def _clip_arrays(
 
     Stills have no time to smooth over.
     """
-    rows, sight = np.flatnonzero(store.face_mask(info)), Sight()
+    rows, sight = np.flatnonzero(store.face_mask(info)), Sight.of_nothing(info.n_frames)
     embeddings = embed_rows(job, store, info, encoder, rows, report, sight if job.sees else None)
-    sight = sight.spread(rows, info.n_frames)
     predicted = predict_rows(job.source, store, info, rows, embeddings)
     predicted = predicted.map(lambda values: _spread(values, rows, info.n_frames))
     predicted = at_rest(job, store, info, encoder, predicted)

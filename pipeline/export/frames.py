@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -30,9 +31,10 @@ def _read_blocks(
     store: Store, info: ClipInfo, rows: np.ndarray, size: int, sight: Sight | None
 ) -> Iterator[np.ndarray]:
     for start in range(0, len(rows), size):
-        crops = store.read_crops_at(info, rows[start : start + size])
+        block = rows[start : start + size]
+        crops = store.read_crops_at(info, block)
         if sight is not None:
-            sight.look(crops)
+            sight.look(block, crops)
         yield crops
 
 
@@ -47,13 +49,12 @@ def embed_rows(
 ) -> np.ndarray:
     """Return (n, D) embeddings of some rows, D = 0 without an encoder; crops are read block by block.
 
-    ``sight``, if given, looks at the same crops.
+    ``sight``, if given, looks at the same crops, even without an encoder.
     """
     blocks = _read_blocks(store, info, rows, job.config.batch_size, sight)
     if encoder is None:
         if sight is not None:
-            for _ in blocks:
-                pass
+            deque(blocks, maxlen=0)
         return np.zeros((len(rows), 0), np.float32)
     n_done = 0
     embeddings = np.empty((len(rows), encoder.embedding_dim), np.float32)

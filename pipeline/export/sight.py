@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,32 +19,31 @@ def _judge() -> Judge:
     return load_judge(SIGHT)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Sight:
-    """What can be seen in n crops: ``visible`` (n, 5) float32 shares of ``REGIONS``, ``light`` (n, 2) float32.
+    """What can be seen in T frames: ``visible`` (T, 5) float32 shares of ``REGIONS``, ``light`` (T, 2) float32.
 
-    >>> sight = Sight()
-    >>> sight.look(np.zeros((3, 64, 64, 3), np.uint8))
+    Frames that were not looked at are NaN; ``light`` is brightness and contrast.
+
+    >>> sight = Sight.of_nothing(3)
+    >>> sight.look(np.array([0, 2]), np.zeros((2, 64, 64, 3), np.uint8))
     >>> sight.visible.shape, sight.light.tolist()
-    ((3, 5), [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    ((3, 5), [[0.0, 0.0], [nan, nan], [0.0, 0.0]])
     """
 
-    visible: np.ndarray = field(default_factory=lambda: np.zeros((0, len(REGIONS)), np.float32))
-    light: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    visible: np.ndarray
+    light: np.ndarray
 
-    def look(self, crops: np.ndarray) -> None:
-        """Add the next crops (n, S, S, 3) uint8 RGB."""
+    @classmethod
+    def of_nothing(cls, n_frames: int) -> Sight:
+        """Return the sight of frames before any is looked at."""
+        return cls(*(np.full((n_frames, columns), np.nan, np.float32) for columns in (len(REGIONS), 2)))
+
+    def look(self, rows: np.ndarray, crops: np.ndarray) -> None:
+        """Fill in some rows from their crops (n, S, S, 3) uint8 RGB, n >= 1."""
         small = [shrink(crop) for crop in crops]
-        light = np.array([measure_light(crop) for crop in small], np.float32).reshape(-1, 2)
-        self.visible = np.concatenate([self.visible, _judge().see(small)])
-        self.light = np.concatenate([self.light, light])
-
-    def spread(self, rows: np.ndarray, n_rows: int) -> Sight:
-        """Return the same for ``n_rows`` frames, of which ``rows`` have the crops; NaN elsewhere."""
-        visible, light = (np.full((n_rows, array.shape[1]), np.nan, np.float32) for array in (self.visible, self.light))
-        if len(self.visible):
-            visible[rows], light[rows] = self.visible, self.light
-        return Sight(visible, light)
+        self.visible[rows] = _judge().see(small)
+        self.light[rows] = [measure_light(crop) for crop in small]
 
 
 def hide(predicted: Prediction, visible: np.ndarray, au_names: tuple[str, ...]) -> Prediction:

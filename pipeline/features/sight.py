@@ -43,7 +43,7 @@ def sight_warnings(sight: pd.DataFrame) -> list[str]:
     >>> columns = ["subject", "clip", "n_faces", *REGIONS, DIM]
     >>> rows = [["anna", "day1", 100, 0, 0, 0, 0.4, 0, 0], ["ben", "day1", 100, *[0.0] * 6]]
     >>> sight_warnings(pd.DataFrame(rows, columns=columns))
-    ['Hidden mouth in 20% of frames, most in anna/day1 (40%): AU10, AU11, ... AU28 are doubtful there.']
+    ['Hidden mouth in 20% of frames, most in anna/day1 (40%): AU10, AU11, ... AU28 cannot be seen there.']
     """
     told = []
     for name in (*REGIONS, DIM):
@@ -55,11 +55,10 @@ def sight_warnings(sight: pd.DataFrame) -> list[str]:
         if name == DIM:
             told.append(f"Too little light or contrast {where}: do not trust these frames.")
         else:
-            told.append(f"Hidden {name} {where}: {_brief(AUS_OF_REGION[name])} doubtful there.")
+            told.append(f"Hidden {name} {where}: {_brief(AUS_OF_REGION[name])} cannot be seen there.")
     return told
 
 
 def _brief(numbers: tuple[int, ...]) -> str:
     names = [au_column(number) for number in numbers]
-    listed = ", ".join(names if len(names) <= 5 else [*names[:2], "... " + names[-1]])
-    return f"{listed} {'is' if len(names) == 1 else 'are'}"
+    return ", ".join(names if len(names) <= 5 else [*names[:2], "... " + names[-1]])

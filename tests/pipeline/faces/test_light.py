@@ -35,4 +35,4 @@ def test_readable_share_is_1_above_the_bound_and_falls_to_0():
     step = LEAST_CONTRAST * 255
     assert readable_share(halves(80, 80 + 3 * step)) == 1.0
     assert readable_share(halves(80, 80 + round(step))) == pytest.approx(0.5, abs=0.1)
-    assert readable_share(halves(80, 80)) == 0
+    assert readable_share(halves(80, 80)) == pytest.approx(0, abs=1e-5)

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 from tclr.pipeline.features import DIM, FeatureClips, measure_sight, sight_warnings
+from tclr.pipeline.system import write_table
 from tclr.schemas.action_units import AU_NAMES, AUS_OF_REGION, REGIONS
-from tclr.schemas.features import KEYS, features_schema, sight_columns, visible_columns
+from tclr.schemas.features import FORMAT, FORMAT_VERSION, KEYS, features_schema, sight_columns, visible_columns
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def features(tmp_path):
         path = tmp_path / "subject=anna" / f"{clip}.parquet"
         path.parent.mkdir(exist_ok=True)
         table = pa.table([pa.array(values[field.name]).cast(field.type) for field in schema], schema=schema)
-        pa.parquet.write_table(table, path)
+        write_table(path, table, {"format": FORMAT, "format_version": FORMAT_VERSION})
     return FeatureClips(tmp_path)
 
 
@@ -39,7 +39,7 @@ def test_shares_are_of_the_frames_with_a_face(features):
 
 def test_warnings_name_region_clip_and_aus(features):
     mouth, dim = sight_warnings(measure_sight(features))
-    assert mouth.startswith("Hidden mouth in 17% of frames, most in anna/a (33%): AU10, AU11, ... AU28 are doubtful")
+    assert mouth.startswith("Hidden mouth in 17% of frames, most in anna/a (33%): AU10, AU11, ... AU28 cannot be seen")
     assert dim.startswith("Too little light or contrast in 50% of frames, most in anna/b (100%)")
 
 
