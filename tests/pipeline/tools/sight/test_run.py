@@ -24,14 +24,16 @@ def people(tmp_path_factory, moving_portrait, write_video):
     return folder
 
 
-def test_the_recipe_writes_a_judge_and_its_evidence_and_repeats(people, tmp_path):
+def test_the_recipe_writes_a_judge_and_its_evidence_and_repeats(people, tmp_path, monkeypatch):
+    monkeypatch.setattr("tclr.pipeline.tools.sight.run.COVERED", ("mask",))  # what it hides is known
     result = run_sight(people, tmp_path, CONFIG, workers=1)
     table = pd.read_csv(result.evidence)
     clean = table[table["pictures"].str.contains("nothing")]
     assert clean["n_clean"].tolist() == [10] * 5 and clean["n_hidden"].tolist() == [0] * 5
-    covered = table[table["pictures"].str.contains("learnt")]
-    assert covered["n_hidden"].sum() > 0  # the first kind, a hand
-    assert (tmp_path / "covered/videos/hand/grace_a.mp4").is_file()
+    covered = table[table["pictures"].str.contains("learnt")].set_index("region")
+    assert covered.loc["mouth", "n_hidden"] >= 4 and covered.loc["eyes", "n_hidden"] == 0
+    assert covered.loc["mouth", "n_clean"] >= 2 and covered.loc["eyes", "n_clean"] == 10
+    assert (tmp_path / "covered/videos/mask/grace_a.mp4").is_file()
     seen = load_judge(result.judge).see(np.zeros((1, 64, 64, 3), np.uint8))
     again = run_sight(people, tmp_path, CONFIG, workers=1)
     np.testing.assert_array_equal(load_judge(again.judge).see(np.zeros((1, 64, 64, 3), np.uint8)), seen)
