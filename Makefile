@@ -15,6 +15,7 @@ VARIANTS ?= all
 FAULTS_FLAGS ?=
 BOX_FLAGS ?=
 EVIDENCE_FLAGS ?=
+SIGHT_FLAGS ?=
 TEST_PROCESSES ?= 2
 FUZZ_EXAMPLES ?= 5000
 SEEDS ?= 3
@@ -23,7 +24,7 @@ CROP_SIZE ?= 96
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz lint docs house bench faults ablation box evidence bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test fuzz lint docs house bench faults ablation box sight evidence bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -78,6 +79,10 @@ ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE
 box: install ## Make the bundled models: PEOPLE=videos with AU intensities OUT=... [BOX_FLAGS="--seeds 3"]; an hour and a half on 2 cores
 	@test -n "$(PEOPLE)" || { echo "Expected PEOPLE=<folder>. Example: make box PEOPLE=/data/people OUT=box-out"; exit 2; }
 	$(BIN)/tclr box "$(PEOPLE)" "$(OUT)" --workers $(WORKERS) $(BOX_FLAGS)
+
+sight: install ## Make the bundled judge of hidden regions: PEOPLE=videos of faces OUT=... [SIGHT_FLAGS="--epochs 12"]; half an hour
+	@test -n "$(PEOPLE)" || { echo "Expected PEOPLE=<folder>. Example: make sight PEOPLE=/data/people OUT=sight-out"; exit 2; }
+	$(BIN)/tclr sight "$(PEOPLE)" "$(OUT)" --workers $(WORKERS) $(SIGHT_FLAGS)
 
 evidence: install ## Judge the bundled models: OUT=... and any of EMOTIONS=, PORTRAITS=, PEOPLE=<folder> [EVIDENCE_FLAGS="--qualities none"]
 	@test -n "$(EMOTIONS)$(PORTRAITS)$(PEOPLE)" || { echo "Expected EMOTIONS=, PORTRAITS= or PEOPLE=<folder>. Example: make evidence PORTRAITS=/data/portraits OUT=evidence-out"; exit 2; }

@@ -40,6 +40,7 @@ STAGES = {
         "ablate": "Train variants of the pretraining recipe and compare them.",
         "box": "Build and judge the bundled model: an encoder with an AU head.",
         "evidence": "Judge the bundled models on pictures and videos of your own.",
+        "sight": "Build and judge the bundled judge of hidden regions.",
         "people": "Make photo people: videos of portraits with true labels.",
         "bench": "Measure what each stage costs, as ratios within one run.",
     },

@@ -38,6 +38,16 @@ AU_NAMES: dict[int, str] = {
 
 LATERAL_AUS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 20, 43)
 """AUs that FACS codes for each side of the face."""
+REGIONS = ("brows", "eyes", "nose", "mouth", "chin")
+"""Regions of a face whose visibility is judged."""
+AUS_OF_REGION: dict[str, tuple[int, ...]] = {
+    "brows": (1, 2, 4),
+    "eyes": (5, 6, 7, 43, 45),
+    "nose": (9,),
+    "mouth": (10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 22, 23, 24, 25, 26, 27, 28),
+    "chin": (17,),
+}
+"""AUs that cannot be seen where a region is hidden."""
 BP4D_AUS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 DISFA_AUS = (1, 2, 4, 6, 9, 12, 25, 26)
 EMOTIONET_AUS = (1, 2, 4, 5, 6, 9, 12, 17, 20, 25, 26, 43)

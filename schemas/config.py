@@ -393,6 +393,18 @@ class BoxConfig(Settings):
     seed: int = Field(0, ge=0, description="Seed of the choice of test people.")
 
 
+class SightConfig(Settings):
+    """The recipe of the bundled judge of visibility. The default sizes take one processor core a quarter of an hour."""
+
+    crop_size: int = Field(160, ge=64, description="Side of the stored crops in pixels.")
+    fps: float = Field(8.0, ge=0, description="Frames per second to learn from; neighbours are alike.")
+    faces_per_clip: int = Field(6, ge=1, description="Faces of each clip that things are drawn before.")
+    samples: int = Field(20000, ge=256, description="Pictures to learn from.")
+    epochs: int = Field(10, ge=1, description="Passes over them.")
+    test_every: int = Field(5, ge=2, description="Hold out every n-th person for the test.")
+    seed: int = Field(0, ge=0, description="Seed of pictures and weights.")
+
+
 class EmbedConfig(Settings):
     """Export of embeddings and AU predictions."""
 
@@ -421,6 +433,9 @@ class EmbedConfig(Settings):
         "none",
         description="Give each clip or person an own zero: shift predictions so that the frames with the least action "
         "agree with those of the people that the head was fitted on.",
+    )
+    hidden: Literal["null", "keep"] = Field(
+        "null", description="Leave AUs of hidden regions of the face empty, or keep what the models guess."
     )
     seed: int = Field(0, ge=0, description="Seed of the random encoder, as given to fit-au.")
 

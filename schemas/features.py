@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from tclr.schemas.action_units import REGIONS
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.errors import NewerFormatError, StoreError
 
@@ -31,6 +32,10 @@ EMBEDDING = "emb"
 """Name of the embedding's column if it is one column of lists."""
 SIDE_ENDINGS = {"_left_r": "left", "_right_r": "right"}
 """Endings of the columns with the intensity of one side of the face."""
+HIDDEN_BELOW = 0.5
+"""Visible share below which a region of the face counts as hidden (docs/footage.md)."""
+LEAST_CONTRAST = 0.025
+"""Contrast of a face below which landmarks and AUs suffer, and scores fall (docs/footage.md)."""
 KEYS = ("clip", "frame", "timestamp")
 """Columns of every file, whatever the selection."""
 
@@ -111,6 +116,34 @@ def check_metadata(metadata: Mapping[str, Any], where: str) -> None:
             raise StoreError(f"Unexpected {type(metadata[name]).__name__} in {name!r} of {where}. Run 'tclr embed'.")
 
 
+def visible_columns() -> list[str]:
+    """Return the names of the columns with the visible share of each region.
+
+    >>> visible_columns()[3]
+    'visible_mouth'
+    """
+    return [f"visible_{region}" for region in REGIONS]
+
+
+def sight_columns() -> list[str]:
+    """Return the names of all columns that say what can be seen of a face."""
+    return [field.name for field in _sight_fields()]
+
+
+def _sight_fields() -> list[pa.Field]:
+    single = pa.float32()
+    fields = [
+        _field(f"visible_{region}", single, "0..1", f"Visible share of {region}, as judged from the crop")
+        for region in REGIONS
+    ]
+    return [
+        *fields,
+        _field("n_hidden", pa.int8(), "", f"Regions whose visible share is below {HIDDEN_BELOW}; their AUs are null"),
+        _field("brightness", single, "0..1", "Mean grey level of the face"),
+        _field("contrast", single, "0..1", "Standard deviation of the face's grey levels"),
+    ]
+
+
 def _au_fields(au_names: Sequence[str], intensity_aus: Sequence[str], side_aus: Sequence[str]) -> list[pa.Field]:
     """Return the columns of predicted AUs, with the arguments of ``features_schema``."""
     single = pa.float32()
@@ -130,6 +163,7 @@ def features_schema(
     *,
     blendshapes: bool,
     files: bool = False,
+    sight: bool = False,
     intensity_aus: Sequence[str] = (),
     side_aus: Sequence[str] = (),
     embedding: Literal["wide", "list", "none"] = "wide",
@@ -148,6 +182,8 @@ def features_schema(
         Add the 52 blendshape columns.
     files : bool
         Add the file name, for still images.
+    sight : bool
+        Add visible regions and light, which are measured on crops.
     intensity_aus : sequence of str
         AUs with predicted intensity.
     side_aus : sequence of str
@@ -181,6 +217,8 @@ def features_schema(
         _field("roll", single, "rad", "Head tilted anticlockwise (+) or clockwise (-) in the picture"),
         _field("turned", pa.int8(), "0/1", "Head turned so far that AUs are unreliable (docs/detectors.md)"),
     ]
+    if sight:
+        fields += _sight_fields()
     if files:
         fields.append(_field("file", pa.string(), "", "File name of a still image"))
     fields += _au_fields(au_names, intensity_aus, side_aus)

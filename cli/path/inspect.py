@@ -50,6 +50,28 @@ def _show(summary: dict[str, Any]) -> None:
         say(f"{stage}: " + ", ".join(f"{name}={value}" for name, value in summary[stage].items()))
 
 
+def _show_sight(features: Path) -> list[dict[str, Any]]:
+    """Show the share of frames with a hidden region or poor light, by clip; return the same as rows."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tclr.pipeline.features import FeatureClips, measure_sight, sight_warnings
+
+    sight = measure_sight(FeatureClips(features))
+    if not len(sight):
+        say(f"{features} does not say what can be seen: 'tclr embed' judges crops of the default alignment only.")
+        return []
+    table = Table(title="Share of frames in which a region is hidden, or light too poor")
+    for name in sight:
+        table.add_column(name, overflow="fold", justify="left" if name in ("subject", "clip") else "right")
+    for subject, clip, n_faces, *shares in sight.itertuples(index=False):
+        table.add_row(escape(subject), escape(clip), str(n_faces), *(f"{share:.0%}" for share in shares))
+    show(table, piped_width=140)
+    for warning in sight_warnings(sight):
+        warn(warning)
+    return sight.to_dict("records")
+
+
 def _verify(store: Path) -> dict[str, Any]:
     """Report damage, and record it for preprocessing."""
     from tclr.cli.progress import show_progress
@@ -82,13 +104,17 @@ def _verify(store: Path) -> dict[str, Any]:
     is_flag=True,
     help="Read and check every byte. Damage sets exit status 1; preprocess then repairs it.",
 )
-def command(store: Path, verify: bool) -> dict[str, Any]:
+@click.option(
+    "--features", type=PATH, help="Features of STORE: also show in how many frames regions of the face are hidden."
+)
+def command(store: Path, verify: bool, features: Path | None) -> dict[str, Any]:
     """Show clips, share of frames with a face, crop size and settings of STORE.
 
     \b
     Example:
       tclr inspect store/
       tclr inspect store/ --json | jq .n_frames
+      tclr inspect store/ --features features/
       tclr inspect store/ --verify
     """
     if verify:
@@ -102,4 +128,6 @@ def command(store: Path, verify: bool) -> dict[str, Any]:
     _show(summary)
     for names in summary["doubles"]:
         warn(describe_double(names), names[0])
+    if features is not None:
+        summary["sight"] = _show_sight(features)
     return summary

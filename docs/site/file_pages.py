@@ -110,6 +110,7 @@ def features_page() -> str:
             dim,
             blendshapes=embedding == "wide",
             files=True,
+            sight=True,
             intensity_aus=[EXAMPLE_AU],
             embedding=embedding,  # type: ignore[arg-type]
         )

@@ -7,9 +7,10 @@ Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-lea
 """
 
 from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
-from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, TEMPLATE
+from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, SIGHT, SIGHT_VERSION, TEMPLATE
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
 from tclr.pipeline.au.head import AuHead, load_head
+from tclr.pipeline.au.inputs.degrade import SPOILS
 from tclr.pipeline.au.inputs.rows import (
     WITHOUT_ENCODER,
     Describe,
@@ -27,6 +28,7 @@ from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, pre
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
 from tclr.pipeline.au.postprocess import RestingLevel, centre, resting_level, smooth
 from tclr.pipeline.au.readout import Prediction
+from tclr.pipeline.au.sight.judge import Judge, load_judge, save_judge, shrink, to_input
 
 __all__ = [
     "AuHead",
@@ -37,6 +39,7 @@ __all__ = [
     "Estimate",
     "FACE",
     "FitResult",
+    "Judge",
     "LabelledFrames",
     "MAPPED_AUS",
     "MAPPING_VERSION",
@@ -48,6 +51,9 @@ __all__ = [
     "RestingLevel",
     "SHAPE",
     "TEMPLATE",
+    "SIGHT",
+    "SIGHT_VERSION",
+    "SPOILS",
     "THRESHOLD",
     "WITHOUT_ENCODER",
     "add_blinks",
@@ -65,10 +71,14 @@ __all__ = [
     "is_turned",
     "landmark_rows",
     "load_head",
+    "load_judge",
     "no_rows",
     "predict_from_blendshapes",
     "resting_level",
+    "save_judge",
     "score",
+    "shrink",
     "shape_rows",
     "smooth",
+    "to_input",
 ]

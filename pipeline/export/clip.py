@@ -12,6 +12,7 @@ from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.export.frames import embed_rows, predict_rows
 from tclr.pipeline.export.job import ExportJob
 from tclr.pipeline.export.rest import at_rest
+from tclr.pipeline.export.sight import Sight, hide
 from tclr.pipeline.export.table import build_table
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import TaskOutcome, check_run, explain, write_table
@@ -27,19 +28,24 @@ def _spread(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ndarray:
 
 def _clip_arrays(
     job: ExportJob, store: Store, info: ClipInfo, encoder: LoadedEncoder | None, report: Callable[[int, int], None]
-) -> tuple[np.ndarray, Prediction]:
-    """Return (T, D) embeddings and smoothed predictions, NaN without a face. Stills have no time to smooth over."""
-    rows = np.flatnonzero(store.face_mask(info))
-    embeddings = embed_rows(job, store, info, encoder, rows, report)
+) -> tuple[np.ndarray, Prediction, Sight]:
+    """Return (T, D) embeddings, smoothed predictions and what can be seen, NaN without a face.
+
+    Stills have no time to smooth over.
+    """
+    rows, sight = np.flatnonzero(store.face_mask(info)), Sight.of_nothing(info.n_frames)
+    embeddings = embed_rows(job, store, info, encoder, rows, report, sight if job.sees else None)
     predicted = predict_rows(job.source, store, info, rows, embeddings)
     predicted = predicted.map(lambda values: _spread(values, rows, info.n_frames))
     predicted = at_rest(job, store, info, encoder, predicted)
+    if job.config.hidden == "null":
+        predicted = hide(predicted, sight.visible, job.source.predicted_aus)  # before smoothing: no guess leaks out
     timestamps = None
     if "source_name" not in store.fields(info):
         timestamps = store.read(info, "timestamp")
         predicted = predicted.map(partial(smooth, timestamps=timestamps, smooth_s=job.source.smooth_s))
     predicted = job.source.finish(predicted, timestamps if info.n_frames > 1 else None)
-    return _spread(embeddings, rows, info.n_frames), predicted
+    return _spread(embeddings, rows, info.n_frames), predicted, sight
 
 
 def export_clip(
@@ -55,8 +61,8 @@ def export_clip(
     """
     try:
         encoder = encoder.with_precision(job.precision) if encoder is not None else None
-        embeddings, predicted = _clip_arrays(job, store, info, encoder, report)
-        table = build_table(store, info, job.schema, embeddings, predicted, job.source, job.labelled_aus)
+        embeddings, predicted, sight = _clip_arrays(job, store, info, encoder, report)
+        table = build_table(store, info, job.schema, embeddings, predicted, sight, job.source, job.labelled_aus)
         write_table(job.path(info), table, job.metadata(info), confirm=lambda: check_run(job.features, job.run))
         return TaskOutcome()
     except Exception as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from tclr.pipeline.au import Prediction
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.export.au_source import AuSource
 from tclr.pipeline.export.job import ExportJob
+from tclr.pipeline.export.sight import Sight
 from tclr.pipeline.store import ClipInfo, Store
 
 PREDICT_ROWS = 512
@@ -25,6 +27,17 @@ def predict_rows(
     return Prediction.joined(parts) if parts else Prediction.unknown(0, len(source.predicted_aus))
 
 
+def _read_blocks(
+    store: Store, info: ClipInfo, rows: np.ndarray, size: int, sight: Sight | None
+) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), size):
+        block = rows[start : start + size]
+        crops = store.read_crops_at(info, block)
+        if sight is not None:
+            sight.look(block, crops)
+        yield crops
+
+
 def embed_rows(
     job: ExportJob,
     store: Store,
@@ -32,12 +45,18 @@ def embed_rows(
     encoder: LoadedEncoder | None,
     rows: np.ndarray,
     report: Callable[[int, int], None] = lambda n_frames, n_expected: None,
+    sight: Sight | None = None,
 ) -> np.ndarray:
-    """Return (n, D) embeddings of some rows, D = 0 without an encoder; crops are read block by block."""
+    """Return (n, D) embeddings of some rows, D = 0 without an encoder; crops are read block by block.
+
+    ``sight``, if given, looks at the same crops, even without an encoder.
+    """
+    blocks = _read_blocks(store, info, rows, job.config.batch_size, sight)
     if encoder is None:
+        if sight is not None:
+            deque(blocks, maxlen=0)
         return np.zeros((len(rows), 0), np.float32)
-    size, n_done = job.config.batch_size, 0
-    blocks = (store.read_crops_at(info, rows[start : start + size]) for start in range(0, len(rows), size))
+    n_done = 0
     embeddings = np.empty((len(rows), encoder.embedding_dim), np.float32)
     for embedded in encoder.embed_all(blocks):
         embeddings[n_done : n_done + len(embedded)] = embedded

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tclr.pipeline.au import SIGHT_VERSION
 from tclr.pipeline.encoder import EncoderInfo
 from tclr.pipeline.export.au_source import AuSource
 from tclr.pipeline.export.neutral import NeutralFrames
@@ -18,7 +19,7 @@ from tclr.pipeline.store import ClipInfo
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.config import EmbedConfig
 from tclr.schemas.errors import StoreError
-from tclr.schemas.features import FORMAT, FORMAT_VERSION
+from tclr.schemas.features import FORMAT, FORMAT_VERSION, HIDDEN_BELOW
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class ExportJob:
     columns of ``schema``; ``labelled_aus`` have an ``AUxx_true`` column, and ``source`` is where AUs come from.
     ``encoder``, with the digest of its weights, is None if no column needs one; ``precision`` is its arithmetic: that
     of ``config``, or the measured one. ``neutral`` are frames that someone says show people at rest.
+    ``sees`` says whether a column needs what can be seen on the crops.
     """
 
     store: Path
@@ -42,6 +44,7 @@ class ExportJob:
     config: EmbedConfig
     precision: str = "fp32"
     neutral: tuple[NeutralFrames, ...] = ()
+    sees: bool = False
 
     def path(self, info: ClipInfo) -> Path:
         """Return the clip's file."""
@@ -67,6 +70,7 @@ class ExportJob:
             **info.root.settings,
             "pose": "landmarks:v1",
             "encoder": encoder,
+            "sight": {"judge": SIGHT_VERSION, "hidden_below": HIDDEN_BELOW} if self.sees else None,
             **self.source.provenance(),
             "settings": self.config.model_dump(mode="json", exclude={"batch_size", "precision"}),
             "neutral": [asdict(frames) for frames in self.neutral if frames.subject == info.subject],

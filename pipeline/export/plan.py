@@ -19,7 +19,7 @@ from tclr.pipeline.store import Store
 from tclr.pipeline.system import Failure
 from tclr.schemas.config import EmbedConfig
 from tclr.schemas.errors import SettingError, StoreError
-from tclr.schemas.features import EMBEDDING, KEYS, features_schema
+from tclr.schemas.features import EMBEDDING, KEYS, features_schema, sight_columns
 
 TRIED_FRAMES = 32
 """Crops that the encoder's arithmetic is measured on: seconds at 224 px."""
@@ -27,12 +27,16 @@ TRIED_FRAMES = 32
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """Where AUs come from, the encoder if any column needs it, the columns, and AUs with an ``AUxx_true`` column."""
+    """Where AUs come from, the encoder if any column needs it, the columns, and AUs with an ``AUxx_true`` column.
+
+    ``sees`` says whether a column needs what can be seen on the crops.
+    """
 
     source: AuSource
     encoder: LoadedEncoder | None
     schema: pa.Schema
     labelled_aus: tuple[str, ...]
+    sees: bool
 
     def job(
         self, store: Path, features: Path, run: str, config: EmbedConfig, neutral: tuple[NeutralFrames, ...] = ()
@@ -41,7 +45,7 @@ class ExportPlan:
         encoder, precision = self.encoder, "fp32" if config.precision == "auto" else config.precision
         info, digest = (encoder.info, encoder.digest) if encoder else (None, "")
         parts = store, features, run, self.schema, self.labelled_aus, self.source, info, digest, config, precision
-        return ExportJob(*parts, neutral)
+        return ExportJob(*parts, neutral, self.sees)
 
 
 def plan_export(
@@ -66,11 +70,15 @@ def plan_export(
         encoder.embedding_dim if encoder else 1,  # any length will do: without an encoder no such column is written
         blendshapes=config.blendshapes,
         files=any("source_name" in store.fields(info) for info in store.clips),
+        sight=store.has_frames and fits_bundled(store),
         intensity_aus=source.intensity_aus,
         side_aus=source.side_aus,
         embedding=config.embedding,
     )
+    can_see = "n_hidden" in schema.names
     schema = with_pandas_types(_chosen(schema, config))
+    guessed = config.hidden == "null" and not source.columns.isdisjoint(schema.names)
+    sees = can_see and (guessed or not set(sight_columns()).isdisjoint(schema.names))
     if source.columns.isdisjoint(schema.names):
         source = AuSource("none")
     if not source.needs_encoder and not any(name.startswith(EMBEDDING) for name in schema.names):
@@ -79,7 +87,7 @@ def plan_export(
         store.require_frames(store.clips)
         if encoder is None:
             raise SettingError("Expected an encoder for the embeddings or the head, but got none. Give --encoder.")
-    return ExportPlan(source, encoder, schema, tuple(labelled_aus))
+    return ExportPlan(source, encoder, schema, tuple(labelled_aus), sees)
 
 
 def _bundled_encoder(store: Store, source: AuSource, au_model: str | Path) -> LoadedEncoder | None:

@@ -17,7 +17,7 @@ from tclr.pipeline.export.clip import export_clip
 from tclr.pipeline.export.job import ExportJob, subject_folder
 from tclr.pipeline.export.neutral import read_neutral
 from tclr.pipeline.export.plan import leave_out_damaged, plan_export, settle_precision
-from tclr.pipeline.features import FeatureClips, measure_occurrence
+from tclr.pipeline.features import FeatureClips, measure_occurrence, measure_sight, sight_warnings
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import Failure, TaskOutcome, lock_folder, real_path, remove_abandoned
 from tclr.schemas.config import EmbedConfig
@@ -29,7 +29,7 @@ class EmbedResult:
     """What an export did; rows and clips are those whose files are up to date now.
 
     ``n_skipped`` clips were up to date before. ``precision`` is None unless it was measured. ``warnings`` name AUs that
-    are present so often, or so never, that they are doubtful.
+    are present so often, or so never, that they are doubtful, and regions of faces that are hidden.
     """
 
     features: Path
@@ -164,8 +164,12 @@ def embed(
         au_source=job.source.name,
         failures=tuple(failures),
         precision=choice,
-        warnings=() if failures else tuple(measure_occurrence(FeatureClips(features)).warnings()),
+        warnings=() if failures else _warnings(FeatureClips(features)),
     )
+
+
+def _warnings(clips: FeatureClips) -> tuple[str, ...]:
+    return (*measure_occurrence(clips).warnings(), *sight_warnings(measure_sight(clips)))
 
 
 def _settle(job: ExportJob, info: ClipInfo, outcome: TaskOutcome, tracker: _Tracker) -> int:

@@ -10,10 +10,18 @@ import pyarrow as pa
 
 from tclr.pipeline.au import N_LANDMARKS, Prediction, head_pose, is_turned
 from tclr.pipeline.export.au_source import AuSource
+from tclr.pipeline.export.sight import Sight
 from tclr.pipeline.faces import turn_points
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import UNKNOWN
-from tclr.schemas.features import EMBEDDING, SIDE_ENDINGS, blendshape_columns, embedding_columns
+from tclr.schemas.features import (
+    EMBEDDING,
+    HIDDEN_BELOW,
+    SIDE_ENDINGS,
+    blendshape_columns,
+    embedding_columns,
+    visible_columns,
+)
 from tclr.schemas.store import Status
 
 POSE_ROWS = 2048
@@ -57,13 +65,15 @@ def build_table(
     schema: pa.Schema,
     embeddings: np.ndarray,
     prediction: Prediction,
+    sight: Sight,
     source: AuSource,
     labelled_aus: Sequence[str],
 ) -> pa.Table:
     """Join all that is known about a clip's T frames into one table; numbers of frames without a face are null.
 
-    ``schema`` has the wanted columns of ``features_schema``; ``embeddings`` (T, D) float32 and ``prediction`` are NaN
-    without a face; ``source`` has the AU names and thresholds; ``labelled_aus`` get an ``AUxx_true`` column.
+    ``schema`` has the wanted columns of ``features_schema``; ``embeddings`` (T, D) float32, ``prediction`` and
+    ``sight`` are NaN without a face; ``source`` has the AU names and thresholds; ``labelled_aus`` get an
+    ``AUxx_true`` column.
     """
     status, bbox = (store.read(info, name) for name in ("status", "bbox"))
     no_face = ~store.face_mask(info)
@@ -87,6 +97,11 @@ def build_table(
     for column, name in enumerate(("pitch", "yaw", "roll")):
         values[name] = _numbers(pose[:, column], no_face)
     values["turned"] = _flags(is_turned(pose, score), no_face | np.isnan(pose).any(axis=1))
+    for column, name in enumerate(visible_columns()):
+        values[name] = _numbers(sight.visible[:, column], no_face)
+    values["n_hidden"] = _flags((sight.visible < HIDDEN_BELOW).sum(axis=1), no_face)
+    for column, name in enumerate(("brightness", "contrast")):
+        values[name] = _numbers(sight.light[:, column], no_face)
     unknown = np.full((info.n_frames, 2, len(source.au_names)), np.nan, np.float32)
     sides = unknown if prediction.sides is None else prediction.sides
     for column, name in enumerate(source.au_names):

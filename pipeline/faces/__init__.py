@@ -13,6 +13,7 @@ from tclr.pipeline.faces.detector import (
     open_detector,
 )
 from tclr.pipeline.faces.face import Face, pose_from_rotation
+from tclr.pipeline.faces.light import measure_light, readable_share
 from tclr.pipeline.faces.mediapipe_network import read_landmark_network
 from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed, find_model
 from tclr.pipeline.faces.turning import TURNS, TurnedDetector, look_turned, turn_points
@@ -29,8 +30,10 @@ __all__ = [
     "find_installed",
     "find_model",
     "look_turned",
+    "measure_light",
     "open_detector",
     "pose_from_rotation",
     "read_landmark_network",
+    "readable_share",
     "turn_points",
 ]

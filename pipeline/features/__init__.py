@@ -10,8 +10,10 @@ from tclr.pipeline.features.cooccurrence import MEASURES, count_pairs, measure_c
 from tclr.pipeline.features.events import detect_events, summarise_events
 from tclr.pipeline.features.occurrence import Occurrence, measure_occurrence
 from tclr.pipeline.features.reading import PARTITION, choose_columns, list_files, load
+from tclr.pipeline.features.sight import DIM, measure_sight, sight_warnings
 
 __all__ = [
+    "DIM",
     "FeatureClips",
     "MEASURES",
     "Occurrence",
@@ -26,6 +28,8 @@ __all__ = [
     "measure_cooccurrence",
     "measure_occurrence",
     "measure_pairs",
+    "measure_sight",
+    "sight_warnings",
     "summarise_events",
     "values_of",
 ]

@@ -177,7 +177,9 @@ def test_every_column_of_the_features_is_in_the_reference(rows):
     table = rows("features")
     types = {"dictionary": "category", "int8": "Int8", "int32": "Int32", "double": "float64", "float": "float32"}
     schemas = [
-        features_schema(["AU01"], ["AU01"], 256, blendshapes=True, files=True, intensity_aus=["AU01"], embedding=kind)
+        features_schema(
+            ["AU01"], ["AU01"], 256, blendshapes=True, files=True, sight=True, intensity_aus=["AU01"], embedding=kind
+        )
         for kind in ("wide", "list")
     ]
     text = " ".join(cell for row in table.values() for cell in row)

@@ -85,7 +85,9 @@ def change_background(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (crop * (1 - outside) + _random_fill(crop.shape, rng) * outside).astype(np.uint8)
 
 
-WAYS: tuple[Spoil, ...] = (change_background, hide, smear, remove_colour, coarsen, add_noise, compress)
+SPOILS: tuple[Spoil, ...] = (smear, remove_colour, coarsen, add_noise, compress)
+"""What a poor camera does, in the order in which it happens."""
+WAYS: tuple[Spoil, ...] = (change_background, hide, *SPOILS)
 """In the order in which they happen to a recording."""
 
 

@@ -5,7 +5,16 @@ In: ICT-FaceKit and the portraits of webmorphR.stim, two public sources that a u
 what it does, draws it and writes it. Drawing needs the extra ``people`` (moderngl) and EGL.
 """
 
+from tclr.pipeline.tools.people.occluders import REGIONS, SPRITE_PX, UNIT_PX, paint_sprite
 from tclr.pipeline.tools.people.run import PeopleResult, write_people
 from tclr.pipeline.tools.people.settings import PeopleSettings
 
-__all__ = ["PeopleResult", "PeopleSettings", "write_people"]
+__all__ = [
+    "PeopleResult",
+    "PeopleSettings",
+    "REGIONS",
+    "SPRITE_PX",
+    "UNIT_PX",
+    "paint_sprite",
+    "write_people",
+]

@@ -64,9 +64,17 @@ def plan_kinds(count: int, share: float, rng: np.random.Generator) -> list[str]:
 
 def plan_occluder(kind: str, frames: int, skin: np.ndarray, rng: np.random.Generator) -> Occluder:
     """Plan a thing of a kind, but no mask, for a clip; ``skin`` (3,) is the colour of hands."""
+    return Occluder(kind, paint_sprite(kind, skin, rng), _plan_places(kind, frames, rng))
+
+
+def paint_sprite(kind: str, skin: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the sprite of a thing of a kind, but no mask; ``skin`` (3,) is the colour of hands.
+
+    >>> paint_sprite("cup", np.zeros(3), np.random.default_rng(0)).shape
+    (320, 320, 4)
+    """
     paint = {"hand": lambda: _hand(skin, rng), "microphone": lambda: _microphone(rng)}
-    sprite = paint.get(kind, lambda: _block(kind, rng))()
-    return Occluder(kind, sprite, _plan_places(kind, frames, rng))
+    return paint.get(kind, lambda: _block(kind, rng))()
 
 
 def _plan_places(kind: str, frames: int, rng: np.random.Generator) -> np.ndarray:

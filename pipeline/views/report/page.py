@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 from plotly.offline import get_plotlyjs
 
-from tclr.pipeline.features import FeatureClips, measure_occurrence
+from tclr.pipeline.features import DIM, FeatureClips, measure_occurrence, measure_sight, sight_warnings
 from tclr.pipeline.store import Store, read_failures, summarise_store
 from tclr.pipeline.system import read_json, write_text
 from tclr.pipeline.views.pages import read_asset
@@ -33,6 +34,7 @@ from tclr.pipeline.views.report.samples import (
     worst_pictures,
 )
 from tclr.pipeline.views.report.statistics import read_au_timeline, read_statistics, subject_rows
+from tclr.schemas.action_units import REGIONS
 from tclr.schemas.errors import StoreError
 
 Progress = Callable[[int, int], None]
@@ -111,7 +113,7 @@ def _provenance(summary: Mapping[str, Any], features: FeatureClips | None, run: 
 
 def _feature_context(clips: FeatureClips) -> dict[str, Any]:
     """Return the contents of the page about a features folder as a whole."""
-    statistics = read_statistics(clips)
+    statistics, sight = read_statistics(clips), measure_sight(clips)
     counted = (("Predictions", statistics.predicted), ("Labels", statistics.labelled))
     return {
         "co_occurrence": [figure for what, count in counted if (figure := co_occurrence_figure(count, what))],
@@ -119,8 +121,18 @@ def _feature_context(clips: FeatureClips) -> dict[str, Any]:
         "n_feature_clips": statistics.n_clips,
         "n_feature_files": len(clips.paths),
         "au_warnings": measure_occurrence(clips).warnings(),
+        "sight_warnings": sight_warnings(sight),
+        "sight": _worst_seen(sight),
+        "sight_names": [*REGIONS, DIM],
         "au_source": clips.metadata().get("au_source", "none").split(":")[0],
     }
+
+
+def _worst_seen(sight: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of at most ``MAX_CLIPS`` clips in which something cannot be seen, the worst first."""
+    most = sight[[*REGIONS, DIM]].max(axis=1)
+    worst = most[most > 0].sort_values(ascending=False, kind="stable").index[:MAX_CLIPS]
+    return sight.loc[worst].to_dict("records")
 
 
 def write_report(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import h5py
 import numpy as np
@@ -35,6 +36,8 @@ from tclr.schemas.config import EmbedConfig, FitAuConfig
 from tclr.schemas.errors import InputError, ModelError, SettingError, StoreError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+keep_guesses = partial(EmbedConfig, hidden="keep")
+"""Settings of an export: painted squares are no faces, of which something could be hidden."""
 INFO = EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=1.0)
 PREDICTED = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 18, 20, 22, 23, 24, 25, 26, 28, 43)
 AUS = [au_column(number) for number in PREDICTED]
@@ -53,9 +56,10 @@ def store(make_store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(store, tmp_path_factory):
-    """The store's features by the command without an option, and what it printed."""
+    """The store's features by the command without a model, and what it printed."""
     features = tmp_path_factory.mktemp("out") / "features"
-    result = CliRunner().invoke(cli, ["embed", str(store), str(features)], catch_exceptions=False)
+    arguments = ["embed", str(store), str(features), "--hidden", "keep"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     return features, result.output
 
@@ -100,14 +104,14 @@ def test_box_and_face_belong_together_and_are_small():
 
 def test_models_are_in_the_wheel():
     """As an installed package finds them: beside the module."""
-    code = "import tclr.pipeline.au.bundled as b; print(b.BOX.is_file() and b.FACE.is_file())"
+    code = "import tclr.pipeline.au.bundled as b; print(b.BOX.is_file() and b.FACE.is_file() and b.SIGHT.is_file())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
     assert "tclr.pipeline.au.bundled = *.safetensors, NOTICE.txt" in (BOX.parents[3] / "setup.cfg").read_text()
 
 
 @pytest.mark.parametrize("name", ["box", "blendshapes"])
 def test_named_models_share_the_embedding_of_the_box(store, exported, tmp_path, name):
-    result = embed(store, tmp_path, None, EmbedConfig(), au_model=name)
+    result = embed(store, tmp_path, None, keep_guesses(), au_model=name)
     assert result.au_source.split(":")[0] == name
     table, expected = load(tmp_path), load(exported[0])
     pd.testing.assert_frame_equal(table.filter(like="emb_"), expected.filter(like="emb_"))
@@ -143,8 +147,8 @@ def test_a_store_that_the_box_cannot_read_still_asks_for_an_encoder(make_store, 
     other = make_store(tmp_path / "store", n_subjects=1, n_frames=4)
     recut(other, margin=1.5)
     with pytest.raises(SettingError, match="Give --encoder"):
-        embed(other, tmp_path / "features", None, EmbedConfig())
-    assert embed(other, tmp_path / "features", None, EmbedConfig(embedding="none")).au_source.startswith("blendshapes")
+        embed(other, tmp_path / "features", None, keep_guesses())
+    assert embed(other, tmp_path / "features", None, keep_guesses(embedding="none")).au_source.startswith("blendshapes")
 
 
 # ---- the encoder's arithmetic
@@ -158,7 +162,7 @@ def test_auto_precision_is_measured_once_kept_by_the_next_run_and_told(store, en
         return PrecisionChoice("bf16", 1.7, 0.0009)
 
     monkeypatch.setattr("tclr.pipeline.export.plan.choose_precision", choose)
-    auto, plain = EmbedConfig(precision="auto"), EmbedConfig()
+    auto, plain = keep_guesses(precision="auto"), keep_guesses()
     result = embed(store, tmp_path, encoder, auto)
     assert result.precision == PrecisionChoice("bf16", 1.7, 0.0009) and measured == [(5, 32, 32, 3)]
     table = load(tmp_path).dropna(subset="score")
@@ -170,7 +174,7 @@ def test_auto_precision_is_measured_once_kept_by_the_next_run_and_told(store, en
     (tmp_path / "subject=F001" / "T1.parquet").unlink()
     again = embed(store, tmp_path, encoder, auto)
     assert (again.n_skipped, again.precision, len(measured)) == (3, None, 1)
-    assert embed(store, tmp_path, encoder, EmbedConfig(precision="bf16")).n_skipped == 4
+    assert embed(store, tmp_path, encoder, keep_guesses(precision="bf16")).n_skipped == 4
     assert embed(store, tmp_path, encoder, plain).n_skipped == 0
     assert "precision" not in read_metadata(tmp_path / "subject=F001" / "T1.parquet")["encoder"]
     arguments = ["embed", str(store), str(tmp_path / "b"), "--encoder", "random", "--precision", "auto"]
@@ -193,7 +197,7 @@ def test_a_head_on_blendshapes_is_the_linear_head_on_them_and_needs_no_encoder(l
     with Store(labelled) as opened:
         frames = collect_frames(opened, blendshape_rows, 7)
     expected = fit_linear(frames, FitAuConfig()).predict(frames.inputs)
-    embed(labelled, tmp_path / "features", None, EmbedConfig(embedding="none"), au_model=tmp_path / "au.safetensors")
+    embed(labelled, tmp_path / "features", None, keep_guesses(embedding="none"), au_model=tmp_path / "au.safetensors")
     table = load(tmp_path / "features").dropna(subset="score")
     np.testing.assert_allclose(table[["AU01", "AU12"]], expected.probability, atol=1e-5)
     np.testing.assert_allclose(table[["AU01_r", "AU12_r"]], expected.intensity, atol=1e-4)
@@ -205,12 +209,12 @@ def test_a_head_on_both_reads_embedding_then_blendshapes(labelled, encoder, tmp_
     assert head.inputs == "both" and head.readout.n_inputs == 8 + 52 and head.encoder_digest == encoder.digest
     with Store(labelled) as opened:
         shapes = collect_frames(opened, blendshape_rows, 50).inputs
-    embed(labelled, tmp_path / "features", encoder, EmbedConfig(), au_model=fitted.path)
+    embed(labelled, tmp_path / "features", encoder, keep_guesses(), au_model=fitted.path)
     table = load(tmp_path / "features").dropna(subset="score")
     x = np.concatenate([table.filter(like="emb_").to_numpy(), shapes], axis=1)
     np.testing.assert_allclose(table[["AU01", "AU12"]], head.predict(x), atol=1e-5)
     with pytest.raises(SettingError, match="Give --encoder"):
-        embed(labelled, tmp_path / "none", None, EmbedConfig(embedding="none"), au_model=fitted.path)
+        embed(labelled, tmp_path / "none", None, keep_guesses(embedding="none"), au_model=fitted.path)
 
 
 def test_heads_that_cannot_have_what_they_read_are_refused(labelled, encoder, make_store, tmp_path):
@@ -226,7 +230,7 @@ def test_heads_that_cannot_have_what_they_read_are_refused(labelled, encoder, ma
     with pytest.raises(StoreError, match="Give --inputs embedding"):
         fit_au(without, encoder, tmp_path / "au.safetensors", FitAuConfig(inputs="both"))
     head = fit_au(labelled, None, tmp_path / "au.safetensors", FitAuConfig(inputs="blendshapes")).path
-    result = embed(without, tmp_path / "features", encoder, EmbedConfig(), au_model=head)
+    result = embed(without, tmp_path / "features", encoder, keep_guesses(), au_model=head)
     assert len(result.failures) == 2 and "only the mediapipe detector" in result.failures[0].reason
 
 
@@ -240,7 +244,7 @@ def test_centring_moves_a_clip_or_a_person_to_the_level_of_those_the_head_knows(
     store = make_store(tmp_path / "store", n_subjects=1, n_clips=2, n_frames=9, no_face=(0,), seed=5)
     tables = {}
     for name in ("none", "clip", "subject"):
-        embed(store, tmp_path / name, encoder, EmbedConfig(centre=name), au_model=tmp_path / "au.safetensors")
+        embed(store, tmp_path / name, encoder, keep_guesses(centre=name), au_model=tmp_path / "au.safetensors")
         tables[name] = load(tmp_path / name).dropna(subset="score")
     raw = head.readout.predict(tables["none"].filter(like="emb_").to_numpy())
     clip = (tables["none"]["clip"] == "T1").to_numpy()
@@ -270,7 +274,7 @@ def test_a_persons_level_comes_from_frames_spread_over_all_clips_and_is_found_on
         "predict_rows",
         lambda s, store, info, rows, e: seen.append(rows) or predict_rows(s, store, info, rows, e),
     )
-    embed(store, tmp_path / "features", encoder, EmbedConfig(centre="subject"), au_model=tmp_path / "au.safetensors")
+    embed(store, tmp_path / "features", encoder, keep_guesses(centre="subject"), au_model=tmp_path / "au.safetensors")
     assert [rows.tolist() for rows in seen if len(rows) < 10] == [[0, 6], [2, 7], [3, 9]]
 
 
@@ -278,7 +282,7 @@ def test_a_persons_level_comes_from_frames_spread_over_all_clips_and_is_found_on
 def test_a_clip_without_a_face_has_a_person_whose_level_is_of_the_others(store, tmp_path, monkeypatch, without):
     face_mask = Store.face_mask
     monkeypatch.setattr(Store, "face_mask", lambda self, info: face_mask(self, info) & (info.clip not in without))
-    result = embed(store, tmp_path, None, EmbedConfig(centre="subject"), au_model="box")
+    result = embed(store, tmp_path, None, keep_guesses(centre="subject"), au_model="box")
     assert not result.failures
     table = load(tmp_path)
     assert table.groupby("clip", observed=True)["AU12"].count().to_dict() == {
@@ -288,7 +292,7 @@ def test_a_clip_without_a_face_has_a_person_whose_level_is_of_the_others(store, 
 
 def test_centring_needs_a_head_that_knows_a_level(store, encoder, tmp_path):
     with pytest.raises(SettingError, match="--centre clip"):
-        embed(store, tmp_path, encoder, EmbedConfig(centre="clip"), au_model="blendshapes")
+        embed(store, tmp_path, encoder, keep_guesses(centre="clip"), au_model="blendshapes")
 
 
 def test_given_neutral_frames_become_the_persons_zero(labelled, encoder, make_store, tmp_path):
@@ -297,7 +301,7 @@ def test_given_neutral_frames_become_the_persons_zero(labelled, encoder, make_st
     table = tmp_path / "neutral.csv"
     table.write_text("subject,clip,first,last\nF001,T1,2,4\nF001,T2,8,\n")
     for name, neutral in (("raw", None), ("moved", table)):
-        embed(store, tmp_path / name, encoder, EmbedConfig(), au_model=tmp_path / "au.safetensors", neutral=neutral)
+        embed(store, tmp_path / name, encoder, keep_guesses(), au_model=tmp_path / "au.safetensors", neutral=neutral)
     raw, moved = load(tmp_path / "raw"), load(tmp_path / "moved")
     person = (raw["subject"] == "F001").to_numpy()
     frame, clip = raw["frame"].to_numpy(), raw["clip"].to_numpy()
@@ -309,7 +313,7 @@ def test_given_neutral_frames_become_the_persons_zero(labelled, encoder, make_st
     pd.testing.assert_frame_equal(moved[~person], raw[~person])  # nobody said what the other is like at rest
     table.write_text("subject,clip,first,last\nF001,T1,,\n")
     again = embed(
-        store, tmp_path / "moved", encoder, EmbedConfig(), au_model=tmp_path / "au.safetensors", neutral=table
+        store, tmp_path / "moved", encoder, keep_guesses(), au_model=tmp_path / "au.safetensors", neutral=table
     )
     assert again.n_skipped == 2  # those of the other person
 
@@ -326,7 +330,7 @@ def test_given_neutral_frames_become_the_persons_zero(labelled, encoder, make_st
 def test_tables_of_neutral_frames_are_checked(store, tmp_path, text, message):
     (tmp_path / "neutral.csv").write_text(text)
     with pytest.raises(InputError, match=message):
-        embed(store, tmp_path / "f", None, EmbedConfig(), au_model="box", neutral=tmp_path / "neutral.csv")
+        embed(store, tmp_path / "f", None, keep_guesses(), au_model="box", neutral=tmp_path / "neutral.csv")
 
 
 def test_head_files_from_before_have_no_level_and_read_embeddings(labelled, encoder, tmp_path):

@@ -1,6 +1,7 @@
 """The default AU models, of shape and pixels: when each is taken, and that it gives what it says."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from tclr.pipeline.system import read_metadata
 from tclr.schemas.config import EmbedConfig
 from tclr.schemas.errors import StoreError
 
+keep_guesses = partial(EmbedConfig, hidden="keep")
+"""Settings of an export: painted squares are no faces, of which something could be hidden."""
 N_FRAMES = 30
 MODELS = {"face": FACE, "shape": SHAPE}
 
@@ -43,7 +46,7 @@ def test_bundled_heads_are_small_and_whole(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_embed_writes_what_the_head_says_of_its_inputs(name, store, tmp_path):
     head, describe = load_head(MODELS[name]), describe_by(name, load_encoder(BOX))
-    config = EmbedConfig(embedding="none")
+    config = keep_guesses(embedding="none")
     assert embed(store, tmp_path, None, config, au_model="auto" if name == "face" else name).au_source.startswith(name)
     file = next(tmp_path.rglob("*.parquet"))
     table = pd.read_parquet(file)
@@ -78,12 +81,12 @@ def test_auto_takes_shape_where_there_are_no_crops_and_names_are_checked(store, 
         assert resolve_au_model(opened, "auto", False) == SHAPE
         with pytest.raises(StoreError, match="crops"):
             resolve_au_model(opened, "face", False)
-    result = embed(without_crops, tmp_path / "features", None, EmbedConfig(embedding="none"))
+    result = embed(without_crops, tmp_path / "features", None, keep_guesses(embedding="none"))
     assert result.au_source.startswith("shape") and not result.failures
 
 
 def test_the_same_inputs_give_the_same_file_on_a_cluster(store, tmp_path):
-    config = EmbedConfig(embedding="none")
+    config = keep_guesses(embedding="none")
     here, there = (
         embed(store, tmp_path / name, None, config, workers=workers) for name, workers in (("here", 0), ("there", 2))
     )
@@ -95,6 +98,6 @@ def test_the_same_inputs_give_the_same_file_on_a_cluster(store, tmp_path):
 
 def test_a_single_picture_has_closed_eyes_but_no_blink(make_store, tmp_path):
     store = make_store(tmp_path / "store", n_subjects=1, n_frames=1, n_landmarks=478, size=64)
-    embed(store, tmp_path / "features", None, EmbedConfig(embedding="none"), au_model="shape")
+    embed(store, tmp_path / "features", None, keep_guesses(embedding="none"), au_model="shape")
     table = pd.read_parquet(tmp_path / "features")
     assert table["AU43"].notna().all() and table[["AU45", "AU45_c", "AU45_r"]].isna().all(axis=None)

@@ -1,6 +1,7 @@
 import os
 import re
 import shutil
+from functools import partial
 
 import h5py
 import numpy as np
@@ -20,12 +21,15 @@ from tclr.pipeline.views.report import write_report
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import EmbedConfig, FitAuConfig
 from tclr.schemas.errors import ModelError, OutputError, SettingError, StoreError
-from tclr.schemas.features import features_schema
+from tclr.schemas.features import features_schema, sight_columns
 from tclr.schemas.store import NO_TRACK
 
 INFO = EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=1.0)
+keep_guesses = partial(EmbedConfig, hidden="keep")
+"""Settings of an export: painted squares are no faces, of which something could be hidden."""
 NO_FACE = (0, 7)
 NUMBERS = ("score", "sharpness", "face_px", "track", "pitch", "yaw", "roll", "AU01", "AU12", "AU01_c", "AU12_c")
+NUMBERS += (*sight_columns(),)
 
 
 class RecordingEncoder(LoadedEncoder):
@@ -73,7 +77,7 @@ def head_file(store, tmp_path_factory):
 def exported(store, head_file, tmp_path_factory):
     """The store's features with a head; two clips done."""
     features = tmp_path_factory.mktemp("features")
-    return embed(store, features, RecordingEncoder(), EmbedConfig(batch_size=6), au_model=head_file)
+    return embed(store, features, RecordingEncoder(), keep_guesses(batch_size=6), au_model=head_file)
 
 
 @pytest.fixture
@@ -123,7 +127,7 @@ def test_pandas_reads_the_types_of_the_specification(exported):
 
 
 def test_files_have_the_columns_of_the_schema(exported):
-    expected = features_schema(["AU01", "AU12"], ["AU01", "AU12"], 8, blendshapes=False)
+    expected = features_schema(["AU01", "AU12"], ["AU01", "AU12"], 8, blendshapes=False, sight=True)
     for path in files_of(exported.features).values():
         assert pq.read_schema(path).equals(expected)
         assert pq.read_schema(path).field("timestamp").metadata[b"units"] == b"s"
@@ -165,7 +169,7 @@ def test_unknown_labels_are_null(copy, encoder, tmp_path):
         file["clips/T1/au"][3:5, 0] = -1
 
     edit(copy, "F001", forget)
-    embed(copy, tmp_path / "features", encoder, EmbedConfig())
+    embed(copy, tmp_path / "features", encoder, keep_guesses())
     labels = load(tmp_path / "features", columns=["clip", "AU??_true"], subjects=["F001"])
     assert np.flatnonzero(labels["AU01_true"].isna()).tolist() == [3, 4]
     assert not labels["AU12_true"].isna().any()
@@ -177,7 +181,7 @@ def test_clips_with_different_labels_get_the_same_columns(copy, encoder, tmp_pat
         file["clips/T2/au"].attrs["names"] = ["AU02", "AU12"]
 
     edit(copy, "F002", unlabel)
-    embed(copy, tmp_path / "features", encoder, EmbedConfig())
+    embed(copy, tmp_path / "features", encoder, keep_guesses())
     table = pd.read_parquet(tmp_path / "features")
     known = table.groupby(["subject", "clip"], observed=True)[["AU01_true", "AU02_true", "AU12_true"]].count()
     assert known.to_numpy().tolist() == [[20, 0, 20], [20, 0, 20], [0, 0, 0], [0, 20, 20]]
@@ -198,7 +202,7 @@ def test_embeddings_are_the_encoders_whatever_the_blocks(exported, store, encode
 
 
 def test_no_clip_is_in_memory_as_frames(store, encoder, tmp_path):
-    embed(store, tmp_path, encoder, EmbedConfig(batch_size=6))
+    embed(store, tmp_path, encoder, keep_guesses(batch_size=6))
     assert max(encoder.sizes) <= 6 and sum(encoder.sizes) == 4 * 18
 
 
@@ -211,7 +215,7 @@ def test_aus_come_from_the_head(exported, head_file):
 
 
 def test_without_a_head_aus_come_from_blendshapes(store, encoder, tmp_path):
-    result = embed(store, tmp_path, encoder, EmbedConfig())
+    result = embed(store, tmp_path, encoder, keep_guesses())
     table = load(tmp_path, subjects=["F001"])
     table = table[table["clip"] == "T1"]
     with Store(store) as opened:
@@ -230,16 +234,16 @@ def test_without_head_and_blendshapes_there_are_no_au_columns(copy, encoder, tmp
 
     for subject in ("F001", "F002"):
         edit(copy, subject, strip)
-    result = embed(copy, tmp_path / "features", encoder, EmbedConfig())
+    result = embed(copy, tmp_path / "features", encoder, keep_guesses())
     names = load(tmp_path / "features").columns
     assert result.au_source == "none"
     assert [name for name in names if name.startswith("AU")] == ["AU01_true", "AU12_true"]
     with pytest.raises(StoreError, match="blendshapes"):
-        embed(copy, tmp_path / "other", encoder, EmbedConfig(blendshapes=True))
+        embed(copy, tmp_path / "other", encoder, keep_guesses(blendshapes=True))
 
 
 def test_blendshape_columns_are_added_on_request(store, encoder, tmp_path):
-    embed(store, tmp_path, encoder, EmbedConfig(blendshapes=True))
+    embed(store, tmp_path, encoder, keep_guesses(blendshapes=True))
     table = load(tmp_path, columns=["clip", "bs_*"], subjects=["F001"])
     with Store(store) as opened:
         expected = opened.read(opened.clips[0], "blendshapes")
@@ -248,7 +252,7 @@ def test_blendshape_columns_are_added_on_request(store, encoder, tmp_path):
 
 def test_a_head_refuses_another_encoder(store, head_file, tmp_path):
     with pytest.raises(ModelError, match="fitted on"):
-        embed(store, tmp_path / "features", RecordingEncoder(seed=1), EmbedConfig(), au_model=head_file)
+        embed(store, tmp_path / "features", RecordingEncoder(seed=1), keep_guesses(), au_model=head_file)
     assert not (tmp_path / "features").exists()
 
 
@@ -269,23 +273,23 @@ def test_metadata_say_where_everything_comes_from(exported, store, head_file):
 
 
 def test_a_second_run_does_nothing(store, head_file, encoder, tmp_path):
-    embed(store, tmp_path, encoder, EmbedConfig(), au_model=head_file)
+    embed(store, tmp_path, encoder, keep_guesses(), au_model=head_file)
     before, encoder.sizes = stamps(tmp_path), []
-    result = embed(store, tmp_path, encoder, EmbedConfig(batch_size=5), au_model=head_file)
+    result = embed(store, tmp_path, encoder, keep_guesses(batch_size=5), au_model=head_file)
     assert result.n_skipped == result.n_clips == 4 and not encoder.sizes
     assert stamps(tmp_path) == before
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty"])
 def test_a_run_that_was_interrupted_goes_on(store, encoder, tmp_path, damage):
-    embed(store, tmp_path, encoder, EmbedConfig())
+    embed(store, tmp_path, encoder, keep_guesses())
     before, complete = stamps(tmp_path), load(tmp_path)
     path = tmp_path / "subject=F002" / "T1.parquet"
     content = path.read_bytes()
     path.unlink()
     if damage != "missing":
         path.write_bytes(content[:100] if damage == "cut" else b"")
-    assert embed(store, tmp_path, encoder, EmbedConfig()).n_skipped == 3
+    assert embed(store, tmp_path, encoder, keep_guesses()).n_skipped == 3
     after = stamps(tmp_path)
     assert {name for name in before if before[name] != after[name]} <= {"subject=F002/T1.parquet"}
     pd.testing.assert_frame_equal(load(tmp_path), complete)
@@ -294,26 +298,26 @@ def test_a_run_that_was_interrupted_goes_on(store, encoder, tmp_path, damage):
 @pytest.mark.parametrize("name", ["source_sha256", "fps", "detector", "source"])
 def test_a_changed_clip_is_done_again_and_no_other(copy, encoder, tmp_path, name):
     features = tmp_path / "features"
-    embed(copy, features, encoder, EmbedConfig())
+    embed(copy, features, encoder, keep_guesses())
     before = stamps(features)
     set_clip(copy, "F001", "T2", **{name: 30.0 if name == "fps" else "other"})
-    assert embed(copy, features, encoder, EmbedConfig()).n_skipped == 3
+    assert embed(copy, features, encoder, keep_guesses()).n_skipped == 3
     after = stamps(features)
     assert [name for name in before if before[name] != after[name]] == ["subject=F001/T2.parquet"]
 
 
 def test_other_crops_are_done_again(copy, encoder, tmp_path):
-    embed(copy, tmp_path / "features", encoder, EmbedConfig())
+    embed(copy, tmp_path / "features", encoder, keep_guesses())
     edit(copy, "F001", lambda file: file.attrs.update(align_hash="other"))
-    assert embed(copy, tmp_path / "features", encoder, EmbedConfig()).n_skipped == 2
+    assert embed(copy, tmp_path / "features", encoder, keep_guesses()).n_skipped == 2
 
 
 def test_another_encoder_head_or_setting_does_every_clip_again(store, head_file, encoder, tmp_path):
     runs = [
-        (encoder, EmbedConfig(), "auto"),
-        (RecordingEncoder(seed=1), EmbedConfig(), "auto"),
-        (encoder, EmbedConfig(), head_file),
-        (encoder, EmbedConfig(blendshapes=True), head_file),
+        (encoder, keep_guesses(), "auto"),
+        (RecordingEncoder(seed=1), keep_guesses(), "auto"),
+        (encoder, keep_guesses(), head_file),
+        (encoder, keep_guesses(blendshapes=True), head_file),
     ]
     for loaded, config, au_model in runs:
         assert embed(store, tmp_path, loaded, config, au_model=au_model).n_skipped == 0
@@ -322,7 +326,7 @@ def test_another_encoder_head_or_setting_does_every_clip_again(store, head_file,
 
 def test_the_same_input_gives_the_same_bytes(store, head_file, tmp_path):
     for name in ("a", "b"):
-        embed(store, tmp_path / name, RecordingEncoder(), EmbedConfig(), au_model=head_file)
+        embed(store, tmp_path / name, RecordingEncoder(), keep_guesses(), au_model=head_file)
     first, second = files_of(tmp_path / "a"), files_of(tmp_path / "b")
     assert {name: path.read_bytes() for name, path in first.items()} == {
         name: path.read_bytes() for name, path in second.items()
@@ -331,11 +335,11 @@ def test_the_same_input_gives_the_same_bytes(store, head_file, tmp_path):
 
 def test_features_of_clips_that_the_store_lacks_stop_the_run(store, copy, encoder, tmp_path):
     features = tmp_path / "features"
-    embed(store, features, encoder, EmbedConfig())
+    embed(store, features, encoder, keep_guesses())
     os.remove(copy / "subjects" / "F002.h5")
     before = stamps(features)
     with pytest.raises(OutputError, match=r"not in the store.*F002"):
-        embed(copy, features, encoder, EmbedConfig())
+        embed(copy, features, encoder, keep_guesses())
     assert stamps(features) == before
 
 
@@ -346,7 +350,7 @@ def test_progress_ends_at_the_total(store, encoder, tmp_path):
             store,
             tmp_path,
             encoder,
-            EmbedConfig(),
+            keep_guesses(),
             notify=lambda p, seen=seen: seen.append((p.n_frames, p.n_frames_total)),
         )
         assert seen[-1] == (80, 80) and [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -356,7 +360,7 @@ def test_progress_ends_at_the_total(store, encoder, tmp_path):
 def test_pandas_sees_subjects_of_any_safe_name(copy, encoder, tmp_path, name):
     edit(copy, "F001", lambda file: file.attrs.update(subject=name))
     os.rename(copy / "subjects" / "F001.h5", copy / "subjects" / f"{name}.h5")
-    embed(copy, tmp_path / "features", encoder, EmbedConfig())
+    embed(copy, tmp_path / "features", encoder, keep_guesses())
     assert set(pd.read_parquet(tmp_path / "features")["subject"]) == {name, "F002"}
     assert set(load(tmp_path / "features")["subject"]) == {name, "F002"}
 
@@ -367,7 +371,7 @@ def test_a_number_that_is_missing_with_a_face_is_null(copy, encoder, tmp_path):
         file["clips/T1/blendshapes"][4] = np.nan
 
     edit(copy, "F001", forget)
-    embed(copy, tmp_path / "features", encoder, EmbedConfig())
+    embed(copy, tmp_path / "features", encoder, keep_guesses())
     table = pq.read_table(tmp_path / "features/subject=F001/T1.parquet", partitioning=None)
     for name in ("score", "AU01", "AU01_c"):
         assert table[name][4].as_py() is None, name
@@ -378,7 +382,7 @@ def test_parquet_at_another_place_of_the_folder_stops_the_run(store, encoder, tm
     (tmp_path / "features").mkdir()
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "features" / "mine.parquet")
     with pytest.raises(OutputError, match=r"mine\.parquet"):
-        embed(store, tmp_path / "features", encoder, EmbedConfig())
+        embed(store, tmp_path / "features", encoder, keep_guesses())
 
 
 # ---- what is written
@@ -387,9 +391,9 @@ def test_parquet_at_another_place_of_the_folder_stops_the_run(store, encoder, tm
 def test_intensities_are_the_heads_where_it_has_any(make_store, encoder, tmp_path):
     store = make_store(tmp_path / "store", n_subjects=2, n_frames=20, no_face=NO_FACE, intensity=True)
     head_file = fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig(folds=2)).path
-    embed(store, tmp_path / "features", encoder, EmbedConfig(), au_model=head_file)
+    embed(store, tmp_path / "features", encoder, keep_guesses(), au_model=head_file)
     table = load(tmp_path / "features")
-    assert table.columns.tolist()[13:21] == [
+    assert table.columns.tolist()[21:29] == [
         "AU01", "AU12", "AU01_c", "AU12_c", "AU01_r", "AU12_r", "AU01_true", "AU12_true",
     ]  # fmt: skip
     assert table["AU01_r"].isna().tolist() == table["score"].isna().tolist() and table["AU01_r"].dtype == np.float32
@@ -400,8 +404,8 @@ def test_intensities_are_the_heads_where_it_has_any(make_store, encoder, tmp_pat
 
 def test_smoothing_is_the_heads_unless_another_is_asked_for(store, encoder, tmp_path):
     head_file = fit_au(store, encoder, tmp_path / "au.safetensors", FitAuConfig(folds=2, smooth_s=0.08)).path
-    embed(store, tmp_path / "raw", encoder, EmbedConfig(smooth_s=0), au_model=head_file)
-    for name, config, smooth_s in (("own", EmbedConfig(), 0.08), ("other", EmbedConfig(smooth_s=0.2), 0.2)):
+    embed(store, tmp_path / "raw", encoder, keep_guesses(smooth_s=0), au_model=head_file)
+    for name, config, smooth_s in (("own", keep_guesses(), 0.08), ("other", keep_guesses(smooth_s=0.2), 0.2)):
         embed(store, tmp_path / name, encoder, config, au_model=head_file)
         for raw_file, file in zip(files_of(tmp_path / "raw").values(), files_of(tmp_path / name).values(), strict=True):
             raw, smoothed = pd.read_parquet(raw_file), pd.read_parquet(file)
@@ -414,7 +418,7 @@ def test_smoothing_is_the_heads_unless_another_is_asked_for(store, encoder, tmp_
 
 
 def test_smoothing_takes_blendshape_aus_but_leaves_blendshapes(store, encoder, tmp_path):
-    embed(store, tmp_path, encoder, EmbedConfig(blendshapes=True, smooth_s=0.1))
+    embed(store, tmp_path, encoder, keep_guesses(blendshapes=True, smooth_s=0.1))
     table = load(tmp_path, subjects=["F001"])
     table = table[table["clip"] == "T1"]
     with Store(store) as opened:
@@ -426,7 +430,7 @@ def test_smoothing_takes_blendshape_aus_but_leaves_blendshapes(store, encoder, t
 
 
 def test_embedding_as_one_column_of_lists_holds_the_same_numbers(exported, store, head_file, encoder, tmp_path):
-    embed(store, tmp_path, encoder, EmbedConfig(embedding="list"), au_model=head_file)
+    embed(store, tmp_path, encoder, keep_guesses(embedding="list"), au_model=head_file)
     table, wide = load(tmp_path), load(exported.features)
     assert not any(name.startswith("emb_") for name in table.columns)
     face = wide["score"].notna()
@@ -440,23 +444,23 @@ def test_embedding_as_one_column_of_lists_holds_the_same_numbers(exported, store
 
 
 def test_without_embedding_and_head_no_encoder_runs(store, encoder, tmp_path):
-    embed(store, tmp_path, encoder, EmbedConfig(embedding="none"))
+    embed(store, tmp_path, encoder, keep_guesses(embedding="none"))
     assert encoder.sizes == [] and not load(tmp_path).filter(like="emb").columns.tolist()
     assert read_metadata(files_of(tmp_path)["subject=F001/T1.parquet"])["encoder"] is None
-    assert embed(store, tmp_path, None, EmbedConfig(embedding="none"), au_model="blendshapes").n_skipped == 4
+    assert embed(store, tmp_path, None, keep_guesses(embedding="none"), au_model="blendshapes").n_skipped == 4
     assert len(pd.read_parquet(tmp_path)) == 80
 
 
 def test_a_head_needs_its_encoder_also_without_the_embedding(exported, store, head_file, encoder, tmp_path):
-    embed(store, tmp_path, encoder, EmbedConfig(embedding="none"), au_model=head_file)
+    embed(store, tmp_path, encoder, keep_guesses(embedding="none"), au_model=head_file)
     table = load(tmp_path)
     pd.testing.assert_frame_equal(table, load(exported.features)[table.columns], atol=1e-5)
     with pytest.raises(SettingError, match="Give --encoder"):
-        embed(store, tmp_path / "other", None, EmbedConfig(embedding="none"), au_model=head_file)
+        embed(store, tmp_path / "other", None, keep_guesses(embedding="none"), au_model=head_file)
 
 
 def test_chosen_columns_are_written_with_the_keys(exported, store, head_file, encoder, tmp_path):
-    config = EmbedConfig(columns="pitch, AU*, emb_00[01]")
+    config = keep_guesses(columns="pitch, AU*, emb_00[01]")
     result = embed(store, tmp_path, encoder, config, au_model=head_file)
     table = load(tmp_path)
     expected = ["subject", "clip", "frame", "timestamp", "pitch", "AU01", "AU12", "AU01_c", "AU12_c"]
@@ -465,26 +469,28 @@ def test_chosen_columns_are_written_with_the_keys(exported, store, head_file, en
     pd.testing.assert_frame_equal(table, load(exported.features)[expected], atol=1e-5)
     assert read_metadata(files_of(tmp_path)["subject=F001/T1.parquet"])["columns"] == expected[1:]
     with pytest.raises(StoreError, match=r"Unknown column 'AU99'. Known columns: AU01, .*emb_000 ... emb_007, face_px"):
-        embed(store, tmp_path, encoder, EmbedConfig(columns="frame,AU99"), au_model=head_file)
+        embed(store, tmp_path, encoder, keep_guesses(columns="frame,AU99"), au_model=head_file)
 
 
 def test_columns_without_predictions_need_no_head(store, head_file, encoder, tmp_path):
-    result = embed(store, tmp_path, encoder, EmbedConfig(columns="pitch"), au_model=head_file)
+    result = embed(store, tmp_path, encoder, keep_guesses(columns="pitch"), au_model=head_file)
     assert encoder.sizes == [] and result.au_source == "none"
     assert load(tmp_path).columns.tolist() == ["subject", "clip", "frame", "timestamp", "pitch"]
 
 
 @pytest.mark.parametrize(
     "config",
-    [EmbedConfig(embedding="list"), EmbedConfig(columns="AU*"), EmbedConfig(smooth_s=0.1)],
+    [keep_guesses(embedding="list"), keep_guesses(columns="AU*"), keep_guesses(smooth_s=0.1)],
 )
 def test_other_choices_are_written_again_and_then_kept(store, encoder, tmp_path, config):
-    embed(store, tmp_path, encoder, EmbedConfig())
+    embed(store, tmp_path, encoder, keep_guesses())
     assert embed(store, tmp_path, encoder, config).n_skipped == 0
     assert embed(store, tmp_path, encoder, config).n_skipped == 4
 
 
-@pytest.mark.parametrize("config", [EmbedConfig(embedding="list"), EmbedConfig(embedding="none", columns="AU*,pitch")])
+@pytest.mark.parametrize(
+    "config", [keep_guesses(embedding="list"), keep_guesses(embedding="none", columns="AU*,pitch")]
+)
 def test_report_reads_whatever_was_written(store, encoder, tmp_path, config):
     embed(store, tmp_path / "features", encoder, config)
     page = write_report(store, tmp_path / "r.html", features=tmp_path / "features").read_text()

@@ -46,6 +46,7 @@ def paint(heads, ground=128):
     image = np.full((120, 320, 3), ground, np.uint8)
     for x, colour in heads:
         image[20:100, max(x - 10, 0) : x + 70] = colour
+        image[60:64, max(x - 10, 0) : x + 70] = 0  # some contrast, without which nothing is a face
     return image
 
 

@@ -1,0 +1,1 @@
+"""What of a face can be seen: the judge of visible regions."""
