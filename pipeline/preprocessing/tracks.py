@@ -40,7 +40,7 @@ MIN_SIDE_PX = 224
 """Images are reduced only so far that an aligned face spans at least this: the landmark model's input is 256 pixels."""
 WATCH = (6.0, 5.0)
 """Where several people are scouted: seconds from a clip's start that are watched at most, and frames per second, to see
-which of them move. It takes 0.3 to 1 s per clip, and a photograph shows after 3 s."""
+which of them move. A photograph shows after 3 s."""
 Tracked = Iterator[tuple[Frame, Mapping[int, TrackedFrame]]]
 """Each frame with its faces by person; the subject is 0."""
 

@@ -13,7 +13,7 @@ from tclr.pipeline.store.damage import FileReport
 from tclr.pipeline.store.infos import read_clip_infos
 from tclr.schemas.config import AlignConfig, DetectConfig
 from tclr.schemas.errors import OutputError, StoreError
-from tclr.schemas.store import NO_TRACK, RecordingAttrs, Status
+from tclr.schemas.store import MOTIONLESS, NO_TRACK, TABLE_CHUNK, RecordingAttrs, Status, join_warnings
 
 SIZE = 16
 RECORDING = RecordingAttrs(
@@ -53,7 +53,7 @@ def make_block(n_rows, start=0, seed=0):
     return block
 
 
-def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=False, grey=90):
+def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth=False, grey=90, **recording):
     align = AlignConfig(size=SIZE, codec=codec)
     attrs = root_attrs("folder", "s", DetectConfig(), align, "0")
     layout = ClipLayout(align, 68, au_names=("AU01", "AU12"))
@@ -66,7 +66,7 @@ def write_one_clip(path, clip="T1", codec="zstd", blocks=(32, 9), seed=0, smooth
                 rows[-1]["frames"][:] = np.where(rows[-1]["frames"].any(axis=(1, 2, 3), keepdims=True), grey, 0)
             writer.append(rows[-1])
             start += n_rows
-        writer.finish(replace(RECORDING, source_clip=clip))
+        writer.finish(replace(RECORDING, source_clip=clip, **recording))
     return {name: np.concatenate([block[name] for block in rows]) for name in rows[0]}, attrs
 
 
@@ -126,6 +126,21 @@ def test_assemble_subject_joins_clips_unchanged(store):
         assert [info.name for info in opened.clips] == ["s/T1", "s/T2"]
         for info in opened.clips:
             np.testing.assert_array_equal(opened.read_crops(info), written[info.clip]["frames"])
+
+
+@pytest.mark.parametrize(
+    ("moves", "expected"),
+    [((False, False), MOTIONLESS), ((False, None), MOTIONLESS), ((False, True), ""), ((None, None), "")],
+)
+def test_a_clip_in_segments_is_motionless_if_no_segment_moves(tmp_path, moves, expected):
+    files = [tmp_path / f"{i}.h5" for i in range(2)]
+    for i, file in enumerate(files):
+        settings = {"segment": f"{i}:{i + 1}", "moves": moves[i], "warning": "odd"}
+        _, attrs = write_one_clip(file, blocks=(TABLE_CHUNK,), seed=i, **settings)
+    assemble_subject(tmp_path / "store" / "subjects" / "s.h5", {"T1": files}, attrs)
+    with Store(tmp_path / "store") as store:
+        (info,) = store.clips
+    assert info.attrs.warning == join_warnings("odd", expected) and info.attrs.moves is None
 
 
 def test_write_part_leaves_nothing_when_it_fails(tmp_path):
