@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,6 +24,9 @@ from pydantic import (
 )
 
 from tclr.schemas.errors import SettingError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 S = TypeVar("S", bound="Settings")
 
@@ -50,8 +52,8 @@ class Settings(BaseModel):
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
-NEWER_SETTINGS = ("subject_at", "subject_face")
-"""Settings of detection that stores of 0.1.0 do not have."""
+NEWER_SETTINGS = {"rotate": "auto", "subject_at": "", "subject_face": ""}
+"""Settings of detection that stores of 0.1.0 do not have, with their defaults."""
 
 
 class DetectConfig(Settings):
@@ -116,7 +118,7 @@ class DetectConfig(Settings):
     @model_serializer(mode="wrap")
     def _leave_out_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out newer settings that have their default, so that older stores keep their ``digest``."""
-        return {name: value for name, value in handler(self).items() if name not in NEWER_SETTINGS or value}
+        return {name: value for name, value in handler(self).items() if NEWER_SETTINGS.get(name) != value}
 
     @property
     def place(self) -> tuple[float, float] | None:
@@ -127,11 +129,6 @@ class DetectConfig(Settings):
         """
         x, _, y = self.subject_at.partition(",")
         return (float(x), float(y)) if self.subject_at else None
-
-    @model_serializer(mode="wrap")
-    def _leave_out_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out ``rotate`` if auto, so that stores older than this setting keep their ``digest``."""
-        return {name: value for name, value in handler(self).items() if name != "rotate" or value != "auto"}
 
 
 class LimitsConfig(Settings):

@@ -47,7 +47,12 @@ def describe_face(image: np.ndarray, landmarks: np.ndarray, reduction: int = 1) 
 
 
 def describe_texture(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Return the texture of a face in an image (H, W, 3) uint8: (4356,) float32."""
+    """Return the texture of a face in an image (H, W, 3) uint8: (4356,) float32.
+
+    >>> landmarks = np.c_[TEMPLATES["arcface"].points * 64, np.zeros(5)]
+    >>> describe_texture(np.zeros((64, 64, 3), np.uint8), landmarks).shape
+    (4356,)
+    """
     transform = align_transform(landmarks, TEMPLATES["tclr"], TEXTURE_PX, TEXTURE_MARGIN)
     crop = warp_crop(image, transform, TEXTURE_PX)
     return np.asarray(HOG.compute(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)), np.float32).ravel()

@@ -35,6 +35,7 @@ def choose_subject(
     ``texture`` is that of the face in ``detect.subject_face``. ``start`` are frames at a low rate from the clip's
     beginning, which are read only to see whether the largest of several people moves.
 
+    >>> from tclr.schemas.config import DetectConfig
     >>> choose_subject(Scouted(), DetectConfig(), None, (), detector=None).people
     ()
     """

@@ -6,13 +6,12 @@ encodes. A clip that cannot be decoded or shown correctly raises an ``InputError
 Imports ``sources``, ``system`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 
-from tclr.pipeline.video.counting import estimate_frames
 from tclr.pipeline.video.frames import ClipMedia, Frame
 from tclr.pipeline.video.images import REDUCTIONS, read_image
 from tclr.pipeline.video.reading import is_video_clip, probe, read_frames
 from tclr.pipeline.video.sampling import sample_frames, sample_start
 from tclr.pipeline.video.shots import number_shots
-from tclr.pipeline.video.timeline import Timeline, read_rows, read_timeline
+from tclr.pipeline.video.timeline import Timeline, estimate_frames, read_rows, read_timeline
 from tclr.pipeline.video.writing import VideoWriter
 
 __all__ = [

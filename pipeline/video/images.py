@@ -57,6 +57,12 @@ def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LI
     ------
     InputError
         If the full size in its header is larger than the limit; nothing is decoded then.
+
+    Examples
+    --------
+    >>> image, reduction = read_image(Path("clips/2D+3D/F001/T1/0966.jpg"), reduction=2)
+    >>> image.shape, reduction
+    ((120, 120, 3), 2)
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Expected 'reduction' to be one of {sorted(REDUCTIONS)}, but got {reduction}.")

@@ -1,4 +1,4 @@
-"""Parts of a clip: a list of its frames without decoding, and any rows of it, bit for bit.
+"""Parts of a clip: a list of its frames without decoding, or an estimate of their number, and any rows, bit for bit.
 
 A video is cut at its keyframes. If that may go wrong, the video has no timeline and is read in one piece: containers
 other than MP4, MOV, Matroska, WebM and AVI; untested codecs; packets without a time, or two with the same time;
@@ -8,6 +8,7 @@ decoded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -15,11 +16,29 @@ from dataclasses import dataclass, replace
 import av
 import numpy as np
 
-from tclr.pipeline.video.decoding import count_frames, decode, open_video, to_seconds, video_stream
+from tclr.pipeline.sources import Clip
+from tclr.pipeline.video.animation import describe_animation
+from tclr.pipeline.video.decoding import (
+    count_frames,
+    decode,
+    open_video,
+    read_duration_s,
+    to_seconds,
+    video_stream,
+)
 from tclr.pipeline.video.deinterlace import Decoded
 from tclr.pipeline.video.frames import ClipMedia, Frame, Moment
 from tclr.pipeline.video.images import FrameConverter
-from tclr.pipeline.video.reading import check_whole, is_animation, is_video_clip, list_image_files, load_images, select
+from tclr.pipeline.video.reading import (
+    check_whole,
+    is_animation,
+    is_video_clip,
+    list_image_files,
+    list_images,
+    load_images,
+    select,
+)
+from tclr.schemas.config import DetectConfig, LimitsConfig
 from tclr.schemas.errors import TimelineError, TruncatedError
 
 CUTTABLE_CONTAINERS = frozenset({"mov", "matroska", "avi"})
@@ -247,3 +266,39 @@ def _decode_from(container: av.container.InputContainer, keys: list[int]) -> Ite
                 container.seek(target, stream=stream)
                 return decode(container)
     return iter(())
+
+
+def estimate_frames(clip: Clip, detect: DetectConfig, limits: LimitsConfig) -> float:
+    """Return about how many frames a clip will have in the store; 0 if its header does not state it.
+
+    Raises
+    ------
+    InputError
+        If it is not a video, or is larger than the limit.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.sources import find_clips
+    >>> from tclr.schemas.config import DEFAULT_LIMITS, DetectConfig
+    >>> estimate_frames(find_clips(Path("clips"))[0], DetectConfig(fps=5), DEFAULT_LIMITS)
+    3.2
+    """
+    if clip.stills:
+        return len(clip.stills)
+    n_frames, rate = _read_header(clip, detect, limits)
+    if not rate:
+        return n_frames
+    n_frames = max(min(n_frames, clip.end_s * rate) - clip.start_s * rate, 0)
+    return n_frames * min(detect.fps / rate, 1) if detect.fps else n_frames
+
+
+def _read_header(clip: Clip, detect: DetectConfig, limits: LimitsConfig) -> tuple[float, float]:
+    """Return the number of frames and their rate per second."""
+    if is_animation(clip):
+        _, _, n_frames, rate = describe_animation(clip.path, limits)
+        return n_frames, rate
+    if not is_video_clip(clip):
+        return len(list_images(clip)), clip.image_fps or detect.image_fps
+    with open_video(clip.path, limits) as container:
+        rate = float(video_stream(container).average_rate or 0)
+        return count_frames(container) or math.floor(read_duration_s(container) * rate), rate

@@ -257,6 +257,8 @@ def test_demo_has_a_step_for_every_stage_and_shows_rows(tmp_path, work, capsys):
             "doctor",
             "completion",
             "pseudonyms",
+            "remove",
+            "sight",
         )
     }
     show_features(work / "features")

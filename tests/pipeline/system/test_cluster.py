@@ -20,6 +20,9 @@ class Opened:
         self.is_closed = True
         raise TimeoutError
 
+    def register_plugin(self, plugin):
+        pass
+
 
 @pytest.mark.parametrize("scheduler", [None, "tcp://127.0.0.1:1"])
 def test_an_error_of_dask_while_closing_does_not_fail_the_work(monkeypatch, caplog, scheduler):
@@ -36,14 +39,14 @@ def test_an_error_of_dask_while_closing_does_not_fail_the_work(monkeypatch, capl
 @pytest.mark.parametrize("level", ["INFO", "WARNING"])
 def test_workers_log_what_their_client_logs(monkeypatch, level):
     plugins = []
-    monkeypatch.setattr(Opened, "register_plugin", lambda self, plugin: plugins.append(plugin), raising=False)
+    monkeypatch.setattr(Opened, "register_plugin", lambda self, plugin: plugins.append(plugin))
     monkeypatch.setattr(cluster, "LocalCluster", Opened)
     monkeypatch.setattr(cluster, "Client", Opened)
     logger = logging.getLogger("tclr")
     logger.setLevel(level)
     with cluster.connect(1, None):
         pass
-    assert len(plugins) == (level == "INFO")
+    assert [type(plugin) for plugin in plugins] == [cluster._LogsInWorkers if level == "INFO" else cluster._SiftsStderr]
     for plugin in plugins:
         logger.setLevel(logging.NOTSET)
         plugin.setup(None)
