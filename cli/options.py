@@ -57,7 +57,7 @@ init_option = click.option(
     help="Weights to start from: a file of ImageNet's, the paper's or tclr's, or facemesh for mediapipe's landmark "
     "network.",
 )
-TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "box", "embed", "evaluate", "overlay")
+TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "box", "sight", "embed", "evaluate", "overlay")
 
 
 def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any], Any]:

@@ -62,7 +62,7 @@ def read_image(path: Path, reduction: int = 1, limits: LimitsConfig = DEFAULT_LI
     --------
     >>> image, reduction = read_image(Path("clips/2D+3D/F001/T1/0966.jpg"), reduction=2)
     >>> image.shape, reduction
-    ((120, 120, 3), 2)
+    ((240, 240, 3), 2)
     """
     if reduction not in REDUCTIONS:
         raise ValueError(f"Expected 'reduction' to be one of {sorted(REDUCTIONS)}, but got {reduction}.")

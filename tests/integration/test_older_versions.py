@@ -22,6 +22,7 @@ from tclr.pipeline.features import load
 from tclr.pipeline.store import Store, find_damage
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig
+from tclr.schemas.features import sight_columns
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "data/v0_1_0.tar.xz"
 
@@ -101,11 +102,13 @@ def test_a_fine_tuned_head_brings_the_same_encoder(old, expected):
 def test_features_load_and_a_new_export_has_the_same_values(old, tmp_path):
     before = load(old / "features")
     encoder = load_encoder(old / "encoder.safetensors")
-    config = EmbedConfig(blendshapes=True)
+    config = EmbedConfig(blendshapes=True, hidden="keep")
     embed(old / "store", tmp_path / "features", encoder, config, au_model=old / "head.safetensors")
     after = load(tmp_path / "features")
     pose = ["pitch", "yaw", "roll"]  # was mediapipe's own
-    pd.testing.assert_frame_equal(after.drop(columns=[*pose, "turned"]), before.drop(columns=pose), atol=2e-6, rtol=0)
+    same = [column for column in before.columns if column not in pose]
+    pd.testing.assert_frame_equal(after[same], before[same], atol=2e-6, rtol=0)
+    assert set(after.columns) - set(before.columns) == {"turned", *sight_columns()}
     assert (after[pose] - before[pose]).abs().max().max() < 0.15
     first = sorted((old / "features").rglob("*.parquet"))[0]
     assert read_metadata(first)["au_source"] == read_metadata(next(tmp_path.rglob("*.parquet")))["au_source"]

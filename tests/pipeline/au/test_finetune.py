@@ -253,9 +253,9 @@ def test_fine_tuning_needs_an_encoder(make_frames):
 
 def test_embed_takes_the_file_as_encoder_and_as_head(store, tuned, encoder, tmp_path):
     copy = shutil.copy(tuned.path, tmp_path / "au.safetensors")
-    embed(store, tmp_path / "features", load_encoder(copy), EmbedConfig(), au_model=copy)
+    embed(store, tmp_path / "features", load_encoder(copy), EmbedConfig(hidden="keep"), au_model=copy)
     table = load(tmp_path / "features")
-    embed(store, tmp_path / "alone", None, EmbedConfig(), au_model=copy)
+    embed(store, tmp_path / "alone", None, EmbedConfig(hidden="keep"), au_model=copy)
     pd.testing.assert_frame_equal(load(tmp_path / "alone"), table)
     expected = load_head(copy).readout.predict(table.filter(like="emb_").to_numpy())
     np.testing.assert_allclose(table[["AU01", "AU12"]], expected.probability, atol=1e-5)

@@ -30,6 +30,7 @@ from tclr.schemas.config import (
     PretrainConfig,
 )
 from tclr.schemas.errors import SettingError, StoreError
+from tclr.schemas.features import sight_columns
 
 WITHOUT = "Expected crops for an encoder, but F001/T1 of .* was stored without"
 
@@ -113,11 +114,12 @@ def test_crops_are_cut_again_from_stored_landmarks_either_way(tmp_path, moving_p
 
 
 def test_embed_gives_all_columns_that_need_no_picture(bare, twin, tmp_path):
-    config = EmbedConfig(embedding="none", blendshapes=True)
+    config = EmbedConfig(embedding="none", blendshapes=True, hidden="keep")
     for store in (bare, twin):
         embed(store, tmp_path / store.parent.name, None, config, au_model="blendshapes")
     without, with_crops = (pd.read_parquet(tmp_path / store.parent.name) for store in (bare, twin))
-    pd.testing.assert_frame_equal(without, with_crops)
+    pd.testing.assert_frame_equal(without, with_crops[without.columns])
+    assert set(with_crops.columns) - set(without.columns) == {*sight_columns()}
     assert {"AU12", "pitch", "bs_jawOpen", "AU01_true"} <= set(without.columns)
 
 
