@@ -16,7 +16,7 @@ SHAPE = Path(__file__).parent / "shape.safetensors"
 """The same without the embedding, for stores without crops or with crops of another alignment."""
 SIGHT = Path(__file__).parent / "sight.safetensors"
 """The judge of visibility, see ``tclr.pipeline.au.sight``; ``tools.sight`` makes and judges it."""
-SIGHT_VERSION = "v1"
+SIGHT_VERSION = "v2"
 """Name of that judge in the metadata of features; another file has another."""
 TEMPLATE, MARGIN = "tclr", 1.0
 """The alignment of the crops that they learnt from, see ``AlignConfig``; those that read crops fit no others."""
