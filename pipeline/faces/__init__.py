@@ -12,7 +12,7 @@ from tclr.pipeline.faces.detector import (
     face_triangles,
     open_detector,
 )
-from tclr.pipeline.faces.face import Face, pose_from_rotation
+from tclr.pipeline.faces.face import Face, compute_overlap, pose_from_rotation
 from tclr.pipeline.faces.light import measure_light, readable_share
 from tclr.pipeline.faces.mediapipe_network import read_landmark_network
 from tclr.pipeline.faces.models import FACE_LANDMARKER, find_installed, find_model
@@ -24,6 +24,7 @@ __all__ = [
     "Face",
     "TURNS",
     "TurnedDetector",
+    "compute_overlap",
     "detect_image",
     "ensure_models",
     "face_triangles",

@@ -50,3 +50,17 @@ def pose_from_rotation(rotation: np.ndarray) -> np.ndarray:
     yaw = math.atan2(right, ahead)
     roll = math.atan2(down, upright)
     return np.array([pitch, yaw, roll], np.float32)
+
+
+def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the intersection over union of two boxes x0 y0 x1 y1, 0..1.
+
+    >>> compute_overlap(np.array([0, 0, 2, 1]), np.array([1, 0, 3, 1]))
+    0.3333333333333333
+    """
+    (left, top, right, bottom), (other_left, other_top, other_right, other_bottom) = first.tolist(), second.tolist()
+    width = min(right, other_right) - max(left, other_left)
+    height = min(bottom, other_bottom) - max(top, other_top)
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = (right - left) * (bottom - top) + (other_right - other_left) * (other_bottom - other_top)
+    return shared / (areas - shared) if areas > shared else 0.0

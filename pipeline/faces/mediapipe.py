@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from mediapipe.tasks.python import BaseOptions, vision
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
 from tclr.pipeline.faces.landmarker.boxes import SCORE_FLOOR, score_aligned
+from tclr.pipeline.faces.landmarker.bundle import BOXES, read_entry
 from tclr.pipeline.faces.mediapipe_arrays import ArrayResult, call_directly, detect, detect_for_video
 from tclr.pipeline.faces.models import find_model
 from tclr.pipeline.system import caught_stderr
@@ -112,7 +112,7 @@ class MediapipeDetector:
         self.n_faces = n_faces
         self._mode = vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE
         self._last_ms = -TIME_STRETCH
-        self._bundle = str(find_model())
+        self._bundle = find_model()
         self._landmarker = _Model(lambda: self._open_landmarker(self._mode, self.n_faces))  # n_faces may still change
         self._looker = _Model(lambda: self._open_landmarker(vision.RunningMode.IMAGE, config.max_faces))
         self._checker = _Model(self._open_checker)
@@ -121,7 +121,7 @@ class MediapipeDetector:
         config = self._config
         return vision.FaceLandmarker.create_from_options(
             vision.FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_path=self._bundle),
+                base_options=BaseOptions(model_asset_path=str(self._bundle)),
                 running_mode=mode,
                 num_faces=n_faces,
                 min_face_detection_confidence=config.min_detection_confidence,
@@ -133,8 +133,7 @@ class MediapipeDetector:
         )
 
     def _open_checker(self) -> vision.FaceDetector:
-        with zipfile.ZipFile(self._bundle) as bundle:
-            blazeface = BaseOptions(model_asset_buffer=bundle.read("face_detector.tflite"))
+        blazeface = BaseOptions(model_asset_buffer=read_entry(self._bundle, BOXES))
         options = vision.FaceDetectorOptions(base_options=blazeface, min_detection_confidence=SCORE_FLOOR)
         return vision.FaceDetector.create_from_options(options)
 

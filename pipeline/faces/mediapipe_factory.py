@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from tclr.pipeline.faces.detector import Detector
-from tclr.pipeline.faces.models import find_model
-from tclr.pipeline.faces.small_faces import SmallFaceDetector
+from tclr.pipeline.faces.landmarker import BundleFactory
 from tclr.schemas.config import DetectConfig
 
 
-class _Factory:
-    """See ``DetectorFactory``."""
+def _open(config: DetectConfig, video: bool, n_faces: int) -> Detector:
+    from tclr.pipeline.faces.mediapipe import MediapipeDetector
 
-    def __call__(self, config: DetectConfig, *, video: bool, n_faces: int) -> Detector:
-        from tclr.pipeline.faces.mediapipe import MediapipeDetector
-
-        return SmallFaceDetector(MediapipeDetector(config, video=video, n_faces=n_faces), video=video)
-
-    @staticmethod
-    def prepare(config: DetectConfig) -> None:
-        """Find or fetch the bundle."""
-        find_model()
+    return MediapipeDetector(config, video=video, n_faces=n_faces)
 
 
-mediapipe_factory = _Factory()
+mediapipe_factory = BundleFactory(_open)

@@ -15,6 +15,7 @@ import numpy as np
 
 from tclr.pipeline.faces.detector import Detector
 from tclr.pipeline.faces.face import Face
+from tclr.pipeline.faces.wrapped import WrappedDetector
 
 SMALLEST_TILE_PX = 256
 """Side of the smallest tile, in which faces of 40 px are found: all of 22 faces of 15% of a picture's side were, and
@@ -78,7 +79,7 @@ def _distance(face: Face, other: Face) -> float:
     return float(np.abs(apart).max()) / max(face.size_px, other.size_px)
 
 
-class SmallFaceDetector:
+class SmallFaceDetector(WrappedDetector):
     """A detector with a second look at tiles of pictures in which the first finds no face; see ``Detector``.
 
     Stills, without ``video``, are all searched. In a video, the first frame is, that after ``reset``, and then one
@@ -95,25 +96,12 @@ class SmallFaceDetector:
     """
 
     def __init__(self, detector: Detector, *, video: bool) -> None:
-        self._detector = detector
+        super().__init__(detector)
         self._video = video
         self._followed: list[Face] = []
         self._whole_s = self._search_s = -math.inf  # when to look at the whole picture, and at tiles, again
         self._wait_s = FIRST_WAIT_S
         self._vain_looks = 0
-        self.name = detector.name
-        self.n_landmarks = detector.n_landmarks
-        self.blendshape_names = detector.blendshape_names
-        self.batch_size = detector.batch_size
-
-    @property
-    def n_faces(self) -> int:
-        """Most faces per frame."""
-        return self._detector.n_faces
-
-    @n_faces.setter
-    def n_faces(self, number: int) -> None:
-        self._detector.n_faces = number
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of the next frames."""
@@ -186,16 +174,8 @@ class SmallFaceDetector:
         faces = self._detector.look(image[top:bottom, left:right])
         return [replace(face, landmarks=face.landmarks + corner) for face in faces]
 
-    def score_crop(self, crop: np.ndarray) -> float:
-        """Return the confidence that a crop shows a face."""
-        return self._detector.score_crop(crop)
-
     def reset(self) -> None:
         """Forget the frames so far."""
-        self._detector.reset()
+        super().reset()
         self._followed, self._wait_s = [], FIRST_WAIT_S
         self._whole_s = self._search_s = -math.inf
-
-    def close(self) -> None:
-        """Free the models."""
-        self._detector.close()

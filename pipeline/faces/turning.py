@@ -10,6 +10,7 @@ import numpy as np
 
 from tclr.pipeline.faces.detector import Detector
 from tclr.pipeline.faces.face import Face
+from tclr.pipeline.faces.wrapped import WrappedDetector
 
 TURNS = (0, 90, 180, 270)
 """Degrees clockwise by which a picture can be turned."""
@@ -65,7 +66,7 @@ def _turn_back(faces: list[Face], image: np.ndarray, degrees: int) -> list[Face]
     return [replace(face, landmarks=turn_points(face.landmarks, -degrees % 360, width, height)) for face in faces]
 
 
-class TurnedDetector:
+class TurnedDetector(WrappedDetector):
     """A detector that is shown pictures turned clockwise by ``degrees``; see ``Detector``.
 
     Landmarks are in the picture as it came. Pose is that of the turned picture, in which heads are upright.
@@ -82,21 +83,8 @@ class TurnedDetector:
     """
 
     def __init__(self, detector: Detector, degrees: int) -> None:
-        self._detector = detector
+        super().__init__(detector)
         self._degrees = degrees
-        self.name = detector.name
-        self.n_landmarks = detector.n_landmarks
-        self.blendshape_names = detector.blendshape_names
-        self.batch_size = detector.batch_size
-
-    @property
-    def n_faces(self) -> int:
-        """Most faces per frame."""
-        return self._detector.n_faces
-
-    @n_faces.setter
-    def n_faces(self, number: int) -> None:
-        self._detector.n_faces = number
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of the next frames."""
@@ -106,15 +94,3 @@ class TurnedDetector:
     def look(self, image: np.ndarray) -> list[Face]:
         """Return the faces of one image."""
         return look_turned(self._detector, image, self._degrees)
-
-    def score_crop(self, crop: np.ndarray) -> float:
-        """Return the confidence that a crop shows a face: crops are upright already."""
-        return self._detector.score_crop(crop)
-
-    def reset(self) -> None:
-        """Forget the frames so far."""
-        self._detector.reset()
-
-    def close(self) -> None:
-        """Free the models."""
-        self._detector.close()

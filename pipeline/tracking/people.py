@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tclr.pipeline.faces import Face
+from tclr.pipeline.faces import Face, compute_overlap
 from tclr.pipeline.tracking.appearance import JUMP, OTHER_PERSON, SAME_PERSON, compare_looks
 from tclr.pipeline.tracking.scouting import Scouted
 from tclr.schemas.store import NO_TRACK
@@ -21,16 +21,6 @@ MAX_PEOPLE = 32
 
 Owners = list[int | None]
 """The number of the person that each face belongs to; ``None`` for nobody."""
-
-
-def compute_overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the intersection over union of two boxes x0 y0 x1 y1, 0..1."""
-    (left, top, right, bottom), (other_left, other_top, other_right, other_bottom) = first.tolist(), second.tolist()
-    width = min(right, other_right) - max(left, other_left)
-    height = min(bottom, other_bottom) - max(top, other_top)
-    shared = max(width, 0.0) * max(height, 0.0)
-    areas = (right - left) * (bottom - top) + (other_right - other_left) * (other_bottom - other_top)
-    return shared / (areas - shared) if areas > shared else 0.0
 
 
 class Followed:

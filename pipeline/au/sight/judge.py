@@ -13,10 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tclr.pipeline.system import replacing
+from tclr.pipeline.system import read_tensors, write_tensors
 from tclr.schemas.action_units import REGIONS
 
 SIDE_PX = 64
@@ -112,8 +111,7 @@ def save_judge(judge: Judge, path: Path, about: dict[str, str]) -> None:
     'Judge'
     """
     weights = {name: value.half() if value.is_floating_point() else value for name, value in judge.state_dict().items()}
-    with replacing(path) as temporary:
-        save_file({name: value.contiguous() for name, value in weights.items()}, temporary, about)
+    write_tensors(path, weights, about)
 
 
 def load_judge(path: Path) -> Judge:
@@ -123,5 +121,7 @@ def load_judge(path: Path) -> Judge:
     (2, 5)
     """
     judge = Judge()
-    judge.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    judge.load_state_dict(
+        {name: value.float() for name, value in read_tensors(path, "a judge of visibility")[0].items()}
+    )
     return judge.eval()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from tclr.pipeline.faces.face import compute_overlap
 from tclr.pipeline.faces.landmarker.regions import Region, cut
 
 SIZE = 128
@@ -101,21 +102,14 @@ def _merge(shapes: np.ndarray, scores: np.ndarray, same: float) -> list[Box]:
     left = np.arange(len(shapes))
     boxes: list[Box] = []
     while len(left):
-        near = _overlaps(shapes[left[0], :2], shapes[left, :2]) > same
-        near[0] = True
+        boxes_left = shapes[left, :2].reshape(-1, 4)
+        near = np.array([compute_overlap(boxes_left[0], box) > same for box in boxes_left])
+        near[0] = True  # also without any area
         weights = scores[left[near]].astype(np.float64)
         mean = np.tensordot(weights, shapes[left[near]], axes=1) / weights.sum()
         boxes.append(Box(mean[:2], mean[2:], float(scores[left[0]])))
         left = left[~near]
     return boxes
-
-
-def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return (n,) intersections over union of a box (2, 2) with others (n, 2, 2)."""
-    shared = (np.minimum(box[1], others[:, 1]) - np.maximum(box[0], others[:, 0])).clip(0).prod(axis=1)
-    areas = (others[:, 1] - others[:, 0]).prod(axis=1)
-    union = (box[1] - box[0]).prod() + areas - shared
-    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
 def score_aligned(found: Iterable[tuple[float, np.ndarray]]) -> float:

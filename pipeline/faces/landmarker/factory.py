@@ -1,6 +1,8 @@
-"""Opens the landmarker; its runtime is loaded only where one is opened."""
+"""Factories of the detectors that read mediapipe's bundle; their libraries are loaded only where one is opened."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from tclr.pipeline.faces.detector import Detector
 from tclr.pipeline.faces.models import find_model
@@ -8,13 +10,18 @@ from tclr.pipeline.faces.small_faces import SmallFaceDetector
 from tclr.schemas.config import DetectConfig
 
 
-class _Factory:
-    """See ``DetectorFactory``."""
+class BundleFactory:
+    """Opens detectors of the bundle that find small faces, too; see ``DetectorFactory``.
+
+    ``open_detector`` is called with the settings, ``video`` and ``n_faces``.
+    """
+
+    def __init__(self, open_detector: Callable[[DetectConfig, bool, int], Detector]) -> None:
+        self._open = open_detector
 
     def __call__(self, config: DetectConfig, *, video: bool, n_faces: int) -> Detector:
-        from tclr.pipeline.faces.landmarker.landmarker import FaceLandmarker
-
-        return SmallFaceDetector(FaceLandmarker(config, video=video, n_faces=n_faces), video=video)
+        """Open a detector."""
+        return SmallFaceDetector(self._open(config, video, n_faces), video=video)
 
     @staticmethod
     def prepare(config: DetectConfig) -> None:
@@ -22,4 +29,10 @@ class _Factory:
         find_model()
 
 
-landmarker_factory = _Factory()
+def _open(config: DetectConfig, video: bool, n_faces: int) -> Detector:
+    from tclr.pipeline.faces.landmarker.landmarker import FaceLandmarker
+
+    return FaceLandmarker(config, video=video, n_faces=n_faces)
+
+
+landmarker_factory = BundleFactory(_open)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from tclr.pipeline.faces.face import compute_overlap
+
 ROOM = 1.5
 """Side of a face's region, in sizes of what is known of it: its box, or its landmarks."""
 OUTER_EYES = (33, 263)
@@ -52,13 +54,12 @@ class Region:
 
     def overlap(self, other: Region) -> float:
         """Return the intersection over union of two regions as if they were upright, 0..1."""
-        width, height = (
-            min(mine + self.side / 2, its + other.side / 2) - max(mine - self.side / 2, its - other.side / 2)
-            for mine, its in ((self.x, other.x), (self.y, other.y))
-        )
-        shared = max(width, 0.0) * max(height, 0.0)
-        union = self.side**2 + other.side**2 - shared
-        return shared / union if union > 0 else 0.0
+        return compute_overlap(self._box, other._box)
+
+    @property
+    def _box(self) -> np.ndarray:
+        half = self.side / 2
+        return np.array([self.x - half, self.y - half, self.x + half, self.y + half])
 
 
 def cut(image: np.ndarray, region: Region, size: int, border: int) -> np.ndarray:
