@@ -53,6 +53,14 @@ AU_SOURCES = {
     show_default=True,
     help="Processes of a local Dask cluster; 0 uses this process, best with a GPU or few clips.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "csv"]),
+    default="parquet",
+    show_default=True,
+    help="csv also writes one CSV per clip, into the folder FEATURES-csv.",
+)
 @scheduler_option
 @settings_options(embed=EmbedConfig)
 def command(
@@ -62,6 +70,7 @@ def command(
     au_model: str,
     neutral: Path | None,
     workers: int,
+    form: str,
     scheduler: str | None,
     embed: EmbedConfig,
 ) -> EmbedResult:
@@ -77,6 +86,7 @@ def command(
       tclr embed store/ features/ --encoder run/ --au-model au.safetensors
       tclr embed store/ features/ --precision auto --workers 4
       tclr embed store/ features/ --centre subject
+      tclr embed store/ features/ --embedding none --format csv
       tclr embed store/ features/ --embedding none --columns "AU*,pitch,yaw,roll"
     """
     from tclr.cli.progress import show_progress
@@ -106,6 +116,10 @@ def command(
             notify=notify,
         )
     _show(result, features)
+    if form == "csv":
+        from tclr.cli.path.export import write_csv
+
+        write_csv(features, features.with_name(features.name + "-csv"), "tclr")
     return result
 
 
