@@ -1,8 +1,8 @@
 # %% [markdown]
 # # From features to findings
 #
-# This script reads what `tclr embed` wrote and takes the steps of most studies: which frames to trust, what each person
-# does, which Action Units (AUs) occur together, when an action begins and ends, and whether two groups of people differ.
+# This script reads what `tclr embed` wrote and takes the steps of most studies: which frames to trust, what each
+# person does, which Action Units (AUs) occur together, when an action begins and ends, and whether groups differ.
 #
 # Open it as a notebook (VS Code, Jupyter with Jupytext) or run it: `python docs/analysis.py`. It takes its paths from
 # environment variables; change the three paths to your own. docs/analysis.md explains each step.
