@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tclr.pipeline.au import BOX, FACE, SHAPE, describe_by, head_pose, is_turned, load_head
+from tclr.pipeline.au import BOX, FACE, SHAPE, describe_by, load_head
 from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.export.au_source import resolve_au_model
+from tclr.pipeline.geometry import head_pose, is_turned
 from tclr.pipeline.store import Store
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.config import EmbedConfig
