@@ -4,6 +4,36 @@ Landmarks of n faces in, in pixels of an upright picture; angles in radians and 
 Imports ``schemas`` only, and of other packages numpy alone.
 """
 
-from tclr.pipeline.geometry.pose import N_LANDMARKS, head_pose, is_turned, mean_face, remove_pose
+from tclr.pipeline.geometry.eyes import look_at_eye, measure_openness, untilt
+from tclr.pipeline.geometry.face import FaceGeometry, measure_faces
+from tclr.pipeline.geometry.gaze import GAZE_MODEL, GAZE_VERSION, SHUT_BELOW, GazeModel, measure_gaze, to_angles
+from tclr.pipeline.geometry.pose import (
+    N_LANDMARKS,
+    align_face,
+    head_pose,
+    is_turned,
+    mean_face,
+    remove_pose,
+    turn_share,
+)
 
-__all__ = ["N_LANDMARKS", "head_pose", "is_turned", "mean_face", "remove_pose"]
+__all__ = [
+    "FaceGeometry",
+    "GAZE_MODEL",
+    "GAZE_VERSION",
+    "GazeModel",
+    "N_LANDMARKS",
+    "SHUT_BELOW",
+    "align_face",
+    "head_pose",
+    "is_turned",
+    "look_at_eye",
+    "mean_face",
+    "measure_faces",
+    "measure_gaze",
+    "measure_openness",
+    "remove_pose",
+    "to_angles",
+    "turn_share",
+    "untilt",
+]

@@ -168,6 +168,17 @@ def is_turned(pose: np.ndarray, score: np.ndarray) -> np.ndarray:
     >>> is_turned(pose, np.array([0.9, 0.9, 0.9, 0.7]))  # the last may be in profile
     array([False,  True,  True,  True])
     """
+    in_doubt = (np.abs(pose[:, 1]) > DOUBTFUL_YAW) & (score < DOUBTFUL_SCORE)
+    return (turn_share(pose) > 1) | in_doubt
+
+
+def turn_share(pose: np.ndarray) -> np.ndarray:
+    """Return how far heads are turned, (n,): 1 where AUs begin to be unreliable.
+
+    ``pose`` (n, 3) is as from ``head_pose``.
+
+    >>> turn_share(np.radians([[0, 25, 0], [-30, 0, 0]])).round(2).tolist()
+    [0.5, 1.0]
+    """
     pitch, yaw = pose[:, 0], np.abs(pose[:, 1])
-    in_doubt = (yaw > DOUBTFUL_YAW) & (score < DOUBTFUL_SCORE)
-    return (yaw > MAX_YAW) | (pitch > MAX_DOWN) | (pitch < -MAX_UP) | in_doubt
+    return np.maximum(yaw / MAX_YAW, np.maximum(pitch / MAX_DOWN, -pitch / MAX_UP))

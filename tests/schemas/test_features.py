@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
-from tclr.schemas.features import blendshape_columns, embedding_columns, features_schema
+from tclr.schemas.features import blendshape_columns, embedding_columns, eye_columns, features_schema
 
 
 def test_features_schema_has_the_columns_of_format_1_in_order():
