@@ -1,12 +1,13 @@
 """What the 478 landmarks of a face say by geometry: head pose, gaze, how far eyes are open, where the head is.
 
 Landmarks of n faces in, in pixels of an upright picture; angles in radians and lengths in millimetres out.
-Imports ``schemas`` only, and of other packages numpy alone.
+It imports no other room, and of other packages numpy alone.
 """
 
 from tclr.pipeline.geometry.eyes import look_at_eye, measure_openness, untilt
 from tclr.pipeline.geometry.face import FaceGeometry, measure_faces
 from tclr.pipeline.geometry.gaze import GAZE_MODEL, GAZE_VERSION, SHUT_BELOW, GazeModel, measure_gaze, to_angles
+from tclr.pipeline.geometry.place import focal_length_px
 from tclr.pipeline.geometry.pose import (
     N_LANDMARKS,
     align_face,
@@ -25,6 +26,7 @@ __all__ = [
     "N_LANDMARKS",
     "SHUT_BELOW",
     "align_face",
+    "focal_length_px",
     "head_pose",
     "is_turned",
     "look_at_eye",

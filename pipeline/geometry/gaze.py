@@ -56,6 +56,10 @@ def measure_gaze(
     Signs are those of the head pose: pitch is positive down, yaw to the right of the picture. Both are 0 where a person
     looks into the camera. An eye whose ``openness`` (n, 2) is below ``SHUT_BELOW`` is NaN, and both then mean the other
     one.
+
+    >>> seen = mean_face()[0][None] * (90, -90, -90)
+    >>> measure_gaze(seen, align_face(seen), measure_openness(seen)).shape
+    (1, 3, 2)
     """
     back = np.swapaxes(untilt(alignment.rotation), 1, 2)
     seen = openness >= SHUT_BELOW
@@ -73,8 +77,8 @@ def measure_gaze(
 def to_angles(directions: np.ndarray) -> np.ndarray:
     """Return pitch and yaw, (..., 2) float32 rad, of directions (..., 3) of any length: x right, y up, z to the viewer.
 
-    >>> to_angles(np.array([1.0, 0, 0])).round(3).tolist()  # to the right of the picture
-    [-0.0, 1.571]
+    >>> np.degrees(to_angles(np.array([1.0, 0, 0]))).round().tolist()  # to the right of the picture
+    [-0.0, 90.0]
     """
     x, y, z = np.moveaxis(directions, -1, 0)
     return np.stack([-np.arctan2(y, np.hypot(x, z)), np.arctan2(x, z)], axis=-1).astype(np.float32)

@@ -15,8 +15,8 @@ import house  # noqa: E402
 
 MODULES = house.list_modules()
 FLOORS = [
-    {"schemas"},
-    {"system", "geometry"},
+    {"schemas", "geometry"},
+    {"system"},
     {"sources", "store", "features", "faces", "encoder"},
     {"video", "tuples", "au"},
     {"tracking", "export", "pretraining", "views"},

@@ -4,7 +4,7 @@
 Drawing them needs ``tclr people``; this room only reads what that wrote, and a store of it.
 """
 
-from tclr.pipeline.tools.gaze.calibrate import Calibration, calibrate
+from tclr.pipeline.tools.gaze.calibrate import Calibration, calibrate, judge_place, read_people
 from tclr.pipeline.tools.gaze.truth import ClipTruth, read_clip_truth
 
-__all__ = ["Calibration", "ClipTruth", "calibrate", "read_clip_truth"]
+__all__ = ["Calibration", "ClipTruth", "calibrate", "judge_place", "read_clip_truth", "read_people"]

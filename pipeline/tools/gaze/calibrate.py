@@ -14,6 +14,7 @@ from tclr.pipeline.geometry import (
     SHUT_BELOW,
     GazeModel,
     align_face,
+    focal_length_px,
     look_at_eye,
     measure_faces,
     measure_gaze,
@@ -46,10 +47,10 @@ class PersonFrames:
 class Calibration:
     """The fitted model, the people it was fitted on, and its errors on the others.
 
-    ``errors`` has one row per method (``fitted``, ``bundled``, ``head pose``) and axis: ``error_deg``, the mean over
-    people of the mean absolute error, ``error_sd`` and ``error_median`` over people; ``slope`` and ``r`` of the estimate against the
-    truth; ``within_slope``, ``within_r`` and ``within_rms_deg`` of what changes within a person; counts of people and
-    frames.
+    ``errors`` has one row per method (``fitted``, ``bundled``, ``head pose``) and axis: ``error_deg``, ``error_sd`` and
+    ``error_median`` are mean, spread and median over people of the mean absolute error; ``slope`` and ``r`` are of the
+    estimate against the truth; ``within_slope``, ``within_r`` and ``within_rms_deg`` are of what changes within a
+    person; then counts of people and frames.
     """
 
     model: GazeModel
@@ -74,9 +75,11 @@ def calibrate(people: Path, store: Path) -> Calibration:
 
     Examples
     --------
-    >>> calibrate(Path("people"), Path("store")).errors.round(2)  # doctest: +SKIP
+    >>> calibrate(Path("clips"), Path("store"))
+    Traceback (most recent call last):
+    tclr.schemas.errors.InputError: Expected a folder of 'tclr people', but clips has no settings.json. ...
     """
-    found = _read_people(people, store)
+    found = read_people(people, store)
     if len(found) < 2:
         raise InputError(f"Expected two or more people of {people} in {store}, but got {len(found)}. Preprocess them.")
     fitted, judged = found[: len(found) // 2], found[len(found) // 2 :]
@@ -86,7 +89,13 @@ def calibrate(people: Path, store: Path) -> Calibration:
     return Calibration(model, [one.person for one in fitted], [one.person for one in judged], errors.reset_index())
 
 
-def _read_people(people: Path, store: Path) -> list[PersonFrames]:
+def read_people(people: Path, store: Path) -> list[PersonFrames]:
+    """Return landmarks and truth of the clips that a store has of photo people, with the arguments of ``calibrate``.
+
+    >>> read_people(Path("clips"), Path("store"))
+    Traceback (most recent call last):
+    tclr.schemas.errors.InputError: Expected a folder of 'tclr people', but clips has no settings.json. ...
+    """
     found = []
     with Store(store) as opened:
         for info in opened.clips:
@@ -118,7 +127,8 @@ def fit_gaze(people: Sequence[PersonFrames], *, irises: bool = True) -> GazeMode
                 columns = [np.ones(len(true)), eye.iris[:, axis] * irises, eye.ahead[:, axis]]
                 rows[axis].append(np.column_stack(columns)[is_open])
                 sines[axis].append(true[is_open, axis])
-    found = [np.linalg.lstsq(np.concatenate(x), np.concatenate(y))[0] for x, y in zip(rows, sines, strict=True)]
+    systems = ((np.concatenate(x), np.concatenate(y)) for x, y in zip(rows, sines, strict=True))
+    found = [np.linalg.lstsq(x, y, rcond=None)[0] for x, y in systems]
     return GazeModel(*(tuple(round(float(value), 4) for value in values) for values in found))
 
 
@@ -158,12 +168,15 @@ def judge_place(people: Sequence[PersonFrames]) -> pd.DataFrame:
     """Return where each person's head is said to be, as a share of the true depth, and the error of x and y in mm.
 
     The true focal length stands in for the assumed one, so that only the size of the head and the landmarks err.
+
+    >>> judge_place([]).columns.tolist()
+    ['person', 'depth_ratio', 'depth_sd', 'x_mm', 'y_mm']
     """
     rows = []
     for one in people:
         width, height = one.size_px
         place = measure_faces(one.landmarks, width, height).place.astype(float)
-        place[:, 2] *= one.focal_px / (height / 2 / np.tan(np.radians(63) / 2))
+        place[:, 2] *= one.focal_px / focal_length_px(height)
         ratio = place[:, 2] / one.place_mm[:, 2]
         off = np.abs(place[:, :2] - one.place_mm[:, :2]).mean(axis=0)
         rows.append((one.person, np.median(ratio), ratio.std(), *off))

@@ -36,7 +36,12 @@ class ClipTruth:
 
 
 def read_clip_truth(people: Path, person: str, clip: str) -> ClipTruth:
-    """Return what is true of a clip in a folder of ``tclr people``, such as ``a`` of ``P000``."""
+    """Return what is true of a clip in a folder of ``tclr people``, such as ``a`` of ``P000``.
+
+    >>> read_clip_truth(Path("clips"), "P000", "a")
+    Traceback (most recent call last):
+    tclr.schemas.errors.InputError: Expected a folder of 'tclr people', but clips has no settings.json. ...
+    """
     name = f"{person}_{clip}"
     scene = recall_scene(person, clip, read_settings(people))
     turned = read_truth(people, name, "gaze").reshape(-1, 2, 2)  # left and right eye; yaw and pitch

@@ -109,6 +109,12 @@ def read_settings(out: Path) -> PeopleSettings:
     ------
     InputError
         If ``tclr people`` has not made the folder.
+
+    Examples
+    --------
+    >>> read_settings(Path("clips"))
+    Traceback (most recent call last):
+    tclr.schemas.errors.InputError: Expected a folder of 'tclr people', but clips has no settings.json. ...
     """
     if not (out / SETTINGS_FILE).is_file():
         raise InputError(
@@ -119,7 +125,13 @@ def read_settings(out: Path) -> PeopleSettings:
 
 
 def read_truth(out: Path, name: str, table: str) -> np.ndarray:
-    """Return one table of a clip such as ``P000_a``, (T, columns) float64 without the frame's number."""
+    r"""Return one table of a clip such as ``P000_a``, (T, columns) float64 without the frame's number.
+
+    >>> from tclr.pipeline.system import write_text
+    >>> write_text(Path("people/pose/P000_a.csv"), "frame,pitch,yaw,roll\n0,0.1,0.2,0.3\n")
+    >>> read_truth(Path("people"), "P000_a", "pose").tolist()
+    [[0.1, 0.2, 0.3]]
+    """
     return np.loadtxt(out / table / f"{name}.csv", delimiter=",", skiprows=1, ndmin=2)[:, 1:]
 
 
