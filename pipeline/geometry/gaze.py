@@ -62,7 +62,7 @@ def measure_gaze(
     (1, 3, 2)
     """
     back = np.swapaxes(untilt(alignment.rotation), 1, 2)
-    seen = openness >= SHUT_BELOW
+    seen = np.greater_equal(openness, SHUT_BELOW)
     looks, weights = [], []
     for side, mirror in enumerate(((1, 1, 1), (-1, 1, 1))):
         eye = look_at_eye(landmarks, alignment, side)

@@ -103,10 +103,11 @@ def read_people(people: Path, store: Path) -> list[PersonFrames]:
             if not len(rows):
                 continue
             number = opened.read(info, "source_frame")[rows]
-            parts = (part[number] for part in (truth.looks, truth.rotation, truth.closed, truth.place_mm))
+            looks, rotation = truth.looks[number], truth.rotation[number]
+            closed, place = truth.closed[number], truth.place_mm[number]
             size_px = (info.attrs.width, info.attrs.height)
             landmarks = opened.read(info, "landmarks")[rows]
-            found.append(PersonFrames(info.subject, landmarks, size_px, *parts, truth.focal_px))
+            found.append(PersonFrames(info.subject, landmarks, size_px, looks, rotation, closed, place, truth.focal_px))
     return found
 
 
@@ -128,8 +129,8 @@ def fit_gaze(people: Sequence[PersonFrames], *, irises: bool = True) -> GazeMode
                 rows[axis].append(np.column_stack(columns)[is_open])
                 sines[axis].append(true[is_open, axis])
     systems = ((np.concatenate(x), np.concatenate(y)) for x, y in zip(rows, sines, strict=True))
-    found = [np.linalg.lstsq(x, y, rcond=None)[0] for x, y in systems]
-    return GazeModel(*(tuple(round(float(value), 4) for value in values) for values in found))
+    across, up = (np.linalg.lstsq(x, y, rcond=None)[0].round(4).tolist() for x, y in systems)
+    return GazeModel(across=(across[0], across[1], across[2]), up=(up[0], up[1], up[2]))
 
 
 def judge(people: Sequence[PersonFrames], model: GazeModel) -> pd.DataFrame:
