@@ -41,7 +41,7 @@ def test_the_fit_finds_the_model_that_people_were_made_with():
 def test_errors_are_those_of_other_people_and_head_pose_alone_is_worse():
     fitted, judged = [paint_person("P000", 0)], [paint_person("P001", 1)]
     irises, pose = (judge(judged, fit_gaze(fitted, irises=with_irises)) for with_irises in (True, False))
-    assert irises.loc["yaw", "error_deg"] < 0.5 and irises.loc["yaw", "slope"] == pytest.approx(1, abs=0.01)
+    assert irises.loc["yaw", "error_deg"] < 0.5 and irises.loc["yaw", "slope"] == pytest.approx(1, abs=0.05)
     assert pose.loc["yaw", "error_deg"] > 3 and irises.loc["pitch", "people"] == 1
 
 
