@@ -407,6 +407,7 @@ class EmbedConfig(Settings):
 
     batch_size: int = Field(128, ge=1, description="Frames read at once, and frames per step of the encoder on a GPU.")
     blendshapes: bool = Field(False, description="Add the 52 blendshape columns bs_<name>.")
+    landmarks: bool = Field(False, description="Add the landmarks, lm_x_000 to lm_y_477, in pixels of the source.")
     embedding: Literal["wide", "list", "none"] = Field(
         "wide", description="One column per dimension (emb_000), one column of lists (emb), or no embedding."
     )
@@ -432,7 +433,7 @@ class EmbedConfig(Settings):
         "agree with those of the people that the head was fitted on.",
     )
     hidden: Literal["null", "keep"] = Field(
-        "null", description="Leave AUs of hidden regions of the face empty, or keep what the models guess."
+        "null", description="Leave AUs, gaze and openness of hidden regions empty, or keep what the models guess."
     )
     seed: int = Field(0, ge=0, description="Seed of the random encoder, as given to fit-au.")
 

@@ -11,6 +11,10 @@ has a row; without a face its numbers are null and its labels remain. All files 
 of ``features_schema``, or ``KEYS`` and a selection of them. pandas adds ``subject`` from the folder's name. Intensities
 are named as in OpenFace: ``AU01_r``.
 
+Head pose, gaze and the head's place are those of the picture in which the head is upright, see the clip's attribute
+``rotation``; landmarks are in the picture as shown. Gaze, openness and place come from mediapipe's landmarks, and are
+null with other detectors. Gaze and openness are null where eyes are hidden, gaze also where they are shut.
+
 The metadata key ``tclr`` of each file holds a JSON object: format and version, the source of the AU predictions
 (``au_source``), digests of encoder and head, and the settings of all stages.
 """
@@ -144,6 +148,45 @@ def _sight_fields() -> list[pa.Field]:
     ]
 
 
+def eye_columns() -> list[str]:
+    """Return the names of the columns that need eyes to be seen: gaze and how far eyes are open.
+
+    >>> eye_columns()
+    ['gaze_left_yaw', 'gaze_right_yaw', 'gaze_yaw', 'open_left', 'open_right']
+    """
+    return [field.name for field in _eye_fields()]
+
+
+def _eye_fields() -> list[pa.Field]:
+    single = pa.float32()
+    looks = "looks to the right (+) or left (-) of the picture; 0 is into the camera"
+    return [
+        _field("gaze_left_yaw", single, "rad", f"The person's left eye {looks}"),
+        _field("gaze_right_yaw", single, "rad", f"The person's right eye {looks}"),
+        _field("gaze_yaw", single, "rad", "Both eyes: mean direction of those that are open"),
+        _field("open_left", single, "0..1", "How far the person's left eye is open"),
+        _field("open_right", single, "0..1", "How far the person's right eye is open"),
+    ]
+
+
+def _place_fields() -> list[pa.Field]:
+    single = pa.float32()
+    return [
+        _field("head_x", single, "mm", "Midway between the eyes, to the right of the camera's axis"),
+        _field("head_y", single, "mm", "The same, below the camera's axis"),
+        _field("head_z", single, "mm", "The same, away from a camera of the assumed field of view (docs/gaze.md)"),
+    ]
+
+
+def landmark_columns(n_landmarks: int) -> list[str]:
+    """Return the names of the columns of landmarks: x of all, then y of all.
+
+    >>> landmark_columns(2)
+    ['lm_x_000', 'lm_x_001', 'lm_y_000', 'lm_y_001']
+    """
+    return [f"lm_{axis}_{number:03d}" for axis in "xy" for number in range(n_landmarks)]
+
+
 def _au_fields(au_names: Sequence[str], intensity_aus: Sequence[str], side_aus: Sequence[str]) -> list[pa.Field]:
     """Return the columns of predicted AUs, with the arguments of ``features_schema``."""
     single = pa.float32()
@@ -164,6 +207,7 @@ def features_schema(
     blendshapes: bool,
     files: bool = False,
     sight: bool = False,
+    n_landmarks: int = 0,
     intensity_aus: Sequence[str] = (),
     side_aus: Sequence[str] = (),
     embedding: Literal["wide", "list", "none"] = "wide",
@@ -184,6 +228,8 @@ def features_schema(
         Add the file name, for still images.
     sight : bool
         Add visible regions and light, which are measured on crops.
+    n_landmarks : int
+        Add x and y of so many landmarks.
     intensity_aus : sequence of str
         AUs with predicted intensity.
     side_aus : sequence of str
@@ -199,7 +245,7 @@ def features_schema(
     Examples
     --------
     >>> features_schema(["AU12"], [], 256, blendshapes=False, embedding="none").names[-3:]
-    ['turned', 'AU12', 'AU12_c']
+    ['head_z', 'AU12', 'AU12_c']
     """
     text, single = pa.dictionary(pa.int32(), pa.string()), pa.float32()
     fields = [
@@ -216,6 +262,9 @@ def features_schema(
         _field("yaw", single, "rad", "Head turned to the right (+) or left (-) of the picture"),
         _field("roll", single, "rad", "Head tilted anticlockwise (+) or clockwise (-) in the picture"),
         _field("turned", pa.int8(), "0/1", "Head turned so far that AUs are unreliable (docs/detectors.md)"),
+        _field("confidence", single, "0..1", "How far the frame can be trusted, to filter by (docs/gaze.md)"),
+        *_eye_fields(),
+        *_place_fields(),
     ]
     if sight:
         fields += _sight_fields()
@@ -229,4 +278,6 @@ def features_schema(
         fields.append(_field(EMBEDDING, pa.list_(single, embedding_dim), "", "Embedding"))
     if blendshapes:
         fields += [_field(name, single, "0..1", "Blendshape of mediapipe") for name in blendshape_columns()]
+    where = "Landmark of the detector in the picture as shown"
+    fields += [_field(name, single, "px", where) for name in landmark_columns(n_landmarks)]
     return pa.schema(fields)

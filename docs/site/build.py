@@ -27,7 +27,7 @@ NAVIGATION: dict[str, list[str]] = {
     "Reference": [],
     "Explanation": [
         "method", "tuples", "pretraining", "encoders", "model-card", "evidence", "photo-people", "action-units",
-        "blendshape-aus", "evaluation", "alignment", "people", "time", "footage", "long-videos", "detectors",
+        "blendshape-aus", "gaze", "evaluation", "alignment", "people", "time", "footage", "long-videos", "detectors",
         "performance",
     ],
     "Questions": ["faq"],

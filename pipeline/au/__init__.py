@@ -3,7 +3,8 @@
 ``collect_frames`` reads labels, ``fit_au`` fits and writes a head, ``load_head`` loads one,
 ``predict_from_blendshapes`` needs none, ``score`` says how good predictions are. ``bundled/`` holds the models that
 come with tclr.
-Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-learn. It never imports mediapipe or dask.
+Imports ``encoder``, ``store``, ``geometry``, ``system`` and ``schemas``, torch and scikit-learn. It never imports
+mediapipe or dask.
 """
 
 from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
@@ -22,7 +23,6 @@ from tclr.pipeline.au.inputs.rows import (
     no_rows,
     shape_rows,
 )
-from tclr.pipeline.au.inputs.shape import N_LANDMARKS, head_pose, is_turned
 from tclr.pipeline.au.labelled import LabelledFrames, collect_frames
 from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
@@ -45,7 +45,6 @@ __all__ = [
     "MAPPING_VERSION",
     "MARGIN",
     "MetricScores",
-    "N_LANDMARKS",
     "Outcomes",
     "Prediction",
     "RestingLevel",
@@ -67,8 +66,6 @@ __all__ = [
     "find_learnable",
     "fit_au",
     "fit_head",
-    "head_pose",
-    "is_turned",
     "landmark_rows",
     "load_head",
     "load_judge",

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 
 from tclr.pipeline.au import (
-    N_LANDMARKS,
     Describe,
     blendshape_rows,
     collect_frames,
@@ -32,6 +31,7 @@ from tclr.pipeline.au import (
 )
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, pooled_features, untrained_encoder
 from tclr.pipeline.evaluation.class_probe import class_accuracy
+from tclr.pipeline.geometry import N_LANDMARKS
 from tclr.pipeline.pretraining import pretrain, ranked_pairs, start_encoder
 from tclr.pipeline.store import Store, hash_data
 from tclr.pipeline.system import markdown_table, write_json

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tclr.pipeline.au import MARGIN, N_LANDMARKS, TEMPLATE, Describe, LabelledFrames, collect_frames, no_rows
+from tclr.pipeline.au import MARGIN, TEMPLATE, Describe, LabelledFrames, collect_frames, no_rows
 from tclr.pipeline.evaluation.protocols import EvaluationPlan, Split, StoreFacts, plan_evaluation, qualified
+from tclr.pipeline.geometry import N_LANDMARKS
 from tclr.pipeline.sources import Pseudonyms
 from tclr.pipeline.store import Store, hash_data
 from tclr.schemas.action_units import UNKNOWN

@@ -16,7 +16,6 @@ from tclr.pipeline.au import (
     MAPPED_AUS,
     MAPPING_VERSION,
     MARGIN,
-    N_LANDMARKS,
     SHAPE,
     TEMPLATE,
     THRESHOLD,
@@ -29,6 +28,7 @@ from tclr.pipeline.au import (
     load_head,
     predict_from_blendshapes,
 )
+from tclr.pipeline.geometry import N_LANDMARKS
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import LATERAL_AUS, au_column
 from tclr.schemas.errors import SettingError, StoreError

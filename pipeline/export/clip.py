@@ -62,7 +62,8 @@ def export_clip(
     try:
         encoder = encoder.with_precision(job.precision) if encoder is not None else None
         embeddings, predicted, sight = _clip_arrays(job, store, info, encoder, report)
-        table = build_table(store, info, job.schema, embeddings, predicted, sight, job.source, job.labelled_aus)
+        found = embeddings, predicted, sight, job.source, job.labelled_aus
+        table = build_table(store, info, job.schema, *found, hide_eyes=job.config.hidden == "null")
         write_table(job.path(info), table, job.metadata(info), confirm=lambda: check_run(job.features, job.run))
         return TaskOutcome()
     except Exception as error:

@@ -15,6 +15,7 @@ from tclr.pipeline.encoder import EncoderInfo
 from tclr.pipeline.export.au_source import AuSource
 from tclr.pipeline.export.neutral import NeutralFrames
 from tclr.pipeline.features import PARTITION
+from tclr.pipeline.geometry import GAZE_VERSION
 from tclr.pipeline.store import ClipInfo
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.config import EmbedConfig
@@ -69,6 +70,7 @@ class ExportJob:
             "align_hash": info.root.align_hash,
             **info.root.settings,
             "pose": "landmarks:v1",
+            "gaze": GAZE_VERSION,
             "encoder": encoder,
             "sight": {"judge": SIGHT_VERSION, "hidden_below": HIDDEN_BELOW} if self.sees else None,
             **self.source.provenance(),

@@ -19,7 +19,7 @@ from tclr.pipeline.store import Store
 from tclr.pipeline.system import Failure
 from tclr.schemas.config import EmbedConfig
 from tclr.schemas.errors import SettingError, StoreError
-from tclr.schemas.features import EMBEDDING, KEYS, features_schema, sight_columns
+from tclr.schemas.features import EMBEDDING, KEYS, eye_columns, features_schema, sight_columns
 
 TRIED_FRAMES = 32
 """Crops that the encoder's arithmetic is measured on: seconds at 224 px."""
@@ -71,14 +71,15 @@ def plan_export(
         blendshapes=config.blendshapes,
         files=any("source_name" in store.fields(info) for info in store.clips),
         sight=store.has_frames and fits_bundled(store),
+        n_landmarks=_count_landmarks(store) if config.landmarks else 0,
         intensity_aus=source.intensity_aus,
         side_aus=source.side_aus,
         embedding=config.embedding,
     )
     can_see = "n_hidden" in schema.names
     schema = with_pandas_types(_chosen(schema, config))
-    guessed = config.hidden == "null" and not source.columns.isdisjoint(schema.names)
-    sees = can_see and (guessed or not set(sight_columns()).isdisjoint(schema.names))
+    guessed = config.hidden == "null" and not {*source.columns, *eye_columns()}.isdisjoint(schema.names)
+    sees = can_see and (guessed or not {*sight_columns(), "confidence"}.isdisjoint(schema.names))
     if source.columns.isdisjoint(schema.names):
         source = AuSource("none")
     if not source.needs_encoder and not any(name.startswith(EMBEDDING) for name in schema.names):
@@ -97,6 +98,18 @@ def _bundled_encoder(store: Store, source: AuSource, au_model: str | Path) -> Lo
         return None
     box = load_encoder(BOX)
     return box if is_bundled or (source.head is not None and source.head.encoder_digest == box.digest) else None
+
+
+def _count_landmarks(store: Store) -> int:
+    """Return how many landmarks all clips have."""
+    counts = {store.read(info, "landmarks", 0, 1).shape[1]: info.name for info in store.clips}
+    if len(counts) > 1:
+        (few, one), (many, other) = sorted(counts.items())
+        raise StoreError(
+            f"Expected clips with equally many landmarks for --landmarks, but got {few} in {one} and {many} in "
+            f"{other}. Preprocess them with one detector, or run again without --landmarks."
+        )
+    return next(iter(counts), 0)
 
 
 def _chosen(schema: pa.Schema, config: EmbedConfig) -> pa.Schema:

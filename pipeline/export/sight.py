@@ -1,4 +1,4 @@
-"""What can be seen of a face: visible regions and light, from the crops of a clip, and AUs that nobody can see."""
+"""What can be seen of a face: visible regions and light, from the crops of a clip, and what nobody can see."""
 
 from __future__ import annotations
 
@@ -9,8 +9,17 @@ import numpy as np
 
 from tclr.pipeline.au import SIGHT, Judge, Prediction, load_judge, shrink
 from tclr.pipeline.faces import measure_light
+from tclr.pipeline.geometry import is_turned, turn_share
 from tclr.schemas.action_units import AUS_OF_REGION, REGIONS, au_column
-from tclr.schemas.features import HIDDEN_BELOW
+from tclr.schemas.features import HIDDEN_BELOW, LEAST_CONTRAST
+from tclr.schemas.store import Status
+
+POOR_SCORE, GOOD_SCORE = 0.5, 0.85
+"""Scores of the face detector at which confidence is 0 and 1; chosen by us: ordinary video has 0.87 to 0.95."""
+STATUS_CONFIDENCE = {Status.interpolated: 0.5, Status.low_confidence: 0.25}
+"""Largest confidence of frames that are not ok; chosen by us."""
+TURNED_CONFIDENCE = 0.5
+"""Largest confidence of a head so far turned that AUs are unreliable."""
 
 
 @lru_cache(maxsize=1)
@@ -60,3 +69,29 @@ def hide(predicted: Prediction, visible: np.ndarray, au_names: tuple[str, ...]) 
         return np.where(np.tile(hidden, values.shape[1] // max(1, len(au_names))), np.float32(np.nan), values)
 
     return predicted.map(blank)
+
+
+def find_hidden_eyes(sight: Sight) -> np.ndarray:
+    """Return the frames (T,) bool in which the eyes are hidden; what was not looked at is not."""
+    return sight.visible[:, REGIONS.index("eyes")] < HIDDEN_BELOW
+
+
+def rate_confidence(status: np.ndarray, score: np.ndarray, pose: np.ndarray, sight: Sight) -> np.ndarray:
+    """Return how far T frames can be trusted, (T,) float32 0..1: the worst of five, of which unknown ones do not count.
+
+    These are the score, from ``POOR_SCORE`` to ``GOOD_SCORE``; the status; the turn of the head, from half of the
+    angles at which it is ``turned`` on; the visible share of the region of which least can be seen; and contrast.
+
+    >>> ok, turned = np.zeros(2, np.uint8), np.array([[0, 0.1, 0], [0, 0.9, 0]])
+    >>> rate_confidence(ok, np.array([0.9, 0.9]), turned, Sight.of_nothing(2)).round(2).tolist()
+    [1.0, 0.47]
+    """
+    of_turn = np.where(is_turned(pose, score), TURNED_CONFIDENCE, 1.0)
+    parts = [
+        (score - POOR_SCORE) / (GOOD_SCORE - POOR_SCORE),
+        np.array([STATUS_CONFIDENCE.get(code, 1.0) for code in Status])[status],
+        np.fmin(of_turn, 1.5 - turn_share(pose)),
+        np.fmin.reduce(sight.visible, axis=1),
+        sight.light[:, 1] / LEAST_CONTRAST,
+    ]
+    return np.clip(np.fmin.reduce(parts), 0, 1).astype(np.float32)

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tclr.pipeline.au import N_LANDMARKS, Prediction, head_pose, is_turned
+from tclr.pipeline.au import Prediction
 from tclr.pipeline.export.au_source import AuSource
-from tclr.pipeline.export.sight import Sight
+from tclr.pipeline.export.sight import Sight, find_hidden_eyes, rate_confidence
 from tclr.pipeline.faces import turn_points
+from tclr.pipeline.geometry import N_LANDMARKS, FaceGeometry, is_turned, measure_faces
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.features import (
@@ -20,6 +21,8 @@ from tclr.schemas.features import (
     SIDE_ENDINGS,
     blendshape_columns,
     embedding_columns,
+    eye_columns,
+    landmark_columns,
     visible_columns,
 )
 from tclr.schemas.store import Status
@@ -42,17 +45,38 @@ def _flags(values: np.ndarray, missing: np.ndarray) -> pa.Array:
     return pa.array(values.astype(np.int8), pa.int8(), mask=missing)
 
 
-def _read_pose(store: Store, info: ClipInfo, face: np.ndarray) -> np.ndarray:
-    """Return (T, 3) pitch, yaw and roll, rad: from mediapipe's landmarks, see ``head_pose``, or the detector's own."""
-    pose = store.read(info, "pose")
+def _measure(store: Store, info: ClipInfo, face: np.ndarray) -> FaceGeometry:
+    """Return pose, gaze, openness and place of T frames; with landmarks other than mediapipe's the detector's pose."""
+    geometry, size_px = FaceGeometry.of_nothing(info.n_frames), (info.attrs.width, info.attrs.height)
+    upright_px = size_px[::-1] if info.attrs.rotation % 180 else size_px
+    geometry.pose[:] = store.read(info, "pose")
     for start in range(0, info.n_frames, POSE_ROWS):
-        rows = slice(start, start + POSE_ROWS)
+        rows = start + np.flatnonzero(face[start : start + POSE_ROWS])
         landmarks = store.read(info, "landmarks", start, min(start + POSE_ROWS, info.n_frames))
         if landmarks.shape[1] != N_LANDMARKS:
             break
-        if face[rows].any():
-            pose[rows][face[rows]] = head_pose(turn_points(landmarks[face[rows]], info.attrs.rotation))
-    return pose
+        if len(rows):
+            upright = turn_points(landmarks[rows - start], info.attrs.rotation, *size_px)
+            geometry.fill(rows, measure_faces(upright, *upright_px))
+    return geometry
+
+
+def _geometry_columns(geometry: FaceGeometry, no_face: np.ndarray, hidden_eyes: np.ndarray) -> dict[str, pa.Array]:
+    """Return the columns of pose, gaze, openness and place; those of hidden eyes are null."""
+    found = dict(zip(("pitch", "yaw", "roll"), geometry.pose.T, strict=True))
+    found |= dict(zip(("head_x", "head_y", "head_z"), geometry.place.T, strict=True))
+    columns = {name: _numbers(values, no_face) for name, values in found.items()}
+    of_eyes = zip(eye_columns(), (*geometry.gaze_yaw.T, *geometry.openness.T), strict=True)
+    return columns | {name: _numbers(values, no_face | hidden_eyes) for name, values in of_eyes}
+
+
+def _landmark_columns(store: Store, info: ClipInfo, names: Sequence[str], no_face: np.ndarray) -> dict[str, pa.Array]:
+    """Return the wanted columns of landmarks, in pixels of the picture as shown."""
+    if not any(name.startswith("lm_") for name in names):
+        return {}
+    points = store.read(info, "landmarks")[..., :2]
+    columns = zip(landmark_columns(points.shape[1]), points.reshape(len(points), -1, order="F").T, strict=True)
+    return {name: _numbers(values, no_face) for name, values in columns}
 
 
 def _category(values: Sequence[str]) -> pa.Array:
@@ -68,16 +92,18 @@ def build_table(
     sight: Sight,
     source: AuSource,
     labelled_aus: Sequence[str],
+    *,
+    hide_eyes: bool = True,
 ) -> pa.Table:
     """Join all that is known about a clip's T frames into one table; numbers of frames without a face are null.
 
     ``schema`` has the wanted columns of ``features_schema``; ``embeddings`` (T, D) float32, ``prediction`` and
     ``sight`` are NaN without a face; ``source`` has the AU names and thresholds; ``labelled_aus`` get an
-    ``AUxx_true`` column.
+    ``AUxx_true`` column. ``hide_eyes`` leaves gaze and openness of hidden eyes empty.
     """
     status, bbox = (store.read(info, name) for name in ("status", "bbox"))
     no_face = ~store.face_mask(info)
-    pose = _read_pose(store, info, ~no_face)
+    geometry = _measure(store, info, ~no_face)
     score = store.read(info, "score")
     labels = store.read_columns(info, "au", labelled_aus)
     values: dict[str, Any] = {
@@ -94,9 +120,12 @@ def build_table(
     if "file" in schema.names:
         named = "source_name" in store.fields(info)
         values["file"] = pa.array(store.read(info, "source_name") if named else [None] * info.n_frames, pa.string())
-    for column, name in enumerate(("pitch", "yaw", "roll")):
-        values[name] = _numbers(pose[:, column], no_face)
+    hidden_eyes = find_hidden_eyes(sight) & hide_eyes
+    values |= _geometry_columns(geometry, no_face, hidden_eyes)
+    values |= _landmark_columns(store, info, schema.names, no_face)
+    pose = geometry.pose
     values["turned"] = _flags(is_turned(pose, score), no_face | np.isnan(pose).any(axis=1))
+    values["confidence"] = _numbers(rate_confidence(status, score, pose, sight), no_face)
     for column, name in enumerate(visible_columns()):
         values[name] = _numbers(sight.visible[:, column], no_face)
     values["n_hidden"] = _flags((sight.visible < HIDDEN_BELOW).sum(axis=1), no_face)

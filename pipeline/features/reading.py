@@ -59,9 +59,9 @@ def _origin(metadata: dict[str, Any]) -> str:
 
 
 def _brief(names: Sequence[str]) -> str:
-    """Return sorted names as text; of embeddings and of blendshapes only the first and the last."""
+    """Return sorted names as text; of embeddings, blendshapes and landmarks only the first and the last."""
     brief = []
-    for prefix, group in itertools.groupby(sorted(names), lambda name: re.match("(?:emb_|bs_)?", name)[0]):  # type: ignore[index]
+    for prefix, group in itertools.groupby(sorted(names), lambda name: re.match("(?:emb_|bs_|lm_[xy]_)?", name)[0]):  # type: ignore[index]
         members = list(group)
         brief += [members[0], "...", members[-1]] if prefix and len(members) > 2 else members
     return ", ".join(brief).replace(", ..., ", " ... ")

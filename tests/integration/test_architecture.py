@@ -15,7 +15,7 @@ import house  # noqa: E402
 
 MODULES = house.list_modules()
 FLOORS = [
-    {"schemas"},
+    {"schemas", "geometry"},
     {"system"},
     {"sources", "store", "features", "faces", "encoder"},
     {"video", "tuples", "au"},
@@ -35,6 +35,7 @@ LIGHT = {
     "store": HEAVY,
     "features": HEAVY | {"h5py", "cv2"},
     "faces": HEAVY,
+    "geometry": HEAVY | {"scipy", "pandas", "pyarrow", "h5py", "cv2"},
     "video": HEAVY,
     "tracking": HEAVY,
     "views.report": HEAVY,

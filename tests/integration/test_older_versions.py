@@ -22,7 +22,7 @@ from tclr.pipeline.features import load
 from tclr.pipeline.store import Store, find_damage
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig
-from tclr.schemas.features import sight_columns
+from tclr.schemas.features import eye_columns, sight_columns
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "data/v0_1_0.tar.xz"
 
@@ -108,7 +108,8 @@ def test_features_load_and_a_new_export_has_the_same_values(old, tmp_path):
     pose = ["pitch", "yaw", "roll"]  # was mediapipe's own
     same = [column for column in before.columns if column not in pose]
     pd.testing.assert_frame_equal(after[same], before[same], atol=2e-6, rtol=0)
-    assert set(after.columns) - set(before.columns) == {"turned", *sight_columns()}
+    new = {"turned", *sight_columns(), "confidence", *eye_columns(), "head_x", "head_y", "head_z"}
+    assert set(after.columns) - set(before.columns) == new
     assert (after[pose] - before[pose]).abs().max().max() < 0.15
     first = sorted((old / "features").rglob("*.parquet"))[0]
     assert read_metadata(first)["au_source"] == read_metadata(next(tmp_path.rglob("*.parquet")))["au_source"]

@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
-from tclr.schemas.features import blendshape_columns, embedding_columns, features_schema
+from tclr.schemas.features import blendshape_columns, embedding_columns, eye_columns, features_schema
 
 
 def test_features_schema_has_the_columns_of_format_1_in_order():
@@ -22,6 +22,7 @@ def test_features_schema_has_the_columns_of_format_1_in_order():
         ("yaw", single),
         ("roll", single),
         ("turned", flag),
+        *((name, single) for name in ("confidence", *eye_columns(), "head_x", "head_y", "head_z")),
         ("AU01", single),
         ("AU12", single),
         ("AU01_c", flag),

@@ -1,40 +1,18 @@
 """The shape of a face without head pose: what its landmarks and blendshapes say of facial action.
 
-Landmarks are turned, scaled and moved onto a mean face by the least-squares similarity in three dimensions (Kabsch, "A
-solution for the best rotation to relate two sets of vectors", Acta Crystallographica A 1976) of points that facial
-action hardly moves. Each side of the face is described by itself: as the symmetric face whose both halves are that
-side. The mean over both sides is also the mean over the face and its mirror image, so that these have the same
+The pose is that of ``geometry``. Each side of the face is described by itself: as the symmetric face whose both halves
+are that side. The mean over both sides is also the mean over the face and its mirror image, so that these have the same
 description.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
 import numpy as np
-from scipy.spatial.transform import Rotation
 
+from tclr.pipeline.geometry import N_LANDMARKS, mean_face, remove_pose
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.errors import InputError
 
-N_LANDMARKS = 478
-STILL_POINTS = np.array(
-    [6, 168, 197, 195, 5, 4, 33, 133, 362, 263, 10, 109, 338, 67, 297, 54, 284, 21, 251, 162]
-    + [389, 127, 356, 234, 454, 98, 327, 2]
-)
-"""Landmarks that facial action hardly moves: nose, corners of the eyes, temples, forehead."""
-POSE_GAIN = np.array([1.1, 1.13, 1.0])
-"""Corrects pitch, yaw and roll: landmarks lie too shallow, so that a head seems to turn less than it does. From 202
-photo people of known pose (0.89, 0.85, 0.99 of the truth before) and a picture turned by known angles (yaw 0.95)."""
-POSE_ZERO = np.array([0.119, 0.0, 0.0])
-"""Added to pitch, yaw and roll, rad: the mean face looks up by as much. From the mean of the same people."""
-MAX_YAW, MAX_DOWN, MAX_UP = np.radians([50.0, 40.0, 30.0])
-"""A still face turned so far changes intensities of AUs by 0.35 to 0.5 in the mean, and moves landmarks by 5% of the
-eye distance (docs/detectors.md). Both grow steadily, so the limits are chosen by us."""
-DOUBTFUL_YAW, DOUBTFUL_SCORE = np.radians(20.0), 0.83
-"""Near profile, landmarks may fold back, and yaw with them, from 60 degrees to 25: the face detector's score is then
-below this."""
 SHAPE_SCALE = 10.0
 """Landmarks are in tenths of the eye distance, so that they vary about as much as blendshapes."""
 LOG_FLOOR = 0.005
@@ -58,91 +36,6 @@ MIRRORED_BLENDSHAPES = np.array([BLENDSHAPE_NAMES.index(_other_side(name)) for n
 _BLENDSHAPE_SIDE = np.array([name.endswith("Left") * 1.0 - name.endswith("Right") for name in BLENDSHAPE_NAMES])
 _BLENDSHAPE_SIDE[[BLENDSHAPE_NAMES.index(name) for name in ("jawLeft", "jawRight", "mouthLeft", "mouthRight")]] = 0
 """1 for what is on the person's left, -1 for the right, 0 for what moves to one side."""
-
-
-@cache
-def mean_face() -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean face, (478, 3) float64, and the landmark of the other side, (478,) int.
-
-    The face is symmetric, at rest, and looks at the viewer. Its unit is the distance between the outer corners of the
-    eyes; x points to the right of the picture, y up, z to the viewer. It is the mean of 104 frames of people at rest.
-    """
-    with np.load(Path(__file__).parent / "mean_face.npz") as file:
-        return file["points"].astype(np.float64), file["mirror"].astype(np.int64)
-
-
-def remove_pose(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Turn, scale and move landmarks onto the mean face.
-
-    Parameters
-    ----------
-    landmarks : ndarray
-        (n, 478, 3) source pixels, y down, z away from the viewer.
-
-    Returns
-    -------
-    shape, rotation : ndarray
-        (n, 478, 3) float64, distances from the mean face in eye distances, and (n, 3, 3), the rotation that was undone.
-    """
-    mean = mean_face()[0]
-    points = landmarks.astype(np.float64) * (1, -1, -1)
-    still = points[:, STILL_POINTS]
-    centre, target = still.mean(axis=1, keepdims=True), mean[STILL_POINTS]
-    still, target = still - centre, target - target.mean(axis=0)
-    u, values, vt = np.linalg.svd(np.einsum("nki,kj->nij", still, target))
-    signs = np.ones_like(values)
-    signs[:, 2] = np.sign(np.linalg.det(u @ vt))  # a rotation, never a reflection
-    rotation = np.einsum("nji,nj,nkj->nik", vt, signs, u)
-    scale = (values * signs).sum(axis=1) / (still**2).sum(axis=(1, 2))
-    turned = np.einsum("nij,nkj->nki", rotation, points - centre) * scale[:, None, None]
-    return turned + mean[STILL_POINTS].mean(axis=0) - mean, np.swapaxes(rotation, 1, 2)
-
-
-def head_pose(landmarks: np.ndarray) -> np.ndarray:
-    """Return the head pose of n faces, all of which were found, from their landmarks.
-
-    Parameters
-    ----------
-    landmarks : ndarray
-        (n, 478, 3) source pixels.
-
-    Returns
-    -------
-    ndarray
-        (n, 3) float32 rad: pitch, positive down; yaw, positive to the right of the picture; roll, positive
-        anticlockwise.
-
-    Examples
-    --------
-    >>> from tclr.pipeline.store import Store
-    >>> with Store(Path("store")) as store:
-    ...     landmarks = store.read(store.clips[0], "landmarks")
-    >>> head_pose(landmarks).shape
-    (16, 3)
-    """
-    angles = Rotation.from_matrix(remove_pose(landmarks)[1]).as_euler("YXZ")[:, [1, 0, 2]]
-    return np.asarray(angles * POSE_GAIN + POSE_ZERO, np.float32)
-
-
-def is_turned(pose: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Return whether heads are turned so far that AUs are unreliable, (n,) bool.
-
-    Parameters
-    ----------
-    pose : ndarray
-        (n, 3) rad: pitch, yaw, roll as from ``head_pose``.
-    score : ndarray
-        (n,) confidence of the face detector, 0..1.
-
-    Examples
-    --------
-    >>> pose = np.radians([[0, 30, 0], [0, 55, 0], [-35, 0, 0], [0, 30, 0]])
-    >>> is_turned(pose, np.array([0.9, 0.9, 0.9, 0.7]))  # the last may be in profile
-    array([False,  True,  True,  True])
-    """
-    pitch, yaw = pose[:, 0], np.abs(pose[:, 1])
-    in_doubt = (yaw > DOUBTFUL_YAW) & (score < DOUBTFUL_SCORE)
-    return (yaw > MAX_YAW) | (pitch > MAX_DOWN) | (pitch < -MAX_UP) | in_doubt
 
 
 def one_sided(values: np.ndarray, mirrored: np.ndarray, side: np.ndarray) -> np.ndarray:

@@ -41,7 +41,12 @@ class Role:
 
     def rng(self, seed: int, *more: int) -> np.random.Generator:
         """Return the random numbers of this person under a seed, or of a part of them."""
-        return np.random.default_rng([seed, self.index, *more])
+        return person_rng(self.index, seed, *more)
+
+
+def person_rng(index: int, seed: int, *more: int) -> np.random.Generator:
+    """Return the random numbers of a person under a seed, or of a part of them."""
+    return np.random.default_rng([seed, index, *more])
 
 
 def cast_people(portraits: Sequence[Portrait], people: int, seed: int) -> list[Role]:

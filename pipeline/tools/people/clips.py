@@ -13,7 +13,7 @@ import numpy as np
 from tclr.pipeline.faces import open_detector
 from tclr.pipeline.system import replacing
 from tclr.pipeline.tools.people.actions import AUS, FPS, plan_actions
-from tclr.pipeline.tools.people.casting import Role, make_up
+from tclr.pipeline.tools.people.casting import Role, make_up, person_rng
 from tclr.pipeline.tools.people.files import Truth, video_path, write_truth
 from tclr.pipeline.tools.people.head import N_FACE, FaceModel, Furrows, Puppet, build_puppet, draw_furrows, find_normals
 from tclr.pipeline.tools.people.occluders import REGIONS, Occluder, find_visibility, plan_kinds, plan_occluder
@@ -158,6 +158,17 @@ def plan_clip(role: Role, number: int, settings: PeopleSettings) -> tuple[np.nda
     what, around = role.rng(settings.seed, PLAN, number).spawn(2)
     intensities = plan_actions(settings.frames, turn=role.index * settings.clips + number, rng=what)
     return intensities, plan_scene(settings.frames, (settings.width, settings.height), around)
+
+
+def recall_scene(person: str, clip: str, settings: PeopleSettings) -> Scene:
+    """Return the scene of a clip that these settings have made, such as ``a`` of ``P000``: the plan is the same again.
+
+    >>> recall_scene("P000", "a", PeopleSettings(frames=20)).gaze.shape
+    (20, 2)
+    """
+    number = ascii_lowercase.index(clip)
+    around = person_rng(int(person[1:]), settings.seed, PLAN, number).spawn(2)[1]
+    return plan_scene(settings.frames, (settings.width, settings.height), around)
 
 
 def over(layer: np.ndarray, picture: np.ndarray) -> np.ndarray:

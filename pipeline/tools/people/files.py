@@ -19,7 +19,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from tclr.pipeline.tools.people.actions import AUS
 from tclr.pipeline.tools.people.casting import Role
 from tclr.pipeline.tools.people.portraits import AUTHORS, LICENCE, SETS
 from tclr.pipeline.tools.people.settings import PeopleSettings
-from tclr.schemas.errors import OutputError
+from tclr.schemas.errors import InputError, OutputError
 
 SETTINGS_FILE = "settings.json"
 FORMAT = 1
@@ -100,6 +100,39 @@ def check_output(out: Path, settings: PeopleSettings) -> None:
             raise OutputError(f"Expected at least the {before['people']} people of {out}, but got {settings.people}.")
     elif out.exists() and any(path.name != ".lock" for path in out.iterdir()):
         raise OutputError(f"Expected an empty folder or one of 'tclr people', but {out} holds other files.")
+
+
+def read_settings(out: Path) -> PeopleSettings:
+    """Return what the people of a folder were made with.
+
+    Raises
+    ------
+    InputError
+        If ``tclr people`` has not made the folder.
+
+    Examples
+    --------
+    >>> read_settings(Path("clips"))
+    Traceback (most recent call last):
+    tclr.schemas.errors.InputError: Expected a folder of 'tclr people', but clips has no settings.json. ...
+    """
+    if not (out / SETTINGS_FILE).is_file():
+        raise InputError(
+            f"Expected a folder of 'tclr people', but {out} has no {SETTINGS_FILE}. Choose another folder."
+        )
+    known = read_json(out / SETTINGS_FILE)
+    return PeopleSettings(**{field.name: known[field.name] for field in fields(PeopleSettings)})
+
+
+def read_truth(out: Path, name: str, table: str) -> np.ndarray:
+    r"""Return one table of a clip such as ``P000_a``, (T, columns) float64 without the frame's number.
+
+    >>> from tclr.pipeline.system import write_text
+    >>> write_text(Path("people/pose/P000_a.csv"), "frame,pitch,yaw,roll\n0,0.1,0.2,0.3\n")
+    >>> read_truth(Path("people"), "P000_a", "pose").tolist()
+    [[0.1, 0.2, 0.3]]
+    """
+    return np.loadtxt(out / table / f"{name}.csv", delimiter=",", skiprows=1, ndmin=2)[:, 1:]
 
 
 def write_cast(out: Path, settings: PeopleSettings, roles: Sequence[Role], occluders: Sequence[Sequence[str]]) -> None:

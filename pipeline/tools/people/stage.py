@@ -24,7 +24,11 @@ MOUTH_DEPTH_CM = 5.5
 
 
 def pose_rotation(angles: np.ndarray) -> np.ndarray:
-    """Return the rotation (3, 3) of pitch, yaw and roll (3,) in radians, ``Ry(yaw) @ Rx(pitch) @ Rz(roll)``."""
+    """Return the rotation (3, 3) of pitch, yaw and roll (3,) in radians, ``Ry(yaw) @ Rx(pitch) @ Rz(roll)``.
+
+    >>> (pose_rotation(np.array([0, np.pi / 2, 0])) @ [0, 0, 1]).round().tolist()  # looks to the right
+    [1.0, 0.0, 0.0]
+    """
     pitch, yaw, roll = angles
     return Rotation.from_euler("YXZ", [yaw, pitch, roll]).as_matrix()
 

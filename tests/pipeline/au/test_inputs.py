@@ -5,24 +5,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tclr.pipeline.au.inputs.rows import describe_at
-from tclr.pipeline.au.inputs.shape import (
-    BLENDSHAPES,
-    LANDMARKS,
-    MIRRORED_BLENDSHAPES,
-    POSE_GAIN,
-    POSE_ZERO,
-    STILL_POINTS,
-    describe_shape,
-    head_pose,
-    mean_face,
-    remove_pose,
-)
-from tclr.pipeline.faces import pose_from_rotation
+from tclr.pipeline.au.inputs.shape import BLENDSHAPES, LANDMARKS, MIRRORED_BLENDSHAPES, describe_shape
+from tclr.pipeline.geometry import mean_face
+from tclr.pipeline.geometry.pose import IMAGE_AXES, STILL_POINTS
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.errors import InputError
-
-IMAGE_AXES = np.array([1, -1, -1])
-"""Landmarks have y down and z away from the viewer, the mean face has them the other way round."""
 
 
 @pytest.fixture
@@ -37,41 +24,11 @@ def faces(rng):
     return (points * 90 * IMAGE_AXES + (320, 180, 0)).astype(np.float32), rng.random((12, 52)).astype(np.float32)
 
 
-def test_the_mean_face_is_symmetric_and_measured_in_eye_distances():
-    points, mirror = mean_face()
-    np.testing.assert_array_equal(mirror[mirror], np.arange(478))
-    np.testing.assert_allclose(points[mirror] * (-1, 1, 1), points, atol=2e-3)
-    assert np.linalg.norm(points[33] - points[263]) == pytest.approx(1, abs=1e-3)
-
-
 def test_shape_does_not_depend_on_pose_size_or_place(faces):
     landmarks, blendshapes = faces
     turn = Rotation.from_euler("YXZ", [25, -15, 10], degrees=True).as_matrix()
     turned = (landmarks - landmarks.mean(axis=(0, 1))) @ turn.T * 0.4 + (100, 50, 7)
     np.testing.assert_allclose(describe_shape(turned, blendshapes), describe_shape(landmarks, blendshapes), atol=2e-3)
-
-
-def test_the_rotation_is_that_of_another_library(faces):
-    landmarks, _ = faces
-    mean, still = mean_face()[0][STILL_POINTS], landmarks[:, STILL_POINTS] * IMAGE_AXES
-    for points, rotation in zip(still, remove_pose(landmarks)[1], strict=True):
-        theirs, _ = Rotation.align_vectors(points - points.mean(axis=0), mean - mean.mean(axis=0))
-        np.testing.assert_allclose(rotation, theirs.as_matrix(), atol=1e-5)
-
-
-def unscaled(landmarks):
-    """Return the pose before it is corrected."""
-    return (head_pose(landmarks) - POSE_ZERO) / POSE_GAIN
-
-
-def test_head_pose_has_the_signs_and_the_factors_of_the_detectors(faces):
-    landmarks, _ = faces
-    matrix = Rotation.from_euler("YXZ", [20, 10, -15], degrees=True).as_matrix()
-    turned = (landmarks * IMAGE_AXES @ matrix.T) * IMAGE_AXES
-    own = unscaled(landmarks)
-    np.testing.assert_allclose(unscaled(turned), own + np.radians([10, 20, -15]), atol=0.02)
-    theirs = pose_from_rotation(remove_pose(turned[:1])[1][0])
-    np.testing.assert_allclose(unscaled(turned[:1])[0], theirs, atol=1e-5)
 
 
 def test_a_mirrored_face_has_the_same_shape_with_its_sides_exchanged(faces):

@@ -14,7 +14,7 @@ SIDE = 96
 @pytest.fixture(scope="module")
 def face():
     """The landmarks (478, 2) of the mean face, upright in the middle of a crop; its middle is at x = 47.5."""
-    with np.load(resources.files("tclr.pipeline.au.inputs") / "mean_face.npz") as mean:
+    with np.load(resources.files("tclr.pipeline.geometry") / "mean_face.npz") as mean:
         points = next(mean[name] for name in mean if mean[name].shape[0] == 478)[:, :2].astype(float)
     points -= (points[234] + points[454]) / 2
     return points * [1, -1] * 68 / np.linalg.norm(points[454] - points[234]) + [47.5, 50]
