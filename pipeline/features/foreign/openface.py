@@ -11,12 +11,10 @@ import pandas as pd
 
 from tclr.pipeline.features.clips import values_of
 from tclr.pipeline.features.foreign.points import read_points
-from tclr.pipeline.features.foreign.pose import POSE, gaze_vectors, openface_angles
+from tclr.pipeline.features.foreign.pose import POSE, openface_angles
 
 AUS = "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 45".split()
 """AUs with intensity, in OpenFace's order. Occurrence has AU28, too."""
-EYES = {"0": "right", "1": "left"}
-"""OpenFace's eye 0 is the leftmost in the picture, the person's right."""
 FACE = {"ok", "interpolated"}
 
 
@@ -59,15 +57,11 @@ def as_openface(table: pd.DataFrame, metadata: Mapping[str, Any]) -> pd.DataFram
 
 
 def _gaze(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    columns = {}
-    for eye, side in EYES.items():
-        if f"gaze_{side}_yaw" in table:
-            vectors = gaze_vectors(values_of(table, f"gaze_{side}_pitch"), values_of(table, f"gaze_{side}_yaw"))
-            columns |= {f"gaze_{eye}_{axis}": vectors[:, i] for i, axis in enumerate("xyz")}
-    if "gaze_yaw" in table:
-        across, down, away = gaze_vectors(values_of(table, "gaze_pitch"), values_of(table, "gaze_yaw")).T
-        columns |= {"gaze_angle_x": np.arctan2(across, -away), "gaze_angle_y": np.arctan2(down, -away)}
-    return columns
+    """Return ``gaze_angle_x``, which OpenFace counts from the camera's axis and tclr from the line to the face."""
+    if not {"gaze_yaw", "head_x", "head_z"} <= set(table.columns):
+        return {}
+    towards_face = np.arctan2(values_of(table, "head_x"), values_of(table, "head_z"))
+    return {"gaze_angle_x": values_of(table, "gaze_yaw") - towards_face}
 
 
 def _head(table: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from tclr.pipeline.features.clips import values_of
 from tclr.pipeline.features.foreign.points import read_points
-from tclr.pipeline.features.foreign.pose import POSE, gaze_in_head
 
 AUS = "01 02 04 05 06 07 09 10 11 12 14 15 17 20 23 24 25 26 28 43".split()
 """In Py-Feat's order. tclr has no AU11."""
@@ -30,8 +27,8 @@ def as_pyfeat(table: pd.DataFrame, metadata: Mapping[str, Any]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         T rows. AUs are probabilities, 0..1. Angles are in radians: Pitch is positive upwards, Yaw to the person's
-        right, Roll towards the person's right shoulder; gaze is relative to the head. Numbers of frames without a
-        face, and AUs of hidden regions, are null. There are no emotions and no identities.
+        right, Roll towards the person's right shoulder. Numbers of frames without a face, and AUs of hidden regions,
+        are null. There is no gaze, and there are no emotions and no identities.
 
     Examples
     --------
@@ -52,7 +49,6 @@ def as_pyfeat(table: pd.DataFrame, metadata: Mapping[str, Any]) -> pd.DataFrame:
         for label, name, sign in (("Pitch", "pitch", -1), ("Roll", "roll", 1), ("Yaw", "yaw", -1))
         if name in table
     }
-    columns |= _gaze(table)
     columns |= {f"AU{au}": table[f"AU{au}"] for au in AUS if f"AU{au}" in table}
     columns["input"] = str(metadata.get("source", ""))
     columns["frame"] = table["frame"]
@@ -68,14 +64,6 @@ def _box(points: Mapping[str, pd.Series]) -> dict[str, pd.Series]:
         box[f"FaceRect{axis.upper()}"] = along.min(axis=1)
         box[f"FaceRect{side}"] = along.max(axis=1) - along.min(axis=1)
     return {f"FaceRect{name}": box[f"FaceRect{name}"] for name in ("X", "Y", "Width", "Height")}
-
-
-def _gaze(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    if not {"gaze_pitch", "gaze_yaw", *POSE} <= set(table.columns):
-        return {}
-    pose = np.stack([values_of(table, name) for name in POSE], axis=1)
-    pitch, yaw = gaze_in_head(pose, values_of(table, "gaze_pitch"), values_of(table, "gaze_yaw")).T
-    return {"gaze_pitch": -pitch, "gaze_yaw": -yaw, "gaze_angle": np.arccos(np.cos(pitch) * np.cos(yaw))}
 
 
 def _clock(time_s: float) -> str:

@@ -6,10 +6,9 @@ import pytest
 
 from tclr.pipeline.features.foreign import FORMS, as_openface, as_pyfeat, as_tclr
 from tclr.pipeline.features.foreign.points import N_POINTS, POINTS, read_points
-from tclr.pipeline.features.foreign.pose import FLIP, gaze_in_head, gaze_vectors, openface_angles
+from tclr.pipeline.features.foreign.pose import FLIP, openface_angles
 
 OPENFACE_AUS = "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 45".split()
-SIDES = ("left", "right")
 VIDEO = {"source": "day 1/anna.mp4", "subject": "anna"}
 
 
@@ -28,8 +27,7 @@ def table():
     """Three frames with all columns that a table can have; the second without a face."""
     n = 3
     columns = {"frame": np.arange(n), "timestamp": np.arange(n) / 25, "status": ["ok", "no_face", "low_confidence"]}
-    names = ["score", "confidence", "pitch", "yaw", "roll", "head_x", "head_y", "head_z", "gaze_pitch", "gaze_yaw"]
-    names += [f"gaze_{side}_{angle}" for side in SIDES for angle in ("pitch", "yaw")]
+    names = ["score", "confidence", "pitch", "yaw", "roll", "head_x", "head_y", "head_z", "gaze_yaw"]
     names += [f"lm_{axis}_{i:03d}" for i in range(478) for axis in "xy"]
     names += [f"AU{au}{ending}" for au in [*OPENFACE_AUS, "24", "28", "43"] for ending in ("", "_r", "_c")]
     values = np.random.default_rng(0).uniform(0.1, 0.3, (n, len(names)))
@@ -39,8 +37,7 @@ def table():
 
 def test_openface_has_its_columns_in_its_order(table):
     expected = ["frame", "face_id", "timestamp", "confidence", "success"]
-    expected += [f"gaze_{eye}_{axis}" for eye in (0, 1) for axis in "xyz"] + ["gaze_angle_x", "gaze_angle_y"]
-    expected += ["pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz"]
+    expected += ["gaze_angle_x", "pose_Tx", "pose_Ty", "pose_Tz", "pose_Rx", "pose_Ry", "pose_Rz"]
     expected += [f"{axis}_{i}" for axis in "xy" for i in range(68)]
     expected += [f"AU{au}_r" for au in OPENFACE_AUS]
     expected += [f"AU{au}_c" for au in [*OPENFACE_AUS[:-1], "28", "45"]]
@@ -68,23 +65,12 @@ def test_openface_angles_describe_the_same_rotation(seed):
     np.testing.assert_allclose(np.diag(FLIP) @ theirs @ np.diag(FLIP), ours, atol=1e-9)
 
 
-def test_gaze_is_a_unit_vector_whose_angles_are_openfaces(table):
-    converted = as_openface(table, VIDEO).iloc[[0, 2]]
-    for eye, side in (("0", "right"), ("1", "left")):
-        vector = converted[[f"gaze_{eye}_{axis}" for axis in "xyz"]].to_numpy()
-        np.testing.assert_allclose(np.linalg.norm(vector, axis=1), 1)
-        np.testing.assert_allclose(
-            np.arctan2(vector[:, 0], -vector[:, 2]), table[f"gaze_{side}_yaw"].iloc[[0, 2]], atol=1e-9
-        )
-    assert (converted[["gaze_angle_x", "gaze_angle_y"]] > 0).all().all()  # right of the picture, down
-
-
-def test_gaze_that_goes_with_the_head_is_straight_in_it():
-    pose = np.array([[0.2, -0.4, 0.3]])
-    ahead = turn("y", -0.4) @ turn("x", 0.2) @ turn("z", 0.3) @ [0, 0, 1]
-    pitch, yaw = np.arcsin(-ahead[1]), np.arctan2(ahead[0], ahead[2])
-    np.testing.assert_allclose(gaze_vectors(np.array([pitch]), np.array([yaw]))[0] * FLIP, ahead, atol=1e-9)
-    np.testing.assert_allclose(gaze_in_head(pose, np.array([pitch]), np.array([yaw])), [[0, 0]], atol=1e-9)
+def test_a_gaze_into_the_camera_from_the_right_points_left_of_the_axis_in_openface():
+    seen = {"frame": [0], "timestamp": [0.0], "status": ["ok"], "score": [1.0]}
+    head = {"gaze_yaw": [0.0], "head_x": [300.0], "head_y": [0.0], "head_z": [300.0]}
+    converted = as_openface(pd.DataFrame(seen | head), VIDEO)
+    assert converted["gaze_angle_x"].iloc[0] == pytest.approx(-np.pi / 4)
+    assert converted[["pose_Tx", "pose_Ty", "pose_Tz"]].iloc[0].tolist() == [300, 0, 300]
 
 
 def test_pyfeat_has_its_columns_signs_and_box(table):
@@ -92,7 +78,7 @@ def test_pyfeat_has_its_columns_signs_and_box(table):
     assert converted.columns[:5].tolist() == ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight", "FaceScore"]
     names = converted.columns.tolist()
     assert names[5:141] == [f"{axis}_{i}" for axis in "xy" for i in range(N_POINTS)]
-    assert names[141:147] == ["Pitch", "Roll", "Yaw", "gaze_pitch", "gaze_yaw", "gaze_angle"]
+    assert names[141:145] == ["Pitch", "Roll", "Yaw", "AU01"]
     assert names[-3:] == ["input", "frame", "approx_time"] and "AU11" not in names and "AU45" not in names
     np.testing.assert_allclose(converted["Pitch"], -table["pitch"])
     np.testing.assert_allclose(converted["Yaw"], -table["yaw"])
