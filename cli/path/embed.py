@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tclr.cli.options import PATH, PATH_OR_NAME, scheduler_option, settings_options
-from tclr.cli.output import Command, fail, say, warn
+from tclr.cli.output import Command, can_ask, fail, say, warn
+from tclr.pipeline.system import printable
 from tclr.schemas.config import EmbedConfig
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ AU_SOURCES = {
 @click.option(
     "--encoder",
     type=PATH_OR_NAME,
-    help="Encoder file, run folder of 'tclr pretrain', file of a fine-tuned head, 'random' or 'random:ARCH'  "
-    "[default: the bundled network]",
+    help="Encoder file, run folder of 'tclr pretrain', file of a fine-tuned head, 'box' (the bundled one), 'random' or "
+    "'random:ARCH'  [default: box]",
 )
 @click.option(
     "--au-model",
@@ -54,6 +55,12 @@ AU_SOURCES = {
     help="Processes of a local Dask cluster; 0 uses this process, best with a GPU or few clips.",
 )
 @scheduler_option
+@click.option(
+    "--replace",
+    "--yes",
+    is_flag=True,
+    help="Replace features of another model, other columns or other settings without asking.",
+)
 @settings_options(embed=EmbedConfig)
 def command(
     store: Path,
@@ -63,13 +70,15 @@ def command(
     neutral: Path | None,
     workers: int,
     scheduler: str | None,
+    replace: bool,
     embed: EmbedConfig,
 ) -> EmbedResult:
     """Export per-frame embeddings and Action Units of STORE to Parquet.
 
     The folder FEATURES gets one file per clip. Without options, embeddings and AUs come from the bundled models, which
     need no training and no download. Each file's metadata record the models and settings. Run the same command
-    again to resume after an interruption. The exit status is 1 if a clip failed; all other clips are exported.
+    again to resume after an interruption. If FEATURES was made with another model, other columns or other settings, the
+    command asks before it replaces it. The exit status is 1 if a clip failed; all other clips are exported.
 
     \b
     Example:
@@ -79,13 +88,34 @@ def command(
       tclr embed store/ features/ --centre subject
       tclr embed store/ features/ --embedding none --columns "AU*,pitch,yaw,roll"
     """
+    from tclr.schemas.errors import OutputError, ReplacementError
+
+    options = {"au_model": au_model, "neutral": neutral, "workers": workers, "scheduler": scheduler}
+    try:
+        result = _export(store, features, encoder, embed, replace=replace, **options)
+    except ReplacementError as error:
+        if not can_ask():
+            raise
+        click.echo(printable(error), err=True)
+        if not click.confirm("Replace them?", err=True):
+            raise OutputError(f"Nothing was replaced in {features}.") from error
+        result = _export(store, features, encoder, embed, replace=True, **options)
+    _show(result, features)
+    return result
+
+
+def _export(
+    store: Path, features: Path, encoder: str | None, config: EmbedConfig, au_model: str, **options: Any
+) -> EmbedResult:
+    """Run ``export.embed`` beside a progress display; options are passed on."""
     from tclr.cli.progress import show_progress
 
     with show_progress() as display:
         display.stage("Starting")
+        from tclr.pipeline.au import BUNDLED_ENCODERS, find_encoder
         from tclr.pipeline.encoder import load_encoder
-        from tclr.pipeline.export import EmbedProgress
-        from tclr.pipeline.export import embed as export
+        from tclr.pipeline.export import NAMES, EmbedProgress
+        from tclr.pipeline.export import embed as run
 
         bar = display.bar("Embedding", "frames")
 
@@ -93,20 +123,9 @@ def command(
             bar(progress.n_frames, progress.n_frames_total)
             bar.note(failed=len(progress.failures))
 
-        loaded = load_encoder(encoder, seed=embed.seed) if encoder not in (None, "box") else None
-        result = export(
-            store,
-            features,
-            loaded,
-            embed,
-            au_model=au_model,
-            neutral=neutral,
-            workers=workers,
-            scheduler=scheduler,
-            notify=notify,
-        )
-    _show(result, features)
-    return result
+        brought = encoder is None or (encoder in BUNDLED_ENCODERS and au_model in NAMES)  # by the bundled AU models
+        loaded = None if brought else load_encoder(find_encoder(encoder), seed=config.seed)
+        return run(store, features, loaded, config, au_model=au_model, notify=notify, **options)
 
 
 def _show(result: EmbedResult, features: Path) -> None:
