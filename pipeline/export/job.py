@@ -105,6 +105,7 @@ def describe_choices(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         told.append(_describe_source(before, now))
     settings, wanted = before.get("settings") or {}, now.get("settings") or {}
     names = [name for name in sorted({*settings, *wanted}) if settings.get(name) != wanted.get(name)]
+    names = [name for name in names if name != "smooth_s"]  # what is in effect is compared above
     told += [
         "all columns" if (name, settings.get(name)) == ("columns", "") else f"{name} {settings.get(name)!r}"
         for name in names

@@ -149,7 +149,7 @@ def _numbers(table: pd.DataFrame, name: str, where: str) -> np.ndarray:
     import pandas as pd
 
     cells: Sequence[object] = [cell.strip() if isinstance(cell, str) else cell for cell in table[name]]
-    empty = np.array([cell == "" or cell is None or cell is pd.NA for cell in cells])
+    empty = np.array([cell is None or cell is pd.NA or cell == "" for cell in cells])
     numbers = pd.to_numeric(
         pd.Series([np.nan if no else cell for no, cell in zip(empty, cells, strict=True)]), "coerce"
     )
