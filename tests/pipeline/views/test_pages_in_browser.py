@@ -232,7 +232,7 @@ def test_viewer_goes_where_curve_slider_and_keys_say(chromium, viewer):
     slider = chromium.find_element(By.ID, "scrub")
     slider.send_keys(Keys.ARROW_DOWN)
     wait(lambda: shown(chromium) == 38, "the slider's own key")
-    assert chromium.find_element(By.ID, "au").text == "AU01"
+    assert chromium.find_element(By.ID, "au").text == "AU01 Inner Brow Raiser"
     assert slider.get_attribute("aria-valuetext").startswith("frame 138 (39 of 40)")
     drag(chromium, slider, 0.25, 0.25)
     wait(lambda: shown(chromium) in (9, 10), "a click on the slider")
