@@ -98,7 +98,8 @@ def map_embeddings(embeddings: np.ndarray, frames: pd.DataFrame, au_names: Seque
     """
     if len(embeddings) < 3 or embeddings.shape[1] < 2:
         return None
-    pca = PCA(n_components=2, random_state=0).fit(embeddings)
+    with np.errstate(invalid="ignore"):  # of one single point
+        pca = PCA(n_components=2, random_state=0).fit(embeddings)
     subjects = frames["subject"].to_numpy(str)
     between = {"subject": variance_between(embeddings, subjects)}
     columns: dict[str, np.ndarray] = {}
