@@ -31,11 +31,8 @@
     }
     if (width) Object.assign(layout, { width, height: Math.min(layout.height, PAPER_HEIGHT_PX), autosize: false });
     if (width) (layout.font ??= {}).size = 8;
-    if ((width ?? plot.clientWidth) < NARROW_PX && layout.yaxis.ticktext) {  // a phone has no room for names
-      layout.yaxis.tickmode = "auto";
-      delete layout.yaxis.ticktext;
-      delete layout.yaxis.tickvals;
-    }
+    const { yaxis } = layout;
+    if ((width ?? plot.clientWidth) < NARROW_PX && yaxis.ticktext) yaxis.ticktext = yaxis.tickvals;  // no room for names
     for (const trace of data) {
       const { frames, about } = trace.meta ?? {};
       if (frames) trace.customdata = about.map((title) => frames.map((frame) => [frame, title]));
