@@ -58,8 +58,7 @@ class _Choice(click.Choice[str]):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
-            error.message += suggestion(str(value), self.choices)
-            raise
+            raise click.BadParameter(f"{error.message}{suggestion(str(value), self.choices)}", ctx, param) from error
 
 
 NAMES, PATH_OR_NAME = _Names(), _PathOrName()

@@ -509,10 +509,10 @@ def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        known = get_args(kind.model_fields[name].annotation) if first["type"] == "literal_error" else ()
+        names = get_args(kind.model_fields[name].annotation) if first["type"] == "literal_error" else ()
         raise SettingError(
             f"Setting {name!r} in {where}: {first['msg'].removeprefix('Value error, ')}, but got {first['input']!r}."
-            f"{suggestion(str(first['input']), known)}"
+            f"{suggestion(str(first['input']), names)}"
         ) from error
 
 

@@ -15,15 +15,13 @@ from tclr.schemas.config import EmbedConfig
 if TYPE_CHECKING:
     from tclr.pipeline.export import EmbedResult
 
-AU_SOURCES = {
+WITH_REASON = {
     "head": "the given head",
-    "face": "the bundled model of shape and pixels",
     "shape": "the bundled model of shape alone: --au-model shape, an encoder of your own, or no crops that fit",
-    "box": "the bundled network alone",
-    "blendshapes": "mediapipe's blendshapes, by fixed rules",
     "none": "nowhere, so there are no AU columns: --columns excludes them, or no head was given and the store has no "
     "blendshapes, which only the mediapipe detector gives. Leave --encoder out, or pass a head as --au-model",
 }
+"""Sources of AUs that are the user's choice or need a reason; ``describe_au_source`` has the others."""
 
 
 @click.command("embed", cls=Command)
@@ -90,16 +88,16 @@ def command(
     """
     from tclr.schemas.errors import OutputError, ReplacementError
 
-    options = {"au_model": au_model, "neutral": neutral, "workers": workers, "scheduler": scheduler}
+    options: dict[str, Any] = {"neutral": neutral, "workers": workers, "scheduler": scheduler}
     try:
-        result = _export(store, features, encoder, embed, replace=replace, **options)
+        result = _export(store, features, encoder, embed, au_model, replace=replace, **options)
     except ReplacementError as error:
         if not can_ask():
             raise
         click.echo(printable(error), err=True)
         if not click.confirm("Replace them?", err=True):
             raise OutputError(f"Nothing was replaced in {features}.") from error
-        result = _export(store, features, encoder, embed, replace=True, **options)
+        result = _export(store, features, encoder, embed, au_model, replace=True, **options)
     _show(result, features)
     return result
 
@@ -123,12 +121,14 @@ def _export(
             bar(progress.n_frames, progress.n_frames_total)
             bar.note(failed=len(progress.failures))
 
-        brought = encoder is None or (encoder in BUNDLED_ENCODERS and au_model in NAMES)  # by the bundled AU models
-        loaded = None if brought else load_encoder(find_encoder(encoder), seed=config.seed)
+        is_own = encoder not in BUNDLED_ENCODERS or au_model not in NAMES  # the bundled AU models bring theirs
+        loaded = load_encoder(find_encoder(encoder), seed=config.seed) if encoder is not None and is_own else None
         return run(store, features, loaded, config, au_model=au_model, notify=notify, **options)
 
 
 def _show(result: EmbedResult, features: Path) -> None:
+    from tclr.schemas.features import describe_au_source
+
     for failure in result.failures:
         fail(failure.reason, failure.name)
     failed = f", {len(result.failures)} failed" if result.failures else ""
@@ -136,7 +136,8 @@ def _show(result: EmbedResult, features: Path) -> None:
         f"{features}: {result.n_rows:,} rows, {result.n_clips} clips ({result.n_skipped} were done before), "
         f"{result.n_columns} columns{failed}"
     )
-    say(f"AUs come from {AU_SOURCES[result.au_source.split(':')[0]]}.")
+    source = result.au_source.partition(":")[0]
+    say(f"AUs come from {WITH_REASON.get(source) or describe_au_source(source)}.")
     if (choice := result.precision) is not None:
         say(
             f"Encoder in {choice.precision}: bf16 was {choice.speedup:.1f} times as fast as fp32 and changed "

@@ -99,7 +99,8 @@ class OwnLabels:
             return
         labels = self._clips[info.subject, info.clip]
         inside = (labels.rows >= start) & (labels.rows < start + len(occurrence))
-        places = np.ix_(labels.rows[inside] - start, [list(names).index(name) for name in self.names])
+        columns = np.array([list(names).index(name) for name in self.names])
+        places = np.ix_(labels.rows[inside] - start, columns)
         given = labels.given[inside]
         occurrence[places] = np.where(given, labels.occurrence[inside], occurrence[places])
         intensity[places] = np.where(given, labels.intensity[inside], intensity[places])

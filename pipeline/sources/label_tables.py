@@ -154,7 +154,7 @@ def _numbers(table: pd.DataFrame, name: str, where: str) -> np.ndarray:
         pd.Series([np.nan if no else cell for no, cell in zip(empty, cells, strict=True)]), "coerce"
     )
     out = numbers.to_numpy(np.float64)
-    for row in np.flatnonzero(np.isnan(out) & ~empty):
+    for row in np.flatnonzero(np.isnan(out) & ~empty).tolist():
         if str(cells[row]).lower() != "nan":
             raise InputError(
                 f"Expected a number in column {name}, but got {cells[row]!r} in {where} line {row + 2}. Correct it, or "
