@@ -25,7 +25,7 @@ def demo_steps(out: Path) -> list[list[str]]:
         ["pretrain", store, run, "--epochs", "6", "--anchors-per-clip", "12", "--batch-size", "8",
          "--image-size", "64", "--spacing", "2", "--learning-rate", "0.01", "--val-share", "0.25"],
         ["fit-au", store, "--encoder", run, "-o", head],
-        ["embed", store, features, "--encoder", run, "--au-model", head, "--replace"],
+        ["embed", store, features, "--encoder", run, "--au-model", head],
         ["report", store, "-o", report, "--features", features, "--run", run],
     ]  # fmt: skip
 
