@@ -59,11 +59,11 @@ class OwnLabels:
     --------
     >>> import pandas as pd
     >>> from tclr.pipeline.store import Store
-    >>> table = pd.DataFrame({"subject": "F001", "clip": "T1", "frame": [0, 1, 99], "AU12_c": [1, 0, 1]})
+    >>> table = pd.DataFrame({"subject": "F001", "clip": "T1", "frame": [966, 967, 7], "AU12_c": [1, 0, 1]})
     >>> with Store(Path("store")) as store:
     ...     own = OwnLabels(store, table)
     >>> own.match.n_matched, own.match.notes
-    (2, ('1 row names a frame that its clip does not have, such as F001/T1 frame 99 in the table of labels.',))
+    (2, ('1 row names a frame that its clip does not have, such as F001/T1 frame 7 in the table of labels.',))
     """
 
     def __init__(self, store: Store, source: Path | pd.DataFrame) -> None:
