@@ -65,7 +65,7 @@ bench: install ## Measure the stages, as ratios within one run; the table is kep
 	mkdir -p build
 	$(BIN)/tclr bench -o build/bench.json --markdown build/bench.md
 
-faults: install ## Break runs of preprocess and embed in twelve ways, some 130 times, and compare what is left: over an hour
+faults: install ## Break runs of preprocess and embed in twelve ways, over a hundred times, and compare what is left: over an hour
 	$(BIN)/python tests/faults/campaign.py $(FAULTS_FLAGS)
 
 ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE=labelled OUT=... [CLASSES=stills] [VARIANTS=all] [SEEDS=3]
@@ -76,7 +76,7 @@ ablation: install ## What each part of pretraining is worth: PEOPLE=videos PROBE
 	$(BIN)/tclr ablate "$(OUT)/people" "$(OUT)/probe" "$(OUT)/ablation" --variants "$(VARIANTS)" --seeds $(SEEDS) \
 	  $(if $(CLASSES),--classes "$(OUT)/classes") $(ABLATION_FLAGS)
 
-box: install ## Make the bundled models: PEOPLE=videos with AU intensities OUT=... [BOX_FLAGS="--seeds 3"]; an hour and a half on 2 cores
+box: install ## Make the bundled models: PEOPLE=videos with AU intensities OUT=... [BOX_FLAGS="--seeds 3"]; half an hour to an hour and a half on 2 cores
 	@test -n "$(PEOPLE)" || { echo "Expected PEOPLE=<folder>. Example: make box PEOPLE=/data/people OUT=box-out"; exit 2; }
 	$(BIN)/tclr box "$(PEOPLE)" "$(OUT)" --workers $(WORKERS) $(BOX_FLAGS)
 

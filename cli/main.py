@@ -34,6 +34,7 @@ STAGES = {
         "pretrain": "Train an encoder without labels by temporal consistency.",
         "fit-au": "Fit an Action Unit head to the labels of a store.",
         "embed": "Export per-frame embeddings and Action Units to Parquet.",
+        "export": "Write features as CSV, as OpenFace's or as Py-Feat's table.",
     },
     "Judging methods and models": {
         "evaluate": "Score Action Units by a published protocol, beside baselines.",

@@ -1,11 +1,11 @@
 # %% [markdown]
 # # From features to findings
 #
-# Reads what `tclr embed` wrote, and goes the way of most studies: which frames to trust, what each person does, which
-# Action Units (AUs) come together, when an action begins and ends, and whether two groups of people differ.
+# This script reads what `tclr embed` wrote and takes the steps of most studies: which frames to trust, what each
+# person does, which Action Units (AUs) occur together, when an action begins and ends, and whether groups differ.
 #
-# Open it as a notebook (VS Code, Jupyter with Jupytext) or run it: `python docs/analysis.py`. It asks the environment
-# where things are; change the three paths to your own. docs/analysis.md explains each step.
+# Open it as a notebook (VS Code, Jupyter with Jupytext) or run it: `python docs/analysis.py`. It takes its paths from
+# environment variables; change the three paths to your own. docs/analysis.md explains each step.
 
 # %%
 import os
@@ -27,8 +27,8 @@ OUT.mkdir(parents=True, exist_ok=True)
 
 # %% [markdown]
 # ## Load
-# Only the columns that are needed: a wide embedding is most of a file. The thresholds of the head, one an AU, stand in
-# the metadata of every file.
+# Load only the columns that you need: a wide embedding is most of a file. The metadata of every file hold the head's
+# thresholds, one per AU.
 
 # %%
 df = load(
@@ -41,7 +41,7 @@ print(f"{len(df)} frames, {df['subject'].nunique()} subjects, {len(aus)} AUs")
 
 # %% [markdown]
 # ## Which frames to trust
-# Poor frames stay, without values: rows that are gone would make time jump.
+# Poor frames keep their row, without values. If rows were dropped, time would jump.
 
 # %%
 good = (
@@ -53,8 +53,8 @@ print("Share of frames kept:", good.groupby(df["subject"], observed=True).mean()
 
 # %% [markdown]
 # ## Events: onset, apex, offset
-# An action begins where its probability rises to 0.8 of the threshold, provided that it then reaches the threshold, and
-# it must last 0.2 s. Two thresholds, so that a curve that trembles about one of them is not many events.
+# An action begins where its probability rises to 0.8 of the threshold, if it then reaches the threshold. It must last
+# 0.2 s. With two thresholds, a curve that fluctuates around one of them is not split into many events.
 
 # %%
 low = {au: 0.8 * threshold for au, threshold in thresholds.items()}
@@ -64,7 +64,7 @@ print(events[["subject", "clip", "au", "onset_s", "apex_s", "offset_s", "peak"]]
 
 # %% [markdown]
 # ## What each person does
-# Rates go by the time in which the face was seen.
+# Rates are per minute in which the face was seen.
 
 # %%
 subjects = summarise_events(events, df, aus)
@@ -72,9 +72,9 @@ subjects.to_csv(OUT / "subjects.csv", index=False)
 print(subjects.groupby("au")[["events_per_min", "share_active", "mean_duration_s"]].mean().round(2).to_string())
 
 # %% [markdown]
-# ## Which AUs come together
-# Measured in each person, then averaged: who talks longest does not count most. `conditional` reads along a row: of the
-# frames with the row's AU, the share that has the column's.
+# ## Which AUs occur together
+# Measured within each person, then averaged, so that the person with the longest video does not dominate. `conditional`
+# reads along a row: of the frames with the row's AU, the share that also has the column's.
 
 # %%
 pairs = measure_cooccurrence(df, flags)
@@ -110,7 +110,7 @@ figure.savefig(OUT / "timeline.png", dpi=120)
 
 # %% [markdown]
 # ## Do two groups differ?
-# The subject is the unit: one value a person, however many frames. `p_holm` is corrected for the number of AUs.
+# The subject is the unit: one value per person, however many frames. `p_holm` is corrected for the number of AUs.
 
 # %%
 if GROUPS:

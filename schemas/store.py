@@ -18,7 +18,7 @@ Layout
                                     <clip>~<row>.h5 a segment of a long one
     STORE/old/<subject>.h5          a file that was replaced since it was damaged or had other settings; never read
     STORE/damage.json               clips found damaged by verifying, until they are repaired
-    STORE/.lock                     held by the run that writes the store; holds host, process and time
+    STORE/.lock                     held by the run that writes the store, and there only while it runs; empty
 
 A subject file::
 

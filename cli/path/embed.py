@@ -52,6 +52,14 @@ WITH_REASON = {
     show_default=True,
     help="Processes of a local Dask cluster; 0 uses this process, best with a GPU or few clips.",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["parquet", "csv"]),
+    default="parquet",
+    show_default=True,
+    help="csv also writes one CSV per clip, into the folder FEATURES-csv.",
+)
 @scheduler_option
 @click.option(
     "--replace",
@@ -67,6 +75,7 @@ def command(
     au_model: str,
     neutral: Path | None,
     workers: int,
+    form: str,
     scheduler: str | None,
     replace: bool,
     embed: EmbedConfig,
@@ -84,6 +93,7 @@ def command(
       tclr embed store/ features/ --encoder run/ --au-model au.safetensors
       tclr embed store/ features/ --precision auto --workers 4
       tclr embed store/ features/ --centre subject
+      tclr embed store/ features/ --embedding none --format csv
       tclr embed store/ features/ --embedding none --columns "AU*,pitch,yaw,roll"
     """
     from tclr.schemas.errors import OutputError, ReplacementError
@@ -99,6 +109,10 @@ def command(
             raise OutputError(f"Nothing was replaced in {features}.") from error
         result = _export(store, features, encoder, embed, au_model, replace=True, **options)
     _show(result, features)
+    if form == "csv":
+        from tclr.cli.path.export import write_csv
+
+        write_csv(features, features.with_name(features.name + "-csv"), "tclr")
     return result
 
 

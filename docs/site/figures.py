@@ -36,7 +36,7 @@ def save(figure: plt.Figure, out: Path, name: str) -> None:
 
 
 def plain(axes: Axes) -> None:
-    """Take the frame away above and on the right."""
+    """Remove the upper and the right spine."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -108,14 +108,14 @@ def draw_distance(run: Path, out: Path) -> None:
 
 
 def draw_path(demo: Path, store: Store, out: Path) -> None:
-    """Draw what becomes of a frame: picture, landmarks, crop, curves of features."""
+    """Draw the path of one frame: picture, landmarks, crop, curves of features."""
     info, row = store.clips[0], 30
     clips = find_clips(demo / "clips", "bp4d")
     clip = next(clip for clip in clips if (clip.subject, clip.clip) == (info.subject, info.clip))
     picture = next(frame.image for i, frame in enumerate(read_frames(probe(clip, 25.0))) if i == row)
     landmarks = store.read(info, "landmarks", row, row + 1)[0]
     figure, axes = plt.subplots(1, 4, figsize=(9.6, 2.7), width_ratios=[1, 1, 1, 1.5], layout="constrained")
-    titles = ["a frame", "478 landmarks", "the aligned crop", "features, a row a frame"]
+    titles = ["a frame", "478 landmarks", "the aligned crop", "features: one row per frame"]
     for place, title in zip(axes, titles, strict=True):
         place.set_title(title, fontsize=10)
     for place in axes[:2]:

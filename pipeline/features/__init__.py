@@ -1,4 +1,4 @@
-"""Features in pandas: events, rates, co-occurrence, groups.
+"""Features in pandas: events, rates, co-occurrence, groups, and the tables of other tools.
 
 In: a folder of Parquet files that ``tclr embed`` wrote. Out: data frames.
 Imports ``system`` and ``schemas``. It is light: pandas, NumPy and SciPy, without torch, mediapipe, dask or HDF5.
@@ -9,6 +9,7 @@ from tclr.pipeline.features.collapse import collapse_warnings, measure_spread
 from tclr.pipeline.features.comparison import compare_groups
 from tclr.pipeline.features.cooccurrence import MEASURES, count_pairs, measure_cooccurrence, measure_pairs
 from tclr.pipeline.features.events import detect_events, summarise_events
+from tclr.pipeline.features.foreign import as_openface, as_pyfeat, write_tables
 from tclr.pipeline.features.occurrence import Occurrence, measure_occurrence
 from tclr.pipeline.features.reading import PARTITION, choose_columns, list_files, load
 from tclr.pipeline.features.sight import DIM, measure_sight, sight_warnings
@@ -19,6 +20,8 @@ __all__ = [
     "MEASURES",
     "Occurrence",
     "PARTITION",
+    "as_openface",
+    "as_pyfeat",
     "choose_columns",
     "collapse_warnings",
     "compare_groups",
@@ -35,4 +38,5 @@ __all__ = [
     "sight_warnings",
     "summarise_events",
     "values_of",
+    "write_tables",
 ]

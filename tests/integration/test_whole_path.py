@@ -143,6 +143,29 @@ def test_clips_become_labelled_rows_with_predictions_and_embeddings(work):
     np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1, atol=1e-4)
 
 
+def test_features_become_csv_in_the_columns_of_other_tools(work, tmp_path):
+    df = pd.read_parquet(work / "features")
+    first = df["subject"].iloc[0]
+    report = json.loads(tclr("export", work / "features", tmp_path / "of", "--as", "openface", "--json").stdout)
+    assert len(report["files"]) == 2
+    theirs = pd.read_csv(tmp_path / "of" / str(first) / "T1.csv")
+    ours = df[df["subject"] == first]
+    assert theirs.columns[:5].tolist() == ["frame", "face_id", "timestamp", "confidence", "success"]
+    np.testing.assert_allclose(theirs["timestamp"], ours["timestamp"])
+    np.testing.assert_allclose(theirs["pose_Ry"], -ours["yaw"], atol=0.02)  # the head hardly turns: orders agree
+
+
+def test_embed_writes_csv_beside_parquet(work):
+    options = ("--encoder", work / "run", "--au-model", work / "au.safetensors")
+    tclr("embed", work / "store", work / "features", *options, "--format", "csv")
+    df = pd.read_parquet(work / "features")
+    for file in (work / "features-csv").glob("*/*.csv"):
+        table = pd.read_csv(file)
+        ours = df[(df["subject"] == table["subject"].iloc[0])]
+        np.testing.assert_allclose(table["AU12"], ours["AU12"], rtol=1e-6)
+        assert table.columns.tolist()[1:] == [name for name in ours.columns if name != "subject"]
+
+
 def test_labels_in_the_features_are_those_of_the_files(work):
     df = pd.read_parquet(work / "features")
     for (subject, clip), rows in df.groupby(["subject", "clip"], observed=True):
@@ -248,6 +271,7 @@ def test_demo_has_a_step_for_every_stage_and_shows_rows(tmp_path, work, capsys):
             "bench",
             "box",
             "evidence",
+            "export",
             "people",
             "datasets",
             "ablate",

@@ -38,6 +38,18 @@ SHAPE_LANDMARKS = np.array([
 """Landmarks that the blendshape network reads, in its order."""
 
 
+def depth_scale(region: Region, aspect: float) -> float:
+    """Return the scale of depth, source pixels per side of the region; ``aspect`` is width by height of the picture.
+
+    It is the region's side for an upright face. mediapipe measures the side of a turned region in shares of the
+    picture's width and height, and the bundled models have learnt from depths of that scale.
+
+    >>> depth_scale(Region(0, 0, 100), 2.0), depth_scale(Region(0, 0, 100, math.pi / 2), 2.0)
+    (100.0, 200.0)
+    """
+    return region.side * math.hypot(math.cos(region.angle), math.sin(region.angle) * aspect)
+
+
 class FaceLandmarker:
     """The networks of the bundle as a detector; without ``video`` every frame is searched anew. See ``Detector``.
 
@@ -142,5 +154,5 @@ class FaceLandmarker:
         points = points.reshape(N_LANDMARKS, 3).astype(np.float64)
         matrix = region.matrix(INPUT_PX)
         placed = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-        depth = points[:, 2:] * (region.side / INPUT_PX)
+        depth = points[:, 2:] * (depth_scale(region, image.shape[1] / image.shape[0]) / INPUT_PX)
         return np.concatenate([placed, depth], axis=1).astype(np.float32)

@@ -26,14 +26,14 @@ def head(portrait):
 
 @pytest.fixture
 def turning(head):
-    """16 frames of a head that moves, tilts and grows."""
+    """16 frames, twice as wide as high, of a head that moves, tilts and shrinks."""
     maps = [cv2.getRotationMatrix2D((150, 130), 1.5 * i, 1 - 0.02 * i) for i in range(16)]
-    return [cv2.warpAffine(head, m + [[0, 0, i], [0, 0, 0]], (320, 300), borderMode=1) for i, m in enumerate(maps)]
+    return [cv2.warpAffine(head, m + [[0, 0, i], [0, 0, 0]], (600, 300), borderMode=1) for i, m in enumerate(maps)]
 
 
 def rms_px(face, other):
-    """Distance of landmarks on a crop of 224 px."""
-    apart = np.linalg.norm((face.landmarks - other.landmarks)[:, :2], axis=1)
+    """Distance of landmarks on a crop of 224 px, depth included."""
+    apart = np.linalg.norm(face.landmarks - other.landmarks, axis=1)
     return np.sqrt((apart**2).mean()) * 224 / (1.3 * face.size_px)
 
 
