@@ -108,7 +108,7 @@ features: install
 	$(BIN)/tclr preprocess "$(SOURCE)" "$(OUT)/store" --dataset $(DATASET) --workers $(WORKERS) $(PREPROCESS_FLAGS)
 	if [ "$(ENCODER)" = "$(OUT)/run" ]; then $(BIN)/tclr pretrain "$(OUT)/store" "$(OUT)/run" $(PRETRAIN_FLAGS); fi
 	if [ "$(LABELS)" = yes ]; then $(BIN)/tclr fit-au "$(OUT)/store" --encoder "$(ENCODER)" -o "$(OUT)/au.safetensors"; fi
-	$(BIN)/tclr embed "$(OUT)/store" "$(OUT)/features" --encoder "$(ENCODER)" \
+	$(BIN)/tclr embed "$(OUT)/store" "$(OUT)/features" --encoder "$(ENCODER)" --replace \
 	  $$(test "$(LABELS)" = yes && echo --au-model "$(OUT)/au.safetensors")
 	$(BIN)/tclr report "$(OUT)/store" -o "$(OUT)/report.html" --features "$(OUT)/features" \
 	  $$(test -d "$(OUT)/run" && echo --run "$(OUT)/run")

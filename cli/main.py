@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 from tclr.cli.output import Output, with_output_options
 from tclr.pipeline.system import printable
-from tclr.schemas.errors import TclrError
+from tclr.schemas.errors import TclrError, suggestion
 
 STAGES = {
     "Getting started": {
@@ -102,7 +102,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """List the known commands in the error for an unknown one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"Unknown command {args[0]!r}. Known commands: {', '.join(sorted(COMMANDS))}.")
+            known = ", ".join(sorted(COMMANDS))
+            ctx.fail(f"Unknown command {args[0]!r}. Known commands: {known}.{suggestion(args[0], COMMANDS)}")
         return super().resolve_command(ctx, args)
 
 

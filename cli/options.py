@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from pydantic.fields import FieldInfo
 
 from tclr.schemas.config import PAPER, PretrainConfig, Settings, parse_settings
-from tclr.schemas.errors import SettingError
+from tclr.schemas.errors import SettingError, suggestion
 
 PATH = click.Path(path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -50,12 +50,23 @@ class _PathOrName(click.ParamType):
         return [CompletionItem(incomplete, type="file")]
 
 
+class _Choice(click.Choice[str]):
+    """One of several names; the error for another one lists them and suggests the most similar."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{error.message}{suggestion(str(value), self.choices)}", ctx, param) from error
+
+
 NAMES, PATH_OR_NAME = _Names(), _PathOrName()
 init_option = click.option(
     "--init",
     type=PATH_OR_NAME,
-    help="Weights to start from: a file of ImageNet's, the paper's or tclr's, or facemesh for mediapipe's landmark "
-    "network.",
+    help="Weights to start from: a file of ImageNet's, the paper's or tclr's; facemesh for mediapipe's landmark "
+    "network, or box for the bundled encoder, both with --arch facemesh.",
 )
 TABLES = ("detect", "align", "limits", "pretrain", "fit_au", "box", "sight", "embed", "evaluate", "overlay")
 
@@ -74,7 +85,7 @@ def _option(kind: type[Settings], name: str, field: FieldInfo) -> Callable[[Any]
     if field.annotation is bool:
         return click.option(f"--{flag}/--no-{flag}", name, default=None, help=help_text)
     if get_origin(field.annotation) is Literal:
-        return click.option(f"--{flag}", name, type=click.Choice(get_args(field.annotation)), help=help_text)
+        return click.option(f"--{flag}", name, type=_Choice(get_args(field.annotation)), help=help_text)
     kinds = [kind for kind in get_args(field.annotation) or (field.annotation,) if kind is not NoneType]
     return click.option(*short, f"--{flag}", name, type=kinds[0], help=help_text)
 

@@ -103,6 +103,11 @@ def current() -> Output:
     return found or Output()
 
 
+def can_ask() -> bool:
+    """Return whether someone is there to answer a question: both input and standard error are a terminal."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def say(text: str, **style: Any) -> None:
     """Print a line of prose on standard output."""
     if current().prose:

@@ -60,6 +60,15 @@ PRESENT_FROM = 2.0
 """Least intensity that counts as present, as in published results on DISFA."""
 
 
+def au_title(column: str) -> str:
+    """Return the column of an Action Unit with its name.
+
+    >>> au_title("AU12")
+    'AU12 Lip Corner Puller'
+    """
+    return f"{column} {AU_NAMES.get(int(column[2:]), '')}".strip()
+
+
 def au_column(number: int) -> str:
     """Return the column name of an Action Unit, given its FACS number from 1 to 99.
 

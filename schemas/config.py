@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from tclr.schemas.errors import SettingError
+from tclr.schemas.errors import SettingError, suggestion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -501,14 +501,19 @@ def parse_settings(kind: type[S], values: dict[str, Any], where: str) -> S:
     unknown = sorted(set(values) - set(kind.model_fields))
     if unknown:
         known = ", ".join(sorted(kind.model_fields))
-        raise SettingError(f"Unknown setting {unknown[0]!r} in {where}. Known settings: {known}.")
+        raise SettingError(
+            f"Unknown setting {unknown[0]!r} in {where}. Known settings: {known}."
+            f"{suggestion(unknown[0], kind.model_fields)}"
+        )
     try:
         return kind(**values)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        names = get_args(kind.model_fields[name].annotation) if first["type"] == "literal_error" else ()
         raise SettingError(
             f"Setting {name!r} in {where}: {first['msg'].removeprefix('Value error, ')}, but got {first['input']!r}."
+            f"{suggestion(str(first['input']), names)}"
         ) from error
 
 

@@ -6,6 +6,9 @@ expected, what was found, where, and what to do. Any other exception is a defect
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class TclrError(Exception):
     """Base of all expected errors."""
@@ -25,6 +28,10 @@ class TimelineError(InputError):
 
 class OutputError(TclrError):
     """An output cannot be written, for example because the disk is full or another run holds it."""
+
+
+class ReplacementError(OutputError):
+    """Results of other settings would be replaced, and nobody has agreed to it."""
 
 
 class ClusterError(TclrError):
@@ -56,3 +63,14 @@ class DamagedClipsError(StoreError):
 
 class NewerFormatError(StoreError):
     """A store or features folder was written by a newer tclr."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that names the most similar of the known names, to end an error with; "" if none is similar.
+
+    >>> suggestion("bpd4", ["bp4d", "disfa"]), suggestion("videos", ["bp4d", "disfa"])
+    (" Did you mean 'bp4d'?", '')
+    """
+    names = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), names, n=1)
+    return f" Did you mean {names[close[0]]!r}?" if close else ""

@@ -40,6 +40,15 @@ HIDDEN_BELOW = 0.5
 """Visible share below which a region of the face counts as hidden (docs/footage.md)."""
 LEAST_CONTRAST = 0.025
 """Contrast of a face below which landmarks and AUs suffer, and scores fall (docs/footage.md)."""
+AU_SOURCES = {
+    "head": "a head of 'tclr fit-au'",
+    "face": "the bundled model: shape and network",
+    "shape": "the bundled model: shape of the face alone",
+    "box": "the bundled model: network alone",
+    "blendshapes": "mediapipe's blendshapes, by fixed rules",
+    "none": "nowhere: there are no AU predictions",
+}
+"""Sources of AU predictions in words, by the name at the beginning of ``au_source``."""
 KEYS = ("clip", "frame", "timestamp")
 """Columns of every file, whatever the selection."""
 
@@ -57,6 +66,15 @@ def embedding_columns(embedding_dim: int) -> list[str]:
 def blendshape_columns() -> list[str]:
     """Return the 52 names ``bs_<blendshape>``."""
     return [f"bs_{name}" for name in BLENDSHAPE_NAMES]
+
+
+def describe_au_source(au_source: str) -> str:
+    """Return the source of AU predictions, as the metadata name it, in words.
+
+    >>> describe_au_source("face:4fa2")
+    'the bundled model: shape and network'
+    """
+    return AU_SOURCES.get(au_source.partition(":")[0], au_source)
 
 
 def _field(name: str, kind: pa.DataType, units: str, description: str) -> pa.Field:

@@ -47,7 +47,10 @@ def _show(tables: Sequence[Table]) -> None:
     help="bp4d-3fold, disfa-3fold, emotionet, cross:TRAIN:TEST, or a CSV file (subject,fold).",
 )
 @click.option(
-    "--encoder", type=PATH_OR_NAME, required=True, help="Encoder file, run folder of 'tclr pretrain', or 'random'."
+    "--encoder",
+    type=PATH_OR_NAME,
+    required=True,
+    help="Encoder file, run folder of 'tclr pretrain', 'box' (the bundled one), 'random' or 'random:ARCH'.",
 )
 @click.option("--scores", "json_file", type=PATH, help="Write every figure to this JSON file.")
 @click.option("--predictions", type=PATH, help="Write out-of-fold predictions as Parquet.")

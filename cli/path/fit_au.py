@@ -55,12 +55,20 @@ def _show(result: FitResult) -> None:
     "blendshapes and shape need none.",
 )
 @click.option(
+    "--labels",
+    type=PATH,
+    help="Your own labels: a CSV table with the columns subject, clip, frame (or timestamp) and AUs such as AU01_c, or "
+    "a folder of such tables. They come before those of STORE.",
+)
+@click.option(
     "--neutral", type=PATH, help="Store of faces at rest, labelled or not: they, too, must be quiet (--neutral-share)."
 )
 @click.option("-o", "--out", type=PATH, required=True, help="The .safetensors file to write.")
 @settings_options(fit_au=FitAuConfig)
-def command(store: Path, encoder: str, neutral: Path | None, out: Path, fit_au: FitAuConfig) -> FitResult:
-    """Fit an AU head to the labels of STORE and score it on unseen subjects.
+def command(
+    store: Path, encoder: str, labels: Path | None, neutral: Path | None, out: Path, fit_au: FitAuConfig
+) -> FitResult:
+    """Fit an AU head to labels, those of STORE or your own, and score it on unseen subjects.
 
     F1 and ROC AUC are out of fold: each subject is scored by classifiers and thresholds that never saw it. The written
     head is then fitted on all subjects. With --head finetune, the encoder learns, too: one fold of the subjects is held
@@ -70,6 +78,7 @@ def command(store: Path, encoder: str, neutral: Path | None, out: Path, fit_au: 
     \b
     Example:
       tclr fit-au store/ -o au.safetensors
+      tclr fit-au store/ --labels labels.csv -o au.safetensors
       tclr fit-au store/ --encoder run/ -o au.safetensors
       tclr fit-au store/ --inputs blendshapes -o au.safetensors
       tclr fit-au store/ --inputs face --head blend -o au.safetensors
@@ -79,20 +88,24 @@ def command(store: Path, encoder: str, neutral: Path | None, out: Path, fit_au: 
 
     with show_progress() as display:
         display.stage("Starting")
-        from tclr.pipeline.au import BOX, WITHOUT_ENCODER
+        from tclr.pipeline.au import BUNDLED_ENCODERS, WITHOUT_ENCODER, find_encoder
         from tclr.pipeline.au import fit_au as fit
         from tclr.pipeline.encoder import load_encoder
 
         needs_one = fit_au.inputs not in WITHOUT_ENCODER
-        loaded = load_encoder(BOX if encoder == "box" else encoder, seed=fit_au.seed) if needs_one else None
+        loaded = load_encoder(find_encoder(encoder), seed=fit_au.seed) if needs_one else None
         reading, fitting = display.bar("Reading", "frames"), display.bar("Fitting", "steps")
-        result = fit(store, loaded, out, fit_au, neutral=neutral, progress=reading, fit_progress=fitting)
+        result = fit(store, loaded, out, fit_au, labels=labels, neutral=neutral, progress=reading, fit_progress=fitting)
     _show(result)
+    if (match := result.labels) is not None:
+        say(f"Labels: {match.n_matched:,} of {match.n_rows:,} rows of {labels} found their frame.")
+        for note in match.notes:
+            warn(note)
     for name, reason in result.left_out.items():
         warn(f"left out: {reason} in the labels", name)
     say(f"AU head: {out}")
     encoder = str(out) if fit_au.head == "finetune" else encoder
-    brings_own = not needs_one or encoder == "box"
+    brings_own = not needs_one or encoder in BUNDLED_ENCODERS
     given = "" if brings_own else f" --encoder {encoder}"
     if given and encoder.split(":")[0] == "random" and fit_au.seed:
         given += f" --seed {fit_au.seed}"

@@ -22,7 +22,7 @@ def _show(summary: dict[str, Any]) -> None:
         table.add_column(name, overflow="fold")
     starts_late = any(row["start_s"] for row in summary["clips"])
     starts = ["start"] if starts_late else []  # seconds after the sound
-    for name in ("frames", "seconds", *starts, "fps", "with face", "low", "unreadable", "AUs"):
+    for name in ("frames", "seconds", *starts, "fps", "with face", "low", "unreadable", "AU labels"):
         table.add_column(name, justify="right")
     table.add_column("warning", overflow="fold")
     for row in summary["clips"]:
@@ -56,8 +56,11 @@ def _show_sight(features: Path) -> list[dict[str, Any]]:
     from rich.table import Table
 
     from tclr.pipeline.features import FeatureClips, measure_sight, sight_warnings
+    from tclr.pipeline.system import natural_key
 
     sight = measure_sight(FeatureClips(features))
+    names = (sight["subject"] + "/" + sight["clip"]).tolist()
+    sight = sight.iloc[sorted(range(len(sight)), key=lambda row: natural_key(names[row]))]
     if not len(sight):
         say(f"{features} does not say what can be seen: 'tclr embed' judges crops of the default alignment only.")
         return []
@@ -123,8 +126,10 @@ def command(store: Path, verify: bool, features: Path | None) -> dict[str, Any]:
 
     with progress_bar("Reading", "clips") as progress:
         from tclr.pipeline.store import describe_double, summarise_store
+        from tclr.pipeline.system import natural_key
 
         summary = summarise_store(store, progress)
+    summary["clips"].sort(key=lambda row: natural_key(f"{row['subject']}/{row['clip']}"))
     _show(summary)
     for names in summary["doubles"]:
         warn(describe_double(names), names[0])

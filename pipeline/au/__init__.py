@@ -3,12 +3,22 @@
 ``collect_frames`` reads labels, ``fit_au`` fits and writes a head, ``load_head`` loads one,
 ``predict_from_blendshapes`` needs none, ``score`` says how good predictions are. ``bundled/`` holds the models that
 come with tclr.
-Imports ``encoder``, ``store``, ``geometry``, ``system`` and ``schemas``, torch and scikit-learn. It never imports
-mediapipe or dask.
+Imports ``encoder``, ``store``, ``sources``, ``geometry``, ``system`` and ``schemas``, torch and scikit-learn. It never
+imports mediapipe or dask.
 """
 
 from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
-from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, SIGHT, SIGHT_VERSION, TEMPLATE
+from tclr.pipeline.au.bundled import (
+    BOX,
+    BUNDLED_ENCODERS,
+    FACE,
+    MARGIN,
+    SHAPE,
+    SIGHT,
+    SIGHT_VERSION,
+    TEMPLATE,
+    find_encoder,
+)
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
 from tclr.pipeline.au.head import AuHead, load_head
 from tclr.pipeline.au.inputs.degrade import SPOILS
@@ -26,6 +36,7 @@ from tclr.pipeline.au.inputs.rows import (
 from tclr.pipeline.au.labelled import LabelledFrames, collect_frames
 from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
+from tclr.pipeline.au.own_labels import LabelMatch, OwnLabels
 from tclr.pipeline.au.postprocess import RestingLevel, centre, resting_level, smooth
 from tclr.pipeline.au.readout import Prediction
 from tclr.pipeline.au.sight.judge import Judge, load_judge, save_judge, shrink, to_input
@@ -34,18 +45,21 @@ __all__ = [
     "AuHead",
     "BLINK",
     "BOX",
+    "BUNDLED_ENCODERS",
     "CLOSED",
     "Describe",
     "Estimate",
     "FACE",
     "FitResult",
     "Judge",
+    "LabelMatch",
     "LabelledFrames",
     "MAPPED_AUS",
     "MAPPING_VERSION",
     "MARGIN",
     "MetricScores",
     "Outcomes",
+    "OwnLabels",
     "Prediction",
     "RestingLevel",
     "SHAPE",
@@ -63,6 +77,7 @@ __all__ = [
     "describe_at",
     "describe_by",
     "embed_rows",
+    "find_encoder",
     "find_learnable",
     "fit_au",
     "fit_head",

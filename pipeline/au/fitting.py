@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from tclr.pipeline.au.learning.finetune import fine_tune
 from tclr.pipeline.au.learning.frozen import fit_linear, fit_mlp
 from tclr.pipeline.au.learning.thresholds import DEFAULT_THRESHOLD, choose_threshold, cross_threshold, quiet_threshold
 from tclr.pipeline.au.metrics import Outcomes, score
+from tclr.pipeline.au.own_labels import LabelMatch, OwnLabels
 from tclr.pipeline.au.postprocess import common_level
 from tclr.pipeline.au.readout import Prediction, Readout
 from tclr.pipeline.encoder import LoadedEncoder
@@ -28,6 +30,9 @@ from tclr.pipeline.store import Store, assign_folds, hold_out, leave_out
 from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, SettingError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEUTRAL_BELOW = 0.5
 """Intensity, 0..5, that no AU of a neutral frame reaches: half of the least that coders note."""
@@ -300,7 +305,8 @@ def quieten_on(head: AuHead, encoder: LoadedEncoder | None, neutral: Path, share
 class FitResult:
     """The head's file, its scores, and the AUs that could not be learnt, with the reason.
 
-    ``n_held_out`` is the number of subjects that fine-tuning held out; None for other heads.
+    ``n_held_out`` is the number of subjects that fine-tuning held out; None for other heads. ``labels`` says what
+    became of the rows of the user's own labels; None if only the store's were read.
     """
 
     path: Path
@@ -309,6 +315,7 @@ class FitResult:
     n_subjects: int
     n_folds: int
     n_held_out: int | None
+    labels: LabelMatch | None = None
 
 
 def fit_au(
@@ -317,6 +324,7 @@ def fit_au(
     out: Path,
     config: FitAuConfig,
     *,
+    labels: Path | pd.DataFrame | None = None,
     neutral: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     fit_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -326,11 +334,14 @@ def fit_au(
     Parameters
     ----------
     store_path, out : Path
-        Store with labels; the ``.safetensors`` file to write.
+        Store, which is only read; the ``.safetensors`` file to write.
     encoder : LoadedEncoder or None
         The encoder, frozen unless the head is ``finetune``; None for a head that needs none.
     config : FitAuConfig
         Settings.
+    labels : Path or DataFrame, optional
+        Table with the columns subject, clip, frame (or timestamp) and AUs, or a folder of such tables, see
+        ``docs/labels.md``. They come before the store's labels.
     neutral : Path, optional
         Store of faces at rest, labelled or not: on at most ``neutral_share`` of these, too, an AU counts as present.
     progress : callable
@@ -341,7 +352,7 @@ def fit_au(
     Raises
     ------
     InputError
-        If there are no labels, or no AU is both present and absent in them.
+        If there are no labels, none of them fits a frame of the store, or no AU is both present and absent in them.
     SettingError
         If ``leave_out`` matches nobody or everybody, or the encoder is missing.
     StoreError
@@ -357,11 +368,12 @@ def fit_au(
     """
     with Store(store_path) as store:
         subjects = leave_out(store.subjects, config.leave_out, store_path)
+        own = OwnLabels(store, labels) if labels is not None else None
     with Store(store_path, subjects) as store:
         if config.inputs != "embedding":
             store.require_blendshapes("Give --inputs embedding.")
         describe = no_rows if config.head == "finetune" else describe_by(config.inputs, encoder)
-        frames = collect_frames(store, describe, config.batch_size, progress)
+        frames = collect_frames(store, describe, config.batch_size, progress, own)
         root = store.clips[0].root
     head = fit_head(frames, config, None if config.inputs in WITHOUT_ENCODER else encoder, progress=fit_progress)
     people = frames.people() | set(encoder.info.subjects if encoder else ())
@@ -374,4 +386,5 @@ def fit_au(
     n_held_out = None
     if config.head == "finetune":
         n_held_out = len(np.unique(frames.subjects[hold_out(frames.subjects, config.folds, config.seed)]))
-    return FitResult(out, list(head.scores), head.left_out, n_subjects, min(config.folds, n_subjects), n_held_out)
+    n_folds, match = min(config.folds, n_subjects), own.match if own else None
+    return FitResult(out, list(head.scores), head.left_out, n_subjects, n_folds, n_held_out, match)

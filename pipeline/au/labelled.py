@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tclr.pipeline.au.inputs.rows import Describe
+from tclr.pipeline.au.own_labels import OwnLabels
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import ABSENT, MAX_INTENSITY, PRESENT, UNKNOWN
@@ -126,7 +127,11 @@ def embed_crops(encoder: LoadedEncoder, frames: LabelledFrames, batch_size: int 
 
 
 def collect_frames(
-    store: Store, describe: Describe, batch_size: int, progress: Callable[[int, int], None] = lambda done, total: None
+    store: Store,
+    describe: Describe,
+    batch_size: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    own: OwnLabels | None = None,
 ) -> LabelledFrames:
     """Describe every frame that has a face and at least one known label, block by block.
 
@@ -140,6 +145,8 @@ def collect_frames(
         Rows per block.
     progress : callable
         Called with frames done and frames in total.
+    own : OwnLabels, optional
+        Labels that come before the store's.
 
     Raises
     ------
@@ -154,25 +161,29 @@ def collect_frames(
     >>> frames.inputs.shape, frames.labels.shape
     ((32, 52), (32, 15))
     """
-    infos = [info for info in store.clips if store.names(info, "au")]
-    names = sorted({name for info in infos for name in store.names(info, "au")})
+    infos = [info for info in store.clips if store.names(info, "au") or (own is not None and own.has(info))]
+    names = sorted({*(own.names if own else ()), *(name for info in infos for name in store.names(info, "au"))})
     if not names:
         raise InputError(
-            f"Expected a store with AU labels, but {store.root} has none. Run 'tclr embed' without --au-model: "
-            "AUs then come from blendshapes."
+            f"Expected a store with AU labels, but {store.root} has none. Give --labels FILE, or run 'tclr embed' "
+            "without --au-model: AUs then come from the bundled model."
         )
     blocks = []
     done, total = 0, sum(info.n_frames for info in infos)
     for info in infos:
         for start in range(0, info.n_frames, batch_size):
             stop = min(start + batch_size, info.n_frames)
-            labels = store.read_columns(info, "au", names, start, stop)
+            labels, intensities = (
+                store.read_columns(info, kind, names, start, stop) for kind in ("au", "au_intensity")
+            )
+            if own is not None:
+                own.put(info, names, start, labels, intensities)
             used = store.face_mask(info, start, stop) & (labels != UNKNOWN).any(axis=1)
             if used.any():
                 columns = (
                     describe(store, info, start, stop),
                     labels,
-                    store.read_columns(info, "au_intensity", names, start, stop),
+                    intensities,
                     np.full(len(used), info.subject),
                     np.full(len(used), info.clip),
                     np.arange(start, stop),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tclr.pipeline.encoder.backbones import BACKBONES
-from tclr.schemas.errors import ModelError
+from tclr.schemas.errors import ModelError, suggestion
 
 
 class TemporalEncoder(nn.Module):
@@ -33,7 +33,10 @@ class TemporalEncoder(nn.Module):
     def __init__(self, embedding_dim: int = 256, arch: str = "resnet18") -> None:
         super().__init__()
         if arch not in BACKBONES:
-            raise ModelError(f"Expected one of the architectures {', '.join(sorted(BACKBONES))}, but got {arch!r}.")
+            names = sorted(BACKBONES)
+            raise ModelError(
+                f"Expected one of the architectures {', '.join(names)}, but got {arch!r}.{suggestion(arch, names)}"
+            )
         self.arch = arch
         self.n_features = BACKBONES[arch].n_features
         self.add_module(arch, BACKBONES[arch].build())

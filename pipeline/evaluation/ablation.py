@@ -37,7 +37,7 @@ from tclr.pipeline.store import Store, hash_data
 from tclr.pipeline.system import markdown_table, write_json
 from tclr.pipeline.tuples import Spacing, TupleDataset
 from tclr.schemas.config import PAPER, FitAuConfig, PretrainConfig
-from tclr.schemas.errors import SettingError
+from tclr.schemas.errors import SettingError, suggestion
 
 WATCHED_SPACING = Spacing(0, 0.08, in_seconds=True)
 """Spacing of the tuples that ranking accuracy is measured on, the same for all recipes: two frames at 25 frames/s. A
@@ -208,7 +208,9 @@ def variant_config(name: str, seed: int, common: Mapping[str, Any]) -> PretrainC
         If there is no such variant.
     """
     if name not in VARIANTS:
-        raise SettingError(f"Unknown variant {name!r}. Known variants: {', '.join(VARIANTS)}.")
+        raise SettingError(
+            f"Unknown variant {name!r}. Known variants: {', '.join(VARIANTS)}.{suggestion(name, VARIANTS)}"
+        )
     own, plain = VARIANTS[name], PretrainConfig(**common)
     config = PretrainConfig(**{**common, **own, "seed": seed})
     tuples = (plain.n_following + 2) / (config.n_following + 2)

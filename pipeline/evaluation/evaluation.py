@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tclr.pipeline.au import MetricScores, Outcomes, score
+from tclr.pipeline.au import MetricScores, Outcomes, find_encoder, score
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_backbone, load_encoder, untrained_encoder
 from tclr.pipeline.evaluation.folds import FoldedData, FoldFrames
 from tclr.pipeline.evaluation.label_curve import CurvePoint, draw_subsets
@@ -24,7 +24,7 @@ from tclr.pipeline.evaluation.protocols import qualified
 from tclr.pipeline.sources import read_key
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.config import EvaluateConfig, FitAuConfig
-from tclr.schemas.errors import InputError, SettingError
+from tclr.schemas.errors import InputError, SettingError, suggestion
 
 BUNDLED = "bundled"
 """The method that is not fitted here."""
@@ -90,7 +90,7 @@ class Evaluation:
     protocol : str
         See ``plan_evaluation``.
     encoder : str
-        An encoder as ``load_encoder`` takes it; ``random`` for the untrained baseline alone.
+        ``box``, or an encoder as ``load_encoder`` takes it; ``random`` for the untrained baseline alone.
     config, fit : settings
         How to score, and how heads are fitted.
     methods : sequence of str, optional
@@ -228,7 +228,7 @@ def _join(folds: Sequence[FoldFrames], predictions: Sequence[FoldPrediction]) ->
 
 def _load_encoders(encoder: str, imagenet: Path | None, seed: int) -> dict[str, LoadedEncoder]:
     """Return the encoders by method; the random one sees the same pictures as the given one."""
-    given = load_encoder(encoder, seed=seed)
+    given = load_encoder(find_encoder(encoder), seed=seed)
     encoders = {"random": given}
     if encoder.partition(":")[0] != UNTRAINED:
         like = given.info
@@ -279,7 +279,8 @@ def choose_methods(
     missing |= reasons
     possible = [name for name in METHODS if name not in missing]
     if unknown := set(wanted or ()) - set(METHODS):
-        raise SettingError(f"Unknown method {min(unknown)!r}. Known methods: {', '.join(METHODS)}.")
+        name = min(unknown)
+        raise SettingError(f"Unknown method {name!r}. Known methods: {', '.join(METHODS)}.{suggestion(name, METHODS)}")
     for name in given if wanted is None else wanted:
         if name in missing:
             advice = f"Give --methods {','.join(possible)}" if wanted is None else "Leave it out of --methods"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tclr.pipeline.sources import Pseudonyms
-from tclr.schemas.errors import InputError, SettingError
+from tclr.schemas.errors import InputError, SettingError, suggestion
 from tclr.schemas.protocols import AUS_OF_DATASET, CROSS, EMOTIONET, EMOTIONET_AU_NAMES, FOLD_PROTOCOLS, FoldProtocol
 
 
@@ -267,4 +267,5 @@ def plan_evaluation(
     if Path(protocol).suffix.lower() == ".csv":
         return _plan_table(Path(protocol), stores[0])
     known = ", ".join([*FOLD_PROTOCOLS, EMOTIONET, f"{CROSS}TRAIN:TEST", "or a .csv file (subject,fold)"])
-    raise SettingError(f"Unknown protocol {protocol!r}. Known protocols: {known}.")
+    names = [*FOLD_PROTOCOLS, EMOTIONET]
+    raise SettingError(f"Unknown protocol {protocol!r}. Known protocols: {known}.{suggestion(protocol, names)}")

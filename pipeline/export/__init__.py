@@ -5,7 +5,8 @@ Imports ``au``, ``encoder``, ``features``, ``store``, ``system`` and ``schemas``
 export on a cluster, and never mediapipe.
 """
 
+from tclr.pipeline.export.au_source import NAMES
 from tclr.pipeline.export.run import EmbedProgress, EmbedResult, embed
 from tclr.pipeline.export.table import with_pandas_types
 
-__all__ = ["EmbedProgress", "EmbedResult", "embed", "with_pandas_types"]
+__all__ = ["EmbedProgress", "EmbedResult", "NAMES", "embed", "with_pandas_types"]

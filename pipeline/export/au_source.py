@@ -31,7 +31,7 @@ from tclr.pipeline.au import (
 from tclr.pipeline.geometry import N_LANDMARKS
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.schemas.action_units import LATERAL_AUS, au_column
-from tclr.schemas.errors import SettingError, StoreError
+from tclr.schemas.errors import ModelError, SettingError, StoreError, suggestion
 from tclr.schemas.features import SIDE_ENDINGS
 
 AUTO, BLENDSHAPES = "auto", "blendshapes"
@@ -156,6 +156,8 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
 
     Raises
     ------
+    ModelError
+        If it is no known name and there is no such file.
     SettingError
         If ``face`` or ``box`` is combined with another encoder.
     StoreError
@@ -166,7 +168,7 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
     if au_model == AUTO:
         return _choose_bundled(store, has_encoder)
     if au_model not in SHIPPED:
-        return Path(au_model)
+        return _require_head(Path(au_model))
     if has_encoder and au_model in WITH_CROPS:
         raise SettingError(
             f"Expected no encoder for --au-model {au_model}, which brings its own, but got one. Leave --encoder "
@@ -183,6 +185,16 @@ def resolve_au_model(store: Store, au_model: str | Path, has_encoder: bool) -> P
     if au_model != "box":
         store.require_blendshapes("Give --au-model box.")
     return SHIPPED[str(au_model)]
+
+
+def _require_head(path: Path) -> Path:
+    """Return the path of a head; raise ``ModelError`` with the known names if there is no such file."""
+    if not path.exists():
+        raise ModelError(
+            f"Expected a head of 'tclr fit-au' or the name of a model, but found nothing at {path}. Known names: "
+            f"{', '.join(NAMES)}.{suggestion(str(path), NAMES)}"
+        )
+    return path
 
 
 def choose_au_source(store: Store, au_model: Path | None, smooth_s: float | None) -> AuSource:

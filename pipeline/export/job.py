@@ -79,13 +79,58 @@ class ExportJob:
             "columns": self.schema.names,
         }
 
-    def is_done(self, info: ClipInfo) -> bool:
-        """Return whether the clip's file exists and is what this job would write."""
+    def existing(self, info: ClipInfo) -> dict[str, Any] | None:
+        """Return the metadata of the clip's file; None if there is no readable one."""
         path = self.path(info)
         try:
-            return path.is_file() and read_metadata(path) == self.metadata(info)
+            return read_metadata(path) if path.is_file() else None
         except StoreError:
-            return False
+            return None
+
+
+def describe_choices(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return in words which choices of the user made a file what it is and differ from those of now; [] if none does.
+
+    What follows from the store is no choice: a clip that was preprocessed again, labels that were added, a new version
+    of tclr that gives the same numbers.
+
+    >>> describe_choices({"au_source": "box:1", "settings": {"hidden": "keep"}}, {"au_source": "face:2"})
+    ['AUs from box', "hidden 'keep'"]
+    """
+    told = []
+    encoder, other = before.get("encoder") or {}, now.get("encoder") or {}
+    if encoder.get("digest") != other.get("digest"):
+        told.append(f"another encoder ({encoder.get('arch', 'unknown')})" if encoder else "no encoder")
+    elif encoder.get("precision", "fp32") != other.get("precision", "fp32"):
+        told.append(f"precision {encoder.get('precision', 'fp32')}")
+    if any(before.get(name) != now.get(name) for name in ("au_source", "au_thresholds", "au_smooth_s")):
+        told.append(_describe_source(before, now))
+    settings, wanted = before.get("settings") or {}, now.get("settings") or {}
+    names = [name for name in sorted({*settings, *wanted}) if settings.get(name) != wanted.get(name)]
+    names = [name for name in names if name != "smooth_s"]  # what is in effect is compared above
+    told += [
+        "all columns" if (name, settings.get(name)) == ("columns", "") else f"{name} {settings.get(name)!r}"
+        for name in names
+    ]
+    told += ["other neutral frames"] if before.get("neutral", []) != now.get("neutral", []) else []
+    if not told and _chosen_columns(before) != _chosen_columns(now):
+        told.append("other columns")
+    return told
+
+
+def _describe_source(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return the AUs' source of a file, or what differs of it if it has the same name."""
+    name, other = (str(metadata.get("au_source", "none")).partition(":")[0] for metadata in (before, now))
+    if name != other:
+        return f"AUs from {name}" if name != "none" else "no AUs"
+    if before.get("au_source") != now.get("au_source"):
+        return f"AUs from another {name}" if name == "head" else f"AUs from another version of {name}"
+    return f"smoothing over {before.get('au_smooth_s')} s"
+
+
+def _chosen_columns(metadata: dict[str, Any]) -> set[str]:
+    """Return the columns but for those that depend on what the store has: labels and names of pictures."""
+    return {name for name in metadata.get("columns") or () if not name.endswith("_true") and name != "source_name"}
 
 
 def subject_folder(features: Path, subject: str) -> Path:

@@ -156,7 +156,7 @@ def settle_precision(
         return job, None
     for precision in ("fp32", "bf16"):
         same = replace(job, precision=precision)
-        if any(same.is_done(info) for info in store.clips):
+        if any(same.existing(info) == same.metadata(info) for info in store.clips):
             return same, None
     for info in store.clips:
         rows = np.flatnonzero(store.face_mask(info))[:TRIED_FRAMES]

@@ -14,14 +14,14 @@ from pathlib import Path
 from tclr.pipeline.encoder import LoadedEncoder, PrecisionChoice
 from tclr.pipeline.export.au_source import AUTO
 from tclr.pipeline.export.clip import export_clip
-from tclr.pipeline.export.job import ExportJob, subject_folder
+from tclr.pipeline.export.job import ExportJob, describe_choices, subject_folder
 from tclr.pipeline.export.neutral import read_neutral
 from tclr.pipeline.export.plan import leave_out_damaged, plan_export, settle_precision
 from tclr.pipeline.features import FeatureClips, measure_occurrence, measure_sight, sight_warnings
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import Failure, TaskOutcome, lock_folder, real_path, remove_abandoned
 from tclr.schemas.config import EmbedConfig
-from tclr.schemas.errors import OutputError
+from tclr.schemas.errors import OutputError, ReplacementError
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,29 @@ def _check_others(job: ExportJob, infos: Sequence[ClipInfo], damaged: Sequence[F
         )
 
 
+def _list_todo(job: ExportJob, infos: Sequence[ClipInfo], replace: bool) -> list[ClipInfo]:
+    """Return the clips whose files are missing or not what the job would write.
+
+    Raises
+    ------
+    ReplacementError
+        If files of other choices would be replaced, and ``replace`` does not allow it.
+    """
+    todo, other = [], []
+    for info in infos:
+        before, now = job.existing(info), job.metadata(info)
+        if before != now:
+            todo.append(info)
+            other += [told] if before is not None and (told := describe_choices(before, now)) else []
+    if other and not replace:
+        files = f"{len(other)} of its files {'were' if len(other) > 1 else 'was'}"
+        raise ReplacementError(
+            f"Expected features made with the choices of this run in {job.features}, but {files} made with "
+            f"{', '.join(other[0])}. Give another FEATURES folder, or --replace to make them again."
+        )
+    return todo
+
+
 def embed(
     store_path: Path,
     features: Path,
@@ -105,6 +128,7 @@ def embed(
     neutral: Path | None = None,
     workers: int = 0,
     scheduler: str | None = None,
+    replace: bool = False,
     notify: Callable[[EmbedProgress], None] = lambda progress: None,
 ) -> EmbedResult:
     """Export a store to Parquet features; an interrupted export resumes.
@@ -122,6 +146,9 @@ def embed(
     workers, scheduler : int, str
         Processes of a local Dask cluster, 0 for this process; or the address of a running one. ``notify`` may be called
         from another thread.
+    replace : bool
+        Whether to replace features that were made with another model, other columns or other settings. Those of clips
+        that were preprocessed again are always replaced.
 
     Raises
     ------
@@ -129,6 +156,8 @@ def embed(
         If the table of neutral frames cannot be read, or names nobody in the store.
     StoreError, ModelError, SettingError
         If no clip or the head cannot be read, a column is unknown, or the encoder is missing or not the head's.
+    ReplacementError
+        If features of other choices would be replaced, and ``replace`` is false. Nothing is written then.
     OutputError, ClusterError
         If the folder cannot be written, is locked or has features of other clips, or the scheduler is lost.
 
@@ -148,7 +177,7 @@ def embed(
             _check_others(job, store.clips, damaged)
             job, choice = settle_precision(job, store, plan.encoder)
             remove_abandoned(features)
-            todo = [info for info in store.clips if not job.is_done(info)]
+            todo = _list_todo(job, store.clips, replace)
             n_rows, n_todo = (sum(info.n_frames for info in infos) for infos in (store.clips, todo))
             tracker = _Tracker(EmbedProgress(n_rows, n_rows - n_todo, list(damaged)), notify)
             for info, outcome in _run(job, store, todo, plan.encoder, workers, scheduler, tracker.add_frames):

@@ -11,7 +11,7 @@ import numpy as np
 
 from tclr.pipeline.faces.face import Face
 from tclr.schemas.config import DetectConfig
-from tclr.schemas.errors import SettingError
+from tclr.schemas.errors import SettingError, suggestion
 
 GROUP = "tclr.detectors"
 
@@ -76,7 +76,7 @@ def _load_factory(name: str) -> DetectorFactory:
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
         raise SettingError(
-            f"Unknown detector {name!r}. Known detectors: {', '.join(sorted(points))}. "
+            f"Unknown detector {name!r}. Known detectors: {', '.join(sorted(points))}.{suggestion(name, points)} "
             "Install the package that provides it; reinstall tclr if its own are missing."
         )
     try:

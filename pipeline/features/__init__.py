@@ -5,6 +5,7 @@ Imports ``system`` and ``schemas``. It is light: pandas, NumPy and SciPy, withou
 """
 
 from tclr.pipeline.features.clips import FeatureClips, embeddings_of, values_of
+from tclr.pipeline.features.collapse import collapse_warnings, measure_spread
 from tclr.pipeline.features.comparison import compare_groups
 from tclr.pipeline.features.cooccurrence import MEASURES, count_pairs, measure_cooccurrence, measure_pairs
 from tclr.pipeline.features.events import detect_events, summarise_events
@@ -22,6 +23,7 @@ __all__ = [
     "as_openface",
     "as_pyfeat",
     "choose_columns",
+    "collapse_warnings",
     "compare_groups",
     "count_pairs",
     "detect_events",
@@ -32,6 +34,7 @@ __all__ = [
     "measure_occurrence",
     "measure_pairs",
     "measure_sight",
+    "measure_spread",
     "sight_warnings",
     "summarise_events",
     "values_of",

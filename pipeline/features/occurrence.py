@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tclr.pipeline.features.clips import FeatureClips, values_of
+from tclr.schemas.action_units import au_title
 
 OFTEN = 0.8
 """Share of frames above which an AU is doubtful: hardly any action lasts through most of a recording."""
@@ -36,11 +37,11 @@ class Occurrence:
         """Return what to tell the user, a sentence each.
 
         >>> print(Occurrence(1000, {"AU01": 0.0, "AU07": 0.9}).warnings()[0])
-        AU07 is present in 90% of frames: its threshold may not fit these faces or this video. Look before you use it.
+        AU07 Lid Tightener is present in 90% of frames: its threshold may not fit these faces or this video. Look ...
         """
         told = [
-            f"{name} is present in {100 * share:.0f}% of frames: its threshold may not fit these faces or this video. "
-            "Look before you use it."
+            f"{au_title(name)} is present in {100 * share:.0f}% of frames: its threshold may not fit these faces or "
+            "this video. Look before you use it."
             for name, share in self.always.items()
         ]
         return [*told, f"Never present: {', '.join(self.never)}."] if self.never else told

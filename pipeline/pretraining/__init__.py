@@ -1,8 +1,8 @@
 """Label-free training by temporal consistency: a store in, an encoder file out.
 
 ``pretrain`` trains or resumes a run; ``Trainer`` does the steps of a run; ``start_encoder`` gives the initial weights.
-Imports ``tuples``, ``encoder``, ``store``, ``faces``, ``system`` and ``schemas``, and torch; mediapipe only if weights
-start from its landmark network. It never imports dask.
+Imports ``tuples``, ``au``, ``encoder``, ``store``, ``faces``, ``system`` and ``schemas``, and torch; mediapipe only if
+weights start from its landmark network. It never imports dask.
 """
 
 from tclr.pipeline.pretraining.losses import aggregate_ranking_loss, anchor_distances, ranked_pairs

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tclr.pipeline.au import find_encoder
 from tclr.pipeline.encoder import (
     EncoderInfo,
     TemporalEncoder,
@@ -100,7 +101,7 @@ def start_encoder(config: PretrainConfig, init: Path | str | None) -> tuple[Temp
         fit_weights(encoder, facemesh_weights(find_model()), "mediapipe's landmark network")
         # it reads pixels as 0..1
         return encoder, EncoderInfo(arch=FACEMESH, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    before = load_weights(encoder, init) if init is not None else None
+    before = load_weights(encoder, find_encoder(init, [FACEMESH])) if init is not None else None
     return encoder, before or EncoderInfo()
 
 

@@ -79,7 +79,7 @@ def pretrain(
         Store to read, folder to write (docs/training.md lists its files), and settings.
     init : Path or str, optional
         Initial weights: ImageNet's in torchvision's names, the paper's, or an encoder or run of tclr; ``facemesh``
-        means mediapipe's landmark network, for that architecture.
+        means mediapipe's landmark network and ``box`` the bundled encoder, both of architecture ``facemesh``.
     resume : bool
         Resume from RUN/checkpoint.pt if it exists. A finished run is not trained again; ``resumed_at`` then equals
         ``config.epochs``.

@@ -9,6 +9,7 @@ from tclr.pipeline.sources.accounting import Group, count_passed_over, describe_
 from tclr.pipeline.sources.clip import Clip, Labels
 from tclr.pipeline.sources.datasets import DATASETS, find_clips, pseudonymise
 from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, unused_tables
+from tclr.pipeline.sources.label_tables import NO_FRAME, LabelRows, read_label_rows
 from tclr.pipeline.sources.listing import is_animated, is_image, is_video, numbered_images, safe_name
 from tclr.pipeline.sources.pseudonyms import Pseudonyms, check_key, open_key, read_key
 
@@ -17,7 +18,9 @@ __all__ = [
     "DATASETS",
     "Group",
     "LABEL_FOLDER",
+    "LabelRows",
     "Labels",
+    "NO_FRAME",
     "Pseudonyms",
     "check_key",
     "count_passed_over",
@@ -31,6 +34,7 @@ __all__ = [
     "open_key",
     "pseudonymise",
     "read_key",
+    "read_label_rows",
     "safe_name",
     "unused_tables",
 ]

@@ -14,7 +14,7 @@ from tclr.pipeline.sources.folder import find_folder
 from tclr.pipeline.sources.listing import is_image, is_unnamed_video, is_video
 from tclr.pipeline.sources.pseudonyms import Pseudonyms
 from tclr.pipeline.sources.voxceleb2 import find_voxceleb2, looks_like_voxceleb2
-from tclr.schemas.errors import InputError, SettingError
+from tclr.schemas.errors import InputError, SettingError, suggestion
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,10 @@ def find_clips(source: Path, dataset: str = "auto", *, stills: bool = False) -> 
     ['F001/T1', 'F003/T1']
     """
     if dataset not in (*DATASETS, "auto"):
-        raise SettingError(f"Unknown dataset {dataset!r}. Known datasets: auto, {', '.join(sorted(DATASETS))}.")
+        names = ["auto", *sorted(DATASETS)]
+        raise SettingError(
+            f"Unknown dataset {dataset!r}. Known datasets: {', '.join(names)}.{suggestion(dataset, names)}"
+        )
     single = source.is_file() and (is_video(source) or is_image(source) or is_unnamed_video(source))
     if not source.is_dir() and not single:
         what = "another file" if source.exists() else "nothing"

@@ -57,8 +57,21 @@ def _parse_header(cells: list[str], where: str) -> list[Column]:
             f"Expected a header 'frame,AU01,...', but got {','.join(cells)[:60]!r} in {where}. "
             "Add one, with the frame number as the first column."
         )
+    if not cells[1:]:
+        raise InputError(f"Expected columns such as AU01, but got only 'frame' in {where}. Add the labels.")
+    return parse_columns(cells[1:], where)
+
+
+def parse_columns(cells: list[str], where: str) -> list[Column]:
+    """Return the kind of each column of an AU.
+
+    Raises
+    ------
+    InputError
+        If one is none, or stands twice.
+    """
     columns: list[Column] = []
-    for cell in cells[1:]:
+    for cell in cells:
         found = COLUMN.fullmatch(cell)
         if found is None or int(found.group(2)) not in AU_NAMES:
             known = ", ".join(au_column(number) for number in sorted(AU_NAMES))
@@ -74,8 +87,6 @@ def _parse_header(cells: list[str], where: str) -> list[Column]:
             raise InputError(
                 f"Expected one intensity per AU, but got {name} (0..1) and {name}_r (0..5) in {where}. Remove one."
             )
-    if not columns:
-        raise InputError(f"Expected columns such as AU01, but got only 'frame' in {where}. Add the labels.")
     return columns
 
 
@@ -102,7 +113,7 @@ def _parse_row(cells: list[str], names: list[str], where: str) -> list[float]:
     return values
 
 
-def _check_values(values: np.ndarray, columns: list[Column], lines: np.ndarray, path: Path) -> None:
+def check_values(values: np.ndarray, columns: list[Column], lines: np.ndarray, path: Path | str) -> None:
     """Reject a value outside its range; ``values`` (N, C) float64, ``lines`` (N,) int64."""
     good = np.isnan(values)
     for place, (_, kind) in enumerate(columns):
@@ -155,13 +166,13 @@ def read_label_table(paths: tuple[Path, ...]) -> Labels:
     (path,) = paths
     with reading_table(path):
         columns, frames, values, lines = _read_table(path)
-    _check_values(values, columns, lines, path)
+    check_values(values, columns, lines, path)
     order = np.argsort(frames, kind="stable")
     _check_frames(frames[order], lines[order], path)
-    return _to_labels(columns, frames[order], values[order])
+    return to_labels(columns, frames[order], values[order])
 
 
-def _to_labels(columns: list[Column], frames: np.ndarray, values: np.ndarray) -> Labels:
+def to_labels(columns: list[Column], frames: np.ndarray, values: np.ndarray) -> Labels:
     """Convert a table's columns to occurrence and intensity; ``values`` (N, C) float64, NaN unknown."""
     given = {column: values[:, place] for place, column in enumerate(columns)}
     numbers = sorted({number for number, _ in columns})

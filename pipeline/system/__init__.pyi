@@ -34,6 +34,7 @@ from .tensor_file import read_tensors as read_tensors
 from .tensor_file import write_tensors as write_tensors
 from .text import encodable as encodable
 from .text import markdown_table as markdown_table
+from .text import natural_key as natural_key
 from .text import printable as printable
 from .threads import ITEMS_AHEAD as ITEMS_AHEAD
 from .threads import begun as begun

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def printable(text: object) -> str:
@@ -16,6 +18,16 @@ def printable(text: object) -> str:
     """
     line = " ".join(str(text).split())
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
+def natural_key(text: str) -> tuple[list[Any], str]:
+    """Return a sort key by which numbers in names count as numbers, and case does not: clip2 comes before clip10.
+
+    >>> sorted(["clip10", "clip2", "b", "clip2/x"], key=natural_key)
+    ['b', 'clip2', 'clip2/x', 'clip10']
+    """
+    parts = re.split(r"([0-9]+)", text.casefold())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], text
 
 
 def encodable(text: str) -> str:

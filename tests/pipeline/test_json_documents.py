@@ -56,7 +56,7 @@ def told(capfd):
 def instant(monkeypatch):
     """Training that is over at once; what it would have told is made up."""
 
-    def fit(store, encoder, out, config, *, neutral, progress, fit_progress):
+    def fit(store, encoder, out, config, *, labels, neutral, progress, fit_progress):
         progress(90, 90)
         fit_progress(4, 4)
         score = AuScore("AU01", 90, base_rate=0.5, threshold=0.4, f1=0.6, f1_all_positive=0.5, roc_auc=0.7)
@@ -207,6 +207,14 @@ def test_long_commands_show_progress_on_a_terminal_alone(watch, plain, store, tm
     text = plain(watch(lambda: run(given)))
     shown = re.findall(rf"^  {stage} .*?(\d+)/(\d+) ", text, re.MULTILINE)
     assert shown and shown[-1][0] == shown[-1][1] != "0"
+
+
+def test_inspect_counts_labels_in_natural_order(told, make_store, tmp_path, capfd):
+    store = make_store(tmp_path / "store", n_subjects=1, n_clips=11, n_frames=2)
+    assert run(["inspect", str(store)]) == 0
+    shown = capfd.readouterr().out
+    assert "AU labels" in shown and shown.index(" T2 ") < shown.index(" T10 ")
+    assert [clip["clip"] for clip in told("inspect", store)[1]["clips"]] == [f"T{i + 1}" for i in range(11)]
 
 
 def test_the_start_of_a_video_after_its_sound_is_shown_where_there_is_one(told, make_store, tmp_path, capfd):

@@ -21,6 +21,7 @@ from tclr.pipeline.au import (
     Describe,
     LabelledFrames,
     blendshape_rows,
+    find_encoder,
     fit_au,
     fit_head,
     landmark_rows,
@@ -166,7 +167,7 @@ class _Recipe:
     def start(self, name: str, seed: int, people: People) -> LoadedEncoder:
         """Return the encoder that fine-tuning starts from."""
         if name not in STARTS:
-            given = load_encoder(name)
+            given = load_encoder(find_encoder(name, STARTS))
             known = {subject.split("/")[-1] for subject in given.info.subjects}
             if seen := sorted(known & {*people.test, *people.select}):
                 raise InputError(

@@ -88,6 +88,7 @@ def predict(store: Path, features: Path, models: Sequence[str], tell: Tell, what
             None,
             EmbedConfig(embedding="none"),
             au_model=model,
+            replace=True,
             notify=lambda progress, name=name: tell(name, progress.n_frames, progress.n_frames_total),  # type: ignore[misc]
         )
         if result.failures:

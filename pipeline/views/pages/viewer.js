@@ -1,7 +1,7 @@
 // The viewer's page: opens clips, keeps the time, and connects list, player, lanes, events and keys.
 import { ClipList, nameOf } from "./clip_list.js";
 import { firstFrom, rowAt } from "./curves.js";
-import { Lanes } from "./lanes.js";
+import { Lanes, titleOf } from "./lanes.js";
 import { Marks } from "./marks.js";
 import { Player } from "./player.js";
 
@@ -15,7 +15,7 @@ async function get(path) {
   return answer.json();
 }
 
-const { clips, aus, sprite, n_without_crops: nMissing } = await get("api/clips");
+const { clips, aus, au_source: source, sprite, n_without_crops: nMissing } = await get("api/clips");
 // times: x of each row in seconds, or row numbers of a clip without times (stills); begin: {au, row} of an open event
 const state = { clip: 0, row: 0, t: 0, data: null, times: [0], begin: null, playing: false };
 const name = (index) => nameOf(clips[index]);
@@ -27,7 +27,7 @@ const lanes = new Lanes(aus, {
   spans: (au) => marks.of(state.clip, au.id),
   mark: (au, start, end) => marks.add(state.clip, au.id, start, end, state.times),
   seek,
-  chosen: (au) => { $("au").textContent = au ? au.id : "-"; },
+  chosen: (au) => { $("au").textContent = au ? titleOf(au) : "-"; },
 });
 
 // --- time ---
@@ -119,7 +119,7 @@ async function open(index) {
     $("about").textContent = `${clip.n_frames} frames, ${clip.duration_s.toFixed(2)} s, ${(100 * clip.share_ok).toFixed(1)}% ok. ${clip.warning}`;
     $("scrub").max = clip.n_frames - 1;
     setBegin(null);
-    lanes.open(data.aus, state.times);
+    lanes.open(data.aus, state.times, data.frame, timed);
     player.open(index, clip.n_frames);
     look(state.times[0], Infinity);
     seek(0);
@@ -155,6 +155,7 @@ const controls = {
 for (const [id, act] of Object.entries(controls)) $(id).addEventListener("click", act);
 $("scrub").addEventListener("input", () => { play(false); seek(Number($("scrub").value)); });
 
+$("source").textContent = `AUs come from ${source}.`;
 $("in").disabled = !aus.length;
 lanes.choose(0);
 await open(0);

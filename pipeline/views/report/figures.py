@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from tclr.pipeline.system import read_json
+from tclr.pipeline.system import natural_key, read_json
 from tclr.pipeline.views.report.samples import share_ok
 from tclr.pipeline.views.report.statistics import AuTimeline, CoOccurrence, EmbeddingMap
-from tclr.schemas.action_units import AU_NAMES
+from tclr.schemas.action_units import au_title
 from tclr.schemas.errors import StoreError
 from tclr.schemas.store import Status
 
@@ -73,18 +73,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def au_title(column: str) -> str:
-    """Return ``AU12 Lip Corner Puller`` for ``AU12``."""
-    return f"{column} {AU_NAMES.get(int(column[2:]), '')}".strip()
-
-
 def detection_figure(rows: list[dict[str, Any]], what: str) -> Figure:
     """Return stacked bars of the frames of each ``what`` (subject or clip) by status, lowest shares of ok first.
 
     Rows have ``n_frames``, ``n_<status>``, ``subject`` and, for clips, ``clip``.
     """
-    rows = sorted(rows, key=share_ok)
-    names = [row["subject"] if what == "subject" else f"{row['subject']}/{row['clip']}" for row in rows]
+
+    def name_of(row: dict[str, Any]) -> str:
+        return row["subject"] if what == "subject" else f"{row['subject']}/{row['clip']}"
+
+    rows = sorted(rows, key=lambda row: (share_ok(row), natural_key(name_of(row))))
+    names = list(map(name_of, rows))
     shares = {status.name: [row[f"n_{status.name}"] / max(row["n_frames"], 1) for row in rows] for status in Status}
     bars = [
         go.Bar(
@@ -204,17 +203,42 @@ def _rounded(values: np.ndarray) -> list[float | None]:
 def au_timeline_figure(timeline: AuTimeline, clip: str) -> Figure:
     """Return a heat map of a clip's AU probabilities over time; intensities and labels are in the rows below each."""
     names = list(timeline.rows)
+    about = [_row_title(name, timeline.thresholds) for name in names]
     seconds, shares = np.round(timeline.seconds, 3).tolist(), np.array(list(timeline.rows.values()))
-    heat = _heatmap(shares, seconds, names, "%{y} at %{x:.2f} s: %{z}")
-    layout = {"xaxis": {"title": {"text": "time in s"}, "showgrid": False, "zeroline": False}, "yaxis": LISTED}
+    heat = _heatmap(shares, seconds, names, "%{customdata[1]}<br>frame %{customdata[0]}, %{x:.2f} s: %{z}")
+    heat.meta = {"frames": timeline.frames.tolist(), "about": about}  # the page makes customdata of them
+    first, last = timeline.frames[0], timeline.frames[-1]
+    frames = f" (frames {first} to {last})" if first != last else f" (frame {first})"
+    layout = {
+        "xaxis": {"title": {"text": f"time in s{frames}"}, "showgrid": False, "zeroline": False},
+        "yaxis": {**LISTED, "tickmode": "array", "tickvals": names, "ticktext": about},
+    }
     most = max(timeline.table, key=lambda row: row[1] or 0)
-    description = f"{clip}: predicted probability over time, with intensities and labels below it if there are any."
+    description = (
+        f"{clip}: predicted probability over time, with the value from which an AU counts as present; intensities and "
+        "labels are below it if there are any."
+    )
     if most[1]:
         description += f" Most often predicted: {au_title(most[0])}, in {_percent(most[1])} of the frames."
-    rows = [(au_title(name), _percent(p), _percent(label), _number(f1)) for name, p, label, f1 in timeline.table]
-    header = ("AU", "predicted present", "labelled present", "F1 in this clip")
+    rows = [
+        (au_title(name), _threshold(timeline.thresholds.get(name)), _percent(p), _percent(label), _number(f1))
+        for name, p, label, f1 in timeline.table
+    ]
+    header = ("AU", "present from", "predicted present", "labelled present", "F1 in this clip")
     height = 80 + 17 * len(names)
     return _figure("Action Units", description, [heat], header, rows, height_px=height, layout=layout)
+
+
+def _threshold(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _row_title(row: str, thresholds: dict[str, float]) -> str:
+    """Return the text beside a row of a timeline: ``AU12 Lip Corner Puller, from 0.42``, or ``intensity / 5``."""
+    name, _, kind = row.partition(" ")
+    if kind:
+        return f"{name} {kind}"
+    return au_title(name) + (f", from {_threshold(thresholds[name])}" if name in thresholds else "")
 
 
 def co_occurrence_figure(counted: CoOccurrence, what: str) -> Figure | None:

@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from tclr.pipeline.features import DIM, FeatureClips, measure_occurrence, measure_sight, sight_warnings
 from tclr.pipeline.store import Store, read_failures, summarise_store
-from tclr.pipeline.system import read_json, write_text
+from tclr.pipeline.system import natural_key, read_json, write_text
 from tclr.pipeline.views.pages import read_asset
 from tclr.pipeline.views.report.figures import (
     Figure,
@@ -36,6 +36,7 @@ from tclr.pipeline.views.report.samples import (
 from tclr.pipeline.views.report.statistics import read_au_timeline, read_statistics, subject_rows
 from tclr.schemas.action_units import REGIONS
 from tclr.schemas.errors import StoreError
+from tclr.schemas.features import describe_au_source
 
 Progress = Callable[[int, int], None]
 
@@ -64,11 +65,12 @@ def _clip_views(
     chosen = choose_clips(rows)
     views = []
     with Store(root) as store:
+        infos = {(info.subject, info.clip): info for info in store.clips}
         total = len(store.clips) + len(chosen)
         pictured = store.has_frames
         worst = worst_pictures(store, progress=lambda done, _: progress(done, total)) if pictured else []
         for done, index in enumerate(chosen):
-            info, figure = store.clips[index], None
+            info, figure = infos[rows[index]["subject"], rows[index]["clip"]], None
             if features is not None and (timeline := read_au_timeline(features, info.subject, info.clip)) is not None:
                 figure = au_timeline_figure(timeline, info.name)
             views.append(ClipView(rows[index], clip_pictures(store, info) if pictured else [], figure))
@@ -120,11 +122,14 @@ def _feature_context(clips: FeatureClips) -> dict[str, Any]:
         "map": map_figure(statistics.embedding) if statistics.embedding else None,
         "n_feature_clips": statistics.n_clips,
         "n_feature_files": len(clips.paths),
-        "au_warnings": measure_occurrence(clips).warnings(),
-        "sight_warnings": sight_warnings(sight),
+        "flags": [
+            *(("aus", warning) for warning in measure_occurrence(clips).warnings()),
+            *(("embeddings", warning) for warning in statistics.warnings),
+            *(("hidden", warning) for warning in sight_warnings(sight)),
+        ],
         "sight": _worst_seen(sight),
         "sight_names": [*REGIONS, DIM],
-        "au_source": clips.metadata().get("au_source", "none").split(":")[0],
+        "au_source": describe_au_source(clips.metadata().get("au_source", "none")),
     }
 
 
@@ -160,6 +165,7 @@ def write_report(
     '<!doctype html>'
     """
     summary = summarise_store(root)
+    summary["clips"].sort(key=lambda row: natural_key(f"{row['subject']}/{row['clip']}"))
     clips = FeatureClips(features) if features is not None else None
     worst, views = _clip_views(root, summary["clips"], clips, progress)
     by_subject = detection_figure(subject_rows(summary["clips"]), "subject")

@@ -14,7 +14,15 @@ import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.metrics import f1_score
 
-from tclr.pipeline.features import MEASURES, FeatureClips, count_pairs, embeddings_of, measure_pairs, values_of
+from tclr.pipeline.features import (
+    MEASURES,
+    FeatureClips,
+    collapse_warnings,
+    count_pairs,
+    embeddings_of,
+    measure_pairs,
+    values_of,
+)
 from tclr.pipeline.views.report.samples import spread_evenly
 from tclr.schemas.action_units import MAX_INTENSITY
 from tclr.schemas.store import Status
@@ -90,7 +98,8 @@ def map_embeddings(embeddings: np.ndarray, frames: pd.DataFrame, au_names: Seque
     """
     if len(embeddings) < 3 or embeddings.shape[1] < 2:
         return None
-    pca = PCA(n_components=2, random_state=0).fit(embeddings)
+    with np.errstate(invalid="ignore"):  # of one single point
+        pca = PCA(n_components=2, random_state=0).fit(embeddings)
     subjects = frames["subject"].to_numpy(str)
     between = {"subject": variance_between(embeddings, subjects)}
     columns: dict[str, np.ndarray] = {}
@@ -117,6 +126,8 @@ class FeatureStatistics:
     predicted: CoOccurrence
     labelled: CoOccurrence
     embedding: EmbeddingMap | None
+    warnings: tuple[str, ...]
+    """What to tell the user of the embeddings."""
 
 
 def read_statistics(features: FeatureClips) -> FeatureStatistics:
@@ -140,8 +151,9 @@ def read_statistics(features: FeatureClips) -> FeatureStatistics:
         if len(rows):
             embeddings.append(points[rows])
             frames.append(table.iloc[rows][["clip", "frame", *features.au_columns]].assign(subject=subject))
-    mapped = map_embeddings(np.concatenate(embeddings), pd.concat(frames), names) if embeddings else None
-    return FeatureStatistics(len(keys), predicted, labelled, mapped)
+    points = np.concatenate(embeddings) if embeddings else np.zeros((0, 0))
+    mapped = map_embeddings(points, pd.concat(frames), names) if embeddings else None
+    return FeatureStatistics(len(keys), predicted, labelled, mapped, tuple(collapse_warnings(points)))
 
 
 def _flags(table: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
@@ -152,8 +164,13 @@ def bin_means(values: np.ndarray, n_bins: int) -> np.ndarray:
     """Return (min(T, n_bins),) means of successive, nearly equal parts of (T,) values, ignoring NaN."""
     if len(values) <= n_bins:
         return values
-    edges = np.linspace(0, len(values), n_bins + 1).round().astype(int)
+    edges = _edges(len(values), n_bins)
     return pd.Series(values).groupby(np.repeat(np.arange(n_bins), np.diff(edges))).mean().to_numpy()
+
+
+def _edges(n_values: int, n_bins: int) -> np.ndarray:
+    """Return the (m + 1,) edges of m = min(n_values, n_bins) nearly equal parts."""
+    return np.linspace(0, n_values, min(n_values, n_bins) + 1).round().astype(int)
 
 
 @dataclass(frozen=True)
@@ -162,6 +179,10 @@ class AuTimeline:
 
     seconds: np.ndarray
     """(n,) mean time of each column."""
+    frames: np.ndarray
+    """(n,) int64 number of each column's first frame in the source."""
+    thresholds: dict[str, float]
+    """Probability from which an AU counts as present, where it is known."""
     rows: dict[str, np.ndarray]
     """(n,) 0..1 for each AU's probability, intensity (divided by 5) and label, in this order; NaN unknown."""
     table: list[tuple[str, float | None, float | None, float | None]]
@@ -169,10 +190,10 @@ class AuTimeline:
 
 
 def read_au_timeline(features: FeatureClips, subject: str, clip: str) -> AuTimeline | None:
-    """Return the timeline of a clip, ``None`` if the folder lacks it or has no AUs."""
+    """Return the timeline of a clip, ``None`` if the folder lacks it or has no AU of it."""
     if (subject, clip) not in features.paths or not features.au_names:
         return None
-    frames = features.read(subject, clip, ["timestamp", *features.au_columns])
+    frames = features.read(subject, clip, ["frame", "timestamp", *features.au_columns])
     rows, table = {}, []
     for name in features.au_names:
         for ending, shown, most in (("", "", 1), ("_r", " intensity / 5", MAX_INTENSITY), ("_true", " label", 1)):
@@ -183,7 +204,11 @@ def read_au_timeline(features: FeatureClips, subject: str, clip: str) -> AuTimel
         known = np.isfinite(predicted) & np.isfinite(labelled)
         f1 = float(f1_score(labelled[known], predicted[known], zero_division=0)) if known.any() else None
         table.append((name, _mean(predicted), _mean(labelled), f1))
-    return AuTimeline(bin_means(frames["timestamp"].to_numpy(float), TIMELINE_BINS), rows, table)
+    seconds = bin_means(frames["timestamp"].to_numpy(float), TIMELINE_BINS)
+    first = frames["frame"].to_numpy(np.int64)[_edges(len(frames), TIMELINE_BINS)[:-1]]
+    if not rows:
+        return None
+    return AuTimeline(seconds, first, dict(features.metadata().get("au_thresholds", {})), rows, table)
 
 
 def _mean(values: np.ndarray) -> float | None:

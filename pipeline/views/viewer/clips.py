@@ -13,8 +13,10 @@ import pandas as pd
 
 from tclr.pipeline.features import FeatureClips, values_of
 from tclr.pipeline.store import ClipInfo, Store
+from tclr.pipeline.system import natural_key
 from tclr.schemas.action_units import AU_NAMES
 from tclr.schemas.errors import StoreError
+from tclr.schemas.features import describe_au_source
 
 SPRITE_FRAMES = 32
 SPRITE_COLUMNS = 8
@@ -43,7 +45,8 @@ class ViewerClips:
         self._features = FeatureClips(features)
         self._store = Store(store)
         self._lock = threading.Lock()
-        self.infos = [info for info in self._store.clips if (info.subject, info.clip) in self._features.paths]
+        infos = [info for info in self._store.clips if (info.subject, info.clip) in self._features.paths]
+        self.infos = sorted(infos, key=lambda info: natural_key(info.name))
         self.n_without_crops = len(self._features.paths) - len(self.infos)
         if not self.infos:
             self._store.close()
@@ -67,13 +70,18 @@ class ViewerClips:
         dict
             ``clips``: one dict per clip, with ``subject``, ``clip``, ``n_frames``, ``duration_s``, ``share_ok`` (0..1),
             ``warning`` and the medians ``face_px``, ``sharpness`` and ``score`` (``None`` without a face). ``aus``: a
-            dict with ``id`` and ``name`` per AU. ``sprite``: ``frames``, ``columns`` and ``tile_px``, or ``None`` for
-            a store without crops. ``n_without_crops``: number of clips that the store lacks.
+            dict with ``id``, ``name`` and ``threshold`` per AU, the probability from which it counts as present
+            (``None`` unknown). ``au_source``: where AUs come from, in words. ``sprite``: ``frames``, ``columns`` and
+            ``tile_px``, or ``None`` for a store without crops. ``n_without_crops``: number of clips that the store
+            lacks.
         """
+        metadata = self._features.metadata()
+        thresholds = metadata.get("au_thresholds", {})
         sprite = {"frames": SPRITE_FRAMES, "columns": SPRITE_COLUMNS, "tile_px": self.tile_px}
         return {
             "clips": [_clip_row(info) for info in self.infos],
-            "aus": [{"id": name, "name": AU_NAMES.get(int(name[2:]), "")} for name in self.au_names],
+            "aus": [_au_row(name, thresholds) for name in self.au_names],
+            "au_source": describe_au_source(metadata.get("au_source", "none")),
             "sprite": sprite if self._store.has_frames else None,
             "n_without_crops": self.n_without_crops,
         }
@@ -147,6 +155,10 @@ def _put_tile(sheet: np.ndarray, place: int, crop: np.ndarray, side_px: int) -> 
     if len(crop) != side_px:
         crop = cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_AREA)
     sheet[top : top + side_px, left : left + side_px] = crop
+
+
+def _au_row(name: str, thresholds: dict[str, float]) -> dict[str, Any]:
+    return {"id": name, "name": AU_NAMES.get(int(name[2:]), ""), "threshold": thresholds.get(name)}
 
 
 def _clip_row(info: ClipInfo) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from tclr.pipeline.store import Store
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.action_units import au_column
 from tclr.schemas.config import EmbedConfig, FitAuConfig
-from tclr.schemas.errors import InputError, ModelError, SettingError, StoreError
+from tclr.schemas.errors import InputError, ModelError, ReplacementError, SettingError, StoreError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 keep_guesses = partial(EmbedConfig, hidden="keep")
@@ -175,7 +175,9 @@ def test_auto_precision_is_measured_once_kept_by_the_next_run_and_told(store, en
     again = embed(store, tmp_path, encoder, auto)
     assert (again.n_skipped, again.precision, len(measured)) == (3, None, 1)
     assert embed(store, tmp_path, encoder, keep_guesses(precision="bf16")).n_skipped == 4
-    assert embed(store, tmp_path, encoder, plain).n_skipped == 0
+    with pytest.raises(ReplacementError, match="made with precision bf16"):
+        embed(store, tmp_path, encoder, plain)
+    assert embed(store, tmp_path, encoder, plain, replace=True).n_skipped == 0
     assert "precision" not in read_metadata(tmp_path / "subject=F001" / "T1.parquet")["encoder"]
     arguments = ["embed", str(store), str(tmp_path / "b"), "--encoder", "random", "--precision", "auto"]
     said = CliRunner().invoke(cli, arguments, catch_exceptions=False).output
@@ -312,9 +314,8 @@ def test_given_neutral_frames_become_the_persons_zero(labelled, encoder, make_st
     np.testing.assert_allclose(moved.loc[person, ["AU01", "AU12"]], expected.probability, atol=1e-5)
     pd.testing.assert_frame_equal(moved[~person], raw[~person])  # nobody said what the other is like at rest
     table.write_text("subject,clip,first,last\nF001,T1,,\n")
-    again = embed(
-        store, tmp_path / "moved", encoder, keep_guesses(), au_model=tmp_path / "au.safetensors", neutral=table
-    )
+    head_file = tmp_path / "au.safetensors"
+    again = embed(store, tmp_path / "moved", encoder, keep_guesses(), au_model=head_file, neutral=table, replace=True)
     assert again.n_skipped == 2  # those of the other person
 
 

@@ -1,14 +1,19 @@
 """The commands fit-au and embed, through click, on a small store."""
 
+import json
+import re
+
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from tclr.cli.main import cli
-from tclr.pipeline.au import MAPPING_VERSION, load_head
-from tclr.pipeline.encoder import EncoderInfo, build_encoder, save_encoder
+from tclr.cli.output import can_ask
+from tclr.pipeline.au import BOX, MAPPING_VERSION, load_head
+from tclr.pipeline.encoder import EncoderInfo, build_encoder, load_encoder, save_encoder
 from tclr.pipeline.system import read_metadata
-from tclr.schemas.errors import InputError, ModelError, SettingError, StoreError
+from tclr.schemas.errors import InputError, ModelError, OutputError, ReplacementError, SettingError, StoreError
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +137,83 @@ def test_fine_tuning_says_who_is_held_out_and_names_its_own_file(work, make_stor
 def test_help_has_an_example(command):
     text = run(command, "--help").output
     assert "Example:" in text and f"tclr {command} store/" in text
+
+
+@pytest.fixture
+def asked(work, tmp_path, monkeypatch):
+    """Return a function that embeds with other columns into finished features, answering a question, if any."""
+    arguments = ["embed", work / "store", tmp_path / "f", "--au-model", "blendshapes", "--embedding", "none"]
+    run(*arguments)
+
+    def answer(text, *options, can_ask=True):
+        monkeypatch.setattr("tclr.cli.path.embed.can_ask", lambda: can_ask)
+        whole = [str(argument) for argument in (*arguments, "--columns", "AU*", *options)]
+        result = CliRunner().invoke(cli, whole, input=text, standalone_mode=False)
+        return result, "pitch" not in pd.read_parquet(tmp_path / "f")
+
+    return answer
+
+
+def test_embed_asks_before_it_replaces_other_columns(asked):
+    refused, replaced = asked("n\n")
+    assert isinstance(refused.exception, OutputError) and "Nothing was replaced" in str(refused.exception)
+    assert "3 of its files were made with all columns" in refused.stderr and "Replace them? [y/N]" in refused.stderr
+    assert not replaced
+    agreed, replaced = asked("y\n")
+    assert agreed.exception is None and replaced
+    again, _ = asked("")  # the same settings: nothing to ask
+    assert again.exception is None and "3 were done before" in again.stdout and "Replace" not in again.stderr
+
+
+@pytest.mark.parametrize("option", ["--replace", "--yes"])
+def test_embed_does_not_ask_where_nobody_is_there_or_all_was_said(asked, option):
+    refused, replaced = asked("y\n", can_ask=False)
+    assert isinstance(refused.exception, ReplacementError) and "--replace" in str(refused.exception) and not replaced
+    agreed, replaced = asked("", option, can_ask=False)
+    assert agreed.exception is None and replaced
+
+
+def test_a_pipe_is_nobody_to_ask():
+    assert not can_ask()
+
+
+def test_the_bundled_encoder_has_a_name_in_every_command(make_store, tmp_path):
+    store = make_store(tmp_path / "store", n_subjects=3, n_frames=12, size=64)
+    run("embed", store, tmp_path / "f", "--encoder", "box", "--au-model", "blendshapes")
+    metadata = read_metadata(tmp_path / "f" / "subject=F001" / "T1.parquet")
+    assert metadata["encoder"]["digest"] == load_encoder(BOX).digest
+    (tmp_path / "folds.csv").write_text("subject,fold\nF001,1\nF002,2\nF003,3\n")
+    arguments = ("--protocol", tmp_path / "folds.csv", "--methods", "encoder", "--resamples", 0)
+    run("evaluate", store, *arguments, "--encoder", "box", "--scores", tmp_path / "scores.json")
+    scored = json.loads((tmp_path / "scores.json").read_text())
+    assert metadata["encoder"]["digest"] in json.dumps(scored)
+    with pytest.raises(ModelError, match="--arch facemesh"):
+        run("pretrain", store, tmp_path / "run", "--init", "box")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embed", "{store}", "{out}", "--encoder", "bxo"], "Known names: box, face, random.*Did you mean 'box'"),
+        (["embed", "{store}", "{out}", "--encoder", "random:resnet17"], "resnet18, resnet50.*Did you mean 'resnet18'"),
+        (
+            ["embed", "{store}", "{out}", "--au-model", "fase"],
+            "auto, face, shape, box, blendshapes.*Did you mean 'face'",
+        ),
+        (["embed", "{store}", "{out}", "--encoder", "shape"], "'shape' reads no pictures.*Known names: box, face"),
+        (["fit-au", "{store}", "-o", "{out}", "--encoder", "boxx"], "Known names: box, .*Did you mean 'box'"),
+        (["pretrain", "{store}", "{out}", "--init", "facemseh"], "box, face, facemesh, .*Did you mean 'facemesh'"),
+        (["pretrain", "{store}", "{out}", "--arch", "resnet8"], "'resnet18', 'resnet50'.*Did you mean 'resnet18'"),
+        (["pretrain", "{store}", "{out}", "--recipe", "papre"], "'tclr', 'paper'.*Did you mean 'paper'"),
+        (["preprocess", "{store}", "{out}", "--template", "arcfaec"], "'tclr', 'arcface'.*Did you mean 'arcface'"),
+        (["preprocess", "{store}", "{out}", "--dataset", "bpd4"], "auto, bp4d, disfa.*Did you mean 'bp4d'"),
+        (["evaluate", "{store}", "--protocol", "bp4d-3fols", "--encoder", "box"], "Did you mean 'bp4d-3fold'"),
+        (["evaluat"], "Known commands: .*evaluate.*Did you mean 'evaluate'"),
+    ],
+)
+def test_a_wrong_name_lists_the_right_ones(work, tmp_path, arguments, message):
+    places = {"store": work / "store", "out": tmp_path / "out"}
+    with pytest.raises((ModelError, SettingError, click.ClickException)) as caught:
+        run(*(argument.format(**places) for argument in arguments))
+    said = caught.value
+    assert re.search(message, said.format_message() if isinstance(said, click.ClickException) else str(said))

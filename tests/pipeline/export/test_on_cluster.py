@@ -267,7 +267,7 @@ def test_a_failed_clips_file_of_an_earlier_run_is_named(copy, encoder, tmp_path)
     features = tmp_path / "features"
     embed(copy, features, encoder, EmbedConfig(columns="pitch"))
     damage_frames(copy, "F001", "T2")
-    result = embed(copy, features, encoder, EmbedConfig())
+    result = embed(copy, features, encoder, EmbedConfig(), replace=True)
     assert result.failures[0].reason.endswith("T2.parquet is of an earlier run.")
 
 

@@ -16,11 +16,11 @@ from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.features import load
 from tclr.pipeline.store import Store
-from tclr.pipeline.system import read_metadata
+from tclr.pipeline.system import read_metadata, write_table
 from tclr.pipeline.views.report import write_report
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import EmbedConfig, FitAuConfig
-from tclr.schemas.errors import ModelError, OutputError, SettingError, StoreError
+from tclr.schemas.errors import ModelError, OutputError, ReplacementError, SettingError, StoreError
 from tclr.schemas.features import eye_columns, features_schema, sight_columns
 from tclr.schemas.store import NO_TRACK
 
@@ -336,7 +336,7 @@ def test_another_encoder_head_or_setting_does_every_clip_again(store, head_file,
         (encoder, keep_guesses(blendshapes=True), head_file),
     ]
     for loaded, config, au_model in runs:
-        assert embed(store, tmp_path, loaded, config, au_model=au_model).n_skipped == 0
+        assert embed(store, tmp_path, loaded, config, au_model=au_model, replace=True).n_skipped == 0
     assert len(pd.read_parquet(tmp_path)) == 80
 
 
@@ -501,8 +501,40 @@ def test_columns_without_predictions_need_no_head(store, head_file, encoder, tmp
 )
 def test_other_choices_are_written_again_and_then_kept(store, encoder, tmp_path, config):
     embed(store, tmp_path, encoder, keep_guesses())
-    assert embed(store, tmp_path, encoder, config).n_skipped == 0
+    assert embed(store, tmp_path, encoder, config, replace=True).n_skipped == 0
     assert embed(store, tmp_path, encoder, config).n_skipped == 4
+
+
+OTHER_CHOICES = [
+    ({}, {"embedding": "list"}, "auto", "embedding 'wide'"),
+    ({}, {"columns": "AU*"}, "auto", "another encoder \\(resnet18\\), all columns"),
+    ({"smooth_s": 0.1}, {}, "auto", "smoothing over 0.1 s"),
+    ({}, {}, "head", "AUs from blendshapes"),
+    ({"columns": "pitch", "embedding": "none"}, {"columns": "yaw", "embedding": "none"}, "auto", "columns 'pitch'"),
+]
+
+
+@pytest.mark.parametrize(("before", "now", "au_model", "told"), OTHER_CHOICES)
+def test_features_of_other_choices_are_not_replaced_unasked(
+    store, head_file, encoder, tmp_path, before, now, au_model, told
+):
+    embed(store, tmp_path, encoder, keep_guesses(**before))
+    kept = stamps(tmp_path)
+    (tmp_path / "subject=F001" / "T1.parquet").unlink()  # an interrupted run is not excepted
+    del kept["subject=F001/T1.parquet"]
+    with pytest.raises(ReplacementError, match=f"3 of its files were made with {told}. Give another .* or --replace"):
+        embed(store, tmp_path, encoder, keep_guesses(**now), au_model=head_file if au_model == "head" else au_model)
+    assert stamps(tmp_path) == kept
+
+
+def test_labels_that_were_added_and_an_equal_number_of_another_version_are_no_choice(copy, encoder, tmp_path):
+    embed(copy, tmp_path / "features", encoder, keep_guesses())
+    edit(copy, "F001", lambda file: file["clips/T1/au"].attrs.update(names=["AU02", "AU12"]))
+    result = embed(copy, tmp_path / "features", encoder, keep_guesses())
+    assert result.n_skipped == 0 and "AU02_true" in load(tmp_path / "features")
+    for path in (tmp_path / "features").rglob("*.parquet"):
+        write_table(path, pq.read_table(path, partitioning=None), read_metadata(path) | {"tclr_version": "0.0.1"})
+    assert embed(copy, tmp_path / "features", encoder, keep_guesses()).n_skipped == 0
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from tclr.pipeline.au import BOX
 from tclr.pipeline.encoder import EncoderInfo, augment, build_encoder, load_encoder, save_encoder
 from tclr.pipeline.faces import find_model
-from tclr.pipeline.pretraining import Trainer, facemesh_weights, pretrain
+from tclr.pipeline.pretraining import Trainer, facemesh_weights, pretrain, start_encoder
 from tclr.pipeline.pretraining.losses import aggregate_ranking_loss
 from tclr.pipeline.pretraining.validation import held_out_metrics, validate
 from tclr.pipeline.tuples import load_batches
@@ -292,3 +293,16 @@ def test_default_recipe_learns_to_see_movement_in_subjects_it_has_not_seen(tmp_p
     config = PretrainConfig(**sizes, epochs=16, anchors_per_clip=6, geometry_components=1)
     history = pretrain(store, tmp_path / "run", config).history
     assert history[-1]["val_geometry"] < 0.5 * history[0]["val_geometry"]
+
+
+def test_the_bundled_encoder_is_a_start_by_name():
+    encoder, info = start_encoder(PretrainConfig(arch="facemesh"), "box")
+    bundled = load_encoder(BOX)
+    assert all(
+        torch.equal(value, bundled.model.state_dict()[name].cpu()) for name, value in encoder.state_dict().items()
+    )
+    assert info.supervised and info.mean == bundled.info.mean
+    with pytest.raises(ModelError, match="seems to hold facemesh.*--arch facemesh"):
+        start_encoder(PretrainConfig(), "box")
+    with pytest.raises(ModelError, match="Known names: box, face, facemesh, random"):
+        start_encoder(PretrainConfig(), "facemsh")

@@ -15,27 +15,31 @@ from tclr.pipeline.system import write_table
 from tclr.schemas.features import FORMAT, FORMAT_VERSION
 
 METADATA = {"format": FORMAT, "format_version": FORMAT_VERSION, "au_source": "head:0123", "encoder": {"digest": "4567"}}
-METADATA |= {"note": "</script><b>bold</b>"}
+METADATA |= {"note": "</script><b>bold</b>", "au_thresholds": {"AU01": 0.5}}
 
 
 @pytest.fixture(scope="session")
 def make_features() -> Callable[..., Path]:
-    """Return a function that writes features of a store: AU01 = row / n, AU12_r = 5 AU01, labels of the store."""
+    """Return a function that writes features of a store: AU01 = row / n, AU12_r = 5 AU01, labels of the store.
 
-    def make(store_path: Path, folder: Path, *, dim: int = 4, drop_rows: int = 0) -> Path:
+    With ``collapsed``, all embeddings are the same and AU01 is always present.
+    """
+
+    def make(store_path: Path, folder: Path, *, dim: int = 4, drop_rows: int = 0, collapsed: bool = False) -> Path:
         with Store(store_path) as store:
             for info in store.clips:
                 n = info.n_frames - drop_rows
                 face = store.face_mask(info)[:n]
                 level, labels = np.arange(n) / n, store.read(info, "au")[:n]
                 points = np.random.default_rng(n).normal(size=(n, dim)) + len(info.subject)
+                points = points * 0 + 1 if collapsed else points
                 columns = {
                     "clip": [info.clip] * n,
                     "frame": store.read(info, "source_frame")[:n],
                     "timestamp": store.read(info, "timestamp")[:n],
                     "status": ["ok" if here else "no_face" for here in face],
                     "AU01": pa.array(level, pa.float32(), mask=~face),
-                    "AU01_c": pa.array((level >= 0.5).astype(np.int8), mask=~face),
+                    "AU01_c": pa.array((level >= (0 if collapsed else 0.5)).astype(np.int8), mask=~face),
                     "AU12_r": pa.array(5 * level, pa.float32(), mask=~face),
                     **{f"{name}_true": labels[:, i] for i, name in enumerate(store.names(info, "au"))},
                     **{f"emb_{i:03d}": pa.array(points[:, i], pa.float32(), mask=~face) for i in range(dim)},

@@ -133,6 +133,43 @@ def test_report_shows_summary_pictures_and_tables_without_scripts(chromium, repo
     chromium.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
 
+def texts(driver, selector):
+    return driver.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)", selector
+    )
+
+
+def test_report_timeline_has_names_and_thresholds_where_there_is_room(chromium, report):
+    for device, expected in ((DESKTOP, "AU01 Inner Brow Raiser, from 0.50"), (PHONE, "AU01")):
+        open_page(chromium, report.as_uri(), device=device)
+        draw_all(chromium)
+        assert texts(chromium, "#timeline-1 .ytick text")[0] == expected
+    shown = chromium.execute_script("return document.getElementById('timeline-1').data[0].customdata[0][2]")
+    assert shown == [102, "AU01 Inner Brow Raiser, from 0.50"]
+
+
+def test_report_prints_every_plot_dark_on_white_and_is_as_before_afterwards(chromium, report):
+    open_page(chromium, report.as_uri(), dark=True)
+    chromium.execute_script(
+        "addEventListener('beforeprint', () => { window.printed = {"
+        "plots: document.querySelectorAll('.plot .main-svg .xaxislayer-above').length,"
+        "widths: [...new Set([...document.querySelectorAll('.plot')].map(p => p._fullLayout.width))],"
+        "colour: document.querySelector('#detection-1 .xtick text').style.fill,"
+        "dots: new Set(document.getElementById('map').data[0].marker.color).size}; });"
+    )
+    chromium.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+    printed = chromium.execute_script("return window.printed")
+    assert printed == {"plots": 13, "widths": [680], "colour": "rgb(26, 36, 44)", "dots": 2}
+    colour = "return document.querySelector('#detection-1 .xtick text').style.fill"
+    wait(lambda: chromium.execute_script(colour) == "rgb(230, 236, 239)", "the screen's colours again")
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert backgrounds(chromium) == "rgb(255, 255, 255)"
+    hidden = "return ['nav', '#theme'].map(name => getComputedStyle(document.querySelector(name)).display)"
+    assert chromium.execute_script(hidden) == ["none", "none"]
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert chromium.get_log("browser") == []
+
+
 @pytest.fixture
 def viewer(chromium, stored, features, tmp_path):
     """The viewer, opened; downloads go to tmp_path."""
@@ -200,6 +237,27 @@ def test_viewer_draws_the_face_and_the_curves(chromium, viewer):
     check_quiet(chromium, viewer.url)
 
 
+def test_viewer_says_at_the_curves_what_they_are(chromium, viewer):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    buttons = texts(chromium, "#lanes button")
+    assert buttons[0].startswith("AU01 Inner Brow Raiserpresent from 0.50") and "present from" not in buttons[1]
+    assert chromium.find_element(By.ID, "source").text == "AUs come from a head of 'tclr fit-au'."
+    ActionChains(chromium, duration=0).move_to_element(lane_canvas(chromium, 0)).perform()
+    tip = chromium.find_element(By.CSS_SELECTOR, ".tip")
+    wait(lambda: tip.is_displayed(), "the pointer is on the curve")
+    assert tip.text.startswith("frame 119, 0.760 s, 0.47, labelled ")
+    number = chromium.find_element(By.CSS_SELECTOR, "#lanes output")
+    bold = "return document.querySelector('#lanes output').classList.contains('present')"
+    assert not chromium.execute_script(bold) and number.text == "0.00"
+    chromium.execute_script("document.getElementById('scrub').value = 30")
+    chromium.execute_script("document.getElementById('scrub').dispatchEvent(new Event('input'))")
+    assert chromium.execute_script(bold) and number.text == "0.75"
+    assert pixels(chromium, "#axis") > 0
+    assert chromium.execute_script("return document.getElementById('face').clientWidth") > 300
+
+
 def test_viewer_of_a_store_without_crops_moves_through_the_curves(chromium, make_store, make_features, tmp_path):
     from selenium.webdriver.common.by import By
 
@@ -232,7 +290,7 @@ def test_viewer_goes_where_curve_slider_and_keys_say(chromium, viewer):
     slider = chromium.find_element(By.ID, "scrub")
     slider.send_keys(Keys.ARROW_DOWN)
     wait(lambda: shown(chromium) == 38, "the slider's own key")
-    assert chromium.find_element(By.ID, "au").text == "AU01"
+    assert chromium.find_element(By.ID, "au").text == "AU01 Inner Brow Raiser"
     assert slider.get_attribute("aria-valuetext").startswith("frame 138 (39 of 40)")
     drag(chromium, slider, 0.25, 0.25)
     wait(lambda: shown(chromium) in (9, 10), "a click on the slider")

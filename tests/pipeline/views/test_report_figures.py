@@ -3,13 +3,14 @@ import json
 import numpy as np
 
 from tclr.pipeline.views.report.figures import (
+    au_timeline_figure,
     co_occurrence_figure,
     detection_figure,
     distance_figures,
     map_figure,
     training_figures,
 )
-from tclr.pipeline.views.report.statistics import CoOccurrence, EmbeddingMap
+from tclr.pipeline.views.report.statistics import AuTimeline, CoOccurrence, EmbeddingMap
 from tclr.schemas.store import Status
 
 
@@ -43,6 +44,26 @@ def test_detection_shows_the_lowest_shares_first_in_bars_and_table():
         figure.rows[0][:3] == ("B", "10", "40.0%")
         and "B has the lowest share of ok frames, 40.0%" in figure.description
     )
+
+
+def test_detection_lists_equal_shares_in_natural_order():
+    counts = {f"n_{status.name}": 0 for status in Status} | {"n_ok": 5}
+    rows = [{"subject": "anna", "clip": f"clip{i}", "n_frames": 5, **counts} for i in (10, 1, 2)]
+    assert traces(detection_figure(rows, "clip"))[0]["y"] == ["anna/clip1", "anna/clip2", "anna/clip10"]
+
+
+def test_timeline_has_names_thresholds_and_frames():
+    rows = {name: np.array([0.1, 0.9]) for name in ("AU12", "AU12 intensity / 5", "AU45 label")}
+    table = [("AU12", 0.5, None, None), ("AU45", None, 0.5, None)]
+    figure = au_timeline_figure(
+        AuTimeline(np.array([0.0, 0.4]), np.array([7, 17]), {"AU12": 0.4249}, rows, table), "a/b"
+    )
+    (heat,), layout = traces(figure), json.loads(figure.spec)["layout"]
+    titles = ["AU12 Lip Corner Puller, from 0.42", "AU12 intensity / 5", "AU45 label"]
+    assert layout["yaxis"]["ticktext"] == titles == heat["meta"]["about"] and heat["meta"]["frames"] == [7, 17]
+    assert layout["xaxis"]["title"]["text"] == "time in s (frames 7 to 17)"
+    assert figure.header[:2] == ("AU", "present from")
+    assert figure.rows[0][:3] == ("AU12 Lip Corner Puller", "0.42", "50.0%") and figure.rows[1][1] == "-"
 
 
 def test_detection_says_so_if_it_leaves_out_subjects():

@@ -94,6 +94,28 @@ def test_store_alone_makes_a_page(stored, tmp_path):
     assert "Embeddings" not in page.text and "Pretraining" not in page.text and len(page.all("img")) == 4 * 12 + 4 * 3
 
 
+def test_what_is_doubtful_is_said_first(make_store, make_features, tmp_path, page):
+    assert "Look at this first" not in page.text  # 160 frames are too few to say anything
+    store = make_store(tmp_path / "store", n_subjects=2, n_frames=140)
+    features = make_features(store, tmp_path / "features", collapsed=True)
+    doubtful = Page(write_report(store, tmp_path / "page.html", features=features))
+    said = ("AU01 Inner Brow Raiser is present in 100% of frames", "The embeddings have collapsed nearly to one point")
+    places = [doubtful.text.index(text) for text in ("Look at this first", *said, "Frames by subject")]
+    assert places == sorted(places)
+    assert {"#aus", "#embeddings"} <= {attrs["href"] for attrs in doubtful.all("a")}
+
+
+def test_source_of_aus_is_told_in_words(page):
+    assert "AUs from a head of 'tclr fit-au'" in page.text
+
+
+def test_clips_are_in_natural_order(make_store, tmp_path):
+    store = make_store(tmp_path / "store", n_subjects=1, n_clips=11, n_frames=2)
+    text = Page(write_report(store, tmp_path / "page.html")).text
+    places = [text.index(f"F001 / T{i + 1} ") for i in range(11)]
+    assert places == sorted(places)
+
+
 def test_run_without_a_log_is_one_clear_error(stored, tmp_path):
     with pytest.raises(StoreError, match=r"Expected a run of 'tclr pretrain' with log.jsonl, but found none in"):
         write_report(stored, tmp_path / "page.html", run=tmp_path)

@@ -110,4 +110,13 @@ def test_timeline_has_intensities_and_labels_below_predictions_and_scores_the_cl
     assert (name, f1) == ("AU01", pytest.approx(expected)) and predicted == pytest.approx(20 / 39)
     assert labelled == pytest.approx(table["AU01_true"].mean())
     assert timeline.table[1][1] is None and timeline.table[1][3] is None  # AU12 has no prediction
+    assert timeline.frames.tolist() == table["frame"].tolist() and timeline.thresholds == {"AU01": 0.5}
     assert read_au_timeline(FeatureClips(features), "F009", "T1") is None
+
+
+def test_columns_of_a_long_timeline_begin_with_their_first_frame(make_store, make_features, tmp_path, monkeypatch):
+    store = make_store(tmp_path / "store", n_subjects=1, n_frames=10)
+    monkeypatch.setattr(statistics, "TIMELINE_BINS", 4)
+    timeline = read_au_timeline(FeatureClips(make_features(store, tmp_path / "features")), "F001", "T1")
+    assert timeline.frames.tolist() == [100, 102, 105, 108] and len(timeline.seconds) == 4
+    np.testing.assert_allclose(timeline.seconds, np.array([0.5, 3, 6, 8.5]) / 25)

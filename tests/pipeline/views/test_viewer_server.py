@@ -122,8 +122,19 @@ def test_clips_are_listed_with_their_quality(server):
     assert (
         first["share_ok"] == 39 / 40 and first["face_px"] == 2 and first["sharpness"] == 50 and first["n_frames"] == 40
     )
-    assert summary["aus"] == [{"id": "AU01", "name": "Inner Brow Raiser"}, {"id": "AU12", "name": "Lip Corner Puller"}]
+    assert summary["aus"] == [
+        {"id": "AU01", "name": "Inner Brow Raiser", "threshold": 0.5},
+        {"id": "AU12", "name": "Lip Corner Puller", "threshold": None},
+    ]
+    assert summary["au_source"] == "a head of 'tclr fit-au'"
     assert summary["sprite"] == {"frames": 32, "columns": 8, "tile_px": 32} and summary["n_without_crops"] == 0
+
+
+def test_clips_are_in_natural_order(make_store, make_features, tmp_path):
+    store = make_store(tmp_path / "store", n_subjects=1, n_clips=11, n_frames=2)
+    clips = ViewerClips(make_features(store, tmp_path / "features"), store)
+    assert [clip["clip"] for clip in clips.summary()["clips"]] == [f"T{i + 1}" for i in range(11)]
+    clips.close()
 
 
 def test_curves_are_those_of_the_features(server, features):
