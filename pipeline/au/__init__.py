@@ -8,7 +8,7 @@ Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-lea
 
 from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
 from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, SIGHT, SIGHT_VERSION, TEMPLATE
-from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
+from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head, transfer_score
 from tclr.pipeline.au.head import AuHead, load_head
 from tclr.pipeline.au.inputs.degrade import SPOILS
 from tclr.pipeline.au.inputs.rows import (
@@ -23,7 +23,7 @@ from tclr.pipeline.au.inputs.rows import (
     shape_rows,
 )
 from tclr.pipeline.au.inputs.shape import N_LANDMARKS, head_pose, is_turned
-from tclr.pipeline.au.labelled import LabelledFrames, collect_frames
+from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, embed_crops
 from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
 from tclr.pipeline.au.postprocess import RestingLevel, centre, resting_level, smooth
@@ -63,6 +63,7 @@ __all__ = [
     "cross_score",
     "describe_at",
     "describe_by",
+    "embed_crops",
     "embed_rows",
     "find_learnable",
     "fit_au",
@@ -81,4 +82,5 @@ __all__ = [
     "shape_rows",
     "smooth",
     "to_input",
+    "transfer_score",
 ]
