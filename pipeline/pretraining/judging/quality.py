@@ -29,8 +29,8 @@ from tclr.schemas.config import FitAuConfig
 QUALITY_FILE = "quality.json"
 LEARNT_FRAMES, JUDGED_FRAMES = 600, 300
 """Most frames that a probe learns from and is scored on, spread evenly over the clips: seconds on a CPU."""
-LEAST_GAIN = 0.01
-"""Smallest difference that counts as better or worse than the start."""
+LEAST_GAIN = 0.02
+"""Smallest difference that counts as better or worse than the start: of 300 frames, less is noise."""
 CHANCE = 0.5
 FEW_DIMENSIONS = 3.0
 """Effective rank below which embeddings lie nearly on a line or a plane."""

@@ -233,7 +233,7 @@ def _show(settings: Any) -> str:
     given = settings if isinstance(settings, dict) else {}
     shown = (
         f"--{name.removesuffix('_px')}" + ("" if value is True else f" {value}")
-        for name, value in given.items()
+        for name, value in sorted(given.items())
         if value is not False
     )
     return " ".join(shown)

@@ -78,8 +78,8 @@ def draw_moments(
 
     Examples
     --------
-    >>> frames = Path("clips/2D+3D/F001/T1")
-    >>> draw_moments([frames], [Moment("blink", ("AU45",))], Path("m.png"), store=Path("store"), features=Path("features"))
+    >>> frames, made = Path("clips/2D+3D/F001/T1"), {"store": Path("store"), "features": Path("features")}
+    >>> draw_moments([frames], [Moment("blink", ("AU45",))], Path("moments.png"), **made)
     [('F001/T1', 'blink')]
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
