@@ -43,15 +43,27 @@ def person(tmp_path, make_store, write_features):
 def test_each_moment_has_its_frame_and_what_never_is_has_none(person, tmp_path, monkeypatch):
     images, store, features = person
     taken = {}
-    draw = moments._draw_picture
+    draw, cut = moments._draw_picture, moments._cut_face
+    monkeypatch.setattr(moments, "_cut_face", lambda image, bbox: taken.update(bbox=bbox) or image)
     monkeypatch.setattr(moments, "_draw_picture", lambda axes, picture, title: taken.update({title: picture}))
     shown = [Moment("smile", ("AU12",)), Moment("open mouth", ("AU25",)), Moment("not predicted", ("AU99",))]
     out = tmp_path / "moments.png"
     assert draw_moments([images], shown, out, store=store, features=features) == [("F001/T1", "smile")]
     assert taken["open mouth"] is None and taken["not predicted"] is None
+    assert taken["bbox"].tolist() == [1, 2, 3, 4] and taken["smile"].shape == (64, 64, 3)
     assert np.median(taken["smile"]) == 40 + 4 * 25  # the middle of the longer run
     without = cv2.imread(str(out)).std()
     monkeypatch.setattr(moments, "_draw_picture", draw)
+    monkeypatch.setattr(moments, "_cut_face", cut)
     draw_moments([images], shown, out, store=store, features=features)
     picture = cv2.imread(str(out))
     assert picture.shape[0] > 400 and picture.std() > without > 5
+
+
+def test_the_face_fills_a_square_picture_also_at_the_edge():
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[40:80, 100:140] = 255
+    cut = moments._cut_face(image, np.array([100.0, 40, 140, 80]))
+    assert cut.shape == (320, 320, 3) and cut.mean() / 255 == pytest.approx((40 / 60) ** 2, abs=0.02)
+    assert moments._cut_face(image, np.array([0.0, 0, 40, 40])).shape == (320, 320, 3)
+    assert moments._cut_face(image, None) is image
