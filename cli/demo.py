@@ -182,7 +182,7 @@ def worth_of_training(quality: list[Any], methods: list[dict[str, Any]]) -> str:
     lines = [
         "",
         f"Trained encoder: mean F1 {f1:.3f}, ROC AUC {auc:.3f}; untrained: {random_f1:.3f}, {random_auc:.3f}; "
-        f"landmarks without any training: ROC AUC {by_name['landmarks'][1]:.3f}.",
+        f"landmarks alone: ROC AUC {by_name['landmarks'][1]:.3f}.",
     ]
     held_out = [measure for measure in quality if "probe" in measure.name]
     lines += [

@@ -106,10 +106,10 @@ def probe(
     if not judge_on:
         return None
     learnt, judged = _sample(store, learn_from, LEARNT_FRAMES), _sample(store, judge_on, JUDGED_FRAMES)
-    figures = [_score(_described(learnt, encoder), _described(judged, encoder)) for encoder in (trained, start)]
-    if figures[0] is None or figures[1] is None:
+    ours, before = (_score(_described(learnt, one), _described(judged, one)) for one in (trained, start))
+    if ours is None or before is None:
         return None
-    (name, of_trained), (_, of_start) = figures
+    (name, of_trained), (_, of_start) = ours, before
     return Measure(name, of_trained, of_start, "above the start", _compare(of_trained, of_start))
 
 

@@ -179,8 +179,15 @@ def _draw_curves(axes: Axes, clip: _Watched, moment: Moment, place: int | None) 
     axes.set(xlim=(seconds[0], seconds[-1]), ylim=(0, 1.02), yticks=(0, 0.5, 1))
     axes.spines[["top", "right"]].set_visible(False)
     if known:
-        above = {"loc": "lower right", "bbox_to_anchor": (1, 0.98), "borderaxespad": 0}
-        axes.legend(frameon=False, fontsize="small", ncols=len(known), handlelength=1, **above)
+        axes.legend(
+            frameon=False,
+            fontsize="small",
+            ncols=len(known),
+            handlelength=1,
+            loc="lower right",
+            bbox_to_anchor=(1, 0.98),
+            borderaxespad=0,
+        )
 
 
 def _runs(present: np.ndarray) -> Iterator[tuple[int, int]]:
