@@ -172,12 +172,12 @@ def draw_expressions(out: Path) -> None:
 
 def _tell_what_training_is_worth(results: dict[str, Any]) -> None:
     """Set the trained encoder beside an untrained one, in words."""
-    say(worth_of_training(results["pretrain"]["quality"], results["evaluate"]["methods"]))
+    say(worth_of_training(results["pretrain"]["quality"], results["evaluate"]))
 
 
-def worth_of_training(quality: list[Any], methods: list[dict[str, Any]]) -> str:
-    """Return the sentences on a run's worth, from the measures of ``pretrain`` and the methods of ``evaluate``."""
-    by_name = {method["method"]: _mean_scores(method) for method in methods}
+def worth_of_training(quality: list[Any], evaluated: dict[str, Any]) -> str:
+    """Return the sentences on a run's worth, from the measures of ``pretrain`` and the document of ``evaluate``."""
+    by_name = {method["method"]: _mean_scores(method, evaluated["average"]) for method in evaluated["methods"]}
     (f1, auc), (random_f1, random_auc) = by_name["encoder"], by_name["random"]
     lines = [
         "",
@@ -186,7 +186,7 @@ def worth_of_training(quality: list[Any], methods: list[dict[str, Any]]) -> str:
     ]
     held_out = [measure for measure in quality if "probe" in measure.name]
     lines += [
-        f"On subjects that it has never seen, {m.name} {m.trained:.3f} against {m.start:.3f}: {m.verdict}."
+        f"On subjects that it has never seen, {m.name} {m.trained:.3f}, of its start {m.start:.3f}: {m.verdict}."
         for m in held_out
     ]
     if not (f1 > random_f1 and auc > random_auc):
@@ -196,10 +196,10 @@ def worth_of_training(quality: list[Any], methods: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, verdict])
 
 
-def _mean_scores(method: dict[str, Any]) -> tuple[float, float]:
-    """Return the mean F1 and ROC AUC of a method of an evaluation's document."""
-    scores = method["scores"]
-    return scores["f1"]["pooled"]["mean"][0], scores["roc_auc"]["pooled"]["mean"][0]
+def _mean_scores(method: dict[str, Any], average: str) -> tuple[float, float]:
+    """Return the mean F1 and ROC AUC of a method of an evaluation's document, as its table shows them."""
+    f1, roc_auc = (method["scores"][metric][average]["mean"][0] for metric in ("f1", "roc_auc"))
+    return f1, roc_auc
 
 
 def _say_how_to_go_on(out: Path, train: bool) -> None:

@@ -14,7 +14,6 @@ from tclr.cli import demo
 from tclr.cli.main import run
 from tclr.pipeline.pretraining import Measure
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -58,7 +57,11 @@ def test_the_first_act_again_does_nothing_again(tiny, out, capfd):
 
 
 def method(name, f1, roc_auc):
-    return {"method": name, "scores": {"f1": {"pooled": {"mean": [f1]}}, "roc_auc": {"pooled": {"mean": [roc_auc]}}}}
+    return {"method": name, "scores": {"f1": {"folds": {"mean": [f1]}}, "roc_auc": {"folds": {"mean": [roc_auc]}}}}
+
+
+def evaluated(*methods):
+    return {"average": "folds", "methods": [*methods, *OTHERS]}
 
 
 OTHERS = [method("random", 0.3, 0.7), method("landmarks", 0.6, 0.99)]
@@ -66,19 +69,19 @@ OTHERS = [method("random", 0.3, 0.7), method("landmarks", 0.6, 0.99)]
 
 def test_training_that_wins_and_training_that_does_not_are_told_apart():
     won = [Measure("AU probe, ROC AUC", 0.8, 0.7, "above the start", "better than its start")]
-    text = demo.worth_of_training(won, [method("encoder", 0.5, 0.8), *OTHERS])
+    text = demo.worth_of_training(won, evaluated(method("encoder", 0.5, 0.8)))
     assert "ROC AUC 0.800" in text and "0.700" in text and demo.WON in text
     level = [Measure("AU probe, ROC AUC", 0.7, 0.705, "above the start", "no better than its start")]
-    text = demo.worth_of_training(level, [method("encoder", 0.5, 0.8), *OTHERS])
+    text = demo.worth_of_training(level, evaluated(method("encoder", 0.5, 0.8)))
     assert demo.ONLY_ITS_START in text and demo.WON not in text and "no better than its start" in text
-    assert demo.LOST in demo.worth_of_training(won, [method("encoder", 0.2, 0.6), *OTHERS])
+    assert demo.LOST in demo.worth_of_training(won, evaluated(method("encoder", 0.2, 0.6)))
 
 
 def test_the_second_act_is_told_from_the_results_of_its_commands(monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(demo, "training_steps", lambda out: [])
     results = {
         "pretrain": {"quality": [Measure("AU probe, ROC AUC", 0.8, 0.7, "above the start", "better than its start")]},
-        "evaluate": {"methods": [method("encoder", 0.5, 0.8), *OTHERS]},
+        "evaluate": evaluated(method("encoder", 0.5, 0.8)),
     }
     monkeypatch.setattr(demo, "run_steps", lambda commands: ([], results, False))
     assert run(["demo", str(tmp_path), "--train"]) == 0
@@ -94,7 +97,8 @@ def test_activation_is_named_where_the_shell_lacks_it(monkeypatch, tmp_path):
     monkeypatch.delenv("VIRTUAL_ENV", raising=False)
     monkeypatch.chdir(tmp_path)
     assert demo.activation_line() == ". .venv/bin/activate"
-    monkeypatch.chdir("/")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     assert demo.activation_line() == f". {tmp_path}/.venv/bin/activate"
     monkeypatch.setenv("VIRTUAL_ENV", "something")
     assert demo.activation_line() == ""
