@@ -36,7 +36,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: install ## Run every stage on demo clips made here, and show the features
+demo: install ## Show what the bundled models see in moving faces: AU columns, a picture, a report
 	$(BIN)/tclr demo $(DEMO)
 
 test: install ## Run the test suite, in 2 processes; TEST_PROCESSES=8 if there are cores

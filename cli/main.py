@@ -19,7 +19,7 @@ from tclr.schemas.errors import TclrError, suggestion
 
 STAGES = {
     "Getting started": {
-        "demo": "Run every stage on demo clips and show the features.",
+        "demo": "Show what the bundled models see in moving faces.",
         "doctor": "Check this machine and installation, and say what to fix.",
         "synth": "Write labelled demo clips: animated portraits in BP4D's layout.",
     },

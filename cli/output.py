@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
-from tclr.pipeline.system import printable
+from tclr.pipeline.system import printable, printable_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -109,9 +109,9 @@ def can_ask() -> bool:
 
 
 def say(text: str, **style: Any) -> None:
-    """Print a line of prose on standard output."""
+    """Print a line of prose, or several, on standard output; spaces that align columns stay."""
     if current().prose:
-        click.secho("\n".join(map(printable, text.split("\n"))), **style)
+        click.secho("\n".join(map(printable_line, text.split("\n"))), **style)
 
 
 def show(renderable: RenderableType, *, piped_width: int = 120) -> None:

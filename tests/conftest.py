@@ -130,7 +130,8 @@ def write_features() -> Callable[..., Path]:
     from tclr.schemas.features import FORMAT, FORMAT_VERSION, features_schema
 
     def write(folder: Path, subject: str, clip: str, columns: dict, thresholds: dict[str, float], **metadata) -> Path:
-        schema = with_pandas_types(features_schema(list(thresholds), [], 2, blendshapes=False))
+        labelled = [name.removesuffix("_true") for name in columns if name.endswith("_true")]
+        schema = with_pandas_types(features_schema(list(thresholds), labelled, 2, blendshapes=False))
         n_frames = len(columns["frame"])
         columns = {"dataset": ["folder"] * n_frames, "clip": [clip] * n_frames} | columns
         arrays = [pa.array(columns.get(field.name, [None] * n_frames), from_pandas=True) for field in schema]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tclr.cli.options import PATH, init_option, settings_options
-from tclr.cli.output import Command, say, warn
+from tclr.cli.output import Command, say, show, warn
 from tclr.schemas.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tclr.pipeline.pretraining import Measure
 
 
 @click.command("pretrain", cls=Command)
@@ -25,7 +30,9 @@ def command(store: Path, run: Path, init: str | None, resume: bool, pretrain: Pr
     also how landmarks move (docs/pretraining.md); --recipe paper trains as the paper does. A GPU is used if there is
     one. Run the same command again to resume after an interruption, with the same result.
 
-    The folder RUN gets encoder.safetensors, checkpoint.pt, log.jsonl, config.json, distance.png and tensorboard/.
+    The folder RUN gets encoder.safetensors, checkpoint.pt, log.jsonl, config.json, distance.png, quality.json and
+    tensorboard/. The table at the end says whether the encoder is any good: it stands beside the start, the weights
+    before training.
 
     \b
     Example:
@@ -58,7 +65,23 @@ def command(store: Path, run: Path, init: str | None, resume: bool, pretrain: Pr
     say(f"Epoch {last['epoch']}: training loss {last['train_loss']:.4f}; {held}")
     if result.val_subjects:
         say(f"Distance over time: {run / 'distance.png'}")
+    _show_quality(result.quality)
     say(f"Encoder: {result.encoder}")
     say(f"Next: tclr fit-au {store} --encoder {run} -o au.safetensors")
     say(f"  or: tclr embed {store} features/ --encoder {run}")
     return {name: value for name, value in vars(result).items() if name != "is_main"}
+
+
+def _show_quality(measures: Sequence[Measure]) -> None:
+    """Show what the run is worth, beside its start."""
+    from rich.table import Table
+
+    if not measures:
+        return
+    table = Table(title="Is it any good?")
+    for header in ("measure", "trained", "start", "good is", "this run"):
+        table.add_column(header, justify="right" if header in ("trained", "start") else "left")
+    for measure in measures:
+        numbers = (f"{value:.3g}" for value in (measure.trained, measure.start))
+        table.add_row(measure.name, *numbers, measure.good, measure.verdict)
+    show(table)

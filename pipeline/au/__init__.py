@@ -19,7 +19,7 @@ from tclr.pipeline.au.bundled import (
     TEMPLATE,
     find_encoder,
 )
-from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
+from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head, transfer_score
 from tclr.pipeline.au.head import AuHead, load_head
 from tclr.pipeline.au.inputs.degrade import SPOILS
 from tclr.pipeline.au.inputs.rows import (
@@ -33,7 +33,7 @@ from tclr.pipeline.au.inputs.rows import (
     no_rows,
     shape_rows,
 )
-from tclr.pipeline.au.labelled import LabelledFrames, collect_frames
+from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, embed_crops
 from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
 from tclr.pipeline.au.own_labels import LabelMatch, OwnLabels
@@ -76,6 +76,7 @@ __all__ = [
     "cross_score",
     "describe_at",
     "describe_by",
+    "embed_crops",
     "embed_rows",
     "find_encoder",
     "find_learnable",
@@ -93,4 +94,5 @@ __all__ = [
     "shape_rows",
     "smooth",
     "to_input",
+    "transfer_score",
 ]

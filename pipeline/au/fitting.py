@@ -179,6 +179,29 @@ def cross_score(
     return score_aus(frames, *_predict_out_of_fold(frames, config, progress), config.noticed_from)
 
 
+def transfer_score(learnt: LabelledFrames, judged: LabelledFrames, config: FitAuConfig) -> tuple[AuScore, ...]:
+    """Score a head on fixed inputs that learns from some people on others, for each AU that varies on both sides.
+
+    There are no decisions, so only figures that need none are known: ROC AUC, ICC and MAE.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import FitAuConfig
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     frames = collect_frames(store, blendshape_rows, 64)
+    >>> one, other = (frames.take(frames.subjects == name) for name in ("F001", "F003"))
+    >>> [score.name for score in transfer_score(one, other, FitAuConfig())][:2]
+    ['AU01', 'AU02']
+    """
+    names = [name for name in find_learnable(learnt)[0] if name in find_learnable(judged)[0]]
+    if not names:
+        return ()
+    learnt, judged = learnt.select(names), judged.select(names)
+    predicted = _fit_frozen(learnt, config).predict(judged.inputs)
+    return score_aus(judged, predicted, np.zeros(len(judged), np.int64), config.noticed_from)
+
+
 def _predict_out_of_fold(
     frames: LabelledFrames, config: FitAuConfig, progress: Callable[[int, int], None]
 ) -> tuple[Prediction, np.ndarray]:

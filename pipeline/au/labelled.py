@@ -120,7 +120,17 @@ class LabelledFrames:
 
 
 def embed_crops(encoder: LoadedEncoder, frames: LabelledFrames, batch_size: int = 128) -> np.ndarray:
-    """Embed the frames' crops, block by block; (N, D) float32."""
+    """Embed the frames' crops, block by block; (N, D) float32.
+
+    Examples
+    --------
+    >>> from tclr.pipeline.encoder import load_encoder
+    >>> from tclr.pipeline.store import Store
+    >>> with Store(Path("store")) as store:
+    ...     frames = collect_frames(store, no_rows, 64)
+    >>> embed_crops(load_encoder("encoder.safetensors"), frames).shape
+    (32, 32)
+    """
     blocks = (np.arange(start, min(start + batch_size, len(frames))) for start in range(0, len(frames), batch_size))
     embedded = encoder.embed_all(map(frames.crops, blocks))
     return np.concatenate([np.zeros((0, encoder.embedding_dim), np.float32), *embedded])

@@ -14,25 +14,28 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tclr.pipeline.encoder import save_encoder
+from tclr.pipeline.encoder import LoadedEncoder, TemporalEncoder, save_encoder
 from tclr.pipeline.pretraining.checkpoint import Checkpoints, load_checkpoint
+from tclr.pipeline.pretraining.judging.distances import distance_curve, write_distances
+from tclr.pipeline.pretraining.judging.quality import (
+    QUALITY_FILE,
+    Measure,
+    measure_quality,
+    probe,
+    read_quality,
+    write_quality,
+)
+from tclr.pipeline.pretraining.judging.validation import COLLAPSE_STD, Validation, held_out_metrics, validate
 from tclr.pipeline.pretraining.model import start_encoder
 from tclr.pipeline.pretraining.processes import open_processes
 from tclr.pipeline.pretraining.runlog import RunLog, means_of
 from tclr.pipeline.pretraining.trainer import Trainer
-from tclr.pipeline.pretraining.validation import (
-    COLLAPSE_STD,
-    distance_curve,
-    held_out_metrics,
-    validate,
-    write_distances,
-)
 from tclr.pipeline.system import remove_abandoned, remove_quietly, write_json
 from tclr.schemas.config import PretrainConfig
 
@@ -47,7 +50,8 @@ class PretrainResult:
     """The result of a run; ``history`` has one dictionary per epoch, as in ``log.jsonl``.
 
     ``resumed_at`` and ``resumed_step`` are the epochs, and the steps of the next epoch, done before this call.
-    ``n_frames`` is the number of frames trained on. ``is_main`` is true in the first process only.
+    ``n_frames`` is the number of frames trained on. ``is_main`` is true in the first process only. ``quality`` says
+    whether the run is any good, see ``judging/quality.py``; a run of an earlier version has none.
     """
 
     run: Path
@@ -59,6 +63,7 @@ class PretrainResult:
     val_subjects: list[str]
     n_frames: int
     is_main: bool = True
+    quality: list[Measure] = field(default_factory=list)
 
 
 def pretrain(
@@ -120,14 +125,15 @@ def pretrain(
             _finish(run, trainer)
         n_frames = trainer.tuples_done * trainer.data.train_tuples.n_frames
         subjects = trainer.data.train_subjects, trainer.data.val_subjects
-        return PretrainResult(run, encoder, trainer.history, *resumed, *subjects, n_frames, processes.is_main)
+        quality = read_quality(run) if processes.is_main else []
+        return PretrainResult(run, encoder, trainer.history, *resumed, *subjects, n_frames, processes.is_main, quality)
 
 
 def _prepare(run: Path, trainer: Trainer) -> None:
     """Write the settings; remove outdated files of earlier runs and partial files of killed ones."""
     remove_abandoned(run)
     if trainer.epoch < trainer.config.epochs:
-        for name in ("encoder.safetensors", "distance.json", "distance.png"):
+        for name in ("encoder.safetensors", "distance.json", "distance.png", QUALITY_FILE):
             remove_quietly(run / name)
     if trainer.steps_done == 0:
         for name in ("checkpoint.pt", "log.jsonl"):
@@ -204,10 +210,7 @@ def _epoch_line(trainer: Trainer) -> dict[str, Any]:
     """Return the log line of an epoch whose steps are done."""
     trained = means_of(trainer.sums_of_all())
     seen = validate(trainer, trainer.model.encoder)
-    measured: dict[str, Any] = {f"val_{name}": value for name, value in seen.losses.items()}
-    measured |= held_out_metrics(seen.embeddings, seen.seconds)
-    if not trainer.data.val_subjects:  # validation tuples are training data then
-        measured |= dict.fromkeys(name for name in measured if name.startswith("val_"))
+    measured = _measure(trainer, seen)
     return {
         "epoch": trainer.epoch + 1,
         "step": trainer.steps_done,
@@ -217,13 +220,35 @@ def _epoch_line(trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def _measure(trainer: Trainer, seen: Validation) -> dict[str, Any]:
+    """Return losses, ranking, spread and rank of the watched tuples; without held-out subjects ``val_`` is None."""
+    measured: dict[str, Any] = {f"val_{name}": value for name, value in seen.losses.items()}
+    measured |= held_out_metrics(seen.embeddings, seen.seconds)
+    if not trainer.data.val_subjects:  # validation tuples are training data then
+        measured |= dict.fromkeys(name for name in measured if name.startswith("val_"))
+    return measured
+
+
 def _finish(run: Path, trainer: Trainer) -> None:
-    """Write the encoder, and its distances over time compared with those before training."""
+    """Write the encoder, and what it is worth: its distances over time and quality beside those before training."""
     encoder = trainer.model.encoder
+    untrained = start_encoder(trainer.config, trainer.init)[0].to(trainer.device)
+    seen = {"trained": validate(trainer, encoder), "before training": validate(trainer, untrained)}
+    if not trainer.processes.is_main:
+        return
     if trainer.data.val_subjects:
-        untrained = start_encoder(trainer.config, trainer.init)[0].to(trainer.device)
-        seen = {"trained": validate(trainer, encoder), "before training": validate(trainer, untrained)}
-        if trainer.processes.is_main:
-            write_distances(run, {name: distance_curve(one.embeddings, one.seconds) for name, one in seen.items()})
-    if trainer.processes.is_main:
-        save_encoder(run / "encoder.safetensors", encoder, trainer.info_now())
+        write_distances(run, {name: distance_curve(one.embeddings, one.seconds) for name, one in seen.items()})
+    write_quality(run, _judge(trainer, seen, untrained))
+    save_encoder(run / "encoder.safetensors", encoder, trainer.info_now())
+
+
+def _judge(trainer: Trainer, seen: dict[str, Validation], untrained: TemporalEncoder) -> list[Measure]:
+    """Return the measures of a finished run beside those of its start."""
+    trained, start = (_measure(trainer, one) for one in seen.values())
+    encoders = (
+        LoadedEncoder(trainer.model.encoder, trainer.info_now(), trainer.device),
+        LoadedEncoder(untrained, trainer.info, trainer.device),
+    )
+    data = trainer.data
+    probed = probe(trainer.store, data.train_subjects, data.val_subjects, *encoders)
+    return measure_quality(trained, start, trainer.config.embedding_dim) + ([probed] if probed else [])

@@ -19,6 +19,9 @@ LINK, NO_SUFFIX, IN_FOLDER = "link to nothing", "without a suffix", "in "
 
 logger = logging.getLogger(__name__)
 
+SYNTH_NOTE = "synth.json"
+"""What ``tclr synth`` notes beside its clips."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -38,7 +41,7 @@ class _Used:
     """The files that clips use; the frames of a sequence are found again, one folder at a time."""
 
     def __init__(self, source: Path, clips: Iterable[Clip]) -> None:
-        self._files: set[str] = {os.fspath(source / CLIPS_TABLE)}
+        self._files: set[str] = {os.fspath(source / name) for name in (CLIPS_TABLE, SYNTH_NOTE)}
         self._sequences: set[str] = set()
         for clip in clips:
             files = [*clip.stills, *clip.label_paths]

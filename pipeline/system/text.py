@@ -16,7 +16,15 @@ def printable(text: object) -> str:
     >>> printable("a\x1b[1m\n b")
     'a\\x1b[1m b'
     """
-    line = " ".join(str(text).split())
+    return printable_line(" ".join(str(text).split()))
+
+
+def printable_line(line: str) -> str:
+    r"""Return a line with invisible characters as escapes, as ``printable`` does, and its spaces as they are.
+
+    >>> printable_line("  0  \x1b[1m 0.5")
+    '  0  \\x1b[1m 0.5'
+    """
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 

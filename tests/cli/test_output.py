@@ -175,6 +175,7 @@ def test_nested_commands_follow_the_output_options_of_the_outer_one(monkeypatch,
     steps = {"synth": [], "inspect": ["--verify"]}
     monkeypatch.setattr(demo, "demo_steps", lambda out: [[name, str(out), *more] for name, more in steps.items()])
     monkeypatch.setattr(demo, "show_features", lambda features: say("rows"))
+    monkeypatch.setattr(demo, "draw_expressions", lambda out: say("Parquet: there"))
 
     @click.command("synth", cls=Command)
     @click.argument("out")

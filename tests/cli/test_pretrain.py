@@ -67,6 +67,9 @@ def test_pretrain_writes_a_run_and_prints_its_scores_and_the_next_command(store,
     assert f"Epoch 1: training loss {line['train_loss']:.4f}; 1 held-out subject: loss" in first.stdout
     assert f"ranking accuracy {line['val_accuracy']:.3f} (chance 0.5)" in first.stdout
     assert f"Encoder: {run}/encoder.safetensors" in first.stdout
+    kept = json.loads((run / "quality.json").read_text())["measures"]
+    assert [measure["name"] for measure in kept] == ["ranking accuracy", "spread", "effective rank"]  # no labels
+    assert "Is it any good?" in first.stdout and all(measure["verdict"] in first.stdout for measure in kept)
     assert f"tclr fit-au {store} --encoder {run} -o au.safetensors" in first.stdout
     assert f"tclr embed {store} features/ --encoder {run}" in first.stdout
     with safe_open(run / "encoder.safetensors", framework="np") as file:

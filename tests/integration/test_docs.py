@@ -54,10 +54,11 @@ def test_every_option_that_a_document_names_exists():
 
 
 def test_the_tutorial_takes_the_demo_step_by_step():
-    from tclr.cli.demo import demo_steps
+    from tclr.cli.demo import demo_steps, training_steps
 
+    steps = demo_steps(Path("demo-out")) + training_steps(Path("demo-out"))
     shown = shown_commands((ROOT / "docs/tutorial.md").read_text())
-    assert all(step in shown for step in demo_steps(Path("demo-out")))
+    assert [step for step in steps if step not in shown] == []
 
 
 def shown_commands(text):

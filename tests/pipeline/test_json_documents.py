@@ -79,7 +79,7 @@ def instant(monkeypatch):
     def write(out, *, progress=None, **settings):
         if progress:
             progress(10, 10)
-        return synth.SynthResult(out, 1, 1, 10)
+        return synth.SynthResult(out, 1, 1, 10, 10)
 
     row = BenchRow("preprocess", "decoding", (0.5,))
     monkeypatch.setattr("tclr.pipeline.au.fit_au", fit)

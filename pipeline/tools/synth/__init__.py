@@ -3,7 +3,7 @@
 In: portraits that installed packages include. Out: clips in BP4D's layout.
 """
 
-from tclr.pipeline.tools.synth.clips import SynthResult, write_demo
+from tclr.pipeline.tools.synth.clips import EXPRESSIONS, SynthResult, write_demo
 from tclr.pipeline.tools.synth.portraits import load_portraits
 
-__all__ = ["SynthResult", "load_portraits", "write_demo"]
+__all__ = ["EXPRESSIONS", "SynthResult", "load_portraits", "write_demo"]

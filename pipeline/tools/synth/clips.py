@@ -10,7 +10,8 @@ BP4D's layout, 25 frames/s::
     OUT/AUCoding/AU_OCC/F001_T1.csv       first row 0,1,...,99; then frame number and one code per AU
 
 Codes: 1 present (intensity of at least `PRESENT_FROM`), 0 absent, 9 not coded. BP4D's 12 action units and
-25, 26 and 45 are coded. The same settings and seed give the same bytes on the same machine.
+25, 26 and 45 are coded. The same settings and seed give the same bytes on the same machine. OUT/synth.json has the
+settings that a folder was made with.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from tclr.pipeline.system import writing
+from tclr.pipeline.system import read_json, write_json, writing
 from tclr.pipeline.tools.synth.action_warp import AUS, smoothstep
 from tclr.pipeline.tools.synth.portraits import load_portraits
 from tclr.pipeline.tools.synth.puppet import Puppet, build_puppet, render_face
@@ -64,14 +67,30 @@ UPPER_DECKS = (((1, 2), (4, 7), (1,), (7,)), ((2,), (1, 4), (7,), (1, 2, 4)))
 SINGLES = ((12,), (17,), (24,), (6,), (10, 25), (25,))
 
 
+EXPRESSIONS: dict[str, tuple[int, ...]] = {
+    "smile": (6, 12),
+    "raised brows": (1, 2),
+    "open mouth": (25, 26),
+    "blinks": (45,),
+    "lowered mouth corners": (15,),
+}
+"""The expressions of a clip of expressions, one after the other, and their action units."""
+BLINK_FRAMES = 9
+"""Length of a blink from the first movement to the last: longer closures are no blinks, AU45 (docs/action-units.md)."""
+GLASSES_HIDE = "raised brows"
+"""The expression that a face with glasses skips: the picture's frame and brows are one, and would not move."""
+SETTINGS_FILE = "synth.json"
+
+
 @dataclass(frozen=True)
 class SynthResult:
-    """The folder and the contents that `write_demo` wrote."""
+    """The folder of `write_demo` and what is in it; ``n_new`` frames were written now, 0 if all were there before."""
 
     out: Path
     n_subjects: int
     n_clips: int
     n_frames: int
+    n_new: int
 
 
 @dataclass(frozen=True)
@@ -94,55 +113,76 @@ def write_demo(
     frames: int = 75,
     size_px: int = 480,
     seed: int = 0,
+    expressions: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SynthResult:
-    """Write demo clips and their labels to a folder without ``2D+3D`` and ``AUCoding``.
+    """Write demo clips and their labels to a folder, unless it has them from the same settings.
 
     Each subject has ``tasks`` clips of ``frames`` square frames, at 25 frames/s. The seed determines events, motion and
-    light. ``progress`` is called with (frames written, frames in all).
+    light. With ``expressions`` a clip shows `EXPRESSIONS` one after the other, without other events. An interrupted
+    folder is written again. ``progress`` is called with (frames written, frames in all).
 
     Raises
     ------
     SettingError
         If a setting is outside its range.
     OutputError
-        If ``out`` already contains clips or cannot be written.
+        If ``out`` contains other clips or cannot be written.
 
     Examples
     --------
-    >>> write_demo(Path("demo"), subjects=1, tasks=1, frames=10, size_px=160)
-    SynthResult(out=PosixPath('demo'), n_subjects=1, n_clips=1, n_frames=10)
+    >>> settings = {"subjects": 1, "tasks": 1, "frames": 10, "size_px": 160}
+    >>> write_demo(Path("demo"), **settings)
+    SynthResult(out=PosixPath('demo'), n_subjects=1, n_clips=1, n_frames=10, n_new=10)
+    >>> write_demo(Path("demo"), **settings).n_new
+    0
     """
-    _check_settings(subjects=subjects, tasks=tasks, frames=frames, size_px=size_px, seed=seed)
-    _check_output(out)
+    numbers = {"subjects": subjects, "tasks": tasks, "frames": frames, "size_px": size_px, "seed": seed}
+    _check_settings(**numbers)
+    settings = {**numbers, "expressions": expressions}
+    total = subjects * tasks * frames
+    if _is_written(out, settings):
+        return SynthResult(out, subjects, subjects * tasks, total, 0)
     if len(load_portraits()) == 1:
         logger.warning(
             "scikit-image, which includes the second portrait, is not installed: all subjects are variants of one. "
             "For two, run: pip install 'tclr-face[demo]'"
         )
-    total = subjects * tasks * frames
+    write_json(out / SETTINGS_FILE, {"complete": False, "settings": settings})
     done = itertools.count(1)
     for subject, name in enumerate(SUBJECTS[:subjects]):
         puppet = build_puppet(subject, size_px=size_px, rng=np.random.default_rng([seed, subject]))
         for task in range(tasks):
             rng = np.random.default_rng([seed, subject, task])
-            for _ in _write_clip(out, puppet, name, subject, task, frames, rng):
+            # Separate streams, so that a change in how light is drawn does not move events.
+            when, what, scene, look = rng.spawn(4)
+            plan = partial(plan_expressions, puppet.glasses) if expressions else partial(plan_actions, subject, task)
+            clip = PlannedClip(name, task, int(when.integers(20, 1200)), plan(frames, rng=what))
+            for _ in _write_clip(out, puppet, clip, plan_scene(frames, rng=scene), look):
                 progress(next(done), total)
-    return SynthResult(out, subjects, subjects * tasks, total)
+    write_json(out / SETTINGS_FILE, {"complete": True, "settings": settings})
+    return SynthResult(out, subjects, subjects * tasks, total, total)
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """The name and task of a clip, the number of its first frame, and its intensities (T, len(AUS))."""
+
+    subject: str
+    task: int
+    first: int
+    intensities: np.ndarray
 
 
 def _write_clip(
-    out: Path, puppet: Puppet, name: str, subject: int, task: int, frames: int, rng: np.random.Generator
+    out: Path, puppet: Puppet, clip: PlannedClip, scene: Scene, look: np.random.Generator
 ) -> Iterator[Path]:
     """Write a clip and its labels; yield the path of each frame."""
-    # Separate streams, so that a change in how light is drawn does not move events.
-    when, what, scene, look = rng.spawn(4)
-    first = int(when.integers(20, 1200))
-    intensities = plan_actions(subject, task, frames, rng=what)
-    pictures = render_clip(puppet, intensities, plan_scene(frames, rng=scene), rng=look)
-    _write_labels(out / "AUCoding" / "AU_OCC" / f"{name}_T{task + 1}.csv", first, intensities)
-    for number, picture in enumerate(pictures, start=first):
-        path = out / "2D+3D" / name / f"T{task + 1}" / f"{number:04d}.jpg"
+    name = f"T{clip.task + 1}"
+    pictures = render_clip(puppet, clip.intensities, scene, rng=look)
+    _write_labels(out / "AUCoding" / "AU_OCC" / f"{clip.subject}_{name}.csv", clip.first, clip.intensities)
+    for number, picture in enumerate(pictures, start=clip.first):
+        path = out / "2D+3D" / clip.subject / name / f"{number:04d}.jpg"
         _, encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,16 +200,43 @@ def _check_settings(**settings: int) -> None:
             )
 
 
-def _check_output(out: Path) -> None:
-    """Raise ``OutputError`` if the folder already contains clips, or is not a folder."""
+def _is_written(out: Path, settings: dict[str, Any]) -> bool:
+    """Return whether the folder has these clips, whole.
+
+    Raises
+    ------
+    OutputError
+        If it has other clips, or is not a folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"Expected a folder to write to, but got a file: {out}. Choose another path.")
+    kept = read_json(out / SETTINGS_FILE) if (out / SETTINGS_FILE).is_file() else {}
+    if kept:
+        made_with = kept.get("settings")
+        if made_with != settings:
+            raise OutputError(
+                f"Expected the settings that the clips in {out} were made with ({_show(made_with)}), but got "
+                f"{_show(settings)}. Choose another folder, or remove this one first."
+            )
+        return bool(kept.get("complete"))
     for name in ("2D+3D", "AUCoding"):
         if (out / name).exists():
             raise OutputError(
                 f"Expected no '{name}' in the output folder, but found {out / name}. "
                 "Choose another folder, or remove this one first."
             )
-    if out.exists() and not out.is_dir():
-        raise OutputError(f"Expected a folder to write to, but got a file: {out}. Choose another path.")
+    return False
+
+
+def _show(settings: Any) -> str:
+    """Return settings as on the command line."""
+    given = settings if isinstance(settings, dict) else {}
+    shown = (
+        f"--{name.removesuffix('_px')}" + ("" if value is True else f" {value}")
+        for name, value in sorted(given.items())
+        if value is not False
+    )
+    return " ".join(shown)
 
 
 def _write_labels(path: Path, first: int, intensities: np.ndarray) -> None:
@@ -198,6 +265,24 @@ def plan_actions(subject: int, task: int, frames: int, *, rng: np.random.Generat
             event = order[(task * count + slot) % len(order)]
             _add_event(intensities, event, edges[slot], edges[slot + 1], rng)
     _add_blinks(intensities, rng)
+    return intensities
+
+
+def plan_expressions(glasses: bool, frames: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Plan a clip that shows `EXPRESSIONS` one after the other, (frames, len(AUS)) float32, 0..1; at rest between."""
+    intensities = np.zeros((frames, len(AUS)), np.float32)
+    shown = [aus for name, aus in EXPRESSIONS.items() if not (glasses and name == GLASSES_HIDE)]
+    edges = np.linspace(0, frames, len(shown) + 1)
+    for aus, start, end in zip(shown, edges[:-1], edges[1:], strict=True):
+        at = start + np.array([0.13, 0.87]) * (end - start)
+        times = (
+            [at] if aus != EXPRESSIONS["blinks"] else [at[0] + np.array([0, BLINK_FRAMES]), at[1] - [BLINK_FRAMES, 0]]
+        )
+        for au in aus:
+            peak = rng.uniform(0.9, 1.0)
+            for begin, stop in times:
+                bump = _bump(frames, begin, stop, 0.3, 0.35)
+                np.maximum(intensities[:, AUS.index(au)], peak * bump, out=intensities[:, AUS.index(au)])
     return intensities
 
 

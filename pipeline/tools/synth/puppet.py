@@ -46,6 +46,7 @@ class Puppet:
     face_corner: tuple[int, int]
     triangles: np.ndarray
     size_px: int
+    glasses: bool
 
 
 def build_puppet(subject: int, *, size_px: int, rng: np.random.Generator) -> Puppet:
@@ -82,6 +83,7 @@ def build_puppet(subject: int, *, size_px: int, rng: np.random.Generator) -> Pup
         face_corner=(int(corner[0]), int(corner[1])),
         triangles=_order_triangles(_add_rings(rest)),
         size_px=size_px,
+        glasses=portrait.glasses,
     )
 
 

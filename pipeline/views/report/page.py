@@ -88,6 +88,26 @@ def read_log(run: Path) -> list[dict[str, Any]]:
     ]
 
 
+def read_quality(run: Path) -> list[tuple[str, ...]]:
+    """Return the lines of ``RUN/quality.json`` as text, none without it; raise ``StoreError`` if it is not one."""
+    path = run / "quality.json"
+    if not path.is_file():
+        return []
+    try:
+        lines = [
+            [line[name] for name in ("name", "trained", "start", "good", "verdict")]
+            for line in read_json(path)["measures"]
+        ]
+        return [
+            (str(name), f"{trained:.3g}", f"{start:.3g}", str(good), str(verdict))
+            for name, trained, start, good, verdict in lines
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise StoreError(
+            f"Expected measures of 'tclr pretrain', but got something else in {path}. Remove the file, or omit --run."
+        ) from error
+
+
 def _epoch(text: bytes, place: str) -> dict[str, Any]:
     """Return one line of the log."""
     try:
@@ -178,6 +198,8 @@ def write_report(
         "clips": views,
         "max_clips": MAX_CLIPS,
         "training": [*training_figures(read_log(run)), *distance_figures(run)] if run else [],
+        "quality": read_quality(run) if run else [],
+        "quality_names": ("measure", "trained", "start", "good is", "this run"),
         "provenance": _provenance(summary, clips, run),
         "places": {"store": root, "features": features, "run": run},
         "plotly": get_plotlyjs(),

@@ -10,8 +10,8 @@ from tclr.pipeline.au import BOX
 from tclr.pipeline.encoder import EncoderInfo, augment, build_encoder, load_encoder, save_encoder
 from tclr.pipeline.faces import find_model
 from tclr.pipeline.pretraining import Trainer, facemesh_weights, pretrain, start_encoder
+from tclr.pipeline.pretraining.judging.validation import held_out_metrics, validate
 from tclr.pipeline.pretraining.losses import aggregate_ranking_loss
-from tclr.pipeline.pretraining.validation import held_out_metrics, validate
 from tclr.pipeline.tuples import load_batches
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import ModelError, SettingError, StoreError, TclrError
@@ -47,7 +47,7 @@ def weights(run):
 def test_run_folder_holds_what_is_documented(run):
     names = sorted(path.name for path in run.run.iterdir())
     expected = ["checkpoint.pt", "config.json", "distance.json", "distance.png", "encoder.safetensors", "log.jsonl"]
-    assert names == [*expected, "tensorboard"]
+    assert names == [*expected, "quality.json", "tensorboard"]
     lines = [json.loads(line) for line in (run.run / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3] and len(lines[0]["val_accuracy_by_pair"]) == 4
     assert len(run.val_subjects) == 1 and set(run.val_subjects).isdisjoint(run.train_subjects)

@@ -9,8 +9,8 @@ from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.pretraining import Trainer, pretrain
 from tclr.pipeline.pretraining import model as model_module
 from tclr.pipeline.pretraining import run as pretrain_module
+from tclr.pipeline.pretraining.judging.validation import validate
 from tclr.pipeline.pretraining.losses import aggregate_ranking_loss
-from tclr.pipeline.pretraining.validation import validate
 from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import SettingError
 

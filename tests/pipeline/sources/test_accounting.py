@@ -72,6 +72,12 @@ def test_what_a_datasets_layout_leaves_out_is_counted(tmp_path):
     assert count(tmp_path) == {".mp4 outside the layout": 1}
 
 
+def test_what_synth_notes_beside_its_clips_is_not_counted(tmp_path):
+    for name in ("a.mp4", "synth.json", "anna/synth.json"):
+        touch(tmp_path / name)
+    assert count(tmp_path) == {".json": 1}  # that of the source alone
+
+
 def test_the_store_in_the_source_is_not_counted(tmp_path):
     touch(tmp_path / "a.mp4")
     touch(tmp_path / "store" / "subjects" / "a.h5")

@@ -13,7 +13,7 @@ import pytest
 from tclr.pipeline.faces import detect_image
 from tclr.pipeline.tools.synth import load_portraits, portraits, write_demo
 from tclr.pipeline.tools.synth.action_warp import ACTIONS, AUS, build_moves
-from tclr.pipeline.tools.synth.clips import PRESENT_FROM, plan_actions, plan_scene
+from tclr.pipeline.tools.synth.clips import EXPRESSIONS, PRESENT_FROM, plan_actions, plan_expressions, plan_scene
 from tclr.pipeline.tools.synth.puppet import Puppet, build_puppet, map_triangles, render_face
 from tclr.schemas.action_units import BP4D_AUS
 from tclr.schemas.errors import OutputError, SettingError
@@ -114,6 +114,48 @@ def test_without_scikit_image_every_subject_is_made_of_one_portrait(tmp_path, mo
     for path in (first, second):
         assert len(detect_image(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))) == 1
     assert first.read_bytes() != second.read_bytes()
+
+
+def test_the_same_clips_again_are_left_as_they_are(demo):
+    before = {path: path.stat().st_mtime_ns for path in demo.rglob("*")}
+    again = write_demo(demo, **TINY)
+    assert (again.n_new, again.n_frames) == (0, 24)
+    assert {path: path.stat().st_mtime_ns for path in demo.rglob("*")} == before
+
+
+def test_an_interrupted_folder_is_written_again(demo, tmp_path):
+    def stop(done, total):
+        if done == 14:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_demo(tmp_path, **TINY, progress=stop)
+    assert write_demo(tmp_path, **TINY).n_new == 24
+    assert digest(tmp_path) == digest(demo)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"frames": 13}, {"expressions": True}])
+def test_clips_of_other_settings_are_refused_and_stay(demo, other):
+    before = digest(demo)
+    with pytest.raises(OutputError, match=r"made with \(--frames 12 --seed 0 --size 240 --subjects 2 --tasks 1\)"):
+        write_demo(demo, **(TINY | other))
+    assert digest(demo) == before
+
+
+def test_expressions_come_one_after_the_other_and_glasses_hide_brows():
+    rows = {au: row for row, au in enumerate(AUS)}
+    for glasses in (False, True):
+        plan = plan_expressions(glasses, 150, rng=np.random.default_rng(0))
+        present = plan >= PRESENT_FROM
+        shown = {name: present[:, [rows[au] for au in aus]].all(axis=1) for name, aus in EXPRESSIONS.items()}
+        assert np.max(sum(map(np.int64, shown.values()))) == 1
+        assert {name for name, when in shown.items() if when.any()} == set(EXPRESSIONS) - (
+            {"raised brows"} if glasses else set()
+        )
+        starts = [int(np.argmax(when)) for when in shown.values() if when.any()]
+        assert starts == sorted(starts) and not present[:, rows[4]].any()
+        blinks = np.flatnonzero(np.diff(shown["blinks"].astype(int)))
+        assert len(blinks) == 4 and max(blinks[1::2] - blinks[::2]) / 25 < 0.4  # AU45 lasts half a second at most
 
 
 @pytest.mark.parametrize("folder", ["2D+3D", "AUCoding"])

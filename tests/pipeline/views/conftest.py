@@ -72,6 +72,8 @@ def run_folder(tmp_path_factory) -> Path:
     (run / "log.jsonl").write_text("\n".join(map(json.dumps, lines)))
     curve = {"seconds": [0.04, 0.08], "mean": [0.1, 0.25], "q25": [0.05, 0.2], "q75": [0.2, 0.375], "n": [8, 8]}
     (run / "distance.json").write_text(json.dumps({"before training": curve, "trained": curve}))
+    measure = {"name": "spread", "trained": 0.01, "start": 0.6, "good": "0.05 to 1", "verdict": "collapsed"}
+    (run / "quality.json").write_text(json.dumps({"measures": [measure]}))
     (run / "config.json").write_text(json.dumps({"recipe": "tclr", "epochs": 2}))
     return run
 

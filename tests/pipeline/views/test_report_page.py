@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tclr.pipeline.views.report import write_report
-from tclr.pipeline.views.report.page import read_log
+from tclr.pipeline.views.report.page import read_log, read_quality
 from tclr.schemas.errors import StoreError
 
 
@@ -129,3 +129,14 @@ def test_damaged_line_of_the_log_is_one_clear_error(tmp_path, line):
     ) as caught:
         read_log(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_page_says_whether_the_encoder_is_any_good(page):
+    assert "Is it any good?" in page.text and "spread 0.01 0.6 0.05 to 1 collapsed" in page.text
+
+
+@pytest.mark.parametrize("text", ["{}", '{"measures": [{"name": "spread"}]}', '{"measures": [1]}', '{"measures": 1}'])
+def test_quality_of_another_kind_is_one_error(tmp_path, text):
+    (tmp_path / "quality.json").write_text(text)
+    with pytest.raises(StoreError, match="Remove the file, or omit --run"):
+        read_quality(tmp_path)

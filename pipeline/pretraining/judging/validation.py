@@ -1,4 +1,4 @@
-"""Validation on held-out subjects during training, and the final plot of distance over time.
+"""Validation on held-out subjects during training.
 
 Shapes: embeddings (B, F, D) of unit length, frame 0 is the anchor; seconds (B, F), time from the anchor.
 """
@@ -6,7 +6,6 @@ Shapes: embeddings (B, F, D) of unit length, frame 0 is the anchor; seconds (B, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,9 @@ import torch
 from torch import Tensor
 
 from tclr.pipeline.encoder import TemporalEncoder, to_input
-from tclr.pipeline.pretraining.losses import anchor_distances, ranked_pairs
+from tclr.pipeline.pretraining.losses import ranked_pairs
 from tclr.pipeline.pretraining.runlog import RunningMeans, add_states, means_of
 from tclr.pipeline.pretraining.trainer import Trainer
-from tclr.pipeline.system import replacing, write_json
 from tclr.pipeline.tuples import load_batches
 
 MAX_WATCHED_TUPLES = 1024
@@ -26,8 +24,6 @@ COLLAPSE_STD = 0.05
 """Spread of embeddings below which the run warns of collapse; that of random directions is 1."""
 EDGES_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Edges, in seconds, of the bins of ranking accuracy."""
-MAX_POINTS = 24
-"""Largest number of points of a distance curve; tuples of the paper have 11 distances in time."""
 
 
 @dataclass(frozen=True)
@@ -118,49 +114,3 @@ def effective_rank(embeddings: Tensor) -> float:
     sizes = torch.linalg.eigvalsh(x.T @ x).clamp(min=0).sqrt()
     share = sizes / sizes.sum().clamp(min=1e-12)
     return torch.special.entr(share).sum().exp().item()
-
-
-def distance_curve(embeddings: Tensor, seconds: Tensor) -> dict[str, list[float]]:
-    """Return the squared Euclidean distance to the anchor as a function of time.
-
-    Lists with one value per bin, in order of time: ``seconds``, the mean time; ``mean``, ``q25`` and ``q75`` of the
-    distances; ``n``, their number. Bins are single times, in milliseconds, if there are at most ``MAX_POINTS``, else
-    quantiles of time.
-    """
-    times, distances = seconds[:, 1:].abs().flatten(), anchor_distances(embeddings).flatten()
-    unique = (times * 1000).round().unique() / 1000
-    if len(unique) <= MAX_POINTS:
-        edges = (unique[1:] + unique[:-1]) / 2
-    else:
-        edges = torch.quantile(times, torch.linspace(0, 1, MAX_POINTS + 1, dtype=times.dtype)[1:-1]).unique()
-    bins = torch.bucketize(times, edges)
-    curve: dict[str, list[float]] = {name: [] for name in ("seconds", "mean", "q25", "q75", "n")}
-    for i in bins.unique():
-        chosen = distances[bins == i]
-        low, high = torch.quantile(chosen, chosen.new_tensor([0.25, 0.75])).tolist()
-        values = (times[bins == i].mean().item(), chosen.mean().item(), low, high, len(chosen))
-        for name, value in zip(curve, values, strict=True):
-            curve[name].append(value)
-    return curve
-
-
-def write_distances(run: Path, curves: dict[str, dict[str, list[float]]]) -> None:
-    """Write distance curves by name to RUN/distance.json, and plot them in RUN/distance.png."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for (name, curve), colour in zip(curves.items(), ("#2a7f9e", "#8a8f94"), strict=True):
-        axes.fill_between(curve["seconds"], curve["q25"], curve["q75"], color=colour, alpha=0.2, linewidth=0)
-        axes.plot(curve["seconds"], curve["mean"], color=colour, marker="o", markersize=3, label=name)
-    axes.set(
-        xlabel="time from the anchor in s", ylabel="squared distance of embeddings", xlim=(0, None), ylim=(0, None)
-    )
-    axes.set_title("Held-out subjects: mean and interquartile range of the pairs", fontsize="medium")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="best")
-    write_json(run / "distance.json", dict(curves))
-    with replacing(run / "distance.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
