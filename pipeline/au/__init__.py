@@ -6,7 +6,7 @@ come with tclr.
 Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-learn. It never imports mediapipe or dask.
 """
 
-from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
+from tclr.pipeline.au.blinks import BLINK, CLOSED, BlinkFollower, add_blinks
 from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, SIGHT, SIGHT_VERSION, TEMPLATE
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
 from tclr.pipeline.au.head import AuHead, load_head
@@ -33,6 +33,7 @@ from tclr.pipeline.au.sight.judge import Judge, load_judge, save_judge, shrink, 
 __all__ = [
     "AuHead",
     "BLINK",
+    "BlinkFollower",
     "BOX",
     "CLOSED",
     "Describe",

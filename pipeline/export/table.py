@@ -55,6 +55,13 @@ def _read_pose(store: Store, info: ClipInfo, face: np.ndarray) -> np.ndarray:
     return pose
 
 
+def spread(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return (n_rows, ...) with the values at their rows, NaN elsewhere."""
+    out = np.full((n_rows, values.shape[1]), np.nan, np.float32)
+    out[rows] = values
+    return out
+
+
 def _category(values: Sequence[str]) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode()
 

@@ -170,7 +170,7 @@ def make_reporter() -> Callable[[int, int], None]:
 
 
 class Dispatcher(Generic[Job, Result]):
-    """Submits tasks to a cluster and yields each result with its job; see ``dispatching``."""
+    """Submits tasks to a cluster and yields each result with its job; see ``on_cluster``."""
 
     def __init__(self, client: Client, lost: Callable[[str], Result]) -> None:
         self._client = client
@@ -250,7 +250,7 @@ def _same(value: object) -> object:
 
 
 @contextmanager
-def dispatching(
+def on_cluster(
     workers: int | None,
     scheduler: str | None,
     lost: Callable[[str], Result],
