@@ -3,8 +3,7 @@
 ``analyse`` does all in one call, ``Analyser`` takes frames one by one, ``open_store`` and ``load_features`` open what
 the command line wrote, ``load_encoder`` gives the network, ``fit_au`` fits a head to labels of one's own, and ``plot``
 draws. The room is light: ``lazy_loader`` imports a module when one of its names (``__init__.pyi`` lists them) is first
-used, so that ``import tclr`` loads neither NumPy nor PyTorch. It imports the rooms below it; the command line may import
-it.
+used, so that ``import tclr`` loads neither NumPy nor PyTorch. It imports the rooms below it, and never ``cli``.
 """
 
 import lazy_loader

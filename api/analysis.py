@@ -125,7 +125,9 @@ def analyse(
     """
     on_disk = isinstance(source, (str, PathLike))
     if on_disk and timestamps_s is not None:
-        raise InputError(f"Expected timestamps_s with frames in memory only, but {source} is on the disk. Leave it out.")
+        raise InputError(
+            f"Expected timestamps_s with frames in memory only, but {source} is on the disk. Leave it out."
+        )
     if on_disk and fps is not None:
         settings["fps"] = fps
     if store is None:

@@ -1,7 +1,7 @@
 """Reads the rooms of the house from the code, and draws them: ``python docs/site/house.py docs/images/house.svg``.
 
-A room is a folder with a door, its ``__init__.py``: ``schemas``, ``api``, ``cli``, each folder of ``pipeline`` and, in ``views``
-and ``tools``, each folder of theirs. ``tests/integration/test_architecture.py`` checks the same rooms and arrows.
+A room is a folder with a door, its ``__init__.py``: ``schemas``, ``api`` (the package ``tclr`` itself), ``cli``, each
+folder of ``pipeline`` and, in ``views`` and ``tools``, each folder of theirs. ``tests/integration/test_architecture.py`` checks the same rooms and arrows.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def list_modules(root: Path = ROOT) -> list[Path]:
 
 
 def room_of(module: str) -> str:
-    """Return the room of a module such as ``tclr.pipeline.views.report.page``: ``views.report``; of tclr itself ``api``."""
+    """Return the room of a module: ``views.report`` for ``tclr.pipeline.views.report.page``, ``api`` for ``tclr``."""
     parts = module.split(".")[1:]
     if parts[:1] != ["pipeline"]:
         return parts[0] if parts[:1] in (["schemas"], ["cli"]) else "api"

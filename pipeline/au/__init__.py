@@ -9,7 +9,7 @@ Imports ``encoder``, ``store``, ``system`` and ``schemas``, torch and scikit-lea
 from tclr.pipeline.au.blinks import BLINK, CLOSED, BlinkFollower, add_blinks
 from tclr.pipeline.au.bundled import BOX, FACE, MARGIN, SHAPE, SIGHT, SIGHT_VERSION, TEMPLATE
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head
-from tclr.pipeline.au.head import AuHead, load_head
+from tclr.pipeline.au.head import AuHead, load_head, save_head
 from tclr.pipeline.au.inputs.degrade import SPOILS
 from tclr.pipeline.au.inputs.rows import (
     WITHOUT_ENCODER,
@@ -23,7 +23,7 @@ from tclr.pipeline.au.inputs.rows import (
     shape_rows,
 )
 from tclr.pipeline.au.inputs.shape import N_LANDMARKS, head_pose, is_turned
-from tclr.pipeline.au.labelled import LabelledFrames, collect_frames
+from tclr.pipeline.au.labelled import ClipLabels, LabelledFrames, collect_frames, spread_labels
 from tclr.pipeline.au.mapping import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, predict_from_blendshapes
 from tclr.pipeline.au.metrics import Estimate, MetricScores, Outcomes, score
 from tclr.pipeline.au.postprocess import RestingLevel, centre, resting_level, smooth
@@ -36,6 +36,7 @@ __all__ = [
     "BlinkFollower",
     "BOX",
     "CLOSED",
+    "ClipLabels",
     "Describe",
     "Estimate",
     "FACE",
@@ -76,10 +77,12 @@ __all__ = [
     "no_rows",
     "predict_from_blendshapes",
     "resting_level",
+    "save_head",
     "save_judge",
     "score",
     "shrink",
     "shape_rows",
     "smooth",
+    "spread_labels",
     "to_input",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 
 from tclr.pipeline.au.head import AuHead, AuScore, save_head, smooth_clips
 from tclr.pipeline.au.inputs.rows import WITHOUT_ENCODER, describe_by, no_rows
-from tclr.pipeline.au.labelled import LabelledFrames, collect_frames, embed_crops
+from tclr.pipeline.au.labelled import GivenLabels, LabelledFrames, collect_frames, embed_crops
 from tclr.pipeline.au.learning.blend import fit_blend
 from tclr.pipeline.au.learning.finetune import fine_tune
 from tclr.pipeline.au.learning.frozen import fit_linear, fit_mlp
@@ -318,6 +318,7 @@ def fit_au(
     config: FitAuConfig,
     *,
     neutral: Path | None = None,
+    labels: GivenLabels | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     fit_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> FitResult:
@@ -333,6 +334,8 @@ def fit_au(
         Settings.
     neutral : Path, optional
         Store of faces at rest, labelled or not: on at most ``neutral_share`` of these, too, an AU counts as present.
+    labels : mapping, optional
+        Labels by subject and clip, instead of those of the store.
     progress : callable
         Called with frames read and frames in total.
     fit_progress : callable
@@ -361,7 +364,7 @@ def fit_au(
         if config.inputs != "embedding":
             store.require_blendshapes("Give --inputs embedding.")
         describe = no_rows if config.head == "finetune" else describe_by(config.inputs, encoder)
-        frames = collect_frames(store, describe, config.batch_size, progress)
+        frames = collect_frames(store, describe, config.batch_size, progress, labels)
         root = store.clips[0].root
     head = fit_head(frames, config, None if config.inputs in WITHOUT_ENCODER else encoder, progress=fit_progress)
     people = frames.people() | set(encoder.info.subjects if encoder else ())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -125,8 +126,52 @@ def embed_crops(encoder: LoadedEncoder, frames: LabelledFrames, batch_size: int 
     return np.concatenate([np.zeros((0, encoder.embedding_dim), np.float32), *embedded])
 
 
+class ClipLabels(Protocol):
+    """Labels of a clip that are not in its store: A ``names``, and values by frame number."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the AUs, as ``AU01``."""
+        ...
+
+    def at(self, source_frames: np.ndarray) -> np.ndarray:
+        """Return (T, A) int8 occurrence at the given frame numbers; -1 for frames without labels."""
+        ...
+
+    def intensity_at(self, source_frames: np.ndarray) -> np.ndarray:
+        """Return (T, A) float32 intensity at the given frame numbers; NaN where unknown."""
+        ...
+
+
+GivenLabels = Mapping[tuple[str, str], ClipLabels]
+"""Labels by subject and clip."""
+
+
+def spread_labels(given: ClipLabels, frames: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (T, A) int8 occurrence and float32 intensity of some AUs at frame numbers, unknown where not given."""
+    labels = np.full((len(frames), len(names)), UNKNOWN, np.int8)
+    intensities = np.full(labels.shape, np.nan, np.float32)
+    columns = [list(names).index(name) for name in given.names]
+    labels[:, columns], intensities[:, columns] = given.at(frames), given.intensity_at(frames)
+    return labels, intensities
+
+
+def _read_labels(
+    store: Store, info: ClipInfo, names: Sequence[str], start: int, stop: int, given: GivenLabels | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and intensities of rows of a clip, from its store or as they are given."""
+    if given is not None:
+        return spread_labels(given[info.subject, info.clip], store.read(info, "source_frame", start, stop), names)
+    labels = store.read_columns(info, "au", names, start, stop)
+    return labels, store.read_columns(info, "au_intensity", names, start, stop)
+
+
 def collect_frames(
-    store: Store, describe: Describe, batch_size: int, progress: Callable[[int, int], None] = lambda done, total: None
+    store: Store,
+    describe: Describe,
+    batch_size: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    given: GivenLabels | None = None,
 ) -> LabelledFrames:
     """Describe every frame that has a face and at least one known label, block by block.
 
@@ -140,6 +185,8 @@ def collect_frames(
         Rows per block.
     progress : callable
         Called with frames done and frames in total.
+    given : mapping, optional
+        Labels by subject and clip, instead of those of the store.
 
     Raises
     ------
@@ -154,8 +201,11 @@ def collect_frames(
     >>> frames.inputs.shape, frames.labels.shape
     ((32, 52), (32, 15))
     """
-    infos = [info for info in store.clips if store.names(info, "au")]
-    names = sorted({name for info in infos for name in store.names(info, "au")})
+    found = {(info.subject, info.clip): store.names(info, "au") for info in store.clips}
+    if given is not None:
+        found = {key: list(given[key].names) if key in given else [] for key in found}
+    infos = [info for info in store.clips if found[info.subject, info.clip]]
+    names = sorted({name for its in found.values() for name in its})
     if not names:
         raise InputError(
             f"Expected a store with AU labels, but {store.root} has none. Run 'tclr embed' without --au-model: "
@@ -166,13 +216,13 @@ def collect_frames(
     for info in infos:
         for start in range(0, info.n_frames, batch_size):
             stop = min(start + batch_size, info.n_frames)
-            labels = store.read_columns(info, "au", names, start, stop)
+            labels, intensities = _read_labels(store, info, names, start, stop, given)
             used = store.face_mask(info, start, stop) & (labels != UNKNOWN).any(axis=1)
             if used.any():
                 columns = (
                     describe(store, info, start, stop),
                     labels,
-                    store.read_columns(info, "au_intensity", names, start, stop),
+                    intensities,
                     np.full(len(used), info.subject),
                     np.full(len(used), info.clip),
                     np.arange(start, stop),

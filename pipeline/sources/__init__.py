@@ -8,7 +8,7 @@ Imports ``system`` and ``schemas``. It is light: no torch, mediapipe, dask, HDF5
 from tclr.pipeline.sources.accounting import Group, count_passed_over, describe_passed_over, describe_sequences
 from tclr.pipeline.sources.clip import Clip, FramesInMemory, Labels
 from tclr.pipeline.sources.datasets import DATASETS, find_clips, pseudonymise
-from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, unused_tables
+from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, labels_of_columns, unused_tables
 from tclr.pipeline.sources.listing import is_animated, is_image, is_video, numbered_images, safe_name
 from tclr.pipeline.sources.pseudonyms import Pseudonyms, check_key, open_key, read_key
 
@@ -28,6 +28,7 @@ __all__ = [
     "is_animated",
     "is_image",
     "is_video",
+    "labels_of_columns",
     "numbered_images",
     "open_key",
     "pseudonymise",

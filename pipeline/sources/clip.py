@@ -78,7 +78,7 @@ class FramesInMemory:
         """SHA-256 of sizes, times and pixels."""
         digest = hashlib.sha256(repr((self.size, self.times_s)).encode())
         for image in self.images:
-            digest.update(np.ascontiguousarray(image))
+            digest.update(np.ascontiguousarray(image).data)
         return digest.digest()
 
 

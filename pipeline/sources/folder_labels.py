@@ -183,6 +183,24 @@ def _to_labels(columns: list[Column], frames: np.ndarray, values: np.ndarray) ->
     return Labels(names, frames, occurrence, intensity if has_intensity else None)
 
 
+def labels_of_columns(names: list[str], frames: np.ndarray, values: np.ndarray, where: str) -> Labels:
+    """Return labels from columns named as in a table of labels, with the errors of reading one.
+
+    ``frames`` (N,) int64 and ``values`` (N, C) float64, NaN unknown, have one row per labelled frame; ``where`` they
+    come from is for messages.
+
+    >>> labels_of_columns(["AU12_r"], np.array([4, 2]), np.array([[3.0], [0.0]]), "labels").at(np.array([2, 3, 4]))
+    array([[ 0],
+           [-1],
+           [ 1]], dtype=int8)
+    """
+    columns, lines = _parse_header(["frame", *names], where), np.arange(1, len(frames) + 1)
+    _check_values(values, columns, lines, Path(where))
+    order = np.argsort(frames, kind="stable")
+    _check_frames(frames[order], lines[order], Path(where))
+    return _to_labels(columns, frames[order], values[order])
+
+
 def _tables(source: Path) -> dict[str, Path]:
     """Return a source folder's label tables by their stem, ``<subject>_<clip>``."""
     folder = source / LABEL_FOLDER
