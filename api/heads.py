@@ -222,7 +222,9 @@ def _read_inputs(table: pd.DataFrame, config: FitAuConfig, folder: Path) -> np.n
             f"{config.inputs}. Give the store instead of {folder}."
         )
     if config.inputs == "embedding":
-        return embeddings_of(table)
+        if not (embeddings := embeddings_of(table)).shape[1]:
+            raise InputError(f"Expected an embedding in {folder}, but it has no embedding. Export with it.")
+        return embeddings
     if missing := [name for name in blendshape_columns() if name not in table]:
         raise InputError(
             f"Expected blendshapes in {folder}, but it has no column {missing[0]!r}. Export with blendshapes=True."

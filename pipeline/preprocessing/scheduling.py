@@ -1,4 +1,4 @@
-"""Builds a store on a cluster or in this process: extracts clips and segments, joins subjects, redoes what is damaged."""
+"""Builds a store on a cluster or here: extracts clips and segments, joins subjects, redoes what is damaged."""
 
 from __future__ import annotations
 
