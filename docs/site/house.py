@@ -1,8 +1,8 @@
 """Reads the rooms of the house from the code, and draws them: ``python docs/site/house.py docs/images/house.svg``.
 
 A room is a folder with a door, its ``__init__.py``: ``schemas``, ``api`` (the package ``tclr`` itself), ``cli``, each
-folder of ``pipeline`` and, in ``views`` and ``tools``, each folder of theirs. ``tests/integration/test_architecture.py``
-checks the same rooms and arrows.
+folder of ``pipeline`` and, in ``views`` and ``tools``, each folder of theirs. The test of the architecture,
+``tests/integration/test_architecture.py``, checks the same rooms and arrows.
 """
 
 from __future__ import annotations
