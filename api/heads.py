@@ -109,7 +109,8 @@ def fit_au(
 
     Examples
     --------
-    >>> truth = load_features("features", "AU??_true").rename(columns=lambda name: name.replace("_true", "_c"))
+    >>> truth = load_features("features", "clip,frame,AU??_true")
+    >>> truth = truth.rename(columns=lambda name: name.replace("_true", "_c"))
     >>> head = fit_au("store", truth, inputs="blendshapes", folds=2)
     >>> head.aus[:2], analyse("clips", au_model=head, columns="AU12", hidden="keep", progress=False).shape
     (['AU01', 'AU02'], (32, 5))
