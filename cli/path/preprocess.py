@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     type=FILE,
     help="Replace names of people, clips and files by keyed hashes; a missing KEYFILE is created.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Local worker processes  [default: one per core]")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Local worker processes; 0 uses this process  [default: 0 for a few short clips, else one per core]",
+)
 @scheduler_option
 @click.option("--allow-truncated", is_flag=True, help="Keep the decodable part of truncated videos, with a warning.")
 @click.option("--prune", is_flag=True, help="Remove recordings from STORE that SOURCE does not have.")

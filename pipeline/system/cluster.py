@@ -122,7 +122,8 @@ def _start_workers(n_workers: int) -> LocalCluster:
     except (OSError, TimeoutError, RuntimeError) as error:
         raise ClusterError(
             f"Cannot start {n_workers} Dask workers on this machine: {type(error).__name__}: {error}. "
-            "Run the same command again, with fewer --workers if the machine is busy."
+            "Run the same command again, with fewer --workers if the machine is busy. A script of yours that asks for "
+            "workers must do its work under 'if __name__ == \"__main__\":'."
         ) from error
 
 

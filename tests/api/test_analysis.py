@@ -168,3 +168,15 @@ def test_what_is_done_is_not_done_again(made, monkeypatch):
     monkeypatch.setattr(scheduling, "extract_task", refuse)
     df = tclr.analyse(made / "clips", store=made / "store", columns="status", progress=False)
     assert len(df) == 32
+
+
+@pytest.mark.parametrize("name", ["single_face.mp4", "face_noface.mov"])
+def test_real_videos_give_what_the_command_line_gives(shared_data, tmp_path, name):
+    source, store, features = shared_data / "real" / name, tmp_path / "store", tmp_path / "features"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        df = tclr.analyse(source, progress=False)
+    assert run(["preprocess", str(source), str(store), "--workers", "1", "-q"]) == 0
+    assert run(["embed", str(store), str(features), "--embedding", "none", "-q"]) == 0
+    pd.testing.assert_frame_equal(df, tclr.load_features(features), check_exact=True)
+    assert df["AU12"].notna().any()
