@@ -21,7 +21,7 @@ def python_pages() -> dict[str, str]:
         "What `import tclr` offers, written from the code. [From Python](../python.md) shows how it goes together. "
         f"This is version {tclr.__version__}; `tclr.__version__` tells it."
     )
-    names = [name for name in tclr.__all__ if callable(getattr(tclr, name))]
+    names = [name for name in dir(tclr) if callable(getattr(tclr, name))]
     parts = [part for name in names for part in _entry(f"tclr.{name}", getattr(tclr, name))]
     parts += [f"## `tclr.plot`\n\n{_markup(inspect.getdoc(plot) or '')}"]
     for name in plot.__all__:
@@ -44,7 +44,8 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
 def _signature(name: str, thing: Callable[..., Any]) -> str:
     """Return a call with its defaults, one parameter per line, without annotations."""
     parameters = [p.replace(annotation=p.empty) for p in inspect.signature(thing).parameters.values()]
-    shown, starred = [], False
+    shown: list[str] = []
+    starred = False
     for parameter in parameters:
         if parameter.name == "self":
             continue
