@@ -61,7 +61,7 @@ class Analyser:
     fps : float, optional
         Rate of the frames; otherwise ``add`` needs each frame's time.
     au_model : str or Path
-        ``face``, ``shape`` (a fifth of the work), ``box``, ``blendshapes``, or a head of ``fit_au``.
+        ``face``, ``shape``, ``box``, ``blendshapes``, or a head of ``fit_au``.
     columns : str or iterable of str, optional
         Columns of the rows, as in ``analyse``. Leaving out what is not needed saves time.
     embedding : str

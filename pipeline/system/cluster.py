@@ -121,7 +121,7 @@ def _start_workers(n_workers: int) -> LocalCluster:
             )
     except (OSError, TimeoutError, RuntimeError) as error:
         raise ClusterError(
-            f"Cannot start {n_workers} Dask workers on this machine: {type(error).__name__}: {error}. "
+            f"Cannot start {n_workers} Dask workers on this machine: {type(error).__name__}: {str(error).rstrip('.')}. "
             "Run the same command again, with fewer --workers if the machine is busy. A script of yours that asks for "
             "workers must do its work under 'if __name__ == \"__main__\":'."
         ) from error
