@@ -148,7 +148,13 @@ GivenLabels = Mapping[tuple[str, str], ClipLabels]
 
 
 def spread_labels(given: ClipLabels, frames: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return (T, A) int8 occurrence and float32 intensity of some AUs at frame numbers, unknown where not given."""
+    """Return (T, A) int8 occurrence and float32 intensity of some AUs at frame numbers, unknown where not given.
+
+    >>> from tclr.pipeline.sources import labels_of_columns
+    >>> given = labels_of_columns(["AU12_c"], np.array([7]), np.array([[1.0]]), "labels")
+    >>> spread_labels(given, np.array([6, 7]), ["AU06", "AU12"])[0].tolist()
+    [[-1, -1], [-1, 1]]
+    """
     labels = np.full((len(frames), len(names)), UNKNOWN, np.int8)
     intensities = np.full(labels.shape, np.nan, np.float32)
     columns = [list(names).index(name) for name in given.names]

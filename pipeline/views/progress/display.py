@@ -29,7 +29,11 @@ REFRESH_PER_S = 5
 
 
 def format_rate(per_s: float | None, unit: str) -> str:
-    """Return a rate as ``152 frames/s``, with two digits below 10, or an empty text while it is unknown."""
+    """Return a rate with two digits below 10, or an empty text while it is unknown.
+
+    >>> format_rate(152.3, "frames"), format_rate(2.345, "clips"), format_rate(None, "clips")
+    ('152 frames/s', '2.3 clips/s', '')
+    """
     if not per_s:
         return ""
     return f"{per_s:,.0f} {unit}/s" if per_s >= 10 else f"{per_s:.2g} {unit}/s"
@@ -81,7 +85,12 @@ class _TimeColumn(TimeRemainingColumn):
 
 
 class Bar:
-    """One line with a count; call it with the number done and the total."""
+    """One line with a count; call it with the number done and the total.
+
+    >>> with show_progress(wanted=False) as display:
+    ...     bar = display.bar("Detecting", "clips")
+    ...     bar(3, 7)
+    """
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
@@ -101,7 +110,11 @@ class Bar:
 
 
 class Display:
-    """The lines of a command: its current stage, and bars."""
+    """The lines of a command: its current stage, and bars.
+
+    >>> with show_progress(wanted=False) as display:
+    ...     display.stage("Looking for clips")
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
