@@ -48,8 +48,9 @@ fuzz: install ## Read some thousand files that are nearly valid, ever new ones: 
 lint: install ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	rm -rf build/typed
 	mkdir -p build/typed/tclr
-	for room in schemas pipeline cli; do ln -sfn $(CURDIR)/$$room build/typed/tclr/$$room; done
+	for path in api/*.py api/*.pyi schemas pipeline cli; do ln -sfn $(CURDIR)/$$path build/typed/tclr/; done
 	cd build/typed && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p tclr
 	cd build/typed && MYPYPATH=$(CURDIR)/docs/site $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml $(CURDIR)/docs/site/*.py
 

@@ -13,8 +13,7 @@ from tclr.cli.output import Command, fail, say, warn
 from tclr.schemas.config import AlignConfig, DetectConfig, LimitsConfig
 
 if TYPE_CHECKING:
-    from tclr.cli.progress import Bar, Display
-    from tclr.pipeline.preprocessing import PreprocessResult, Progress
+    from tclr.pipeline.preprocessing import PreprocessResult
 
 
 @click.command("preprocess", cls=Command)
@@ -28,7 +27,11 @@ if TYPE_CHECKING:
     type=FILE,
     help="Replace names of people, clips and files by keyed hashes; a missing KEYFILE is created.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="Local worker processes  [default: one per core]")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Local worker processes; 0 uses this process  [default: 0 for a few short clips, else one per core]",
+)
 @scheduler_option
 @click.option("--allow-truncated", is_flag=True, help="Keep the decodable part of truncated videos, with a warning.")
 @click.option("--prune", is_flag=True, help="Remove recordings from STORE that SOURCE does not have.")
@@ -71,6 +74,7 @@ def command(
     with show_progress() as display:
         display.stage("Starting")
         from tclr.pipeline.preprocessing import preprocess
+        from tclr.pipeline.views.progress import ClipBars
         from tclr.schemas.config import PreprocessConfig
 
         result = preprocess(
@@ -82,7 +86,7 @@ def command(
             workers=workers,
             scheduler=scheduler,
             prune=prune,
-            notify=_Notifier(display),
+            notify=ClipBars(display),
             tell=display.stage,
             inform=say,
         )
@@ -109,21 +113,3 @@ def command(
     if not result.failures:
         say(f"Next: tclr inspect {store}")
     return result
-
-
-class _Notifier:
-    """Shows clips and subjects as two bars, from the first message on."""
-
-    def __init__(self, display: Display) -> None:
-        self._display = display
-        self._bars: tuple[Bar, Bar] | None = None
-
-    def __call__(self, progress: Progress) -> None:
-        if self._bars is None:
-            clips = self._display.bar("Detecting", "clips", rate_unit="frames")
-            self._bars = clips, self._display.bar("Assembling", "subjects")
-        clips, subjects = self._bars
-        clips(progress.clips_done, progress.n_clips)
-        rate = progress.n_frames / max(time.monotonic() - progress.started_s, 1e-9)
-        clips.note(failed=len(progress.failures), per_s=rate)
-        subjects(progress.subjects_done, progress.n_subjects)

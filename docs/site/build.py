@@ -14,6 +14,7 @@ from pathlib import Path
 
 from command_pages import command_pages
 from file_pages import file_pages
+from python_pages import python_pages
 from sphinx.cmd.build import build_main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,8 +22,8 @@ DOCS = ROOT / "docs"
 NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How to": [
-        "own-videos", "footage", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu",
-        "cluster", "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
+        "own-videos", "python", "footage", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training",
+        "gpu", "cluster", "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
     ],
     "Reference": [],
     "Explanation": [
@@ -51,7 +52,7 @@ def gather(folder: Path) -> None:
     shutil.copytree(DOCS / "images", folder / "images")
     for name, source in COPIED.items():
         shutil.copy(ROOT / source, folder / f"{name}.md")
-    commands, files = command_pages(), file_pages()
+    commands, files = command_pages(), python_pages() | file_pages()
     reference = folder / "reference"
     reference.mkdir()
     chief = ["commands.md", "settings.md", *files]

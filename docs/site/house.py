@@ -1,7 +1,8 @@
 """Reads the rooms of the house from the code, and draws them: ``python docs/site/house.py docs/images/house.svg``.
 
-A room is a folder with a door, its ``__init__.py``: ``schemas``, ``cli``, each folder of ``pipeline`` and, in ``views``
-and ``tools``, each folder of theirs. ``tests/integration/test_architecture.py`` checks the same rooms and arrows.
+A room is a folder with a door, its ``__init__.py``: ``schemas``, ``api`` (the package ``tclr`` itself), ``cli``, each
+folder of ``pipeline`` and, in ``views`` and ``tools``, each folder of theirs. The test of the architecture,
+``tests/integration/test_architecture.py``, checks the same rooms and arrows.
 """
 
 from __future__ import annotations
@@ -43,26 +44,34 @@ class Import:
 
 
 def list_modules(root: Path = ROOT) -> list[Path]:
-    """Return every Python file of the three packages, sorted."""
-    return sorted(path for package in ("schemas", "pipeline", "cli") for path in (root / package).rglob("*.py"))
+    """Return every Python file of the four packages, sorted."""
+    return sorted(path for package in ("schemas", "pipeline", "api", "cli") for path in (root / package).rglob("*.py"))
 
 
 def room_of(module: str) -> str:
-    """Return the room of a module such as ``tclr.pipeline.views.report.page``: ``views.report``; of tclr alone ''."""
+    """Return the room of a module: ``views.report`` for ``tclr.pipeline.views.report.page``, ``api`` for ``tclr``."""
     parts = module.split(".")[1:]
     if parts[:1] != ["pipeline"]:
-        return parts[0] if parts else ""
+        return parts[0] if parts[:1] in (["schemas"], ["cli"]) else "api"
     return ".".join(parts[1 : 3 if parts[1:2] and parts[1] in HALLS else 2])
 
 
 def door_of(room: str) -> str:
     """Return the module that a room is imported by."""
+    if room == "api":
+        return "tclr"
     return f"tclr.{room}" if room in ("schemas", "cli") else f"tclr.pipeline.{room}"
 
 
+def folder_of(room: str) -> Path:
+    """Return the folder of a room."""
+    return ROOT / ("" if room in ("schemas", "api", "cli") else "pipeline") / room.replace(".", "/")
+
+
 def module_of(path: Path, root: Path = ROOT) -> str:
-    """Return the name under which a file is imported."""
-    return "tclr." + ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+    """Return the name under which a file is imported; ``api/`` is the package ``tclr`` itself."""
+    parts = path.relative_to(root).with_suffix("").parts
+    return ".".join(("tclr", *parts[parts[0] == "api" :])).removesuffix(".__init__")
 
 
 def read_imports(path: Path) -> Iterator[Import]:
@@ -129,8 +138,7 @@ def _reduced(arrows: dict[str, set[str]]) -> list[tuple[str, str]]:
 
 def read_purpose(room: str) -> str:
     """Return the first sentence of a room's door."""
-    folder = ROOT / ("" if room in ("schemas", "cli") else "pipeline") / room
-    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    text = ast.get_docstring(ast.parse((folder_of(room) / "__init__.py").read_text())) or ""
     return " ".join(re.split(r"\.(?:\s|$)", text.replace("``", ""), maxsplit=1)[0].split())
 
 

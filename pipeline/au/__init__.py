@@ -7,7 +7,7 @@ Imports ``encoder``, ``store``, ``sources``, ``geometry``, ``system`` and ``sche
 imports mediapipe or dask.
 """
 
-from tclr.pipeline.au.blinks import BLINK, CLOSED, add_blinks
+from tclr.pipeline.au.blinks import BLINK, CLOSED, BlinkFollower, add_blinks
 from tclr.pipeline.au.bundled import (
     BOX,
     BUNDLED_ENCODERS,
@@ -20,7 +20,7 @@ from tclr.pipeline.au.bundled import (
     find_encoder,
 )
 from tclr.pipeline.au.fitting import FitResult, cross_score, find_learnable, fit_au, fit_head, transfer_score
-from tclr.pipeline.au.head import AuHead, load_head
+from tclr.pipeline.au.head import AuHead, load_head, save_head
 from tclr.pipeline.au.inputs.degrade import SPOILS
 from tclr.pipeline.au.inputs.rows import (
     WITHOUT_ENCODER,
@@ -44,6 +44,7 @@ from tclr.pipeline.au.sight.judge import Judge, load_judge, save_judge, shrink, 
 __all__ = [
     "AuHead",
     "BLINK",
+    "BlinkFollower",
     "BOX",
     "BUNDLED_ENCODERS",
     "CLOSED",
@@ -88,6 +89,7 @@ __all__ = [
     "no_rows",
     "predict_from_blendshapes",
     "resting_level",
+    "save_head",
     "save_judge",
     "score",
     "shrink",

@@ -52,6 +52,37 @@ def add_blinks(prediction: Prediction, closed: int, threshold: float, timestamps
     if timestamps is not None:
         shut = probability >= threshold
         factor = np.where(shut & ~is_blink(shut, timestamps), 0, 1).astype(np.float32)
+    return _append(prediction, closed, factor)
+
+
+class BlinkFollower:
+    """Appends AU45 to frames that arrive one by one: AU43 until the eyes have been closed for longer than a blink.
+
+    ``closed`` and ``threshold`` are as for ``add_blinks``. Whether a closure will be a blink is not known yet, so the
+    first ``LONGEST_S`` of a longer one count as a blink, too.
+
+    >>> follower = BlinkFollower(0, 0.5)
+    >>> shut = Prediction(np.full((1, 1), 0.9, np.float32), np.zeros((1, 1), np.float32))
+    >>> [round(follower.add(shut, np.array([t])).probability[0, 1].item(), 1) for t in (0.0, 0.4, 0.8)]
+    [0.9, 0.9, 0.0]
+    """
+
+    def __init__(self, closed: int, threshold: float) -> None:
+        self._closed, self._threshold = closed, threshold
+        self._since_s: float | None = None
+
+    def add(self, prediction: Prediction, timestamps: np.ndarray) -> Prediction:
+        """Return the next frames' predictions with AU45; ``timestamps`` (n,) are in seconds."""
+        factor = np.ones(len(timestamps), np.float32)
+        for row, time_s in enumerate(timestamps.tolist()):
+            is_shut = bool(prediction.probability[row, self._closed] >= self._threshold)
+            self._since_s = (time_s if self._since_s is None else self._since_s) if is_shut else None
+            factor[row] = self._since_s is None or time_s - self._since_s <= LONGEST_S
+        return _append(prediction, self._closed, factor)
+
+
+def _append(prediction: Prediction, closed: int, factor: np.ndarray) -> Prediction:
+    """Append a column that is the one of AU43 times a factor (n,)."""
 
     def extend(values: np.ndarray) -> np.ndarray:
         return np.concatenate([values, (values[..., closed].T * factor).T[..., None]], axis=-1)

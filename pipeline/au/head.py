@@ -46,6 +46,10 @@ def save_head(path: Path, head: AuHead, data: dict[str, Any]) -> None:
     ------
     OutputError
         If it cannot be written.
+
+    Examples
+    --------
+    >>> save_head(Path("copy.safetensors"), load_head(Path("head.safetensors")), {"dataset": "bp4d", "subjects": []})
     """
     info = {
         "kind": head.kind,

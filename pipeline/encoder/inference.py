@@ -110,6 +110,21 @@ class LoadedEncoder:
         """
         return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *self.embed_all([frames])])
 
+    def embed_now(self, frames: np.ndarray) -> np.ndarray:
+        """Return the embeddings of a few crops as ``embed`` does, but equal to rounding only.
+
+        ``embed`` fills up a pass through the network, which makes a single crop as dear as ``cpu_step`` of them. On a
+        CPU one thread is used: for so little, more of them only wait for each other.
+        """
+        if not len(frames):
+            return np.empty((0, self.embedding_dim), np.float32)
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self._run(_require_crops(frames))
+        finally:
+            torch.set_num_threads(n_threads)
+
     def embed_all(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Embed batches of crops of one size, as ``embed`` does; the next batch is read while the network computes.
 

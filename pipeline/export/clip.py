@@ -13,17 +13,10 @@ from tclr.pipeline.export.frames import embed_rows, predict_rows
 from tclr.pipeline.export.job import ExportJob
 from tclr.pipeline.export.rest import at_rest
 from tclr.pipeline.export.sight import Sight, hide
-from tclr.pipeline.export.table import build_table
+from tclr.pipeline.export.table import build_table, spread
 from tclr.pipeline.store import ClipInfo, Store
 from tclr.pipeline.system import TaskOutcome, check_run, explain, write_table
 from tclr.schemas.errors import OutputError
-
-
-def _spread(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ndarray:
-    """Return (n_rows, ...) with the values at their rows, NaN elsewhere."""
-    out = np.full((n_rows, values.shape[1]), np.nan, np.float32)
-    out[rows] = values
-    return out
 
 
 def _clip_arrays(
@@ -36,7 +29,7 @@ def _clip_arrays(
     rows, sight = np.flatnonzero(store.face_mask(info)), Sight.of_nothing(info.n_frames)
     embeddings = embed_rows(job, store, info, encoder, rows, report, sight if job.sees else None)
     predicted = predict_rows(job.source, store, info, rows, embeddings)
-    predicted = predicted.map(lambda values: _spread(values, rows, info.n_frames))
+    predicted = predicted.map(lambda values: spread(values, rows, info.n_frames))
     predicted = at_rest(job, store, info, encoder, predicted)
     if job.config.hidden == "null":
         predicted = hide(predicted, sight.visible, job.source.predicted_aus)  # before smoothing: no guess leaks out
@@ -45,7 +38,7 @@ def _clip_arrays(
         timestamps = store.read(info, "timestamp")
         predicted = predicted.map(partial(smooth, timestamps=timestamps, smooth_s=job.source.smooth_s))
     predicted = job.source.finish(predicted, timestamps if info.n_frames > 1 else None)
-    return _spread(embeddings, rows, info.n_frames), predicted, sight
+    return spread(embeddings, rows, info.n_frames), predicted, sight
 
 
 def export_clip(

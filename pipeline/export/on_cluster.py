@@ -19,7 +19,7 @@ from tclr.pipeline.encoder import LoadedEncoder, build_encoder
 from tclr.pipeline.export.clip import export_clip, failed
 from tclr.pipeline.export.job import ExportJob
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.system import Dispatcher, TaskOutcome, dispatching, make_reporter
+from tclr.pipeline.system import Dispatcher, TaskOutcome, make_reporter, on_cluster
 from tclr.schemas.errors import ModelError, StoreError
 
 GPU = "GPU"
@@ -88,7 +88,7 @@ def export_on_cluster(
     scheduler: str | None,
     on_frames: Callable[[ClipInfo, int], None],
 ) -> Iterator[tuple[ClipInfo, TaskOutcome]]:
-    """Export clips on a cluster, see ``dispatching``; yield each as soon as it is finished, in any order.
+    """Export clips on a cluster, see ``on_cluster``; yield each as soon as it is finished, in any order.
 
     Local processes share the machine's cores as torch's threads. If a worker of a running cluster offers the resource
     GPU, every clip asks for one. ``on_frames`` is called from another thread with a clip that is being exported and the
@@ -105,7 +105,7 @@ def export_on_cluster(
         on_frames(info, n_frames)
 
     tasks: Dispatcher[ClipInfo, TaskOutcome]
-    with dispatching(workers, scheduler, TaskOutcome, on_progress) as tasks:
+    with on_cluster(workers, scheduler, TaskOutcome, on_progress) as tasks:
         shared = tasks.share(_share(job, encoder))
         resources = {GPU: 1} if tasks.offers(GPU) else None
 

@@ -79,6 +79,13 @@ def _landmark_columns(store: Store, info: ClipInfo, names: Sequence[str], no_fac
     return {name: _numbers(values, no_face) for name, values in columns}
 
 
+def spread(values: np.ndarray, rows: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return (n_rows, ...) with the values at their rows, NaN elsewhere."""
+    out = np.full((n_rows, values.shape[1]), np.nan, np.float32)
+    out[rows] = values
+    return out
+
+
 def _category(values: Sequence[str]) -> pa.Array:
     return pa.array(values, pa.string()).dictionary_encode()
 

@@ -6,7 +6,7 @@ everyone is followed, also the number and time of every frame, for people who ap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -70,6 +70,17 @@ def _fill_block(rows: list[dict[str, Any]], layout: ClipLayout, labels: Labels |
     if labels is not None and "au_intensity" in block:
         block["au_intensity"] = labels.intensity_at(block["source_frame"])
     return block
+
+
+def fill_rows(cropped: Sequence[CroppedFrame], layout: ClipLayout) -> dict[str, np.ndarray]:
+    """Return some frames as a store would hold them: arrays by dataset, one row per frame, see ``CLIP_FIELDS``.
+
+    >>> from tclr.pipeline.store import ClipLayout
+    >>> from tclr.schemas.config import AlignConfig
+    >>> fill_rows([], ClipLayout(AlignConfig(), n_landmarks=478))["landmarks"].shape
+    (0, 478, 3)
+    """
+    return _fill_block([_to_row(item) for item in cropped], layout, None)
 
 
 class PersonRows:

@@ -78,8 +78,13 @@ class PreprocessResult:
     passed_over: dict[str, int]  # files of the source that no clip uses, by suffix or reason
 
 
+SMALL_CLIP_FRAMES, SMALL_RUN_FRAMES = 1500, 300
+"""Frames of a single clip, and of several clips together, up to which a run stays in this process. Starting Dask's
+workers takes longer than they save (docs/performance.md)."""
+
+
 def preprocess(
-    source: Path,
+    source: Path | Clip,
     store: Path,
     config: PreprocessConfig,
     *,
@@ -96,14 +101,17 @@ def preprocess(
 
     Parameters
     ----------
-    source, store : Path
-        Folder to read, and folder to write.
+    source : Path or Clip
+        Folder to read, or one clip, such as frames in memory.
+    store : Path
+        Folder to write.
     dataset : str
         Layout of the source; ``auto`` detects it.
     key_file : Path, optional
         Replace the names of subjects, clips and files by pseudonyms of this key, which is made if it does not exist.
     workers, scheduler
-        See ``connect``.
+        Worker processes of this machine, or the address of a running cluster, see ``connect``. With 0 workers the work
+        is done in this process. By default a small run is, and others have one worker per core.
     prune : bool
         Remove recordings from the store that the source does not have.
     notify, tell : callable
@@ -128,10 +136,11 @@ def preprocess(
     >>> result.n_subjects, result.n_clips, result.n_frames, result.failures
     (2, 2, 32, ())
     """
-    source, store = real_path(source), real_path(store)
+    store = real_path(store)
     tell("Looking for clips")
-    clips, new_key = _look_for_clips(source, store, dataset, key_file, config)
-    passed_over = _look_for_others(source, store, clips, config, inform)
+    clip, source = (source, source.path) if isinstance(source, Clip) else (None, real_path(source))
+    clips, new_key = ([clip], False) if clip else _look_for_clips(source, store, dataset, key_file, config)
+    passed_over = {} if clip else _look_for_others(source, store, clips, config, inform)
     tell("Looking for the detector's models")
     ensure_models(config.detect)
     config = read_subject_face(config, clips[0].pseudonyms)
@@ -144,8 +153,10 @@ def preprocess(
         progress = _progress(plans, len(clips))
         build = StoreBuild(store, run, config, progress, notify)
         if any(plan.todo or plan.has_new for plan in plans):
-            _forecast(store, plans, config, inform)
-            tell("Starting workers")
+            n_frames = _forecast(store, plans, config, inform)
+            if workers is None and scheduler is None and _is_small(n_frames, progress.n_clips):
+                workers = 0
+            tell("Loading the detector" if workers == 0 else "Starting workers")
             build.carry_out(plans, workers, scheduler)
         tell("Writing the manifest")
         infos = [info for _, its in sorted((before.stored | build.infos).items()) for info in its]
@@ -211,13 +222,23 @@ def _look_for_others(
 
 def _forecast(
     store: Path, plans: Iterable[SubjectPlan], config: PreprocessConfig, inform: Callable[[str], None]
-) -> None:
-    """Tell what disk the clips to do will take, and warn if there is less."""
+) -> int:
+    """Tell what disk the clips to do will take, warn if there is less, and return about how many frames they have.
+
+    The number is 0 if no header states it.
+    """
     todo = [plan.clip for subject in plans for plan in subject.todo if plan.clip is not None]
-    if todo:
-        disk_use = forecast_disk_use(store, todo, config)
-        inform(disk_use.describe())
-        disk_use.check(store)
+    if not todo:
+        return 0
+    disk_use = forecast_disk_use(store, todo, config)
+    inform(disk_use.describe())
+    disk_use.check(store)
+    return disk_use.n_frames
+
+
+def _is_small(n_frames: int, n_clips: int) -> bool:
+    """Return whether a run is done before workers would have started."""
+    return 0 < n_frames <= (SMALL_CLIP_FRAMES if n_clips == 1 else SMALL_RUN_FRAMES)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Builds a store on a Dask cluster: extracts clips and segments, joins subjects, redoes what is damaged."""
+"""Builds a store on a cluster or here: extracts clips and segments, joins subjects, redoes what is damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tclr.pipeline.preprocessing.layout import file_attrs, old_folder, part_path
 from tclr.pipeline.preprocessing.plan import ClipPlan, SubjectPlan
 from tclr.pipeline.preprocessing.tasks import ClipTask, Outcome, assemble_task, extract_task
 from tclr.pipeline.store import ClipInfo
-from tclr.pipeline.system import ITEMS_AHEAD, Dispatcher, Failure, dispatching, remove_quietly, set_aside
+from tclr.pipeline.system import ITEMS_AHEAD, Failure, Tasks, dispatching, remove_quietly, set_aside
 from tclr.schemas.config import PreprocessConfig
 from tclr.schemas.errors import OutputError
 
@@ -48,13 +48,13 @@ class StoreBuild:
     progress: Progress
     notify: Callable[[Progress], None]  # called with ``progress`` whenever it changes
     infos: dict[str, Sequence[ClipInfo]] = field(default_factory=dict)  # by subject, of files that were written
-    tasks: Dispatcher[Extraction | SubjectBuild, Outcome] = field(init=False)
+    tasks: Tasks[Extraction | SubjectBuild, Outcome] = field(init=False)
     cores: tuple[int, int] = (0, 0)  # numbers of workers and of cores
     under_way: set[ClipBuild] = field(default_factory=set)  # clips that are partly done
     _through: tuple[int, int] = (0, 0)  # clips done, and their frames
 
     def carry_out(self, plans: Sequence[SubjectPlan], workers: int | None, scheduler: str | None) -> None:
-        """Run all tasks on workers, see ``connect``, and collect failures in ``progress``.
+        """Run all tasks on workers, see ``dispatching``, and collect failures in ``progress``.
 
         An error ends the run only if the store cannot be written or the cluster is lost.
         """

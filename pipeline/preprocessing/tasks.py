@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,22 +70,37 @@ def extract_task(task: ClipTask) -> Outcome:
     ...     client.submit(extract_task, task).result().names
     ('T1',)
     """
-    import cv2
-
-    cv2.setNumThreads(1)  # Dask runs one worker per core
-    clip, config, piece = task.clip, task.config, task.segment
     try:
-        if piece is None:
-            piece = survey_clip(clip, config, _sound(task.detected, clip))
-            if not task.whole and (segments := cut_clip(piece)):
-                scouted = None if piece.detected else scout(piece, task.n_ahead)
-                return Outcome(segments=tuple(replace(segment, scouted=scouted) for segment in segments))
-        if not piece.segment or not is_done(read_infos(task.part), clip, config, piece.segment):
-            extract_clip(piece, task.part, task.n_ahead, make_reporter())
-        infos = read_infos(task.part)
-        return Outcome(names=tuple(info.clip for info in infos), n_frames=infos[0].n_frames)
+        with _one_thread():
+            return _extract(task)
     except Exception as error:
         return _failed(error)
+
+
+def _extract(task: ClipTask) -> Outcome:
+    clip, config, piece = task.clip, task.config, task.segment
+    if piece is None:
+        piece = survey_clip(clip, config, _sound(task.detected, clip))
+        if not task.whole and (segments := cut_clip(piece)):
+            scouted = None if piece.detected else scout(piece, task.n_ahead)
+            return Outcome(segments=tuple(replace(segment, scouted=scouted) for segment in segments))
+    if not piece.segment or not is_done(read_infos(task.part), clip, config, piece.segment):
+        extract_clip(piece, task.part, task.n_ahead, make_reporter())
+    infos = read_infos(task.part)
+    return Outcome(names=tuple(info.clip for info in infos), n_frames=infos[0].n_frames)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let OpenCV use one thread within the block: there is one worker per core."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _sound(detected: Path | None, clip: Clip) -> Path | None:

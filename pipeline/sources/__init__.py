@@ -6,7 +6,7 @@ Imports ``system`` and ``schemas``. It is light: no torch, mediapipe, dask, HDF5
 """
 
 from tclr.pipeline.sources.accounting import Group, count_passed_over, describe_passed_over, describe_sequences
-from tclr.pipeline.sources.clip import Clip, Labels
+from tclr.pipeline.sources.clip import Clip, FramesInMemory, Labels
 from tclr.pipeline.sources.datasets import DATASETS, find_clips, pseudonymise
 from tclr.pipeline.sources.folder_labels import LABEL_FOLDER, unused_tables
 from tclr.pipeline.sources.label_tables import NO_FRAME, LabelRows, read_label_rows
@@ -16,6 +16,7 @@ from tclr.pipeline.sources.pseudonyms import Pseudonyms, check_key, open_key, re
 __all__ = [
     "Clip",
     "DATASETS",
+    "FramesInMemory",
     "Group",
     "LABEL_FOLDER",
     "LabelRows",

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,39 @@ class Labels:
         return rows
 
 
+@dataclass(frozen=True, eq=False)
+class FramesInMemory:
+    """The T frames of a recording that is in no file; ``digest`` identifies them.
+
+    >>> frames = FramesInMemory((np.zeros((2, 4, 3), np.uint8),) * 3, (0.0, 0.5, 1.0))
+    >>> frames.fps, frames.size
+    (2.0, (4, 2))
+    """
+
+    images: tuple[np.ndarray, ...]
+    """T images, each (H, W, 3) uint8 RGB, all of one size."""
+    times_s: tuple[float, ...]
+    """T times from the start of the recording, which never decrease."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.images[0].shape[1], self.images[0].shape[0]
+
+    @property
+    def fps(self) -> float:
+        """Mean frame rate; 0 if there is no time between frames."""
+        return (len(self.times_s) - 1) / self.times_s[-1] if self.times_s[-1] > 0 else 0.0
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of sizes, times and pixels."""
+        digest = hashlib.sha256(repr((self.size, self.times_s)).encode())
+        for image in self.images:
+            digest.update(np.ascontiguousarray(image).data)
+        return digest.digest()
+
+
 @dataclass(frozen=True)
 class Clip:
     """One continuous recording of one subject.
@@ -77,6 +111,8 @@ class Clip:
     end_s: float = math.inf
     pseudonyms: Pseudonyms | None = field(default=None, compare=False)
     """The pseudonyms that its names come from, if any."""
+    memory: FramesInMemory | None = field(default=None, compare=False, repr=False)
+    """The frames themselves, if ``path`` is only a name."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", encodable(self.source))
@@ -129,6 +165,8 @@ class Clip:
         For a clip under pseudonyms it is keyed and reveals nothing about the names.
         """
         digest = hashlib.sha256(self._span())
+        if self.memory is not None:
+            return self._seal(self.memory.digest)[:32]
         try:
             files = self.files()
         except OSError:  # the folder is gone
@@ -148,6 +186,8 @@ class Clip:
         For a clip under pseudonyms it is keyed: without the key nobody can confirm which files these are.
         """
         digest = hashlib.sha256(self._span())
+        if self.memory is not None:
+            return self._seal(self.memory.digest)
         try:
             for path in self.files():
                 require_file(path)

@@ -1,7 +1,9 @@
 from .cluster import Dispatcher as Dispatcher
 from .cluster import connect as connect
-from .cluster import dispatching as dispatching
-from .cluster import make_reporter as make_reporter
+from .cluster import on_cluster as on_cluster
+from .dispatch import Tasks as Tasks
+from .dispatch import dispatching as dispatching
+from .dispatch import make_reporter as make_reporter
 from .files import read_json as read_json
 from .files import real_path as real_path
 from .files import remove_abandoned as remove_abandoned

@@ -121,8 +121,9 @@ def _start_workers(n_workers: int) -> LocalCluster:
             )
     except (OSError, TimeoutError, RuntimeError) as error:
         raise ClusterError(
-            f"Cannot start {n_workers} Dask workers on this machine: {type(error).__name__}: {error}. "
-            "Run the same command again, with fewer --workers if the machine is busy."
+            f"Cannot start {n_workers} Dask workers on this machine: {type(error).__name__}: {str(error).rstrip('.')}. "
+            "Run the same command again, with fewer --workers if the machine is busy. A script of yours that asks for "
+            "workers must do its work under 'if __name__ == \"__main__\":'."
         ) from error
 
 
@@ -170,7 +171,7 @@ def make_reporter() -> Callable[[int, int], None]:
 
 
 class Dispatcher(Generic[Job, Result]):
-    """Submits tasks to a cluster and yields each result with its job; see ``dispatching``."""
+    """Submits tasks to a cluster and yields each result with its job; see ``on_cluster``."""
 
     def __init__(self, client: Client, lost: Callable[[str], Result]) -> None:
         self._client = client
@@ -250,7 +251,7 @@ def _same(value: object) -> object:
 
 
 @contextmanager
-def dispatching(
+def on_cluster(
     workers: int | None,
     scheduler: str | None,
     lost: Callable[[str], Result],

@@ -2,7 +2,7 @@
 
 ``scout_people`` finds the people of a clip and ``choose_subject`` the subject, ``PeopleTracker`` follows them,
 ``MotionMeter`` sees whether a face moves in itself, ``score_faces`` scores faces, ``GapFiller`` interpolates through
-short gaps, ``cut_crops`` aligns and crops.
+short gaps, ``cut_crops`` aligns and crops. ``FaceStream`` does all of it for frames that arrive one by one.
 Imports ``faces``, ``video`` and ``schemas``. It is light: no torch, mediapipe or dask.
 """
 
@@ -13,12 +13,14 @@ from tclr.pipeline.tracking.gaps import GapFiller
 from tclr.pipeline.tracking.motion import MotionMeter
 from tclr.pipeline.tracking.scoring import score_faces
 from tclr.pipeline.tracking.scouting import Scouted, count_samples, scout_people
+from tclr.pipeline.tracking.stream import FaceStream
 from tclr.pipeline.tracking.subject import NOTE, choose_subject
 from tclr.pipeline.tracking.tracker import PeopleTracker, TrackedFrame, rank_faces, without_face
 
 __all__ = [
     "CropCutter",
     "CroppedFrame",
+    "FaceStream",
     "GapFiller",
     "MotionMeter",
     "NOTE",

@@ -6,7 +6,7 @@ identify the person, and a new track begins. Frames come in as they are decoded 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -84,17 +84,21 @@ class PeopleTracker:
         """Yield each frame, given with its shot's number, with its faces by person; the subject is person 0."""
         waiting = iter(shots)
         while batch := list(islice(waiting, self._detector.batch_size)):
-            scenes = [_Scene(frame, frame.image, shot) for frame, shot in batch if frame.image is not None]
-            if any(scene.shot != self._shot for scene in scenes):
-                self._detector.reset()
-                self._shot = scenes[-1].shot
-            images, times_s = [scene.image for scene in scenes], [scene.frame.timestamp_s for scene in scenes]
-            found = iter(zip(scenes, self._detector.detect(images, times_s) if scenes else [], strict=True))
-            for frame, _ in batch:
-                tracked = {} if frame.image is None else self._follow(*next(found))
-                for i, person in enumerate(self._people.all):
-                    person.is_absent = i not in tracked
-                yield frame, tracked
+            yield from self.track_batch(batch)
+
+    def track_batch(self, batch: Sequence[tuple[Frame, int]]) -> Iterator[tuple[Frame, dict[int, TrackedFrame]]]:
+        """Yield the next frames as ``track`` does, all of which the detector sees at once."""
+        scenes = [_Scene(frame, frame.image, shot) for frame, shot in batch if frame.image is not None]
+        if any(scene.shot != self._shot for scene in scenes):
+            self._detector.reset()
+            self._shot = scenes[-1].shot
+        images, times_s = [scene.image for scene in scenes], [scene.frame.timestamp_s for scene in scenes]
+        found = iter(zip(scenes, self._detector.detect(images, times_s) if scenes else [], strict=True))
+        for frame, _ in batch:
+            tracked = {} if frame.image is None else self._follow(*next(found))
+            for i, person in enumerate(self._people.all):
+                person.is_absent = i not in tracked
+            yield frame, tracked
 
     def _follow(self, scene: _Scene, faces: list[Face]) -> dict[int, TrackedFrame]:
         frame = scene.frame

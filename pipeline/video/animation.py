@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tclr.pipeline.sources import Clip
 from tclr.pipeline.system import check_size, open_image
 from tclr.schemas.config import LimitsConfig
 from tclr.schemas.errors import InputError, TruncatedError
@@ -44,8 +45,14 @@ def _numbers(image: Image.Image) -> range:
     return range(bool(getattr(image, "default_image", False)), getattr(image, "n_frames", 1))
 
 
-def describe_animation(path: Path, limits: LimitsConfig) -> tuple[int, int, int, float]:
-    """Return width, height and number of frames of an animated picture, and the rate of its first frame per second."""
+def describe_animation(clip: Clip, limits: LimitsConfig) -> tuple[int, int, int, float]:
+    """Return width, height and number of frames of an animated picture, and the rate of its first frame per second.
+
+    Of frames in memory, the rate is the mean; 0 if there is none.
+    """
+    path = clip.path
+    if clip.memory is not None:
+        return *clip.memory.size, len(clip.memory.images), clip.memory.fps
     with _opened(path, limits) as image:
         numbers = _numbers(image)
         with suppress(Exception):  # told when the frames are read
@@ -54,14 +61,18 @@ def describe_animation(path: Path, limits: LimitsConfig) -> tuple[int, int, int,
         return image.width, image.height, len(numbers), 1000 / _duration_ms(image)
 
 
-def read_animation(path: Path, limits: LimitsConfig) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield the time in seconds and the image, (H, W, 3) uint8 RGB, of each frame of an animated picture.
+def read_animation(clip: Clip, limits: LimitsConfig) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield the time in seconds and the image, (H, W, 3) uint8 RGB, of each frame of an animated picture, or in memory.
 
     Raises
     ------
     TruncatedError
         After the last frame, if the header states more.
     """
+    if clip.memory is not None:
+        yield from zip(clip.memory.times_s, clip.memory.images, strict=True)
+        return
+    path = clip.path
     with _opened(path, limits) as image:
         numbers, next_ms = _numbers(image), 0.0
         for n_read, number in enumerate(numbers):

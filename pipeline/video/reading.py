@@ -58,12 +58,12 @@ def is_video_clip(clip: Clip) -> bool:
     >>> is_video_clip(find_clips(Path("clips"))[0])
     False
     """
-    return not clip.stills and not is_image(clip.path) and not clip.path.is_dir()
+    return not clip.stills and clip.memory is None and not is_image(clip.path) and not clip.path.is_dir()
 
 
 def is_animation(clip: Clip) -> bool:
-    """Return whether a clip is an animated picture."""
-    return not clip.stills and is_animated(clip.path)
+    """Return whether a clip is an animated picture, or frames in memory, which are read like one."""
+    return clip.memory is not None or (not clip.stills and is_animated(clip.path))
 
 
 def probe(clip: Clip, image_fps: float, limits: LimitsConfig = DEFAULT_LIMITS) -> ClipMedia:
@@ -104,7 +104,7 @@ def _probe_images(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMed
 
 
 def _probe_animation(clip: Clip, image_fps: float, limits: LimitsConfig) -> ClipMedia:
-    width, height, n_frames, rate = describe_animation(clip.path, limits)
+    width, height, n_frames, rate = describe_animation(clip, limits)
     if n_frames > limits.max_frames:
         raise _too_long(clip.path, limits, n_frames)
     return ClipMedia(clip, rate, width, height, n_frames, image_fps, limits=limits)
@@ -206,7 +206,7 @@ def _read_video(media: ClipMedia, fps: float) -> Iterator[Frame]:
 
 def animation_frames(media: ClipMedia) -> Iterator[Frame]:
     """Yield all frames of an animated picture."""
-    for index, (time_s, image) in enumerate(read_animation(media.clip.path, media.limits)):
+    for index, (time_s, image) in enumerate(read_animation(media.clip, media.limits)):
         yield Frame(index, time_s, image)
 
 

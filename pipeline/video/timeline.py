@@ -295,7 +295,7 @@ def estimate_frames(clip: Clip, detect: DetectConfig, limits: LimitsConfig) -> f
 def _read_header(clip: Clip, detect: DetectConfig, limits: LimitsConfig) -> tuple[float, float]:
     """Return the number of frames and their rate per second."""
     if is_animation(clip):
-        _, _, n_frames, rate = describe_animation(clip.path, limits)
+        _, _, n_frames, rate = describe_animation(clip, limits)
         return n_frames, rate
     if not is_video_clip(clip):
         return len(list_images(clip)), clip.image_fps or detect.image_fps

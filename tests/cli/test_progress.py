@@ -6,7 +6,8 @@ import pytest
 
 from tclr.cli.main import cli
 from tclr.cli.output import Output, warn
-from tclr.cli.progress import format_rate, progress_bar, show_progress
+from tclr.cli.progress import progress_bar, show_progress
+from tclr.pipeline.views.progress import format_rate
 
 
 def three_stages():

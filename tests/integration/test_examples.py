@@ -23,8 +23,9 @@ sys.path.append(str(ROOT / "docs/site"))
 
 import house  # noqa: E402
 
-PLUMBING = {"cli", "schemas", "system", "views.pages"}
-"""Rooms without entries for users: the command line has its help, the others serve rooms."""
+PLUMBING = {"cli", "schemas", "system", "views.pages", "api"}
+"""Rooms without entries for users: the command line has its help, the others serve rooms. ``tests/api`` runs those of
+``api``."""
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 

@@ -230,13 +230,15 @@ def test_commands_refuse_what_does_not_fit(work, tmp_path):
         assert message in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, write_video):
+@pytest.mark.parametrize(("options", "stage"), [((), "Loading the detector"), (("--workers", 1), "Starting workers")])
+def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, write_video, options, stage):
     write_video(tmp_path / "in" / "smile.mp4", moving_portrait(10))
-    out, shown = tclr_on_a_terminal("preprocess", tmp_path / "in", tmp_path / "store", "--size", 64, "--json")
-    document = json.loads(out)  # all of it: the workers share this standard output
+    where = tmp_path / "in", tmp_path / "store"
+    out, shown = tclr_on_a_terminal("preprocess", *where, "--size", 64, "--json", *options)
+    document = json.loads(out)  # all of it: workers share this standard output
     assert (document["command"], document["n_clips"], document["n_frames"]) == ("preprocess", 1, 10)
     assert document["store"] == str(tmp_path / "store") and document["failures"] == document["warnings"] == []
-    stages = ["Starting", "Looking for clips", "Starting workers", "Detecting", "Assembling", "Writing the manifest"]
+    stages = ["Starting", "Looking for clips", stage, "Detecting", "Assembling", "Writing the manifest"]
     assert [stage for stage in stages if stage not in shown] == [] and shown.count("1/1") >= 2
     assert not any(word in shown for word in ("INFO", "W0000", "WARNING"))  # as mediapipe and TensorFlow Lite shout
     tclr("embed", tmp_path / "store", tmp_path / "features", "--encoder", "random", "--blendshapes")

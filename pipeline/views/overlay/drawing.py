@@ -63,7 +63,14 @@ def rotation_from_pose(pose: np.ndarray) -> np.ndarray:
 
 
 def draw_face(image: np.ndarray, face: FaceView) -> None:
-    """Draw the box, landmarks, head axes and name of a face on a picture, as far as they are known."""
+    """Draw the box, landmarks, head axes and name of a face on a picture, as far as they are known.
+
+    >>> picture, nothing = np.zeros((90, 160, 3), np.uint8), np.zeros(0)
+    >>> face = FaceView("anna", "ok", (255, 0, 0), np.array([9, 9, 60, 80]), None, None, (), *[nothing] * 4)
+    >>> draw_face(picture, face)
+    >>> bool(picture.any())
+    True
+    """
     if face.bbox is None:
         return
     thickness = max(1, round(image.shape[0] / 360))
@@ -79,7 +86,11 @@ def draw_face(image: np.ndarray, face: FaceView) -> None:
 
 
 def draw_panel(face: FaceView | None, height: int) -> np.ndarray:
-    """Return the panel of a face's AU bars, (height, ``PANEL_SHARE`` of it, 3); without a face it is empty."""
+    """Return the panel of a face's AU bars, (height, ``PANEL_SHARE`` of it, 3); without a face it is empty.
+
+    >>> draw_panel(None, 100).shape
+    (100, 42, 3)
+    """
     width = even(PANEL_SHARE * height)
     panel = np.full((height, width, 3), BACKGROUND, np.uint8)
     if face is None:

@@ -123,7 +123,7 @@ def here():
 def test_results_come_with_their_jobs_until_backlog_and_follow_up_tasks_are_done(here, monkeypatch):
     monkeypatch.setattr(cluster, "MOST_TASKS", 2)
     began, seen = [], []
-    with cluster.dispatching(None, here, str, print) as tasks:
+    with cluster.on_cluster(None, here, str, print) as tasks:
 
         def begin(job):
             began.append(job)
@@ -155,8 +155,8 @@ def test_reports_reach_their_job_and_those_of_another_run_are_ignored(here, monk
     monkeypatch.setattr(cluster, "REPORT_EVERY_S", 0)
     heard, others = [], []
     with (
-        cluster.dispatching(None, here, str, lambda *report: others.append(report)),
-        cluster.dispatching(None, here, str, lambda *report: heard.append(report)) as tasks,
+        cluster.on_cluster(None, here, str, lambda *report: others.append(report)),
+        cluster.on_cluster(None, here, str, lambda *report: heard.append(report)) as tasks,
     ):
         # a job stays open until its result is taken, so both reports are heard before
         tasks.submit("job", report_twice, "word")
@@ -169,7 +169,7 @@ def test_reports_reach_their_job_and_those_of_another_run_are_ignored(here, monk
 
 def test_remaining_tasks_are_cancelled_when_the_block_ends_with_an_error(here, tmp_path):
     with pytest.raises(ZeroDivisionError):
-        with cluster.dispatching(None, here, str, print) as tasks:
+        with cluster.on_cluster(None, here, str, print) as tasks:
             for number in range(50):
                 tasks.submit(number, slow_touch, tmp_path / str(number))
             next(tasks.results((), print))
@@ -186,7 +186,7 @@ def slow_touch(path):
 
 
 def test_a_lost_worker_is_a_result_with_the_reason():
-    with cluster.dispatching(1, None, lambda reason: f"lost: {reason}", print) as tasks:
+    with cluster.on_cluster(1, None, lambda reason: f"lost: {reason}", print) as tasks:
         tasks.submit("job", os._exit, 1)
         assert list(tasks.results((), print)) == [
             ("job", "lost: its Dask worker was lost (KilledWorker; out of memory?)")

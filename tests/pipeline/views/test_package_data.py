@@ -14,8 +14,9 @@ def test_wheel_has_every_package_and_its_data(monkeypatch):
     command = plan.get_command_obj("build_py")
     command.ensure_finalized()
     rooms = [path.parent for room in ("schemas", "pipeline", "cli") for path in (ROOT / room).rglob("__init__.py")]
-    assert set(plan.packages) == {"tclr." + ".".join(room.relative_to(ROOT).parts) for room in rooms}
+    assert set(plan.packages) == {"tclr", *("tclr." + ".".join(room.relative_to(ROOT).parts) for room in rooms)}
     planned = {package: set(names) for package, _, _, names in command.data_files}
+    assert planned["tclr"] == {"__init__.pyi"}  # without it the door is empty
     pages = (ROOT / "pipeline/views/pages").iterdir()
     assert planned["tclr.pipeline.views.pages"] == {path.name for path in pages if path.suffix not in (".py", "")}
     clips = (ROOT / "pipeline/tools/doctor/clips").iterdir()

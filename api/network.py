@@ -1,0 +1,118 @@
+"""An encoder as a PyTorch module that takes crops as they are stored: wrong ones are errors, not wrong numbers."""
+
+from __future__ import annotations
+
+from copy import copy
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tclr.pipeline.au import BOX
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, normalise, to_input
+from tclr.pipeline.encoder import load_encoder as load
+from tclr.schemas.errors import InputError
+
+
+class CropEncoder(nn.Module):
+    """Turns crops (N, S, S, 3) uint8 RGB into embeddings (N, D) float32 of unit length.
+
+    Crops are resized, cut and normalised here. The weights are frozen, and embeddings equal those of ``tclr embed``, to
+    the last bit on a CPU. After ``requires_grad_()`` the network can be trained: gradients then flow, and the
+    embeddings agree to rounding.
+
+    ``info`` describes the network, its training and its input.
+    """
+
+    info: EncoderInfo
+
+    def __init__(self, loaded: LoadedEncoder) -> None:
+        super().__init__()
+        self._loaded = loaded
+        self.model = loaded.model
+        self.info = loaded.info
+        self.requires_grad_(False)
+        self.eval()
+
+    @property
+    def embedding_dim(self) -> int:
+        """Length D of an embedding."""
+        return self._loaded.embedding_dim
+
+    def forward(self, crops: Tensor | np.ndarray) -> Tensor:
+        """Return the embeddings of crops, on the device of the weights.
+
+        Raises
+        ------
+        InputError
+            If the crops are not (N, S, S, 3) uint8, or look like values of 0 to 1 that were cut to whole numbers.
+        """
+        checked = check_crops(crops)
+        device = next(self.model.parameters()).device
+        wants_gradient = torch.is_grad_enabled() and any(p.requires_grad for p in self.model.parameters())
+        if self.training or wants_gradient:
+            return self.model(normalise(to_input(checked.to(device), self.info), self.info))
+        loaded = copy(self._loaded)
+        loaded.device = device
+        return torch.from_numpy(loaded.embed(checked.cpu().numpy())).to(device)
+
+
+def check_crops(crops: Any) -> Tensor:
+    """Return crops as a tensor if they are (N, S, S, 3) uint8 with values of pictures."""
+    tensor = torch.from_numpy(np.ascontiguousarray(crops)) if isinstance(crops, np.ndarray) else crops
+    if not isinstance(tensor, Tensor):
+        raise InputError(f"Expected crops as a tensor or an array, but got {type(crops).__name__}. Stack them first.")
+    shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+    if tensor.ndim != 4 or shape[1] != shape[2] or shape[3] != 3 or tensor.dtype != torch.uint8:
+        raise InputError(
+            f"Expected crops of shape (n, S, S, 3) and dtype uint8, RGB, but got {shape} and {dtype}. Give them as "
+            "store.read_crops returns them: not scaled, not normalised, channels last."
+        )
+    if tensor.numel() and int(tensor.max()) == 1:
+        raise InputError(
+            "Expected crops with values of 0 to 255, but the largest is 1. Multiply by 255 before casting to uint8."
+        )
+    return tensor
+
+
+def load_encoder(
+    name_or_file: str | PathLike[str] = "box", *, device: str | torch.device | None = None, seed: int = 0
+) -> CropEncoder:
+    """Load an encoder as a PyTorch module that takes crops as a store has them.
+
+    Parameters
+    ----------
+    name_or_file : str or Path
+        ``box`` for the bundled network, a file or run folder of ``tclr pretrain``, a fine-tuned head, or ``random``.
+    device : str or torch.device, optional
+        Default the GPU if there is one.
+    seed : int
+        Seed of ``random``.
+
+    Returns
+    -------
+    torch.nn.Module
+        ``encoder(crops)`` takes (N, S, S, 3) uint8 RGB crops, a tensor or an array, and does its own resizing and
+        normalising. It returns (N, D) float32 of unit length: what ``tclr embed`` writes as ``emb_000`` and so on.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, does not fit, or has no trained embedding layer.
+
+    Examples
+    --------
+    >>> encoder = load_encoder("box")
+    >>> with open_store("store") as store:
+    ...     embeddings = encoder(store.read_crops(store.clips[0], 0, 4))
+    >>> embeddings.shape
+    torch.Size([4, 256])
+    >>> encoder(np.zeros((4, 3, 224, 224), np.float32))
+    Traceback (most recent call last):
+    tclr.schemas.errors.InputError: Expected crops of shape (n, S, S, 3) and dtype uint8, RGB, but got ...
+    """
+    source = BOX if str(name_or_file) == "box" else name_or_file
+    return CropEncoder(load(Path(source), device=torch.device(device) if device is not None else None, seed=seed))

@@ -1,0 +1,77 @@
+"""``tclr.load_encoder``: a module that takes crops, and refuses what are none."""
+
+import numpy as np
+import pytest
+import torch
+
+import tclr
+from tclr.pipeline.features import embeddings_of
+from tclr.schemas.errors import InputError, ModelError
+
+
+@pytest.fixture(scope="module")
+def crops(made):
+    with tclr.open_store(made / "store") as store:
+        return store.read_crops(store.clips[0])
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return tclr.load_encoder(device="cpu")
+
+
+def test_embeddings_are_those_of_the_features(made, crops, encoder):
+    exported = embeddings_of(tclr.load_features(made / "features", "emb*", ["F001"]))
+    assert isinstance(encoder, torch.nn.Module) and encoder.embedding_dim == 256
+    for given in (crops, torch.from_numpy(crops)):
+        assert np.array_equal(encoder(given).numpy(), exported)
+    assert np.array_equal(encoder(crops[:3]).numpy(), exported[:3])
+    assert encoder(crops[:0]).shape == (0, 256)
+
+
+def test_gradients_flow_once_they_are_asked_for_and_numbers_agree(crops):
+    encoder = tclr.load_encoder(device="cpu")
+    before = encoder(crops[:2])
+    assert not before.requires_grad
+    encoder.requires_grad_()
+    after = encoder(crops[:2])
+    after.sum().backward()
+    assert (
+        after.requires_grad and sum(float(p.grad.abs().sum()) for p in encoder.parameters() if p.grad is not None) > 0
+    )
+    assert torch.allclose(before, after, atol=1e-5)
+    with torch.no_grad():
+        assert torch.equal(encoder(crops[:2]), before)
+    encoder.train()
+    assert encoder(crops[:2]).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda crops: crops / 255, "uint8, RGB, but got .* float64"),
+        (lambda crops: crops.astype(np.float32), "float32"),
+        (lambda crops: crops.astype(np.int64), "int64"),
+        (lambda crops: crops.transpose(0, 3, 1, 2), "channels last"),
+        (lambda crops: crops[0], "shape"),
+        (lambda crops: crops[:, 1:], "shape"),
+        (lambda crops: crops[..., :1], "shape"),
+        (lambda crops: (crops / 255).round().astype(np.uint8), "largest is 1"),
+        (lambda crops: list(crops), "but got list"),
+        (lambda crops: torch.from_numpy(crops).float(), "float32"),
+    ],
+)
+def test_what_are_no_crops_is_an_error(crops, encoder, change, reason):
+    with pytest.raises(InputError, match=reason):
+        encoder(change(crops))
+
+
+def test_other_encoders_go_by_file_or_name(made, crops, tmp_path):
+    from tclr.pipeline.encoder import EncoderInfo, save_encoder, untrained_encoder
+
+    made_here = untrained_encoder(EncoderInfo(embedding_dim=8, image_size=32, arch="mobilenet_v2"))
+    save_encoder(tmp_path / "e.safetensors", made_here.model, made_here.info)
+    assert torch.equal(tclr.load_encoder(tmp_path / "e.safetensors")(crops), torch.from_numpy(made_here.embed(crops)))
+    assert tclr.load_encoder("random", seed=3).info.seed == 3
+    with pytest.raises(ModelError, match="nothing at"):
+        tclr.load_encoder(tmp_path / "missing.safetensors")
