@@ -21,12 +21,12 @@ DOCS = ROOT / "docs"
 NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How to": [
-        "own-videos", "footage", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu",
+        "own-videos", "stages", "footage", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training", "gpu",
         "cluster", "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
     ],
     "Reference": [],
     "Explanation": [
-        "method", "tuples", "pretraining", "encoders", "model-card", "evidence", "photo-people", "action-units",
+        "method", "architecture", "tuples", "pretraining", "encoders", "model-card", "evidence", "photo-people", "action-units",
         "blendshape-aus", "evaluation", "alignment", "people", "time", "footage", "long-videos", "detectors",
         "performance",
     ],
