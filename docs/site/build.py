@@ -22,13 +22,15 @@ DOCS = ROOT / "docs"
 NAVIGATION: dict[str, list[str]] = {
     "Tutorial": ["tutorial"],
     "How to": [
-        "own-videos", "python", "footage", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce", "training",
-        "gpu", "cluster", "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer", "overlay",
+        "own-videos", "stages", "python", "footage", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce",
+        "training", "gpu", "cluster", "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer",
+        "overlay",
     ],
     "Reference": [],
     "Explanation": [
-        "method", "tuples", "pretraining", "encoders", "model-card", "evidence", "photo-people", "action-units",
-        "blendshape-aus", "gaze", "evaluation", "alignment", "people", "time", "footage", "long-videos", "detectors",
+        "method", "architecture", "tuples", "pretraining", "encoders", "model-card", "evidence", "photo-people",
+        "action-units", "blendshape-aus", "gaze", "evaluation", "alignment", "people", "time", "footage", "long-videos",
+        "detectors",
         "performance",
     ],
     "Questions": ["faq"],

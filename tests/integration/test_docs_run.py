@@ -1,4 +1,4 @@
-"""README's quick start and the tutorial do what they say: their commands and Python run in order, in one folder.
+"""README and the tutorial do what they say: their commands and Python run in order, in one folder.
 
 Training is made small: ``SMALLER`` says what is replaced, and a replacement that fits nothing is a failure. What would
 install, run the whole demo or serve a page is only parsed (``PARSED``); ``test_docs`` holds the demo's steps against
@@ -26,9 +26,9 @@ SMALLER = {
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-def quick_start():
+def readme():
     text = (ROOT / "README.md").read_text()
-    return text[text.index("## Quick start") : text.index("## The path")]
+    return text[text.index("## Quick start") : text.index("## How good it is")]
 
 
 def tutorial():
@@ -66,7 +66,7 @@ def done(tmp_path_factory):
     activate.parent.mkdir(parents=True)
     activate.write_text(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n")
     script = ["set -e"]
-    for number, (kind, part) in enumerate([*parts(tutorial()), *parts(quick_start())]):
+    for number, (kind, part) in enumerate([*parts(tutorial()), *parts(readme())]):
         if kind == "python":
             (folder / f"part{number}.py").write_text(part)
             script.append(f"python part{number}.py")
@@ -77,7 +77,7 @@ def done(tmp_path_factory):
     return folder, used
 
 
-def test_tutorial_and_quick_start_run_to_the_letter(done):
+def test_tutorial_and_readme_run_to_the_letter(done):
     folder, used = done
     assert used == set(SMALLER), "the documents no longer show what is made smaller here"
     made = (
@@ -94,7 +94,7 @@ def test_tutorial_and_quick_start_run_to_the_letter(done):
 
 
 def test_what_is_only_parsed_is_shown():
-    lines = [part for text in (quick_start(), tutorial()) for kind, part in parts(text) if kind == "shell"]
+    lines = [part for text in (readme(), tutorial()) for kind, part in parts(text) if kind == "shell"]
     assert {start for start in PARSED for line in lines if line.startswith(start)} == set(PARSED) - {"pip install"} | {
         start for start in ("pip install",) if any(line.startswith(start) for line in lines)
     }
