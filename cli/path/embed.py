@@ -21,7 +21,8 @@ AU_SOURCES = {
     "box": "the bundled network alone",
     "blendshapes": "mediapipe's blendshapes, by fixed rules",
     "none": "nowhere, so there are no AU columns: --columns excludes them, or no head was given and the store has no "
-    "blendshapes, which only the mediapipe detector gives. Leave --encoder out, or pass a head as --au-model",
+    "blendshapes, which only the detectors landmarker and mediapipe give. Leave --encoder out, or pass a head as "
+    "--au-model",
 }
 
 
