@@ -59,7 +59,11 @@ NEWER_SETTINGS = {"rotate": "auto", "subject_at": "", "subject_face": ""}
 class DetectConfig(Settings):
     """Detection of faces. A change of any of these means detecting again."""
 
-    detector: str = Field("mediapipe", description="Landmark detector: mediapipe, face-alignment, or a plugin.")
+    detector: str = Field(
+        "landmarker",
+        description="Landmark detector: landmarker, mediapipe (the same networks in mediapipe's own graph), "
+        "face-alignment, or a plugin.",
+    )
     face_detector: Literal["sfd", "blazeface"] = Field(
         "sfd", description="Network that detects faces for --detector face-alignment; other detectors ignore it."
     )

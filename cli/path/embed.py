@@ -19,7 +19,8 @@ WITH_REASON = {
     "head": "the given head",
     "shape": "the bundled model of shape alone: --au-model shape, an encoder of your own, or no crops that fit",
     "none": "nowhere, so there are no AU columns: --columns excludes them, or no head was given and the store has no "
-    "blendshapes, which only the mediapipe detector gives. Leave --encoder out, or pass a head as --au-model",
+    "blendshapes, which only the detectors landmarker and mediapipe give. Leave --encoder out, or pass a head as "
+    "--au-model",
 }
 """Sources of AUs that are the user's choice or need a reason; ``describe_au_source`` has the others."""
 

@@ -244,8 +244,8 @@ class AuHead:
             return self.readout.predict(embeddings)
         if not store.names(info, "blendshapes"):
             raise StoreError(
-                f"Expected blendshapes for {self.where}, but a clip has none: only the mediapipe detector gives them. "
-                "Give a head that reads embeddings, or preprocess with --detector mediapipe."
+                f"Expected blendshapes for {self.where}, but a clip has none: only landmarker and mediapipe give them. "
+                "Give a head that reads embeddings, or preprocess with --detector landmarker."
             )
         if self.has_sides:
             return self._predict_both_sides(describe_at(shape_sides, store, info, rows), embeddings)

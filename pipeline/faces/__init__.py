@@ -1,8 +1,9 @@
 """Detector backends: RGB images in, the faces of each out.
 
 ``open_detector`` opens the backend that the settings name. Backends register in the entry-point group
-``tclr.detectors``: tclr brings ``mediapipe`` and ``face-alignment`` (``setup.cfg``), other packages may add theirs.
-Imports ``system`` and ``schemas``. It is light until a backend is opened; only face-alignment imports torch.
+``tclr.detectors``: tclr brings ``landmarker``, ``mediapipe`` and ``face-alignment`` (``setup.cfg``), and other packages
+may add theirs. Imports ``system`` and ``schemas``. It is light until a backend is opened; only face-alignment imports
+torch.
 """
 
 from tclr.pipeline.faces.detector import (

@@ -118,7 +118,7 @@ def open_detector(config: DetectConfig, *, video: bool = True) -> Detector:
     Examples
     --------
     >>> from tclr.schemas.config import DetectConfig
-    >>> open_detector(DetectConfig(detector="mediapipe")).n_landmarks
+    >>> open_detector(DetectConfig()).n_landmarks
     478
     """
     factory = _load_factory(config.detector)

@@ -269,8 +269,8 @@ class Store:
         """Raise ``StoreError``, ending in a sentence of advice, if a clip has no blendshapes."""
         if without := next((info for info in self.clips if not self.names(info, "blendshapes")), None):
             raise StoreError(
-                f"Expected blendshapes in every clip, but {without.name} of {self.root} has none: only the mediapipe "
-                f"detector gives them. {advice}"
+                f"Expected blendshapes in every clip, but {without.name} of {self.root} has none: only "
+                f"the detectors landmarker and mediapipe give them. {advice}"
             )
 
     def crop_size(self) -> int:

@@ -161,7 +161,7 @@ def test_every_clip_says_which_source_settings_code_and_model_made_it(made):
         info = clips[row["clip"]]
         clip = next(clip for clip in find_clips(made[0]) if clip.clip == row["clip"])
         assert row["source"] == f"anna/{row['clip']}.mp4" and row["source_sha256"] == clip.sha256()
-        assert row["detector"].startswith("mediapipe") and row["tclr_version"] == info.root.tclr_version
+        assert row["detector"] == "landmarker" and row["tclr_version"] == info.root.tclr_version
         assert (row["detect_hash"], row["align_hash"]) == (SMALL.detect.digest(), SMALL.align.digest())
 
 

@@ -110,8 +110,11 @@ def test_python_code_tries_to_reach_nothing_but_loopback(work, guarded):
     assert log.read_text().splitlines() == ["connect ('192.0.2.1', 80)", "getaddrinfo example.org"]  # the guard works
 
 
-def test_reports_of_mediapipe_go_where_they_are_diverted_to(work, guarded):
-    assert set(guarded[2]) == {"CONNECT play.googleapis.com:443 HTTP/1.1"}
+def test_nothing_reports_to_anybody_unless_mediapipes_graph_is_chosen(work, guarded):
+    root, options, requests = guarded
+    assert requests == []
+    tclr("preprocess", root / "clips", root / "graph", "--detector", "mediapipe", "--workers", 1, **options)
+    assert set(requests) == {"CONNECT play.googleapis.com:443 HTTP/1.1"}  # it goes where it is diverted to
 
 
 def test_native_code_tries_to_reach_nothing_but_loopback(work):

@@ -81,7 +81,7 @@ def describe_shape(landmarks: np.ndarray, blendshapes: np.ndarray) -> np.ndarray
     if landmarks.shape[1:] != (N_LANDMARKS, 3) or blendshapes.shape[1:] != (len(BLENDSHAPE_NAMES),):
         raise InputError(
             f"Expected 478 landmarks and 52 blendshapes per frame, got {landmarks.shape} and {blendshapes.shape}. "
-            "Preprocess with --detector mediapipe."
+            "Preprocess with --detector landmarker."
         )
     mean, mirror = mean_face()
     shape = remove_pose(landmarks)[0] * SHAPE_SCALE

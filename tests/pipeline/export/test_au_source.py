@@ -233,7 +233,7 @@ def test_heads_that_cannot_have_what_they_read_are_refused(labelled, encoder, ma
         fit_au(without, encoder, tmp_path / "au.safetensors", FitAuConfig(inputs="both"))
     head = fit_au(labelled, None, tmp_path / "au.safetensors", FitAuConfig(inputs="blendshapes")).path
     result = embed(without, tmp_path / "features", encoder, keep_guesses(), au_model=head)
-    assert len(result.failures) == 2 and "only the mediapipe detector" in result.failures[0].reason
+    assert len(result.failures) == 2 and "only the detectors landmarker and mediapipe" in result.failures[0].reason
 
 
 # ---- centring

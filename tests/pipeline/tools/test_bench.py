@@ -83,7 +83,8 @@ def test_unknown_rows_are_an_error(tmp_path):
 def test_preprocessing_is_measured_on_clusters(tmp_path):
     write_demo(tmp_path / "clips", subjects=2, tasks=1, frames=10, size_px=160)
     rows = bench_preprocess(tmp_path / "clips", tmp_path, 1)
-    assert [len(row.values) for row in rows] == [1, 1, 1, 1] and all(0 < row.median < 100 for row in rows)
+    assert [len(row.values) for row in rows] == [1] * 6 and all(0 < row.median < 1000 for row in rows)
+    assert "mediapipe" in rows[1].against and rows[2].unit == "frames/s"
     with Store(tmp_path / "warm one") as cut_again, Store(tmp_path / "0 two") as by_two:
         assert len(by_two.clips) == 2 and cut_again.crop_size() == 192
 
