@@ -70,6 +70,8 @@ class Analyser:
         As in ``analyse``.
     hidden : str
         ``null`` leaves AUs of hidden regions empty, ``keep`` keeps what the models guess.
+    blendshapes, landmarks : bool
+        Add the columns ``bs_<name>``, or the landmarks, ``lm_x_000`` and so on, in pixels of the frame.
     look_ahead : bool
         Wait for the frames after, for gaps and steady crops.
     **settings
@@ -83,6 +85,8 @@ class Analyser:
         The same in frames; ``None`` if it is not 0 and the rate is unknown.
     last : LastFrame or None
         The frame that was added last, with landmarks and box.
+    thresholds : dict
+        Probability from which each AU counts as present, by name.
 
     Raises
     ------
@@ -108,6 +112,8 @@ class Analyser:
         embedding: Literal["none", "wide", "list"] = "none",
         encoder: FilePath | None = None,
         hidden: Literal["null", "keep"] = "null",
+        blendshapes: bool = False,
+        landmarks: bool = False,
         look_ahead: bool = False,
         **settings: Any,
     ) -> None:
@@ -115,9 +121,10 @@ class Analyser:
             raise InputError(f"Expected fps above 0, but got {fps}. Leave it out to give each frame's time.")
         parsed = sort_settings(ONE_FACE | settings, KINDS, "Analyser")
         detect, align = parsed["detect"], parsed["align"]
-        given = {"columns": ",".join(split_names(columns)), "embedding": embedding, "hidden": hidden}
+        given: dict[str, Any] = {"columns": ",".join(split_names(columns)), "embedding": embedding, "hidden": hidden}
+        given |= {"blendshapes": blendshapes, "landmarks": landmarks}
         config = parse_settings(EmbedConfig, given, "Analyser()")
-        self._fps, self._n_frames, self._last_s = fps, 0, -math.inf
+        self._fps, self._n_frames, self._last_s, self._size_px = fps, 0, -math.inf, (0, 0)
         self._detector = open_detector(detect, video=True)
         self._stream = FaceStream(self._detector, detect, align, look_ahead=look_ahead)
         self._layout = ClipLayout(align, self._detector.n_landmarks, self._detector.blendshape_names)
@@ -125,6 +132,8 @@ class Analyser:
         model = au_model if isinstance(au_model, str) else Path(au_model)
         nothing = fill_rows([], self._layout)
         self._export = LiveExport(nothing, align, loaded, config, model, self._stream.rotation)
+        source = self._export.source
+        self.thresholds = dict(zip(source.au_names, source.threshold.tolist(), strict=True))
         self._row: pd.Series | None = None
         self._is_open = True
         self.last: LastFrame | None = None
@@ -154,7 +163,7 @@ class Analyser:
         """
         image, number = check_frame(frame, self._n_frames), self._n_frames
         time_s = self._time_of(number, timestamp_s)
-        self._n_frames, self._last_s = number + 1, time_s
+        self._n_frames, self._last_s, self._size_px = number + 1, time_s, (image.shape[1], image.shape[0])
         rows = self._describe(list(self._stream.add(Frame(number, time_s, image))))
         self._remember()
         return rows
@@ -192,7 +201,7 @@ class Analyser:
     def _describe(self, cropped: list[CroppedFrame]) -> pd.DataFrame | None:
         if not cropped:
             return None
-        table = self._export.table(fill_rows(cropped, self._layout)).to_pandas()
+        table = self._export.table(fill_rows(cropped, self._layout), self._size_px).to_pandas()
         table.insert(0, "subject", pd.Categorical(table["clip"].astype(str)))
         self._row = table.iloc[-1]
         return table
