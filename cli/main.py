@@ -49,6 +49,7 @@ STAGES = {
         "report": "Write one HTML page that shows a run.",
         "view": "Play clips beside their AU curves and mark AU events.",
         "overlay": "Write a video with faces and Action Units drawn on it.",
+        "live": "Analyse a camera or stream as it comes: overlay and CSV.",
     },
     "Shell": {
         "completion": "Print the script for completion with Tab.",

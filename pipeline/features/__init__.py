@@ -9,7 +9,7 @@ from tclr.pipeline.features.collapse import collapse_warnings, measure_spread
 from tclr.pipeline.features.comparison import compare_groups
 from tclr.pipeline.features.cooccurrence import MEASURES, count_pairs, measure_cooccurrence, measure_pairs
 from tclr.pipeline.features.events import detect_events, summarise_events
-from tclr.pipeline.features.foreign import as_openface, as_pyfeat, write_tables
+from tclr.pipeline.features.foreign import GrowingTable, as_openface, as_pyfeat, write_tables
 from tclr.pipeline.features.occurrence import Occurrence, measure_occurrence
 from tclr.pipeline.features.reading import PARTITION, choose_columns, list_files, load
 from tclr.pipeline.features.sight import DIM, measure_sight, sight_warnings
@@ -17,6 +17,7 @@ from tclr.pipeline.features.sight import DIM, measure_sight, sight_warnings
 __all__ = [
     "DIM",
     "FeatureClips",
+    "GrowingTable",
     "MEASURES",
     "Occurrence",
     "PARTITION",

@@ -282,6 +282,7 @@ def test_both_acts_of_the_demo_have_a_step_for_every_stage(tmp_path):
             "ablate",
             "view",
             "overlay",
+            "live",
             "doctor",
             "completion",
             "pseudonyms",
