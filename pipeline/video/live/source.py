@@ -191,13 +191,13 @@ def _how_to_open(source: LiveSource) -> dict[str, Any]:
     if source.kind == "camera":
         form, options = CAMERAS.get(sys.platform, ("v4l2", {}))
         return {"file": source.name, "format": form, "options": dict(options), "timeout": times_s}
-    options = {"format_whitelist": FORMATS.replace(" ", ",")}
+    options = {"format_whitelist": FORMATS.replace(" ", ","), "analyzeduration": str(ANALYSE_US)}
     if source.kind == "pipe":
         name = "pipe:0" if source.name == STDIN else str(Path(source.name).absolute())
         return {"file": name, "options": options | {"protocol_whitelist": "file,pipe"}}
     scheme = source.name.partition("://")[0].lower()
     options |= {"format_whitelist": f"{options['format_whitelist']},mpjpeg,rtsp,rtp,sdp"}
-    options |= {"protocol_whitelist": PROTOCOLS[scheme], "analyzeduration": str(ANALYSE_US)}
+    options |= {"protocol_whitelist": PROTOCOLS[scheme]}
     if scheme.startswith("rtsp"):
         options["rtsp_flags"] = "prefer_tcp"
     return {"file": source.name, "options": options, "timeout": times_s}
