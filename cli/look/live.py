@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tclr.pipeline.views.overlay import Window
     from tclr.pipeline.views.progress import Display
 
-LOOK = OverlayConfig()
+CRF = OverlayConfig().crf
 SAY_S = 1.0
 """Time between two lines of progress."""
 LIVE = ("columns", "hidden", "blendshapes", "landmarks")
@@ -264,7 +264,7 @@ class _Outputs:
         last = analyser.last
         row = None if last is None or last.row is None else last.row.to_dict()
         seen = ("", None, None) if last is None else (last.status, last.box, last.landmarks)
-        return draw_live(frame.image, view_row(*seen, row, analyser.thresholds), LOOK.height)
+        return draw_live(frame.image, view_row(*seen, row, analyser.thresholds))
 
     def _open_film(self, path: Path, picture: np.ndarray) -> VideoWriter:
         from tclr.pipeline.system import replacing
@@ -272,7 +272,7 @@ class _Outputs:
 
         temporary = self._stack.enter_context(replacing(path))
         height, width = picture.shape[:2]
-        return self._stack.enter_context(VideoWriter(temporary, width, height, crf=LOOK.crf))
+        return self._stack.enter_context(VideoWriter(temporary, width, height, crf=CRF))
 
 
 @contextmanager

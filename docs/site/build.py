@@ -24,7 +24,7 @@ NAVIGATION: dict[str, list[str]] = {
     "How to": [
         "own-videos", "stages", "python", "footage", "labels", "bp4d", "disfa", "emotionet", "voxceleb2", "reproduce",
         "training", "gpu", "cluster", "scaling", "faults", "pandas-and-r", "analysis", "migrating", "report", "viewer",
-        "overlay",
+        "overlay", "live",
     ],
     "Reference": [],
     "Explanation": [

@@ -98,11 +98,11 @@ def test_the_overlay_has_each_frame_and_is_the_only_picture_kept(video, tmp_path
     drawn = list(read_frames(probe(find_clips(tmp_path / "o.mp4")[0], image_fps=25)))
     assert [frame.timestamp_s for frame in drawn] == pytest.approx([i / 25 for i in range(8)], abs=1e-3)
     height, width = drawn[0].image.shape[:2]
-    assert height == 720 and width == 720 + round(0.42 * 720 / 2) * 2
+    assert height == 480 and width == 480 + round(0.42 * 480 / 2) * 2
     plain = next(read_frames(probe(find_clips(video)[0], image_fps=25))).image
-    shown = drawn[0].image[:, :720].astype(int)
-    assert np.abs(shown - cv2.resize(plain, (720, 720)).astype(int)).max() > 100  # box and landmarks
-    assert drawn[0].image[:, 720:].max() > 100  # bars
+    shown = drawn[0].image[:, :480].astype(int)
+    assert np.abs(shown - cv2.resize(plain, (480, 480)).astype(int)).max() > 100  # box and landmarks
+    assert drawn[0].image[:, 480:].max() > 100  # bars
 
 
 def test_the_window_shows_each_frame_and_ends_it_when_closed(video, tmp_path, capfd, monkeypatch):
@@ -110,7 +110,7 @@ def test_the_window_shows_each_frame_and_ends_it_when_closed(video, tmp_path, ca
     document = live_json(capfd, video, "-o", tmp_path / "a.csv", "--fast")
     assert document["ended"] == "window" and document["n_frames"] == 3 == len(pd.read_csv(tmp_path / "a.csv"))
     (window,) = windows
-    assert [picture.shape for picture in window.shown] == [(720, 1022, 3)] * 3
+    assert [picture.shape for picture in window.shown] == [(480, 682, 3)] * 3
 
 
 def test_prose_says_where_rows_go_and_that_no_pictures_are_kept(video, tmp_path, capfd):

@@ -47,7 +47,7 @@ def test_every_option_that_a_document_names_exists():
         if field.annotation is bool
     }
     sources = "\n".join(path.read_text() for path in (ROOT / "cli").rglob("*.py"))
-    known |= set(re.findall(r'"(--[a-z-]+)', sources))
+    known |= set(re.findall(r'["/](--[a-z-]+)', sources))
     spans = {span for path in DOCS for span in re.findall(r"`[^`\n]+`", path.read_text())}
     named = {name for span in spans for name in re.findall(r"--[a-z]+(?:-[a-z]+)*", span)}
     assert named <= known | {"--import-mode", "--resources"}  # pytest's and Dask's

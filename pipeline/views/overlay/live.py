@@ -18,6 +18,8 @@ from tclr.schemas.errors import OutputError
 
 ENDING_KEYS = frozenset({ord("q"), ord("Q"), 27})
 """Q and Escape."""
+HEIGHTS_PX = 480, 720
+"""Of pictures to show: bars can be read from 480 on, and drawing and encoding more than 720 takes long."""
 PROBE = "import cv2; cv2.namedWindow('tclr'); cv2.destroyAllWindows()"
 PROBE_TIMEOUT_S = 30
 
@@ -70,17 +72,18 @@ def _numbers(row: Mapping[str, Any], names: Any) -> np.ndarray:
     return np.array([np.nan if pd.isna(value) else value for value in values], np.float32)
 
 
-def draw_live(image: np.ndarray, view: FaceView, height: int) -> np.ndarray:
-    """Return a frame, (H, W, 3) uint8 RGB, at another height, with its face drawn on it and AU bars beside it.
+def draw_live(image: np.ndarray, view: FaceView) -> np.ndarray:
+    """Return a frame, (H, W, 3) uint8 RGB, with its face drawn on it and AU bars beside it.
 
-    Both sides are even, as H.264 needs. The frame itself is not changed.
+    It is resized to a height within ``HEIGHTS_PX``, with even sides, as H.264 needs. The frame given is not changed.
 
     >>> nothing = view_row("no_face", None, None, None, {})
-    >>> draw_live(np.zeros((90, 160, 3), np.uint8), nothing, 180).shape
-    (180, 396, 3)
+    >>> draw_live(np.zeros((360, 640, 3), np.uint8), nothing).shape
+    (480, 1056, 3)
     """
+    height = even(min(max(image.shape[0], HEIGHTS_PX[0]), HEIGHTS_PX[1]))
     scale = height / image.shape[0]
-    size = even(image.shape[1] * scale), even(height)
+    size = even(image.shape[1] * scale), height
     picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     scaled = {name: None if (points := getattr(view, name)) is None else scale_points(points, scale)
               for name in ("bbox", "landmarks")}  # fmt: skip
