@@ -41,6 +41,7 @@ class GrowingTable:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> rows = pd.DataFrame({"frame": [0], "timestamp": [0.0], "status": ["ok"], "AU12": [0.5]})
     >>> with GrowingTable(Path("live.csv"), "tclr", "camera 0") as table:
     ...     table.add(rows, frames=[7], clocks_s=[0.0])

@@ -25,7 +25,7 @@ class LiveFrame:
     """One picture of a source."""
 
     index: int
-    """Number among all pictures of the source, from 0; those that were dropped count."""
+    """Number among all pictures of the source, from 0, dropped ones included; of numbered images that of the file."""
     timestamp_s: float
     """Seconds from the first picture: a file's own time, else when the picture came."""
     clock_s: float
@@ -64,7 +64,7 @@ class LiveReader:
     >>> with LiveReader(find_source("clips/2D+3D/F001/T1"), every=True) as reader:
     ...     frames = list(reader)
     >>> len(frames), frames[-1].index, round(frames[-1].timestamp_s, 2), reader.n_dropped
-    (16, 15, 0.6, 0)
+    (16, 981, 0.6, 0)
     """
 
     def __init__(self, source: LiveSource, every: bool = False) -> None:
@@ -134,14 +134,15 @@ class LiveReader:
 
     def _read_all(self) -> None:
         began_s = 0.0
-        for number, frame in enumerate(self._source.read()):
+        seen = ((frame, frame.image) for frame in self._source.read() if frame.image is not None)
+        for number, (frame, image) in enumerate(seen):
             is_timed, time_s = not math.isnan(frame.timestamp_s), frame.timestamp_s
             if is_timed and number and not self._every:
                 began_s = self._wait_until(began_s, time_s, is_second=number == 1)
             came_s = time.monotonic()
             began_s = came_s - (time_s if is_timed else 0) if number == 0 else began_s
             time_s = time_s if is_timed else came_s - began_s
-            if not self._offer(LiveFrame(frame.index, time_s, time.time(), came_s, frame.image)):
+            if not self._offer(LiveFrame(frame.index, time_s, time.time(), came_s, image)):
                 return
 
     def _wait_until(self, began_s: float, time_s: float, is_second: bool) -> float:

@@ -73,7 +73,7 @@ class LiveSource:
         return self.kind in ("file", "pipe")
 
     def read(self) -> Iterator[Frame]:
-        """Yield the frames that have a picture.
+        """Yield the frames; one that cannot be decoded has no picture.
 
         The time of a frame is NaN where the moment that it comes says more than the source: of all but files.
 
@@ -138,7 +138,7 @@ def _other_cameras() -> str:
 
 def _read_file(path: Path) -> Iterator[Frame]:
     media = probe(Clip("folder", "video", "video", path, path.name), IMAGE_FPS)
-    yield from (frame for frame in read_frames(media) if frame.image is not None)
+    yield from read_frames(media)
 
 
 def _read_stream(source: LiveSource) -> Iterator[Frame]:

@@ -99,6 +99,13 @@ class Window:
     ------
     OutputError
         If no window can be opened: there is no display, or OpenCV was built without windows.
+
+    Examples
+    --------
+    >>> from contextlib import suppress
+    >>> from tclr.schemas.errors import OutputError
+    >>> with suppress(OutputError), Window("tclr") as window:  # without a display it is an error
+    ...     goes_on = window.show(np.zeros((480, 640, 3), np.uint8))
     """
 
     def __init__(self, title: str) -> None:
