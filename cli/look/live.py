@@ -135,7 +135,9 @@ def _follow(
     if reader.error is not None:
         fail(str(reader.error), source.title, what="broke off")
     say(
-        f"Live: {times.n_frames} frames analysed, {reader.n_dropped} dropped, {times.frames_per_s:.1f} frames/s, "
+        "Live: no frame came"
+        if times.n_frames == 0
+        else f"Live: {times.n_frames} frames analysed, {reader.n_dropped} dropped, {times.frames_per_s:.1f} frames/s, "
         f"median latency {times.latency_ms:.0f} ms"
     )
     if times.n_frames:

@@ -35,7 +35,6 @@ PROTOCOLS = {
     "rtsp": "rtsp,rtp,srtp,udp,tcp",
     "rtsps": "rtsps,rtsp,rtp,srtp,udp,tcp,tls",
     "rtmp": "rtmp,tcp",
-    "srt": "srt",
     "tcp": "tcp",
     "udp": "udp",
 }
@@ -169,7 +168,7 @@ def _decode(
             return
         except (av.error.FFmpegError, OSError) as error:
             raise InputError(
-                f"Expected more pictures, but {source.title} broke off: {error.strerror or error}. "
+                f"Expected more pictures, but {source.title} broke off: {_reason(error, READ_TIMEOUT_S)}. "
                 "Check the connection, then start again."
             ) from error
         try:
@@ -204,7 +203,7 @@ def _how_to_open(source: LiveSource) -> dict[str, Any]:
 
 
 def _cannot_open(source: LiveSource, error: Exception) -> InputError:
-    reason = getattr(error, "strerror", None) or str(error)
+    reason = _reason(error, OPEN_TIMEOUT_S)
     advice = {
         "camera": "Close other programs that use it, or name another camera: 'tclr live 1'.",
         "address": "Check the address, name and password; playlists (.m3u8) are not read.",
@@ -212,3 +211,10 @@ def _cannot_open(source: LiveSource, error: Exception) -> InputError:
     if source.kind == "camera" and getattr(error, "errno", None) in (errno.EACCES, errno.EPERM):
         advice = "Join the group that may use cameras ('sudo usermod -aG video $USER', then log in again)."
     return InputError(f"Expected pictures from {source.title}, but it cannot be opened: {reason}. {advice}")
+
+
+def _reason(error: Exception, timeout_s: float) -> str:
+    """Return why FFmpeg gave up, in words; a timeout is an exit that its own clock requested."""
+    if isinstance(error, av.error.ExitError):
+        return f"nothing came for {timeout_s:g} s"
+    return str(getattr(error, "strerror", None) or error)

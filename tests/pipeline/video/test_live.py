@@ -1,6 +1,7 @@
 """Cameras, streams, pipes and files as they play: what is opened, what is dropped, and how it ends."""
 
 import os
+import socket
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ import pytest
 
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.video import Frame, LiveReader, LiveSource, find_source, probe, read_frames
+from tclr.pipeline.video.live import source as live_source
 from tclr.schemas.errors import InputError
 
 
@@ -175,6 +177,35 @@ def test_an_address_without_an_answer_is_told_without_its_password(serve):
         assert list(reader) == []
     assert "cannot be opened" in str(reader.error) and "127.0.0.1" in str(reader.error)
     assert not any(word in f"{reader.error} {source.title}" for word in ("secret", "token", "abc"))
+
+
+def test_a_silent_server_is_left_after_a_while(monkeypatch):
+    monkeypatch.setattr(live_source, "OPEN_TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with LiveReader(find_source(f"http://127.0.0.1:{server.getsockname()[1]}/x")) as reader:
+            assert list(reader) == []
+    assert "nothing came for 1 s" in str(reader.error)
+
+
+def test_an_rtsp_camera_is_asked_in_its_language(monkeypatch):
+    monkeypatch.setattr(live_source, "OPEN_TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"rtsp://127.0.0.1:{server.getsockname()[1]}/stream1"
+        with LiveReader(find_source(address)) as reader:
+            connection, _ = server.accept()
+            with connection:
+                asked = connection.recv(1000).decode()
+                assert list(reader) == []
+    assert asked.startswith(f"OPTIONS {address} RTSP/1.0") and "cannot be opened" in str(reader.error)
+
+
+@pytest.mark.parametrize("scheme", ["https", "rtsps", "rtmp", "tcp"])
+def test_each_scheme_reaches_the_address(scheme):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with LiveReader(find_source(f"{scheme}://127.0.0.1:{port}/x")) as reader:  # nobody listens there any more
+        assert list(reader) == []
+    assert "refused" in str(reader.error).lower()
 
 
 def test_a_named_pipe_is_read_as_it_is_written(tmp_path, write_video, moving_portrait):
