@@ -45,6 +45,7 @@ def analyse(
     workers: int | None = None,
     store: FilePath | None = None,
     features: FilePath | None = None,
+    replace: bool = False,
     dataset: str = "auto",
     stills: bool = False,
     allow_truncated: bool = False,
@@ -82,6 +83,9 @@ def analyse(
         ``if __name__ == "__main__":`` in it; at a prompt or in a notebook, larger jobs have one process per core.
     store, features : str or Path, optional
         Folders to keep landmarks and crops, and Parquet files, in. If they exist, what is done is not done again.
+    replace : bool
+        Whether to replace what another model, other columns or other settings wrote into ``features``; else that is an
+        error.
     dataset, stills, allow_truncated
         As the options of ``tclr preprocess``.
     progress : bool, optional
@@ -147,7 +151,9 @@ def analyse(
             what, store_path, config, dataset=dataset, workers=n_workers, notify=ClipBars(display), tell=display.stage
         )
         _check(made, made.n_clips)
-        exported = _export(store_path, features_path, encoder, parsed["embed"], au_model, workers or 0, display)
+        exported = _export(
+            store_path, features_path, encoder, parsed["embed"], au_model, workers or 0, replace, display
+        )
         _check(exported, exported.n_clips)
         return load_features(features_path)
 
@@ -167,6 +173,7 @@ def _export(
     config: EmbedConfig,
     au_model: FilePath,
     workers: int,
+    replace: bool,
     display: Display,
 ) -> EmbedResult:
     bar = display.bar("Embedding", "frames")
@@ -177,7 +184,7 @@ def _export(
 
     loaded = None if encoder is None or encoder == "box" else load_encoder(Path(encoder), seed=config.seed)
     model = au_model if isinstance(au_model, str) else Path(au_model)
-    return embed(store, features, loaded, config, au_model=model, workers=workers, notify=notify)
+    return embed(store, features, loaded, config, au_model=model, workers=workers, replace=replace, notify=notify)
 
 
 def _check(result: PreprocessResult | EmbedResult, n_clips: int) -> None:
