@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--readmit", is_flag=True, help="Only let 'tclr preprocess' store them again.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be deleted and rewritten.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Remove without confirmation.")
 def command(
     store: Path,
     name: str,
