@@ -33,7 +33,7 @@ ONE_FACE = {"max_faces": 1}
 
 @dataclass(frozen=True, eq=False)
 class LastFrame:
-    """What is known of the frame that was added last, to draw on it; ``None`` where there is no face.
+    """Results for the frame that was added last, to draw on it; ``None`` where there is no face.
 
     ``landmarks`` (478, 2) float32 and ``box`` (4,) float32, left, top, right, bottom, are in pixels of the frame.
     ``row`` has the features of the newest frame whose features are final; without ``look_ahead`` it is this frame.

@@ -1,4 +1,4 @@
-"""``tclr demo``: the bundled models on moving faces, and as a second act, training of your own."""
+"""``tclr demo``: the bundled models on moving faces, and in part 2, training of your own."""
 
 from __future__ import annotations
 

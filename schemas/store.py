@@ -61,7 +61,7 @@ TABLE_CHUNK = 256
 
 
 class Status(IntEnum):
-    """What became of a frame: uint8 in the store, the name in the features."""
+    """Outcome of detection for a frame: uint8 in the store, the name in the features."""
 
     ok = 0
     interpolated = 1
