@@ -100,7 +100,7 @@ emotionet-features: ## EmotioNet (stills, so a given ENCODER) to Parquet: EMOTIO
 	@$(MAKE) --no-print-directory features DATASET=emotionet SOURCE="$(EMOTIONET_ROOT)" ROOT_NAME=EMOTIONET_ROOT \
 	  OUT="$(OUT)" ENCODER="$(or $(filter-out $(OUT)/run,$(ENCODER)),random)"
 
-voxceleb2-features: ## VoxCeleb2 (no labels; AUs from blendshapes) to Parquet: VOXCELEB2_ROOT=... OUT=...
+voxceleb2-features: ## VoxCeleb2 (no labels; AUs of the bundled model) to Parquet: VOXCELEB2_ROOT=... OUT=...
 	@$(MAKE) --no-print-directory features DATASET=voxceleb2 SOURCE="$(VOXCELEB2_ROOT)" ROOT_NAME=VOXCELEB2_ROOT \
 	  OUT="$(OUT)" LABELS=no PREPROCESS_FLAGS="--codec jpeg $(PREPROCESS_FLAGS)"
 

@@ -33,7 +33,7 @@ ONE_FACE = {"max_faces": 1}
 
 @dataclass(frozen=True, eq=False)
 class LastFrame:
-    """What is known of the frame that was added last, to draw on it; ``None`` where there is no face.
+    """Results for the frame that was added last, to draw on it; ``None`` where there is no face.
 
     ``landmarks`` (478, 2) float32 and ``box`` (4,) float32, left, top, right, bottom, are in pixels of the frame.
     ``row`` has the features of the newest frame whose features are final; without ``look_ahead`` it is this frame.
@@ -50,9 +50,9 @@ class LastFrame:
 class Analyser:
     """Analyses frames that arrive one by one, in order.
 
-    The columns are those of ``analyse``, the numbers nearly: nobody knows what will come. The subject is the first face
-    found (with ``max_faces`` above 1 the largest of the first), frames are taken as upright unless ``rotate`` says
-    otherwise, crops are not smoothed, gaps are not filled, AUs are not smoothed, and a closure of the eyes counts as
+    The columns are those of ``analyse``. The numbers can differ, because later frames are not available. The subject is
+    the first face found (with ``max_faces`` above 1 the largest of the first). Frames are taken as upright unless
+    ``rotate`` says otherwise. Crops and AUs are not smoothed, and gaps are not filled. A closure of the eyes counts as
     AU45 until it has lasted too long for a blink. Embeddings agree to rounding. With ``look_ahead``, gaps are filled
     and crops smoothed as in ``analyse``, and rows come late.
 

@@ -29,7 +29,7 @@ from tclr.settings import ANALYSE, sort_settings
 FilePath = str | PathLike[str]
 Source = FilePath | np.ndarray | Iterable[np.ndarray]
 QUICK_CODEC = "lz4"
-"""Compression of crops that nobody keeps: lossless, as the default, and faster."""
+"""Compression of crops that are not kept: lossless, as the default, and faster."""
 
 
 def analyse(
@@ -52,7 +52,7 @@ def analyse(
     progress: bool | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Return what the faces of a video, a folder or some frames do: one row per frame.
+    """Return the features of the faces in a video, a folder or some frames: one row per frame.
 
     The numbers are those of ``tclr preprocess`` followed by ``tclr embed`` with the same settings. Nothing is left on
     the disk unless ``store`` or ``features`` is given.
@@ -79,13 +79,17 @@ def analyse(
     timestamps_s : sequence of float, optional
         Of frames in memory, instead of ``fps``: T times in seconds, never falling.
     workers : int, optional
-        Worker processes; 0 does everything in this process. By default a script does, since others need
-        ``if __name__ == "__main__":`` in it; at a prompt or in a notebook, larger jobs have one process per core.
+        Worker processes; 0 does everything in this process, which is a script's default, because workers need
+        ``if __name__ == "__main__":`` in it. At a prompt or in a notebook, larger jobs have one process per core.
     store, features : str or Path, optional
+<<<<<<< HEAD
         Folders to keep landmarks and crops, and Parquet files, in. If they exist, what is done is not done again.
     replace : bool
         Whether to replace what another model, other columns or other settings wrote into ``features``; else that is an
         error.
+=======
+        Folders to keep landmarks and crops, and Parquet files, in. If they exist, finished work is not repeated.
+>>>>>>> docsc
     dataset, stills, allow_truncated
         As the options of ``tclr preprocess``.
     progress : bool, optional

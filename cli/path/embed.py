@@ -85,8 +85,8 @@ def command(
 
     The folder FEATURES gets one file per clip. Without options, embeddings and AUs come from the bundled models, which
     need no training and no download. Each file's metadata record the models and settings. Run the same command
-    again to resume after an interruption. If FEATURES was made with another model, other columns or other settings, the
-    command asks before it replaces it. The exit status is 1 if a clip failed; all other clips are exported.
+    again to resume after an interruption. If FEATURES was made with another model, other columns or other settings, it
+    is replaced only with your consent (--replace). The exit status is 1 if a clip failed; all other clips are exported.
 
     \b
     Example:
@@ -120,7 +120,7 @@ def command(
 def _export(
     store: Path, features: Path, encoder: str | None, config: EmbedConfig, au_model: str, **options: Any
 ) -> EmbedResult:
-    """Run ``export.embed`` beside a progress display; options are passed on."""
+    """Run ``export.embed`` with a progress display; options are passed on."""
     from tclr.cli.progress import show_progress
 
     with show_progress() as display:
