@@ -82,14 +82,10 @@ def analyse(
         Worker processes; 0 does everything in this process, which is a script's default, because workers need
         ``if __name__ == "__main__":`` in it. At a prompt or in a notebook, larger jobs have one process per core.
     store, features : str or Path, optional
-<<<<<<< HEAD
-        Folders to keep landmarks and crops, and Parquet files, in. If they exist, what is done is not done again.
+        Folders to keep landmarks and crops, and Parquet files, in. If they exist, finished work is not repeated.
     replace : bool
         Whether to replace what another model, other columns or other settings wrote into ``features``; else that is an
         error.
-=======
-        Folders to keep landmarks and crops, and Parquet files, in. If they exist, finished work is not repeated.
->>>>>>> docsc
     dataset, stills, allow_truncated
         As the options of ``tclr preprocess``.
     progress : bool, optional
