@@ -40,7 +40,7 @@ demo: install ## Show what the bundled models see in moving faces: AU columns, a
 	$(BIN)/tclr demo $(DEMO)
 
 test: install ## Run the test suite, in 2 processes; TEST_PROCESSES=8 if there are cores
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 fuzz: install ## Read some thousand files that are nearly valid, ever new ones: [FUZZ_EXAMPLES=5000] for each kind
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz --hypothesis-profile long

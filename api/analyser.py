@@ -126,6 +126,7 @@ class Analyser:
         nothing = fill_rows([], self._layout)
         self._export = LiveExport(nothing, align, loaded, config, model, self._stream.rotation)
         self._row: pd.Series | None = None
+        self._size_px = (0, 0)
         self._is_open = True
         self.last: LastFrame | None = None
         self.latency_s = self._stream.ahead_s
@@ -155,6 +156,7 @@ class Analyser:
         image, number = check_frame(frame, self._n_frames), self._n_frames
         time_s = self._time_of(number, timestamp_s)
         self._n_frames, self._last_s = number + 1, time_s
+        self._size_px = (image.shape[1], image.shape[0])
         rows = self._describe(list(self._stream.add(Frame(number, time_s, image))))
         self._remember()
         return rows
@@ -192,7 +194,7 @@ class Analyser:
     def _describe(self, cropped: list[CroppedFrame]) -> pd.DataFrame | None:
         if not cropped:
             return None
-        table = self._export.table(fill_rows(cropped, self._layout)).to_pandas()
+        table = self._export.table(fill_rows(cropped, self._layout), self._size_px).to_pandas()
         table.insert(0, "subject", pd.Categorical(table["clip"].astype(str)))
         self._row = table.iloc[-1]
         return table

@@ -105,8 +105,7 @@ def command(
     except ReplacementError as error:
         if not can_ask():
             raise
-        click.echo(printable(error), err=True)
-        if not click.confirm("Replace them?", err=True):
+        if not click.confirm(f"{printable(error)}\nReplace them?", err=True):
             raise OutputError(f"Nothing was replaced in {features}.") from error
         result = _export(store, features, encoder, embed, au_model, replace=True, **options)
     _show(result, features)

@@ -34,10 +34,11 @@ Block = Mapping[str, np.ndarray]
 class BlockStore(Store):
     """Some rows in memory that are read like a store with one clip."""
 
-    def __init__(self, block: Block, align: AlignConfig, rotation: int) -> None:
+    def __init__(self, block: Block, align: AlignConfig, rotation: int, size_px: tuple[int, int] = (0, 0)) -> None:
         self.root, self.damage, self.paths = Path(NAME), {}, {}
         self._block = block
-        attrs, root = SimpleNamespace(rotation=rotation), SimpleNamespace(align=align)
+        attrs = SimpleNamespace(rotation=rotation, width=size_px[0], height=size_px[1])
+        root = SimpleNamespace(align=align)
         info = ClipInfo("folder", NAME, NAME, len(block["status"]), cast(Any, attrs), cast(Any, root))
         self.clips = [info]
 
@@ -90,7 +91,7 @@ class LiveExport:
     ...     block["frames"] = store.read_crops(store.clips[0], 0, 4)
     >>> nothing = {name: rows[:0] for name, rows in block.items()}
     >>> live = LiveExport(nothing, AlignConfig(size=32), None, EmbedConfig(embedding="none", hidden="keep"))
-    >>> live.table(block)["AU12"].null_count, live.source.name.partition(":")[0]
+    >>> live.table(block, (640, 480))["AU12"].null_count, live.source.name.partition(":")[0]
     (0, 'face')
     """
 
@@ -111,9 +112,9 @@ class LiveExport:
             closed = source.predicted_aus.index(CLOSED)
             self._blinks = BlinkFollower(closed, float(source.predicted_threshold[closed]))
 
-    def table(self, block: Block) -> pa.Table:
-        """Return the features of the next rows; numbers of frames without a face are null."""
-        store = BlockStore(block, self._align, self._rotation)
+    def table(self, block: Block, size_px: tuple[int, int]) -> pa.Table:
+        """Return the features of the next rows of pictures of a width and height; null without a face."""
+        store = BlockStore(block, self._align, self._rotation, size_px)
         (info,) = store.clips
         rows, sight = np.flatnonzero(store.face_mask(info)), Sight.of_nothing(info.n_frames)
         crops = store.read_crops_at(info, rows) if self._plan.sees or self._plan.encoder is not None else None
