@@ -40,7 +40,7 @@ demo: install ## Show what the bundled models see in moving faces: AU columns, a
 	$(BIN)/tclr demo $(DEMO)
 
 test: install ## Run the test suite, in 2 processes; TEST_PROCESSES=8 if there are cores
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 fuzz: install ## Read some thousand files that are nearly valid, ever new ones: [FUZZ_EXAMPLES=5000] for each kind
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz --hypothesis-profile long
@@ -100,7 +100,7 @@ emotionet-features: ## EmotioNet (stills, so a given ENCODER) to Parquet: EMOTIO
 	@$(MAKE) --no-print-directory features DATASET=emotionet SOURCE="$(EMOTIONET_ROOT)" ROOT_NAME=EMOTIONET_ROOT \
 	  OUT="$(OUT)" ENCODER="$(or $(filter-out $(OUT)/run,$(ENCODER)),random)"
 
-voxceleb2-features: ## VoxCeleb2 (no labels; AUs from blendshapes) to Parquet: VOXCELEB2_ROOT=... OUT=...
+voxceleb2-features: ## VoxCeleb2 (no labels; AUs of the bundled model) to Parquet: VOXCELEB2_ROOT=... OUT=...
 	@$(MAKE) --no-print-directory features DATASET=voxceleb2 SOURCE="$(VOXCELEB2_ROOT)" ROOT_NAME=VOXCELEB2_ROOT \
 	  OUT="$(OUT)" LABELS=no PREPROCESS_FLAGS="--codec jpeg $(PREPROCESS_FLAGS)"
 

@@ -33,7 +33,7 @@ ONE_FACE = {"max_faces": 1}
 
 @dataclass(frozen=True, eq=False)
 class LastFrame:
-    """What is known of the frame that was added last, to draw on it; ``None`` where there is no face.
+    """Results for the frame that was added last, to draw on it; ``None`` where there is no face.
 
     ``landmarks`` (478, 2) float32 and ``box`` (4,) float32, left, top, right, bottom, are in pixels of the frame.
     ``row`` has the features of the newest frame whose features are final; without ``look_ahead`` it is this frame.
@@ -50,9 +50,9 @@ class LastFrame:
 class Analyser:
     """Analyses frames that arrive one by one, in order.
 
-    The columns are those of ``analyse``, the numbers nearly: nobody knows what will come. The subject is the first face
-    found (with ``max_faces`` above 1 the largest of the first), frames are taken as upright unless ``rotate`` says
-    otherwise, crops are not smoothed, gaps are not filled, AUs are not smoothed, and a closure of the eyes counts as
+    The columns are those of ``analyse``. The numbers can differ, because later frames are not available. The subject is
+    the first face found (with ``max_faces`` above 1 the largest of the first). Frames are taken as upright unless
+    ``rotate`` says otherwise. Crops and AUs are not smoothed, and gaps are not filled. A closure of the eyes counts as
     AU45 until it has lasted too long for a blink. Embeddings agree to rounding. With ``look_ahead``, gaps are filled
     and crops smoothed as in ``analyse``, and rows come late.
 
@@ -124,7 +124,7 @@ class Analyser:
         given: dict[str, Any] = {"columns": ",".join(split_names(columns)), "embedding": embedding, "hidden": hidden}
         given |= {"blendshapes": blendshapes, "landmarks": landmarks}
         config = parse_settings(EmbedConfig, given, "Analyser()")
-        self._fps, self._n_frames, self._last_s, self._size_px = fps, 0, -math.inf, (0, 0)
+        self._fps, self._n_frames, self._last_s = fps, 0, -math.inf
         self._detector = open_detector(detect, video=True)
         self._stream = FaceStream(self._detector, detect, align, look_ahead=look_ahead)
         self._layout = ClipLayout(align, self._detector.n_landmarks, self._detector.blendshape_names)
@@ -135,6 +135,7 @@ class Analyser:
         source = self._export.source
         self.thresholds = dict(zip(source.au_names, source.threshold.tolist(), strict=True))
         self._row: pd.Series | None = None
+        self._size_px = (0, 0)
         self._is_open = True
         self.last: LastFrame | None = None
         self.latency_s = self._stream.ahead_s
@@ -163,7 +164,8 @@ class Analyser:
         """
         image, number = check_frame(frame, self._n_frames), self._n_frames
         time_s = self._time_of(number, timestamp_s)
-        self._n_frames, self._last_s, self._size_px = number + 1, time_s, (image.shape[1], image.shape[0])
+        self._n_frames, self._last_s = number + 1, time_s
+        self._size_px = (image.shape[1], image.shape[0])
         rows = self._describe(list(self._stream.add(Frame(number, time_s, image))))
         self._remember()
         return rows

@@ -29,7 +29,7 @@ from tclr.settings import ANALYSE, sort_settings
 FilePath = str | PathLike[str]
 Source = FilePath | np.ndarray | Iterable[np.ndarray]
 QUICK_CODEC = "lz4"
-"""Compression of crops that nobody keeps: lossless, as the default, and faster."""
+"""Compression of crops that are not kept: lossless, as the default, and faster."""
 
 
 def analyse(
@@ -45,13 +45,14 @@ def analyse(
     workers: int | None = None,
     store: FilePath | None = None,
     features: FilePath | None = None,
+    replace: bool = False,
     dataset: str = "auto",
     stills: bool = False,
     allow_truncated: bool = False,
     progress: bool | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
-    """Return what the faces of a video, a folder or some frames do: one row per frame.
+    """Return the features of the faces in a video, a folder or some frames: one row per frame.
 
     The numbers are those of ``tclr preprocess`` followed by ``tclr embed`` with the same settings. Nothing is left on
     the disk unless ``store`` or ``features`` is given.
@@ -78,10 +79,13 @@ def analyse(
     timestamps_s : sequence of float, optional
         Of frames in memory, instead of ``fps``: T times in seconds, never falling.
     workers : int, optional
-        Worker processes; 0 does everything in this process. By default a script does, since others need
-        ``if __name__ == "__main__":`` in it; at a prompt or in a notebook, larger jobs have one process per core.
+        Worker processes; 0 does everything in this process, which is a script's default, because workers need
+        ``if __name__ == "__main__":`` in it. At a prompt or in a notebook, larger jobs have one process per core.
     store, features : str or Path, optional
-        Folders to keep landmarks and crops, and Parquet files, in. If they exist, what is done is not done again.
+        Folders to keep landmarks and crops, and Parquet files, in. If they exist, finished work is not repeated.
+    replace : bool
+        Whether to replace what another model, other columns or other settings wrote into ``features``; else that is an
+        error.
     dataset, stills, allow_truncated
         As the options of ``tclr preprocess``.
     progress : bool, optional
@@ -147,7 +151,9 @@ def analyse(
             what, store_path, config, dataset=dataset, workers=n_workers, notify=ClipBars(display), tell=display.stage
         )
         _check(made, made.n_clips)
-        exported = _export(store_path, features_path, encoder, parsed["embed"], au_model, workers or 0, display)
+        exported = _export(
+            store_path, features_path, encoder, parsed["embed"], au_model, workers or 0, replace, display
+        )
         _check(exported, exported.n_clips)
         return load_features(features_path)
 
@@ -167,6 +173,7 @@ def _export(
     config: EmbedConfig,
     au_model: FilePath,
     workers: int,
+    replace: bool,
     display: Display,
 ) -> EmbedResult:
     bar = display.bar("Embedding", "frames")
@@ -177,7 +184,7 @@ def _export(
 
     loaded = None if encoder is None or encoder == "box" else load_encoder(Path(encoder), seed=config.seed)
     model = au_model if isinstance(au_model, str) else Path(au_model)
-    return embed(store, features, loaded, config, au_model=model, workers=workers, notify=notify)
+    return embed(store, features, loaded, config, au_model=model, workers=workers, replace=replace, notify=notify)
 
 
 def _check(result: PreprocessResult | EmbedResult, n_clips: int) -> None:

@@ -1,7 +1,7 @@
-"""Figures of features: curves of Action Units, a face with its Action Units, and which of them come together.
+"""Figures of features: curves of Action Units, a face with its Action Units, and which of them occur together.
 
-Each function returns a ``matplotlib.figure.Figure`` that no window and no global state knows of: a notebook shows it,
-``figure.savefig(path)`` writes it.
+Each function returns a ``matplotlib.figure.Figure``. It opens no window and is not registered with pyplot. A notebook
+shows it, and ``figure.savefig(path)`` writes it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tclr.schemas.errors import InputError
 
 AU = re.compile(r"AU\d{2}")
 MOST_CURVES = 8
-"""AUs that ``au_curves`` draws by itself: those that vary most."""
+"""AUs that ``au_curves`` draws by default: those that vary most."""
 BLUE, PALE = "#2a8fb0", "#c9cdd1"
 __all__ = ["au_curves", "cooccurrence", "face"]
 
@@ -103,7 +103,7 @@ def _known(table: pd.DataFrame, column: str) -> np.ndarray:
 def face(
     frame_or_crop: np.ndarray, row: pd.Series | Mapping[str, Any] | LastFrame, aus: Sequence[str] | None = None
 ) -> Figure:
-    """Draw a picture of a face beside bars of its Action Units.
+    """Draw a picture of a face next to bars of its Action Units.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``tclr demo``: the bundled models on moving faces, and as a second act, training of your own."""
+"""``tclr demo``: the bundled models on moving faces, and in part 2, training of your own."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 SHOWN_AUS = ("AU01", "AU02", "AU12", "AU15", "AU25", "AU26", "AU45")
 """The AUs of the expressions that are shown. AU06, the cheeks of a smile, is animated, too, but painted cheeks move too
-little to tell it from wrinkles and closed eyes (docs/tutorial.md)."""
+little to separate it from wrinkles and closed eyes (docs/tutorial.md)."""
 SHOWN_ROWS = 12
 """Every so many frames of the first face are printed."""
 WON = "Training taught it something. All subjects are variants of two faces, so this says nothing about other people."
 ONLY_ITS_START = (
-    "It beats an untrained encoder but owes that to its start: mediapipe's landmark network tells the movements of "
-    "these two faces apart already, and minutes on them add nothing to AUs. docs/pretraining.md has runs on many "
+    "It beats an untrained encoder but owes that to its start: mediapipe's landmark network already separates the "
+    "movements of these two faces, and minutes on them add nothing to AUs. docs/pretraining.md has runs on many "
     "people in which they do."
 )
 LOST = (
-    "Training did not beat an untrained encoder here: all subjects are variants of two faces, and some minutes are "
-    "few. docs/pretraining.md has runs on many people in which it does."
+    "Training did not beat an untrained encoder here: all subjects are variants of two faces, and a few minutes "
+    "are too short. docs/pretraining.md has runs on many people in which it does."
 )
 
 
 def demo_steps(out: Path) -> list[list[str]]:
-    """Return the command lines of the first act, in order: what the bundled models see."""
+    """Return the command lines of part 1, in order: what the bundled models see."""
     clips, store, features, report = (str(out / name) for name in ("clips", "store", "features", "report.html"))
     return [
         ["synth", clips, "--subjects", "2", "--tasks", "1", "--frames", "150", "--expressions"],
@@ -47,7 +47,7 @@ def demo_steps(out: Path) -> list[list[str]]:
 
 
 def training_steps(out: Path) -> list[list[str]]:
-    """Return the command lines of the second act, in order: training, and what it is worth."""
+    """Return the command lines of part 2, in order: training, and what it is worth."""
     folder = out / "training"
     clips, store, run, head, scores = (
         str(folder / name) for name in ("clips", "store", "run", "au.safetensors", "scores.json")
@@ -68,14 +68,14 @@ def training_steps(out: Path) -> list[list[str]]:
 
 @click.command("demo", cls=Command)
 @click.argument("out", type=PATH)
-@click.option("--train", is_flag=True, help="The second act: train an encoder and a head, and judge them.")
+@click.option("--train", is_flag=True, help="Part 2: train an encoder and a head, and judge them.")
 def command(out: Path, train: bool) -> dict[str, Any]:
     """Show what the bundled models see in moving faces, in under a minute.
 
     Two portraits smile, raise their brows, open their mouths, blink and lower the corners of their mouths. OUT gets
-    clips, store, features, report.html and demo.png, in which AU curves stand beside true labels. With --train, the
-    folder OUT/training gets an encoder and a head that are trained on more such clips, in some minutes. Run the same
-    command again: what is done is not done again.
+    clips, store, features, report.html and demo.png, which draws AU curves next to true labels. With --train, the
+    folder OUT/training gets an encoder and a head that are trained on more such clips, in a few minutes. If you run the
+    same command again, finished work is not repeated.
 
     \b
     Example:
@@ -171,7 +171,7 @@ def draw_expressions(out: Path) -> None:
 
 
 def _tell_what_training_is_worth(results: dict[str, Any]) -> None:
-    """Set the trained encoder beside an untrained one, in words."""
+    """Compare the trained encoder with an untrained one, in words."""
     say(worth_of_training(results["pretrain"]["quality"], results["evaluate"]))
 
 
@@ -203,18 +203,18 @@ def _mean_scores(method: dict[str, Any], average: str) -> tuple[float, float]:
 
 
 def _say_how_to_go_on(out: Path, train: bool) -> None:
-    lines = ["", "How to go on:"]
+    lines = ["", "What next:"]
     if activation := activation_line():
         lines.append(f"  {activation:<52}# then 'tclr' is a command of this shell")
     shown = shlex.quote(str(out))
     lines += [
-        f"  {f'tclr view {shown}/features --store {shown}/store':<52}# play the clips beside their curves",
+        f"  {f'tclr view {shown}/features --store {shown}/store':<52}# play the clips with their curves",
         f"  {'tclr preprocess videos/ store/':<52}# your own videos ...",
         f"  {'tclr embed store/ features/':<52}# ... and their features",
     ]
     if not train:
-        lines.append(f"  {f'tclr demo {shown} --train':<52}# second act: train an encoder and a head")
-    lines.append("  docs/tutorial.md takes the demo apart; docs/own-videos.md is about videos of your own.")
+        lines.append(f"  {f'tclr demo {shown} --train':<52}# part 2: train an encoder and a head")
+    lines.append("  docs/tutorial.md explains the demo step by step; docs/own-videos.md is about videos of your own.")
     say("\n".join(lines))
 
 

@@ -37,9 +37,9 @@ STAGES = {
         "export": "Write features as CSV, as OpenFace's or as Py-Feat's table.",
     },
     "Judging methods and models": {
-        "evaluate": "Score Action Units by a published protocol, beside baselines.",
+        "evaluate": "Score Action Units by a published protocol, with baselines.",
         "ablate": "Train variants of the pretraining recipe and compare them.",
-        "box": "Build and judge the bundled model: an encoder with an AU head.",
+        "box": "Build and judge the bundled models: an encoder with AU heads.",
         "evidence": "Judge the bundled models on pictures and videos of your own.",
         "sight": "Build and judge the bundled judge of hidden regions.",
         "people": "Make photo people: videos of portraits with true labels.",
@@ -47,7 +47,7 @@ STAGES = {
     },
     "Looking at results": {
         "report": "Write one HTML page that shows a run.",
-        "view": "Play clips beside their AU curves and mark AU events.",
+        "view": "Play clips with their AU curves and mark AU events.",
         "overlay": "Write a video with faces and Action Units drawn on it.",
         "live": "Analyse a camera or stream as it comes: overlay and CSV.",
     },

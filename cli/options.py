@@ -23,7 +23,7 @@ dataset_option = click.option(
     "--dataset", default="auto", show_default=True, help="Layout of SOURCE; see 'tclr datasets'."
 )
 stills_option = click.option(
-    "--stills", is_flag=True, help="Read every picture by itself; numbered images are not joined into sequences."
+    "--stills", is_flag=True, help="Read every picture on its own; numbered images are not joined into sequences."
 )
 scheduler_option = click.option(
     "--scheduler", metavar="ADDRESS", help="Use a running Dask cluster, for example tcp://host:8786."

@@ -82,7 +82,7 @@ class DetectConfig(Settings):
     min_face_px: float = Field(0.0, ge=0, description="Face size in pixels below which a frame is low_confidence.")
     rotate: Literal["auto", "0", "90", "180", "270"] = Field(
         "auto",
-        description="Degrees to turn pictures clockwise so that faces are upright; auto finds out, except for stills.",
+        description="Degrees to turn pictures clockwise so that faces are upright; auto detects it, except for stills.",
     )
     segment_s: float = Field(
         300.0,
@@ -96,7 +96,7 @@ class DetectConfig(Settings):
     )
     subject_face: str = Field(
         "",
-        description="Picture with the subject's face alone, best from the same day: who looks most like it is taken.",
+        description="Picture of the subject's face alone, best from the same day; the most similar person is taken.",
     )
 
     @field_validator("subject_at")
@@ -399,7 +399,7 @@ class SightConfig(Settings):
 
     crop_size: int = Field(160, ge=64, description="Side of the stored crops in pixels.")
     fps: float = Field(8.0, ge=0, description="Frames per second to learn from; neighbours are alike.")
-    faces_per_clip: int = Field(6, ge=1, description="Faces of each clip that things are drawn before.")
+    faces_per_clip: int = Field(6, ge=1, description="Faces of each clip in front of which things are drawn.")
     samples: int = Field(20000, ge=256, description="Pictures to learn from.")
     epochs: int = Field(10, ge=1, description="Passes over them.")
     test_every: int = Field(5, ge=2, description="Hold out every n-th person for the test.")
@@ -433,8 +433,8 @@ class EmbedConfig(Settings):
     )
     centre: Literal["none", "clip", "subject"] = Field(
         "none",
-        description="Give each clip or person an own zero: shift predictions so that the frames with the least action "
-        "agree with those of the people that the head was fitted on.",
+        description="Give each clip or person their own zero: shift predictions so that the frames with the least "
+        "action agree with those of the people that the head was fitted on.",
     )
     hidden: Literal["null", "keep"] = Field(
         "null", description="Leave AUs, gaze and openness of hidden regions empty, or keep what the models guess."

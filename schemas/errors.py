@@ -31,7 +31,7 @@ class OutputError(TclrError):
 
 
 class ReplacementError(OutputError):
-    """Results of other settings would be replaced, and nobody has agreed to it."""
+    """Results of other settings would be replaced, without the user's consent."""
 
 
 class ClusterError(TclrError):

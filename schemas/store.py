@@ -5,7 +5,7 @@ History
 1 : first format.
 2 : as 1, but clips may lack crops (``"frames": false`` in ``align_config``: neither ``frames`` nor ``frames_jpeg``),
     and names may be pseudonyms (``pseudonym_key``). Only files that need it are written as 2: an older tclr refuses
-    them, since it would write names beside pseudonyms, and reads all others.
+    them, since it would write names next to pseudonyms, and reads all others.
 
 Layout
 ------
@@ -61,7 +61,7 @@ TABLE_CHUNK = 256
 
 
 class Status(IntEnum):
-    """What became of a frame: uint8 in the store, the name in the features."""
+    """Outcome of detection for a frame: uint8 in the store, the name in the features."""
 
     ok = 0
     interpolated = 1
@@ -226,7 +226,7 @@ class RootAttrs:
 
     @cached_property
     def align(self) -> AlignConfig:
-        """The settings of alignment; raises ``StoreError`` if this tclr does not know one of them."""
+        """The settings of alignment; raises ``StoreError`` if one of them is unknown to this version."""
         try:
             return parse_settings(AlignConfig, self.settings["align"], f"AlignConfig of subject {self.subject}")
         except SettingError as error:
@@ -234,7 +234,7 @@ class RootAttrs:
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """The settings of ``detect`` and ``align`` as stored, including those that this tclr does not know."""
+        """The settings of ``detect`` and ``align`` as stored, including those unknown to this version."""
         return {"detect": json.loads(self.detect_config), "align": json.loads(self.align_config)}
 
 

@@ -42,7 +42,7 @@ def command(
     scaling: bool,
     price: float,
 ) -> dict[str, Any]:
-    """Measure each stage beside its bound, and print the ratios.
+    """Measure each stage against its bound, and print the ratios.
 
     A stage and its bound take turns within one run, so their ratio holds on any machine that is not too busy. Figures
     in seconds and MB are those of this machine.

@@ -1,4 +1,4 @@
-"""``tclr evaluate``: score AU predictions by a published protocol, beside baselines."""
+"""``tclr evaluate``: score AU predictions by a published protocol, with baselines."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def command(
     evaluate: EvaluateConfig,
     fit_au: FitAuConfig,
 ) -> dict[str, Any]:
-    """Score AU predictions of an encoder on unseen subjects, beside baselines.
+    """Score AU predictions of an encoder on unseen subjects, with baselines.
 
     Rows: all positive, blendshapes mapped by rules, the bundled model, landmarks and blendshapes with a linear head, an
     untrained encoder, ImageNet's features if given, and the encoder. All share folds and settings; neither heads nor
@@ -128,7 +128,7 @@ def command(
 def _write(
     kind: str, path: Path, prepared: Evaluation, results: Sequence[MethodResult], tables: Sequence[Table]
 ) -> None:
-    """Write one of the files that were asked for."""
+    """Write one of the requested files."""
     from tclr.pipeline.evaluation import evaluation_content, plot_curves, to_latex, to_markdown, write_predictions
     from tclr.pipeline.system import write_json, write_text
 

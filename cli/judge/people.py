@@ -42,7 +42,7 @@ class _Size(click.ParamType):
     "--size", type=_Size(), default="240x300", show_default=True, help="Width and height of a frame in pixels."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of actions, motion, light, and who wears what.")
-@click.option("--occluded", default=0.25, show_default=True, help="Share of clips with a thing before the face.")
+@click.option("--occluded", default=0.25, show_default=True, help="Share of clips with a thing in front of the face.")
 @click.option("--all-portraits", is_flag=True, help="Also use the 40 portraits that are kept for judging models.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 def command(

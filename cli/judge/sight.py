@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def command(people: Path, out: Path, workers: int | None, sight: SightConfig) -> SightResult:
     """Build the judge that says which regions of a face can be seen, from PEOPLE, and judge it.
 
-    PEOPLE is a folder of videos of faces without anything before them. Hands, masks, microphones, hair, sunglasses and
-    other things are drawn before the faces of some people, and the judge learns how much of brows, eyes, nose, mouth
-    and chin they leave visible. It is judged on videos of the other people, also with things that it did not learn.
-    The folder OUT gets sight.safetensors and evidence.csv.
+    PEOPLE is a folder of videos of faces with nothing in front of them. Hands, masks, microphones, hair, sunglasses and
+    other things are drawn in front of the faces of some people, and the judge learns how much of brows, eyes, nose,
+    mouth and chin they leave visible. It is judged on videos of the other people, also with things that it did not
+    learn. The folder OUT gets sight.safetensors and evidence.csv.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""``tclr view``: a local page that plays clips beside their AU curves."""
+"""``tclr view``: a local page that plays clips with their AU curves."""
 
 from __future__ import annotations
 

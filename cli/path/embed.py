@@ -85,8 +85,8 @@ def command(
 
     The folder FEATURES gets one file per clip. Without options, embeddings and AUs come from the bundled models, which
     need no training and no download. Each file's metadata record the models and settings. Run the same command
-    again to resume after an interruption. If FEATURES was made with another model, other columns or other settings, the
-    command asks before it replaces it. The exit status is 1 if a clip failed; all other clips are exported.
+    again to resume after an interruption. If FEATURES was made with another model, other columns or other settings, it
+    is replaced only with your consent (--replace). The exit status is 1 if a clip failed; all other clips are exported.
 
     \b
     Example:
@@ -105,8 +105,7 @@ def command(
     except ReplacementError as error:
         if not can_ask():
             raise
-        click.echo(printable(error), err=True)
-        if not click.confirm("Replace them?", err=True):
+        if not click.confirm(f"{printable(error)}\nReplace them?", err=True):
             raise OutputError(f"Nothing was replaced in {features}.") from error
         result = _export(store, features, encoder, embed, au_model, replace=True, **options)
     _show(result, features)
@@ -120,7 +119,7 @@ def command(
 def _export(
     store: Path, features: Path, encoder: str | None, config: EmbedConfig, au_model: str, **options: Any
 ) -> EmbedResult:
-    """Run ``export.embed`` beside a progress display; options are passed on."""
+    """Run ``export.embed`` with a progress display; options are passed on."""
     from tclr.cli.progress import show_progress
 
     with show_progress() as display:

@@ -27,9 +27,9 @@ FORMS = ("tclr", "openface", "pyfeat")
 def command(features: Path, out: Path, form: str) -> dict[str, Any]:
     """Write FEATURES as CSV files, one per clip: OUT/SUBJECT/CLIP.csv.
 
-    With --as openface or --as pyfeat, names, order, units and signs are those of that tool. What tclr does not know has
-    no column. Landmarks are written if FEATURES has them ('tclr embed --landmarks'). Files of an earlier export are
-    replaced.
+    With --as openface or --as pyfeat, names, order, units and signs are those of that tool. Columns for which tclr has
+    no values are left out. Landmarks are written if FEATURES has them ('tclr embed --landmarks'). Files of an earlier
+    export are replaced.
 
     \b
     Example:

@@ -62,7 +62,7 @@ def _show_sight(features: Path) -> list[dict[str, Any]]:
     names = (sight["subject"] + "/" + sight["clip"]).tolist()
     sight = sight.iloc[sorted(range(len(sight)), key=lambda row: natural_key(names[row]))]
     if not len(sight):
-        say(f"{features} does not say what can be seen: 'tclr embed' judges crops of the default alignment only.")
+        say(f"{features} has no columns of hidden regions: 'tclr embed' judges crops of the default alignment only.")
         return []
     table = Table(title="Share of frames in which a region is hidden, or light too poor")
     for name in sight:

@@ -58,8 +58,8 @@ def command(
     Files that are passed over are counted; -v lists them.
 
     Run the same command again to resume after an interruption or to add new clips; finished clips are skipped. The
-    exit status is 1 if a clip failed; all other clips are stored. People who have withdrawn ('tclr remove') are passed
-    over.
+    exit status is 1 if a clip failed; all other clips are stored. People who have withdrawn ('tclr remove') are
+    skipped.
 
     \b
     Example:
@@ -100,7 +100,7 @@ def command(
     for failure in result.failures:
         fail(failure.reason, failure.name)
     if result.withdrawn:
-        say(f"Passed over, since they have withdrawn: {', '.join(result.withdrawn)}")
+        say(f"Skipped, since they have withdrawn: {', '.join(result.withdrawn)}")
     if result.pruned:
         say(f"Removed from {store}, since {source} does not have them: {', '.join(result.pruned)}")
     if dataset == "auto":

@@ -31,8 +31,7 @@ def command(store: Path, run: Path, init: str | None, resume: bool, pretrain: Pr
     one. Run the same command again to resume after an interruption, with the same result.
 
     The folder RUN gets encoder.safetensors, checkpoint.pt, log.jsonl, config.json, distance.png, quality.json and
-    tensorboard/. The table at the end says whether the encoder is any good: it stands beside the start, the weights
-    before training.
+    tensorboard/. The table at the end compares the encoder with its start, the weights before training.
 
     \b
     Example:
@@ -73,7 +72,7 @@ def command(store: Path, run: Path, init: str | None, resume: bool, pretrain: Pr
 
 
 def _show_quality(measures: Sequence[Measure]) -> None:
-    """Show what the run is worth, beside its start."""
+    """Show what the run is worth, compared with its start."""
     from rich.table import Table
 
     if not measures:

@@ -1,4 +1,4 @@
-"""``tclr pseudonyms``: names beside pseudonyms, for the holder of the key."""
+"""``tclr pseudonyms``: names with their pseudonyms, for the holder of the key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tclr.cli.output import Command, say
 @click.argument("keyfile", type=FILE)
 @dataset_option
 def command(source: Path, keyfile: Path, dataset: str) -> dict[str, Any]:
-    """Print, as CSV, the subjects and clips of SOURCE beside their pseudonyms.
+    """Print, as CSV, the subjects and clips of SOURCE with their pseudonyms.
 
     The pseudonyms are those under the key of KEYFILE. Join features with other data on the same people by this table.
     Keep it, like the key, apart from what you share. SOURCE and stores are not written to.

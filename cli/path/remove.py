@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--readmit", is_flag=True, help="Only let 'tclr preprocess' store them again.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be deleted and rewritten.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Remove without confirmation.")
 def command(
     store: Path,
     name: str,
@@ -43,9 +43,9 @@ def command(
 ) -> dict[str, Any]:
     """Remove a person, or one recording, from STORE and keep them out.
 
-    SUBJECT is removed with all clips, SUBJECT/CLIP with everyone in that recording, SUBJECT/CLIP#2 alone. Their arrays,
-    copies in old/, unfinished parts and rows of the manifest go. The list STORE/withdrawn.json makes 'tclr preprocess'
-    pass over them. The source is not touched. Interrupted, the same command finishes.
+    SUBJECT removes all clips of a person, SUBJECT/CLIP everyone in that recording, SUBJECT/CLIP#2 that person alone.
+    Arrays, copies in old/, unfinished parts and rows of the manifest are deleted. The list STORE/withdrawn.json makes
+    'tclr preprocess' skip them. The source is not touched. If the command is interrupted, run it again to finish.
 
     \b
     Example:
@@ -99,4 +99,4 @@ def _report(result: Withdrawal, *, is_checked: bool) -> None:
         "passes over them from now on; --readmit ends that."
     )
     if not is_checked:
-        say("Models, reports and tables elsewhere were not looked at: --check PATH finds those made from them.")
+        say("Models, reports and tables elsewhere were not checked: --check PATH finds those made from them.")

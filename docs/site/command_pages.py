@@ -64,7 +64,7 @@ def command_page(name: str) -> str:
     for key, kind in settings.items():
         parts += [
             f"## Settings of `[{key}]`",
-            f"{summary_of(kind)} They can also stand in a file given with `--config`, in the table `[{key}]`, where "
+            f"{summary_of(kind)} They can also be given in a file with `--config`, in the table `[{key}]`, where "
             f"`-` is `_`: [settings](settings.md) has their types and ranges.",
             options_table([option for option in options if option.name in kind.model_fields]),
         ]

@@ -67,7 +67,7 @@ def store_page() -> str:
     head = ["dataset", "meaning", "axes", "type", "unit or values", "without a face", "there"]
     return page(
         "The store",
-        f"Format {store.FORMAT_VERSION}: one HDF5 file a subject. Each dataset has a row for every frame of the "
+        f"Format {store.FORMAT_VERSION}: one HDF5 file per subject. Each dataset has a row for every frame of the "
         "source, and the attributes `dims` and `units`; `au`, `au_intensity`, `blendshapes` and `status` have `names`, "
         "too. From Python, `tclr.pipeline.store.Store` reads it; any HDF5 library does, with the plugins of hdf5plugin "
         "for the codecs zstd and lz4.",
@@ -124,7 +124,7 @@ def features_page() -> str:
     return page(
         "Columns of the features",
         f"Format {features.FORMAT_VERSION}: Parquet files `FEATURES/subject=<id>/<clip>.parquet`, written by "
-        "[`tclr embed`](embed.md). `pandas.read_parquet(FEATURES)` gives one row a frame. Types are pandas'; every "
+        "[`tclr embed`](embed.md). `pandas.read_parquet(FEATURES)` gives one row per frame. Types are pandas'; every "
         "field has its unit and description in its Arrow metadata, too.",
         "Every frame of the source has its row. Without a face its numbers are null, its labels stay. "
         f"{', '.join(map(code, features.KEYS))} and `subject` are always there; `--columns` chooses among the others.",
@@ -164,7 +164,7 @@ def manifest_page() -> str:
     ]
     return page(
         "The manifest",
-        "`STORE/manifest.parquet` has one row a clip, written by [`tclr preprocess`](preprocess.md). A clip that "
+        "`STORE/manifest.parquet` has one row per clip, written by [`tclr preprocess`](preprocess.md). A clip that "
         "failed has its row, too, with the reason; its numbers are null.",
         table(["column", "meaning", "type"], rows),
         '```python\nimport pandas as pd\n\nm = pd.read_parquet("store/manifest.parquet")\n'
@@ -197,8 +197,8 @@ def evaluation_page() -> str:
         "Files of an evaluation",
         "Written by [`tclr evaluate`](evaluate.md); [evaluation](../evaluation.md) says what is computed.",
         "## Predictions: `--predictions FILE`",
-        f"Parquet, format {predictions.FORMAT_VERSION}: one row a method and test frame. Null where a label is unknown "
-        "or nothing was predicted.",
+        f"Parquet, format {predictions.FORMAT_VERSION}: one row per method and test frame. Null where a label is "
+        "unknown or nothing was predicted.",
         table(["column", "meaning", "type"], rows),
         "## Figures: `--json FILE`",
         literal_block(ast.get_docstring(source) or ""),

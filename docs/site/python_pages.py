@@ -19,7 +19,7 @@ def python_pages() -> dict[str, str]:
     """Return the Markdown of the page by file name."""
     intro = (
         "What `import tclr` offers, written from the code. [From Python](../python.md) shows how it goes together. "
-        f"This is version {tclr.__version__}; `tclr.__version__` tells it."
+        f"This is version {tclr.__version__}, which is also `tclr.__version__`."
     )
     names = [name for name in dir(tclr) if callable(getattr(tclr, name))]
     parts = [part for name in names for part in _entry(f"tclr.{name}", getattr(tclr, name))]

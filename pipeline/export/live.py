@@ -32,7 +32,7 @@ Block = Mapping[str, np.ndarray]
 
 
 class BlockStore(Store):
-    """Some rows in memory that are read like a store with one clip of pictures of a size, (width, height) in pixels."""
+    """Some rows in memory that are read like a store with one clip."""
 
     def __init__(self, block: Block, align: AlignConfig, rotation: int, size_px: tuple[int, int] = (0, 0)) -> None:
         self.root, self.damage, self.paths = Path(NAME), {}, {}
@@ -91,7 +91,7 @@ class LiveExport:
     ...     block["frames"] = store.read_crops(store.clips[0], 0, 4)
     >>> nothing = {name: rows[:0] for name, rows in block.items()}
     >>> live = LiveExport(nothing, AlignConfig(size=32), None, EmbedConfig(embedding="none", hidden="keep"))
-    >>> live.table(block, (480, 480))["AU12"].null_count, live.source.name.partition(":")[0]
+    >>> live.table(block, (640, 480))["AU12"].null_count, live.source.name.partition(":")[0]
     (0, 'face')
     """
 
@@ -113,7 +113,7 @@ class LiveExport:
             self._blinks = BlinkFollower(closed, float(source.predicted_threshold[closed]))
 
     def table(self, block: Block, size_px: tuple[int, int]) -> pa.Table:
-        """Return the features of the next rows, of pictures of ``size_px`` (width, height); null without a face."""
+        """Return the features of the next rows of pictures of a width and height; null without a face."""
         store = BlockStore(block, self._align, self._rotation, size_px)
         (info,) = store.clips
         rows, sight = np.flatnonzero(store.face_mask(info)), Sight.of_nothing(info.n_frames)

@@ -7,10 +7,8 @@ without lag. The usage reports that mediapipe would send to Google are blocked, 
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import mediapipe as mp
@@ -22,7 +20,7 @@ from tclr.pipeline.faces.landmarker.boxes import SCORE_FLOOR, score_aligned
 from tclr.pipeline.faces.landmarker.bundle import BOXES, read_entry
 from tclr.pipeline.faces.mediapipe_arrays import ArrayResult, call_directly, detect, detect_for_video
 from tclr.pipeline.faces.models import find_model
-from tclr.pipeline.system import caught_stderr
+from tclr.pipeline.system import quiet_unless_verbose
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
 
@@ -49,11 +47,6 @@ def divert_reports(proxy: str = NOWHERE) -> None:
 
 
 divert_reports()
-
-
-def _quiet() -> AbstractContextManager[object]:
-    """Hide what mediapipe's C++ code writes to standard error at its start, unless it fails."""
-    return nullcontext() if logging.getLogger("tclr").isEnabledFor(logging.INFO) else caught_stderr()
 
 
 def _to_image(image: np.ndarray) -> mp.Image:
@@ -86,7 +79,7 @@ class _Model:
         """Call the task and return the result."""
         if self.task is not None:
             return call(self.task, *args)
-        with _quiet():
+        with quiet_unless_verbose():
             self.task = self._open_task()
             call_directly(self.task)
             return call(self.task, *args)
@@ -94,7 +87,7 @@ class _Model:
     def close(self) -> None:
         """Free the task; the next use reopens it."""
         if self.task is not None:
-            with _quiet():
+            with quiet_unless_verbose():
                 self.task.close()
             self.task = None
 

@@ -22,6 +22,7 @@ from .image_header import read_image_size as read_image_size
 from .lock import check_run as check_run
 from .lock import lock_folder as lock_folder
 from .native_output import caught_stderr as caught_stderr
+from .native_output import quiet_unless_verbose as quiet_unless_verbose
 from .outcome import Failure as Failure
 from .outcome import TaskOutcome as TaskOutcome
 from .outcome import explain as explain

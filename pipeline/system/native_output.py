@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
@@ -61,6 +62,11 @@ def caught_stderr() -> Iterator[list[str]]:
             os.close(kept)
         written.seek(0)
         lines += written.read().decode(errors="replace").splitlines()
+
+
+def quiet_unless_verbose() -> AbstractContextManager[object]:
+    """Hide what native code writes to standard error within a block, unless it fails or the log is shown."""
+    return nullcontext() if logging.getLogger("tclr").isEnabledFor(logging.INFO) else caught_stderr()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tclr.cli.main import run
 from tclr.frames import clip_of_frames
 from tclr.pipeline.sources import find_clips
 from tclr.pipeline.video import probe, read_frames
-from tclr.schemas.errors import InputError, SettingError, StoreError
+from tclr.schemas.errors import InputError, ReplacementError, SettingError, StoreError
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +168,14 @@ def test_what_is_done_is_not_done_again(made, monkeypatch):
     monkeypatch.setattr(scheduling, "extract_task", refuse)
     df = tclr.analyse(made / "clips", store=made / "store", columns="status", progress=False)
     assert len(df) == 32
+
+
+def test_features_of_other_columns_are_replaced_only_if_that_is_wanted(made, tmp_path):
+    kept = {"store": made / "store", "features": tmp_path / "features", "hidden": "keep", "progress": False}
+    tclr.analyse(made / "clips", columns="AU12", **kept)
+    with pytest.raises(ReplacementError):
+        tclr.analyse(made / "clips", columns="AU06", **kept)
+    assert "AU06" in tclr.analyse(made / "clips", columns="AU06", replace=True, **kept)
 
 
 @pytest.mark.parametrize("name", ["single_face.mp4", "face_noface.mov"])

@@ -86,7 +86,7 @@ def test_the_second_act_is_told_from_the_results_of_its_commands(monkeypatch, tm
     monkeypatch.setattr(demo, "run_steps", lambda commands: ([], results, False))
     assert run(["demo", str(tmp_path), "--train"]) == 0
     shown = capfd.readouterr().out
-    assert demo.WON in shown and "second act" not in shown
+    assert demo.WON in shown and "part 2" not in shown
 
 
 def test_activation_is_named_where_the_shell_lacks_it(monkeypatch, tmp_path):

@@ -255,3 +255,22 @@ def test_subject_of_a_matroska_video_is_settled_beyond_its_first_frame(tmp_path,
         (info,) = store.clips
         status = store.read(info, "status")
         assert (status[:58] == Status.no_face).all() and (status[64:] == Status.ok).all()
+
+
+def test_a_photograph_on_the_wall_of_the_shared_footage_is_passed_over(tmp_path, shared_data):
+    (clip,) = (clip for clip in find_clips(shared_data / "hard") if clip.subject == "photo_on_wall")
+    extract_clip(survey_clip(clip, PreprocessConfig(align=ALIGN)), tmp_path / "subjects" / "photo_on_wall.h5")
+    with Store(tmp_path) as store:
+        (info,) = store.clips
+        assert info.attrs.warning == PASSED_OVER and store.face_mask(info).all()
+
+
+def test_people_of_the_shared_footage_who_change_places_at_a_cut_keep_their_names(tmp_path, shared_data):
+    (clip,) = (clip for clip in find_clips(shared_data / "hard") if clip.subject == "swap_cut")
+    config = PreprocessConfig(DetectConfig(faces="all"), ALIGN)
+    extract_clip(survey_clip(clip, config), tmp_path / "subjects" / "swap_cut.h5")
+    with Store(tmp_path) as store:
+        assert len(store.clips) == 2
+        for info in store.clips:
+            x, track = store.read(info, "bbox")[:, ::2].mean(axis=1), store.read(info, "track")
+            assert abs(x[61:].mean() - x[:60].mean()) > 50 and track[59] != track[61]

@@ -220,7 +220,7 @@ def test_commands_refuse_what_does_not_fit(work, tmp_path):
     cases = [
         (["inspect", tmp_path / "absent"], "Expected a store with subjects"),
         (["pretrain", work / "store", tmp_path / "r", "--spacing", "50", "--n-following", "9"], "Lower --spacing"),
-        (["fit-au", work / "store", "--encoder", tmp_path / "x.pt", "-o", tmp_path / "h"], "found nothing at"),
+        (["fit-au", work / "store", "--encoder", tmp_path / "x.pt", "-o", tmp_path / "h"], "no file or run folder"),
         (
             ["embed", work / "store", tmp_path / "f", "--encoder", "random", "--au-model", work / "au.safetensors"],
             "but got another one",
@@ -243,7 +243,7 @@ def test_unlabelled_video_gives_aus_on_the_first_run(tmp_path, moving_portrait, 
     assert document["store"] == str(tmp_path / "store") and document["failures"] == document["warnings"] == []
     stages = ["Starting", "Looking for clips", stage, "Detecting", "Assembling", "Writing the manifest"]
     assert [stage for stage in stages if stage not in shown] == [] and shown.count("1/1") >= 2
-    assert not any(word in shown for word in ("INFO", "W0000", "WARNING"))  # as mediapipe and TensorFlow Lite shout
+    assert not any(word in shown for word in ("INFO", "W0000", "WARNING"))  # as LiteRT and mediapipe shout
     tclr("embed", tmp_path / "store", tmp_path / "features", "--encoder", "random", "--blendshapes")
     df = pd.read_parquet(tmp_path / "features")
     assert len(df) == 10 and (df["AU12"] > 0.5).all() and (df["AU12_c"] == 1).all()  # the astronaut smiles

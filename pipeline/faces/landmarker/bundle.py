@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tclr.pipeline.system import quiet_unless_verbose
 from tclr.schemas.errors import ModelError
 
 BOXES, LANDMARKS, BLENDSHAPES = (
@@ -48,8 +49,10 @@ class Network:
     def __init__(self, bundle: Path, name: str) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._runtime: Any = Interpreter(model_content=read_entry(bundle, name), num_threads=1)
-        self._runtime.allocate_tensors()
+        model = read_entry(bundle, name)
+        with quiet_unless_verbose():  # LiteRT reports its delegate
+            self._runtime: Any = Interpreter(model_content=model, num_threads=1)
+            self._runtime.allocate_tensors()
         (self._input,) = self._runtime.get_input_details()
         self._outputs = self._runtime.get_output_details()
 

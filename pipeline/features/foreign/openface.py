@@ -37,6 +37,7 @@ def as_openface(table: pd.DataFrame, metadata: Mapping[str, Any]) -> pd.DataFram
 
     Examples
     --------
+    >>> import pandas as pd
     >>> table = pd.DataFrame({"frame": [0], "timestamp": [0.0], "status": ["ok"], "yaw": [0.2], "AU12_r": [2.5],
     ...                       "pitch": [0.0], "roll": [0.0]})
     >>> as_openface(table, {"source": "anna.mp4"}).round(3).iloc[0][["frame", "success", "pose_Ry", "AU12_r"]].tolist()

@@ -20,6 +20,7 @@ POINTS = [*JAW, *BROWS, *NOSE, *EYES, *OUTER_LIPS, *INNER_LIPS]
 def landmark_columns(table: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Return the names of the x and y columns of the 68 points, in order; none if the features have no landmarks.
 
+    >>> import pandas as pd
     >>> landmark_columns(pd.DataFrame(columns=["frame"]))
     ([], [])
     """
@@ -33,6 +34,7 @@ def landmark_columns(table: pd.DataFrame) -> tuple[list[str], list[str]]:
 def read_points(table: pd.DataFrame) -> Mapping[str, pd.Series]:
     """Return ``x_0`` to ``x_67`` and ``y_0`` to ``y_67``, px of the frame; nothing if the features have no landmarks.
 
+    >>> import pandas as pd
     >>> len(read_points(pd.DataFrame({f"lm_{axis}_{i:03d}": [1.0] for i in range(478) for axis in "xy"})))
     136
     """

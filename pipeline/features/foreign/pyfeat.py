@@ -32,6 +32,7 @@ def as_pyfeat(table: pd.DataFrame, metadata: Mapping[str, Any]) -> pd.DataFrame:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> table = pd.DataFrame({"frame": [0], "timestamp": [62.5], "pitch": [0.1], "yaw": [0.2], "roll": [0.0],
     ...                       "AU12": [0.5]})
     >>> as_pyfeat(table, {"source": "anna.mp4"}).round(3).to_dict("records")[0]

@@ -21,6 +21,7 @@ DIGITS = "%.9g"
 def as_tclr(table: pd.DataFrame, metadata: Mapping[str, Any]) -> pd.DataFrame:
     """Return a clip's features with the subject in front, and without an embedding that is one column of lists.
 
+    >>> import pandas as pd
     >>> as_tclr(pd.DataFrame({"frame": [0], "AU12": [0.5]}), {"subject": "anna"}).columns.tolist()
     ['subject', 'frame', 'AU12']
     """

@@ -78,7 +78,7 @@ def recut(store, **settings):
 def test_embed_without_options_uses_the_bundled_network_where_landmarks_are_others(store, exported):
     features, output = exported
     table = load(features).dropna(subset="score")
-    assert "the bundled network" in output and len(table) == 20
+    assert "network alone" in output and len(table) == 20
     assert [name for name in table if len(name) == 4 and name.startswith("AU")] == [*AUS, "AU45"]
     with Store(store) as opened:
         crops = np.concatenate([opened.read_crops(info, 0, 6)[opened.face_mask(info)] for info in opened.clips])
@@ -233,7 +233,7 @@ def test_heads_that_cannot_have_what_they_read_are_refused(labelled, encoder, ma
         fit_au(without, encoder, tmp_path / "au.safetensors", FitAuConfig(inputs="both"))
     head = fit_au(labelled, None, tmp_path / "au.safetensors", FitAuConfig(inputs="blendshapes")).path
     result = embed(without, tmp_path / "features", encoder, keep_guesses(), au_model=head)
-    assert len(result.failures) == 2 and "only the detectors landmarker and mediapipe" in result.failures[0].reason
+    assert len(result.failures) == 2 and "only landmarker and mediapipe give them" in result.failures[0].reason
 
 
 # ---- centring

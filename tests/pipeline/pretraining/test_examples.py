@@ -2,7 +2,8 @@ import doctest
 
 import pytest
 
-from tclr.pipeline.pretraining import geometry, objective, optimisation, processes, validation
+from tclr.pipeline.pretraining import geometry, objective, optimisation, processes
+from tclr.pipeline.pretraining.judging import validation
 
 
 @pytest.mark.parametrize("module", [geometry, objective, optimisation, processes, validation])
