@@ -51,12 +51,21 @@ def sight_warnings(sight: pd.DataFrame) -> list[str]:
         if worst is None or worst[name] < WORTH_SAYING:
             continue
         share = np.average(sight[name], weights=sight["n_faces"])
-        where = f"in {share:.0%} of frames, most in {worst['subject']}/{worst['clip']} ({worst[name]:.0%})"
+        where = f"in {_percent(share)} of frames, most in {worst['subject']}/{worst['clip']} ({worst[name]:.0%})"
         if name == DIM:
             told.append(f"Too little light or contrast {where}: do not trust these frames.")
         else:
             told.append(f"Hidden {name} {where}: {_brief(AUS_OF_REGION[name])} cannot be seen there.")
     return told
+
+
+def _percent(share: float) -> str:
+    """Return a share that is not 0 as a percentage.
+
+    >>> _percent(0.004), _percent(0.2)
+    ('less than 1%', '20%')
+    """
+    return f"{share:.0%}" if share >= 0.005 else "less than 1%"
 
 
 def _brief(numbers: tuple[int, ...]) -> str:
