@@ -10,6 +10,7 @@ import pandas as pd
 
 from tclr.pipeline.features import load
 from tclr.pipeline.store import Store
+from tclr.schemas.errors import SettingError
 
 
 def open_store(path: str | PathLike[str]) -> Store:
@@ -79,8 +80,19 @@ def load_features(
 def split_names(names: str | Iterable[str] | None) -> list[str]:
     """Return names or patterns as a list; they may come separated by commas.
 
+    Raises
+    ------
+    SettingError
+        If one is not text.
+
+    Examples
+    --------
     >>> split_names("frame, AU*"), split_names(None)
     (['frame', 'AU*'], [])
     """
-    parts = names.split(",") if isinstance(names, str) else list(names or ())
+    if names is None:
+        return []
+    parts = names.split(",") if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [names]
+    if wrong := [part for part in parts if not isinstance(part, str)]:
+        raise SettingError(f"Expected names of columns, but got {wrong[0]!r}. Give 'AU12,AU06' or ['AU12', 'AU06'].")
     return [part.strip() for part in parts if part.strip()]
