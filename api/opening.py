@@ -45,7 +45,7 @@ def open_store(path: str | PathLike[str]) -> Store:
 def load_features(
     path: str | PathLike[str],
     columns: str | Iterable[str] | None = None,
-    subjects: Iterable[str] | None = None,
+    subjects: str | Iterable[str] | None = None,
 ) -> pd.DataFrame:
     """Load features that ``tclr embed`` or ``analyse(..., features=path)`` wrote.
 
@@ -56,8 +56,8 @@ def load_features(
     columns : str or iterable of str, optional
         Names or patterns, as a list or separated by commas, such as ``"frame,AU*"``; default all. ``subject`` is always
         included.
-    subjects : iterable of str, optional
-        Subjects to load; default all.
+    subjects : str or iterable of str, optional
+        The subject or subjects to load; default all.
 
     Returns
     -------
@@ -74,7 +74,8 @@ def load_features(
     >>> load_features("features", "frame,AU12", subjects=["F001"]).shape
     (16, 3)
     """
-    return load(path=Path(path), columns=split_names(columns) or None, subjects=subjects)
+    chosen = [subjects] if isinstance(subjects, str) else subjects
+    return load(path=Path(path), columns=split_names(columns) or None, subjects=chosen)
 
 
 def split_names(names: str | Iterable[str] | None) -> list[str]:
