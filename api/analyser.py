@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from tclr.frames import check_frame
+from tclr.frames import check_frame, is_rate
 from tclr.opening import split_names
 from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.export import LiveExport
@@ -117,8 +118,8 @@ class Analyser:
         look_ahead: bool = False,
         **settings: Any,
     ) -> None:
-        if fps is not None and not fps > 0:
-            raise InputError(f"Expected fps above 0, but got {fps}. Leave it out to give each frame's time.")
+        if fps is not None and not is_rate(fps):
+            raise InputError(f"Expected fps above 0, but got {fps!r}. Leave it out to give each frame's time.")
         parsed = sort_settings(ONE_FACE | settings, KINDS, "Analyser")
         detect, align = parsed["detect"], parsed["align"]
         given: dict[str, Any] = {"columns": ",".join(split_names(columns)), "embedding": embedding, "hidden": hidden}
@@ -160,10 +161,12 @@ class Analyser:
         Raises
         ------
         InputError
-            If the frame has another shape or dtype, has no time, or is earlier than the one before; or after ``close``.
+            If the frame has another shape, size or dtype, has no time, or is earlier than the one before; or after
+            ``close``.
         """
         image, number = check_frame(frame, self._n_frames), self._n_frames
         time_s = self._time_of(number, timestamp_s)
+        self._check_size(image)
         self._n_frames, self._last_s = number + 1, time_s
         self._size_px = (image.shape[1], image.shape[0])
         rows = self._describe(list(self._stream.add(Frame(number, time_s, image))))
@@ -188,17 +191,28 @@ class Analyser:
     ) -> None:
         self.close()
 
+    def _check_size(self, image: np.ndarray) -> None:
+        """Refuse another size: rows that wait, the tracked face and the camera's geometry are of the one before."""
+        width_px, height_px = image.shape[1], image.shape[0]
+        if self._n_frames and (width_px, height_px) != self._size_px:
+            raise InputError(
+                f"Expected frames of one size, {self._size_px[0]} x {self._size_px[1]}, but frame {self._n_frames} has "
+                f"{width_px} x {height_px}. Resize it, or open another analyser."
+            )
+
     def _time_of(self, number: int, timestamp_s: float | None) -> float:
         if not self._is_open:
             raise InputError("Expected frames before close(), but the analyser is closed. Open another one.")
         if timestamp_s is None and self._fps is None:
             raise InputError("Expected a time for each frame, but got none. Give timestamp_s, or fps to Analyser().")
-        time_s = number / self._fps if timestamp_s is None and self._fps is not None else float(timestamp_s or 0)
-        if not self._last_s <= time_s < math.inf:
+        time_s = number / self._fps if timestamp_s is None and self._fps is not None else timestamp_s
+        if not isinstance(time_s, Real) or not self._last_s <= float(time_s) < math.inf:
+            before = "" if number == 0 else f" after one at {self._last_s} s"
             raise InputError(
-                f"Expected frames in order of time, but frame {number} is at {time_s} s after one at {self._last_s} s."
+                f"Expected frames in order of time, but frame {number} is at {time_s!r} s{before}. Leave it out, "
+                "or give its time in seconds."
             )
-        return time_s
+        return float(time_s)
 
     def _describe(self, cropped: list[CroppedFrame]) -> pd.DataFrame | None:
         if not cropped:

@@ -23,7 +23,7 @@ from tclr.pipeline.sources import Clip
 from tclr.pipeline.system import Failure
 from tclr.pipeline.views.progress import ClipBars, Display, show_progress
 from tclr.schemas.config import EmbedConfig, PreprocessConfig
-from tclr.schemas.errors import InputError
+from tclr.schemas.errors import InputError, SettingError
 from tclr.settings import ANALYSE, sort_settings
 
 FilePath = str | PathLike[str]
@@ -127,6 +127,10 @@ def analyse(
     >>> analyse(frames, fps=25, columns=["AU12"], hidden="keep", progress=False).shape
     (16, 5)
     """
+    if workers is not None and (not isinstance(workers, int) or workers < 0):
+        raise SettingError(
+            f"Expected workers to be a whole number from 0, but got {workers!r}. Leave it out, or give 0."
+        )
     on_disk = isinstance(source, (str, PathLike))
     if on_disk and timestamps_s is not None:
         raise InputError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,15 @@ def check_frame(frame: Any, place: int) -> np.ndarray:
     return image
 
 
+def is_rate(fps: Any) -> bool:
+    """Return whether a value is a number of frames per second.
+
+    >>> is_rate(25), is_rate(np.float32(29.97)), is_rate("25"), is_rate(math.inf)
+    (True, True, False, False)
+    """
+    return isinstance(fps, Real) and 0 < float(fps) < math.inf
+
+
 def check_times(times_s: Sequence[float], n_frames: int) -> tuple[float, ...]:
     """Return one time per frame, in seconds from the first.
 
@@ -40,7 +51,12 @@ def check_times(times_s: Sequence[float], n_frames: int) -> tuple[float, ...]:
     InputError
         If there are not as many times as frames, or they are not finite or fall.
     """
-    times = np.asarray(times_s, np.float64)
+    try:
+        times = np.asarray(times_s, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"Expected timestamps_s to have a number of seconds for each frame, but got {times_s!r:.80}. Give numbers."
+        ) from None
     if times.shape != (n_frames,) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
         raise InputError(
             f"Expected timestamps_s to have one time in seconds for each of {n_frames} frames, never falling, but got "
@@ -63,16 +79,20 @@ def clip_of_frames(frames: Iterable[Any], fps: float | None, timestamps_s: Seque
     >>> clip_of_frames(np.zeros((2, 48, 64, 3), np.uint8), 25, None).memory.times_s
     (0.0, 0.04)
     """
+    if not isinstance(frames, Iterable):
+        raise InputError(
+            f"Expected a video, a folder or frames, but got {type(frames).__name__}. Give a path or pictures."
+        )
     images = tuple(check_frame(frame, place) for place, frame in enumerate(frames))
     if not images:
         raise InputError("Expected at least one frame, but got none. Give a video, or a list of RGB pictures.")
     if len(sizes := {image.shape for image in images}) > 1:
         raise InputError(f"Expected frames of one size, but got {' and '.join(map(str, sorted(sizes)[:2]))}.")
-    if (fps is None) == (timestamps_s is None) or (fps is not None and not fps > 0):
+    if (fps is None) == (timestamps_s is None) or (fps is not None and not is_rate(fps)):
         raise InputError(
-            f"Expected either fps above 0 or timestamps_s with a list of frames, but got fps={fps} and "
+            f"Expected either fps above 0 or timestamps_s with a list of frames, but got fps={fps!r} and "
             f"timestamps_s {'left out' if timestamps_s is None else 'given'}. Give the rate that they were taken at."
         )
     times = [place / fps for place in range(len(images))] if fps is not None else timestamps_s
-    memory = FramesInMemory(images, check_times(times or (), len(images)))
+    memory = FramesInMemory(images, check_times(() if times is None else times, len(images)))
     return Clip("folder", NAME, NAME, Path(NAME), NAME, memory=memory)

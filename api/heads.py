@@ -26,7 +26,7 @@ from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.features import embeddings_of, list_files, load
 from tclr.pipeline.sources import read_label_rows
 from tclr.pipeline.store import Store, leave_out
-from tclr.pipeline.system import read_metadata
+from tclr.pipeline.system import read_metadata, replacing
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, SettingError
@@ -58,8 +58,16 @@ class FittedHead:
         return list(self.scores["name"])
 
     def save(self, path: FilePath) -> Path:
-        """Copy the head to a file of ``tclr fit-au``'s format, and return its path."""
-        return Path(shutil.copyfile(self.path, path))
+        """Copy the head to a file of ``tclr fit-au``'s format, and return its path.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        with replacing(Path(path)) as made:
+            shutil.copyfile(self.path, made)
+        return Path(path)
 
 
 def fit_au(
@@ -111,6 +119,10 @@ def fit_au(
     >>> head.aus[:2], analyse("clips", au_model=head, columns="AU12", hidden="keep", progress=False).shape
     (['AU01', 'AU02'], (32, 5))
     """
+    if not isinstance(labels, pd.DataFrame):
+        raise InputError(
+            f"Expected labels as a DataFrame, but got {type(labels).__name__}. Give pandas.read_csv(path) for a file."
+        )
     config: FitAuConfig = sort_settings(settings, {"fit_au": FitAuConfig}, "fit_au")["fit_au"]
     kept = tempfile.TemporaryDirectory(prefix="tclr-") if out is None else None
     path = Path(out) if out is not None else Path(kept.name if kept else "") / "au.safetensors"

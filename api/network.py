@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tclr.pipeline.au import BOX
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, normalise, to_input
 from tclr.pipeline.encoder import load_encoder as load
-from tclr.schemas.errors import InputError
+from tclr.schemas.errors import InputError, SettingError
 
 
 class CropEncoder(nn.Module):
@@ -62,11 +62,12 @@ class CropEncoder(nn.Module):
 
 def check_crops(crops: Any) -> Tensor:
     """Return crops as a tensor if they are (N, S, S, 3) uint8 with values of pictures."""
-    tensor = torch.from_numpy(np.ascontiguousarray(crops)) if isinstance(crops, np.ndarray) else crops
+    is_numbers = isinstance(crops, np.ndarray) and crops.dtype.kind in "biufc"
+    tensor = torch.from_numpy(np.ascontiguousarray(crops)) if is_numbers else crops
     if not isinstance(tensor, Tensor):
-        raise InputError(f"Expected crops as a tensor or an array, but got {type(crops).__name__}. Stack them first.")
+        raise InputError(f"Expected crops as a tensor or an array, but got {_describe(crops)}. Stack them first.")
     shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
-    if tensor.ndim != 4 or shape[1] != shape[2] or shape[3] != 3 or tensor.dtype != torch.uint8:
+    if tensor.ndim != 4 or not shape[1] or shape[1] != shape[2] or shape[3] != 3 or tensor.dtype != torch.uint8:
         raise InputError(
             f"Expected crops of shape (n, S, S, 3) and dtype uint8, RGB, but got {shape} and {dtype}. Give them as "
             "store.read_crops returns them: not scaled, not normalised, channels last."
@@ -76,6 +77,24 @@ def check_crops(crops: Any) -> Tensor:
             "Expected crops with values of 0 to 255, but the largest is 1. Multiply by 255 before casting to uint8."
         )
     return tensor
+
+
+def _describe(crops: Any) -> str:
+    return f"an array of {crops.dtype}" if isinstance(crops, np.ndarray) else type(crops).__name__
+
+
+def _open_device(device: str | torch.device | None) -> torch.device | None:
+    """Return the device if this machine has it."""
+    if device is None:
+        return None
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        raise SettingError(
+            f"Expected a device of this machine such as 'cpu', but got {device!r}: {reason:.80}. Leave it out."
+        ) from None
 
 
 def load_encoder(
@@ -100,6 +119,8 @@ def load_encoder(
 
     Raises
     ------
+    SettingError
+        If this machine does not have the device.
     ModelError
         If the file is missing, does not fit, or has no trained embedding layer.
 
@@ -115,4 +136,4 @@ def load_encoder(
     tclr.schemas.errors.InputError: Expected crops of shape (n, S, S, 3) and dtype uint8, RGB, but got ...
     """
     source = BOX if str(name_or_file) == "box" else name_or_file
-    return CropEncoder(load(Path(source), device=torch.device(device) if device is not None else None, seed=seed))
+    return CropEncoder(load(Path(source), device=_open_device(device), seed=seed))

@@ -10,6 +10,7 @@ import pandas as pd
 
 from tclr.pipeline.features import load
 from tclr.pipeline.store import Store
+from tclr.schemas.errors import SettingError
 
 
 def open_store(path: str | PathLike[str]) -> Store:
@@ -44,7 +45,7 @@ def open_store(path: str | PathLike[str]) -> Store:
 def load_features(
     path: str | PathLike[str],
     columns: str | Iterable[str] | None = None,
-    subjects: Iterable[str] | None = None,
+    subjects: str | Iterable[str] | None = None,
 ) -> pd.DataFrame:
     """Load features that ``tclr embed`` or ``analyse(..., features=path)`` wrote.
 
@@ -55,8 +56,8 @@ def load_features(
     columns : str or iterable of str, optional
         Names or patterns, as a list or separated by commas, such as ``"frame,AU*"``; default all. ``subject`` is always
         included.
-    subjects : iterable of str, optional
-        Subjects to load; default all.
+    subjects : str or iterable of str, optional
+        The subject or subjects to load; default all.
 
     Returns
     -------
@@ -73,14 +74,26 @@ def load_features(
     >>> load_features("features", "frame,AU12", subjects=["F001"]).shape
     (16, 3)
     """
-    return load(path=Path(path), columns=split_names(columns) or None, subjects=subjects)
+    chosen = [subjects] if isinstance(subjects, str) else subjects
+    return load(path=Path(path), columns=split_names(columns) or None, subjects=chosen)
 
 
 def split_names(names: str | Iterable[str] | None) -> list[str]:
     """Return names or patterns as a list; they may come separated by commas.
 
+    Raises
+    ------
+    SettingError
+        If one is not text.
+
+    Examples
+    --------
     >>> split_names("frame, AU*"), split_names(None)
     (['frame', 'AU*'], [])
     """
-    parts = names.split(",") if isinstance(names, str) else list(names or ())
+    if names is None:
+        return []
+    parts = names.split(",") if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [names]
+    if wrong := [part for part in parts if not isinstance(part, str)]:
+        raise SettingError(f"Expected names of columns, but got {wrong[0]!r}. Give 'AU12,AU06' or ['AU12', 'AU06'].")
     return [part.strip() for part in parts if part.strip()]

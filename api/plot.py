@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from tclr.analyser import LastFrame
 from tclr.frames import check_frame
+from tclr.opening import split_names
 from tclr.pipeline.features import MEASURES, measure_cooccurrence
 from tclr.pipeline.views.overlay import TRACK_COLOURS, FaceView, draw_face
 from tclr.schemas.action_units import AU_NAMES
@@ -33,24 +34,31 @@ def _title(name: str) -> str:
     return f"{name} {AU_NAMES.get(int(name[2:4]), '')}".strip()
 
 
-def _find_aus(columns: Sequence[str], ending: str, wanted: Sequence[str] | None) -> list[str]:
+def _find_aus(columns: Sequence[str], ending: str, wanted: str | Sequence[str] | None) -> list[str]:
     """Return the AUs, as ``AU12``, that have a column of an ending; all of the wanted ones if there are some."""
+    wanted = split_names(wanted)
     known = [name.removesuffix(ending) for name in map(str, columns) if re.fullmatch(AU.pattern + ending, name)]
-    if missing := [name for name in wanted or () if name not in known]:
+    if missing := [name for name in wanted if name not in known]:
         have = ", ".join(known) or "none"
         raise InputError(
             f"Expected a column {missing[0]}{ending} in the table, but it has the AUs {have}. Name others."
         )
     if not known:
         raise InputError(f"Expected columns such as AU12{ending} in the table, but found none. Analyse with them.")
-    return list(wanted) if wanted else known
+    return wanted or known
+
+
+def _check_table(df: Any) -> None:
+    if not isinstance(df, pd.DataFrame) or df.empty:
+        what = "no rows" if isinstance(df, pd.DataFrame) else type(df).__name__
+        raise InputError(f"Expected a table of features, one row per frame, but got {what}. Analyse a clip.")
 
 
 def _values(table: pd.DataFrame, column: str) -> np.ndarray:
     return table[column].to_numpy(np.float64, na_value=np.nan)
 
 
-def au_curves(df: pd.DataFrame, aus: Sequence[str] | None = None) -> Figure:
+def au_curves(df: pd.DataFrame, aus: str | Sequence[str] | None = None) -> Figure:
     """Draw the probability of Action Units over time, one panel per AU; a shade shows where it counts as present.
 
     Parameters
@@ -71,6 +79,7 @@ def au_curves(df: pd.DataFrame, aus: Sequence[str] | None = None) -> Figure:
     >>> len(au_curves(load_features("features"), ["AU06", "AU12"]).axes)
     2
     """
+    _check_table(df)
     if "timestamp" not in df:
         raise InputError("Expected a column 'timestamp' in the table, but found none. Keep it when choosing columns.")
     names = _find_aus(list(df.columns), "", aus)
@@ -101,7 +110,9 @@ def _known(table: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def face(
-    frame_or_crop: np.ndarray, row: pd.Series | Mapping[str, Any] | LastFrame, aus: Sequence[str] | None = None
+    frame_or_crop: np.ndarray,
+    row: pd.Series | pd.DataFrame | Mapping[str, Any] | LastFrame,
+    aus: str | Sequence[str] | None = None,
 ) -> Figure:
     """Draw a picture of a face next to bars of its Action Units.
 
@@ -109,15 +120,16 @@ def face(
     ----------
     frame_or_crop : ndarray
         (H, W, 3) uint8 RGB, a frame or an aligned crop.
-    row : pandas.Series, mapping or LastFrame
-        Its features: a row of a table, or ``Analyser.last``, whose landmarks and box are then drawn on the frame.
+    row : pandas.Series, DataFrame, mapping or LastFrame
+        Its features: a row of a table, what ``Analyser.add`` returned, or ``Analyser.last``, whose landmarks and
+        box are then drawn on the frame.
     aus : sequence of str, optional
         AUs to show; by default all.
 
     Raises
     ------
     InputError
-        If the picture has another shape or dtype, or the row lacks an AU.
+        If the picture has another shape or dtype, there is not one row, or it lacks an AU.
 
     Examples
     --------
@@ -130,6 +142,11 @@ def face(
     if isinstance(row, LastFrame):
         draw_face(picture, _view(row))
         row = {} if row.row is None else row.row
+    if isinstance(row, pd.DataFrame) and len(row) == 1:
+        row = row.iloc[0]
+    if not isinstance(row, (pd.Series, Mapping)):
+        what = f"{len(row)} rows" if isinstance(row, pd.DataFrame) else type(row).__name__
+        raise InputError(f"Expected the features of one frame, but got {what}. Give a row, such as df.iloc[0].")
     values = dict(row)
     names = _find_aus(list(values), "", aus)
     shares = np.array([np.nan if pd.isna(values[name]) else float(values[name]) for name in names])
@@ -157,7 +174,7 @@ def _view(last: LastFrame) -> FaceView:
     return FaceView("", last.status, TRACK_COLOURS[0], *known, (), nothing, nothing, nothing, nothing)
 
 
-def cooccurrence(df: pd.DataFrame, measure: str = "conditional", aus: Sequence[str] | None = None) -> Figure:
+def cooccurrence(df: pd.DataFrame, measure: str = "conditional", aus: str | Sequence[str] | None = None) -> Figure:
     """Draw which Action Units occur together, a square for each pair.
 
     Parameters
@@ -184,6 +201,7 @@ def cooccurrence(df: pd.DataFrame, measure: str = "conditional", aus: Sequence[s
     if measure not in MEASURES:
         raise InputError(f"Expected one of the measures {', '.join(MEASURES)}, but got {measure!r}.")
     names = _find_aus(list(df.columns), "_c", aus)
+    _check_table(df)
     by = "subject" if "subject" in df else None
     pairs = measure_cooccurrence(df, [f"{name}_c" for name in names], by=by)
     square = pairs[measure].to_numpy(np.float64).reshape(len(names), len(names))

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tclr.pipeline.system import read_metadata, read_schema, read_table
-from tclr.schemas.errors import StoreError
+from tclr.schemas.errors import StoreError, suggestion
 from tclr.schemas.features import check_columns, check_metadata
 
 PARTITION = "subject="
@@ -84,7 +84,7 @@ def choose_columns(patterns: Iterable[str], known: Sequence[str]) -> list[str]:
     for pattern in patterns:
         found = [name for name in known if fnmatch.fnmatchcase(name, pattern)]
         if not found and pattern != "subject":
-            raise StoreError(f"Unknown column {pattern!r}. Known columns: {_brief(known)}.")
+            raise StoreError(f"Unknown column {pattern!r}. Known columns: {_brief(known)}.{suggestion(pattern, known)}")
         chosen += [name for name in found if name not in chosen]
     return chosen
 

@@ -105,9 +105,11 @@ def _parse_table(table: pd.DataFrame, where: str, stem: str) -> LabelRows:
     header = f"{where} line 1"
     cells = [name for name in names if LIKE_AN_AU.match(name)]
     if not {"frame", "timestamp"} & set(names) or not cells:
+        is_apart = len(names) == 1 and re.search(r"[;\t]", names[0])
+        advice = "Separate columns by commas" if is_apart else "Rename or add columns"
         raise InputError(
             f"Expected columns subject, clip, frame (or timestamp) and AUs such as AU01_c, but got "
-            f"{', '.join(names)[:80] or 'none'} in {header}. Rename or add columns."
+            f"{', '.join(names)[:80] or 'none'} in {header}. {advice}."
         )
     if twice := [name for name in (*KEYS, *cells) if names.count(name) > 1]:
         raise InputError(f"Expected each column once, but got {twice[0]!r} twice in {header}. Remove one.")

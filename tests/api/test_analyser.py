@@ -130,3 +130,26 @@ def test_wrong_frames_are_errors_and_the_next_right_one_goes(calls, reason):
 def test_wrong_settings_are_errors(options, kind):
     with pytest.raises(kind):
         tclr.Analyser(**options)
+
+
+def test_a_frame_of_another_size_is_refused_and_nothing_is_lost():
+    first, other = np.zeros((48, 64, 3), np.uint8), np.zeros((64, 48, 3), np.uint8)
+    with tclr.Analyser(25, "shape", columns="status", look_ahead=True) as analyser:
+        rows = [analyser.add(first)]
+        with pytest.raises(InputError, match=r"64 x 48, but frame 1 has 48 x 64.*another analyser"):
+            analyser.add(other)
+        rows += [analyser.add(first), analyser.close()]
+    assert sum(len(row) for row in rows if row is not None) == 2
+
+
+@pytest.mark.parametrize("fps", ["25", np.inf, np.nan, 0])
+def test_a_rate_that_is_none_is_one_line(fps):
+    with pytest.raises(InputError, match="Expected fps above 0"):
+        tclr.Analyser(fps, "shape")
+
+
+@pytest.mark.parametrize("time_s", ["0:01", np.nan, np.inf])
+def test_a_time_that_is_none_is_one_line(time_s):
+    with tclr.Analyser(25, "shape", columns="status") as analyser, pytest.raises(InputError) as caught:
+        analyser.add(np.zeros((48, 64, 3), np.uint8), time_s)
+    assert "give its time in seconds" in str(caught.value) and "-inf" not in str(caught.value)

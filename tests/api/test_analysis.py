@@ -17,6 +17,8 @@ from tclr.pipeline.sources import find_clips
 from tclr.pipeline.video import probe, read_frames
 from tclr.schemas.errors import InputError, ReplacementError, SettingError, StoreError
 
+TWO = np.zeros((2, 48, 64, 3), np.uint8)
+
 
 @pytest.fixture(scope="module")
 def by_command_line(made, tmp_path_factory):
@@ -188,3 +190,26 @@ def test_real_videos_give_what_the_command_line_gives(shared_data, tmp_path, nam
     assert run(["embed", str(store), str(features), "--embedding", "none", "-q"]) == 0
     pd.testing.assert_frame_equal(df, tclr.load_features(features), check_exact=True)
     assert df["AU12"].notna().any()
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "says"),
+    [
+        (None, {}, "Expected a video, a folder or frames, but got NoneType"),
+        (7, {}, "Expected a video, a folder or frames, but got int"),
+        (TWO, {"fps": "25"}, "Expected either fps above 0"),
+        (TWO, {"fps": np.inf}, "Expected either fps above 0"),
+        (TWO, {"timestamps_s": ["0:00", "0:01"]}, "Expected timestamps_s to have a number of seconds"),
+        (TWO, {"fps": 25, "workers": -1}, "Expected workers to be a whole number from 0, but got -1"),
+        (TWO, {"fps": 25, "columns": 12}, "Expected names of columns, but got 12"),
+        (TWO, {"fps": 25, "columns": ["AU12", 6]}, "Expected names of columns, but got 6"),
+    ],
+)
+def test_arguments_of_another_kind_are_one_line(source, given, says):
+    with pytest.raises((InputError, SettingError)) as caught:
+        tclr.analyse(source, progress=False, **given)
+    assert says in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_times_may_be_an_array():
+    assert clip_of_frames(TWO, None, np.array([2.0, 2.5])).memory.times_s == (0.0, 0.5)

@@ -25,3 +25,7 @@ def test_packages_of_tclr_import_with_and_without_the_door():
     code = "from tclr.schemas import errors; import tclr.pipeline.system, tclr; print(tclr.__file__, errors.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert done[0].endswith("__init__.py") and done[1] == "tclr.schemas.errors"
+
+
+def test_one_subject_may_be_a_text(made):
+    assert set(tclr.load_features(made / "features", "frame", subjects="F001")["subject"]) == {"F001"}

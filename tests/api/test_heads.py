@@ -6,8 +6,9 @@ import pytest
 
 import tclr
 from tclr.cli.main import run
+from tclr.heads import FittedHead
 from tclr.pipeline.au import load_head
-from tclr.schemas.errors import InputError, SettingError
+from tclr.schemas.errors import InputError, OutputError, SettingError
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,17 @@ def test_what_features_do_not_hold_is_an_error(made, truth, tmp_path):
         tclr.fit_au(narrow, truth)
     with pytest.raises(SettingError, match="Unknown setting 'fold'"):
         tclr.fit_au(made / "store", truth, fold=3)
+
+
+@pytest.mark.parametrize("labels", ["labels.csv", {"AU12_c": [1]}, None])
+def test_labels_that_are_no_table_are_one_line(labels):
+    with pytest.raises(InputError, match="Expected labels as a DataFrame, but got"):
+        tclr.fit_au("store", labels)
+
+
+def test_save_makes_folders_and_says_where_it_cannot_write(tmp_path):
+    (tmp_path / "a").write_bytes(b"head")
+    head = FittedHead(tmp_path / "a", pd.DataFrame(), {})
+    assert head.save(tmp_path / "new" / "b").read_bytes() == b"head"
+    with pytest.raises(OutputError, match="Cannot write"):
+        head.save(tmp_path / "a" / "below-a-file")

@@ -6,7 +6,7 @@ import torch
 
 import tclr
 from tclr.pipeline.features import embeddings_of
-from tclr.schemas.errors import InputError, ModelError
+from tclr.schemas.errors import InputError, ModelError, SettingError
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,8 @@ def test_gradients_flow_once_they_are_asked_for_and_numbers_agree(crops):
         (lambda crops: crops[..., :1], "shape"),
         (lambda crops: (crops / 255).round().astype(np.uint8), "largest is 1"),
         (lambda crops: list(crops), "but got list"),
+        (lambda crops: np.array(["a.png"]), "an array of <U5"),
+        (lambda crops: crops[:, :0, :0], "shape"),
         (lambda crops: torch.from_numpy(crops).float(), "float32"),
     ],
 )
@@ -75,3 +77,10 @@ def test_other_encoders_go_by_file_or_name(made, crops, tmp_path):
     assert tclr.load_encoder("random", seed=3).info.seed == 3
     with pytest.raises(ModelError, match="nothing at"):
         tclr.load_encoder(tmp_path / "missing.safetensors")
+
+
+@pytest.mark.parametrize("device", ["toaster", "cuda:97", 3.5])
+def test_a_device_that_is_not_there_is_one_line(device):
+    with pytest.raises(SettingError, match="Expected a device of this machine") as caught:
+        tclr.load_encoder("box", device=device)
+    assert "\n" not in str(caught.value)

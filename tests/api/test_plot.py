@@ -114,3 +114,24 @@ def test_no_figure_is_kept_anywhere():
     code += "tclr.plot.au_curves(pd.DataFrame({'timestamp': [0, 1], 'AU12': [0, 1]}))\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "matplotlib.figure" in loaded and "matplotlib.pyplot" not in loaded
+
+
+def test_a_face_takes_what_an_analyser_returns_and_names_in_one_text(df):
+    picture = np.zeros((48, 64, 3), np.uint8)
+    figure = tclr.plot.face(picture, df[:1], "AU06, AU12")
+    assert len(figure.axes[1].get_yticklabels()) == 2
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (lambda df: tclr.plot.face(np.zeros((48, 64, 3), np.uint8), df), r"one frame, but got 32 rows"),
+        (lambda df: tclr.plot.face(np.zeros((48, 64, 3), np.uint8), None), "one frame, but got NoneType"),
+        (lambda df: tclr.plot.au_curves(df[:0]), "but got no rows"),
+        (lambda df: tclr.plot.au_curves(None), "but got NoneType"),
+        (lambda df: tclr.plot.cooccurrence(df[:0]), "but got no rows"),
+    ],
+)
+def test_what_is_no_table_is_one_line(df, draw, says):
+    with pytest.raises(InputError, match=says):
+        draw(df)

@@ -12,6 +12,7 @@ from tclr.pipeline.features.clips import FeatureClips
 from tclr.pipeline.features.foreign.openface import as_openface
 from tclr.pipeline.features.foreign.pyfeat import as_pyfeat
 from tclr.pipeline.system import read_metadata, write_text
+from tclr.schemas.errors import OutputError, StoreError
 from tclr.schemas.features import EMBEDDING
 
 DIGITS = "%.9g"
@@ -36,6 +37,8 @@ FORMS: dict[str, Callable[[pd.DataFrame, Mapping[str, Any]], pd.DataFrame]] = {
     "pyfeat": as_pyfeat,
 }
 """Names of the tables that can be written."""
+NEEDED = {"tclr": (), "openface": ("frame", "timestamp", "status"), "pyfeat": ("frame", "timestamp")}
+"""Columns of the features that a table cannot do without."""
 
 
 def write_tables(
@@ -62,7 +65,9 @@ def write_tables(
     Raises
     ------
     StoreError
-        If the folder holds no features.
+        If the folder holds no features, or they lack a column that the form needs.
+    OutputError
+        If ``out`` lies within the features, whose readers would then meet CSV files, or cannot be written.
 
     Examples
     --------
@@ -70,6 +75,7 @@ def write_tables(
     ['csv/F001/T1.csv', 'csv/F003/T1.csv']
     """
     clips, files = FeatureClips(features), []
+    _check(clips, features, out, form)
     for (subject, clip), source in clips.paths.items():
         table = FORMS[form](clips.read(subject, clip, clips.columns), read_metadata(source))
         file = out / subject / f"{clip}.csv"
@@ -77,3 +83,16 @@ def write_tables(
         files.append(file)
         notify(len(files), len(clips.paths))
     return files
+
+
+def _check(clips: FeatureClips, features: Path, out: Path, form: str) -> None:
+    if out.resolve().is_relative_to(features.resolve()):
+        raise OutputError(
+            f"Expected a folder for CSV files outside {features}, whose Parquet files could not be read with others "
+            f"among them, but got {out}. Give another folder."
+        )
+    if missing := [name for name in NEEDED[form] if name not in clips.columns]:
+        raise StoreError(
+            f"Expected the column {missing[0]!r} in {features}, which the table of {form} needs, but found none. Run "
+            "'tclr embed' with it among --columns."
+        )

@@ -132,3 +132,8 @@ def test_load_refuses_embeddings_of_different_encoders(features):
         write_features(features, subject, "T1", metadata={**METADATA, "encoder": {"digest": digest}})
     with pytest.raises(StoreError, match="tclr embed"):
         load(features)
+
+
+def test_an_unknown_column_comes_with_the_most_similar_one(features):
+    with pytest.raises(StoreError, match="Unknown column 'timestmp'.*Did you mean 'timestamp'"):
+        load(features, ["timestmp"])

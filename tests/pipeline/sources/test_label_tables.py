@@ -53,6 +53,8 @@ def test_a_data_frame_is_a_table_too():
     [
         ("", "Expected a table with a header such as subject,clip,frame,AU01_c, but cannot read .*labels.csv"),
         ("subject,clip,frame,smile\n", "Expected columns subject, clip, frame .* but got subject, clip, frame, smile"),
+        ("subject;clip;frame;AU01_c\na;b;0;1\n", "line 1. Separate columns by commas"),
+        ("subject\tclip\tframe\tAU01_c\na\tb\t0\t1\n", "line 1. Separate columns by commas"),
         ("subject,clip,AU01_c\n", "Expected columns .* but got subject, clip, AU01_c in .*line 1"),
         ("frame,AU1_c\n0,1\n", "but got 'AU1_c' in .*line 1. Rename or remove it"),
         ("frame,AU01_true\n0,1\n", "but got 'AU01_true' in .*line 1"),

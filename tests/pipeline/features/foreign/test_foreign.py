@@ -2,11 +2,16 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from tclr.pipeline.features import write_tables
 from tclr.pipeline.features.foreign import FORMS, as_openface, as_pyfeat, as_tclr
 from tclr.pipeline.features.foreign.points import N_POINTS, POINTS, read_points
 from tclr.pipeline.features.foreign.pose import FLIP, openface_angles
+from tclr.pipeline.system import write_table
+from tclr.schemas.errors import OutputError, StoreError
+from tclr.schemas.features import FORMAT, FORMAT_VERSION
 
 OPENFACE_AUS = "01 02 04 05 06 07 09 10 12 14 15 17 20 23 25 26 45".split()
 VIDEO = {"source": "day 1/anna.mp4", "subject": "anna"}
@@ -105,3 +110,29 @@ def test_points_are_distinct_and_68_landmarks_stay_in_their_order():
 def test_tclrs_table_names_the_subject_and_leaves_lists_out():
     table = pd.DataFrame({"frame": [0], "emb": [[0.1, 0.2]]})
     assert as_tclr(table, VIDEO).to_dict("records") == [{"subject": "anna", "frame": 0}]
+
+
+def write_features(folder, columns):
+    """One clip, as ``tclr embed --columns`` leaves it."""
+    (folder / "subject=anna").mkdir(parents=True)
+    write_table(
+        folder / "subject=anna" / "smile.parquet",
+        pa.table(columns),
+        VIDEO | {"format": FORMAT, "format_version": FORMAT_VERSION},
+    )
+    return folder
+
+
+def test_features_without_a_column_that_a_form_needs_are_one_line(tmp_path):
+    features = write_features(tmp_path / "f", {"clip": ["smile"], "frame": [0], "timestamp": [0.0], "AU12": [0.5]})
+    with pytest.raises(StoreError, match=r"Expected the column 'status' in .* of openface needs.*--columns"):
+        write_tables(features, tmp_path / "csv", "openface")
+    assert len(write_tables(features, tmp_path / "csv", "tclr")) == 1
+
+
+@pytest.mark.parametrize("inside", [".", "csv", "subject=anna"])
+def test_csv_files_among_the_features_are_refused(tmp_path, inside):
+    features = write_features(tmp_path / "f", {"clip": ["smile"], "frame": [0], "timestamp": [0.0], "AU12": [0.5]})
+    with pytest.raises(OutputError, match="Expected a folder for CSV files outside"):
+        write_tables(features, features / inside, "tclr")
+    assert len(pd.read_parquet(features)) == 1
