@@ -293,7 +293,10 @@ def test_both_acts_of_the_demo_have_a_step_for_every_stage(tmp_path):
 
 
 def test_real_videos_of_the_shared_data(tmp_path, shared_data):
-    tclr("preprocess", shared_data / "real", tmp_path / "store", "--size", 96)
+    (tmp_path / "in").mkdir()
+    for name in ("single_face.jpg", "single_face.mp4", "no_face.mp4", "face_noface.mov"):
+        (tmp_path / "in" / name).symlink_to(shared_data / "real" / name)
+    tclr("preprocess", tmp_path / "in", tmp_path / "store", "--size", 96)
     tclr("embed", tmp_path / "store", tmp_path / "features", "--encoder", "random")
     df = pd.read_parquet(tmp_path / "features")
     faces = df[df["status"].isin(["ok", "low_confidence"])].groupby("clip", observed=False).size()
