@@ -109,7 +109,7 @@ def draw_distance(run: Path, out: Path) -> None:
 
 def draw_path(demo: Path, store: Store, out: Path) -> None:
     """Draw the path of one frame: picture, landmarks, crop, curves of features."""
-    info, row = store.clips[0], 30
+    info, row = store.clips[0], 15
     clips = find_clips(demo / "clips", "bp4d")
     clip = next(clip for clip in clips if (clip.subject, clip.clip) == (info.subject, info.clip))
     picture = next(frame.image for i, frame in enumerate(read_frames(probe(clip, 25.0))) if i == row)
@@ -125,7 +125,7 @@ def draw_path(demo: Path, store: Store, out: Path) -> None:
     for place in axes[:3]:
         place.axis("off")
     table = load(demo / "features", subjects=[info.subject]).query("clip == @info.clip")
-    for i, (name, colour) in enumerate((("AU01_true", TEAL), ("yaw", RED), ("pitch", GREY))):
+    for i, (name, colour) in enumerate((("AU12", TEAL), ("yaw", RED), ("pitch", GREY))):
         values = table[name].astype(float).to_numpy()
         spread = np.nanmax(values) - np.nanmin(values) or 1
         axes[3].plot(table.timestamp, 2 - i + 0.75 * (values - np.nanmin(values)) / spread, color=colour)
