@@ -24,7 +24,7 @@ CROP_SIZE ?= 96
 ABLATION_FLAGS ?= --image-size 64 --crop-ratio 0.72 --batch-size 24 --anchors-per-clip 8 --epochs 4 --val-share 0.05 --precision bf16
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test fuzz lint docs house bench faults ablation box sight evidence bp4d-features disfa-features emotionet-features voxceleb2-features features clean
+.PHONY: help install demo test test-slow fuzz lint docs house bench faults ablation box sight evidence bp4d-features disfa-features emotionet-features voxceleb2-features features clean
 
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ demo: install ## Show what the bundled models see in moving faces: AU columns, a
 
 test: install ## Run the test suite, in 2 processes; TEST_PROCESSES=8 if there are cores
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-slow: install ## Run the tests that take half a minute or more each: killed runs, several processes, whole recipes
+	$(BIN)/python -m pytest -m slow
 
 fuzz: install ## Read some thousand files that are nearly valid, ever new ones: [FUZZ_EXAMPLES=5000] for each kind
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/fuzz --hypothesis-profile long

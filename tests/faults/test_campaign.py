@@ -23,6 +23,7 @@ def campaign():
     del sys.modules["campaign"]
 
 
+@pytest.mark.slow
 def test_killed_client_killed_scheduler_and_damaged_parts_lose_nothing():
     command = [
         sys.executable,

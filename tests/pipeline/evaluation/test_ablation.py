@@ -57,6 +57,7 @@ def test_all_variants_see_as_many_frames():
     assert (rare.anchors_per_clip, rare.epochs, rare.warmup_epochs) == (1, 24, 4)
 
 
+@pytest.mark.slow
 def test_campaign_goes_seed_by_seed_keeps_what_is_done_and_goes_on(tmp_path, stores, monkeypatch):
     people, probe = stores
     first = list(run_ablation(people, probe, tmp_path, ["tclr", "supervised"], [0], COMMON))
@@ -77,6 +78,7 @@ def test_campaign_goes_seed_by_seed_keeps_what_is_done_and_goes_on(tmp_path, sto
     assert both[6].f1 != first[3].f1
 
 
+@pytest.mark.slow
 def test_ceiling_learns_the_labels(tmp_path, stores):
     people, probe = stores
     settings = {**COMMON, "epochs": 12, "anchors_per_clip": 6, "augment": "none"}

@@ -71,6 +71,7 @@ def test_run_that_is_asked_to_stop_writes_a_checkpoint_first_and_goes_on(tmp_pat
     assert load_encoder(result.run).digest == load_encoder(whole.run).digest
 
 
+@pytest.mark.slow
 def test_run_killed_at_several_moments_ends_as_one_that_was_not(tmp_path, make_store):
     store, run = make_store(tmp_path / "store", n_frames=24), tmp_path / "killed"
     whole = pretrain(store, tmp_path / "whole", CONFIG)

@@ -64,6 +64,7 @@ def history(run):
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path, store, double_precision):
     configs = [*(CONFIG.model_copy(update=change) for change in CHANGES), OURS]
     values = json.dumps([config.model_dump() for config in configs])
@@ -97,6 +98,7 @@ def test_two_processes_train_as_one(tmp_path, store, double_precision):
         assert {path.name for path in two.iterdir()} == names
 
 
+@pytest.mark.slow
 def test_torchrun_trains_and_one_process_speaks(tmp_path, store):
     settings = ["--batch-size", "6", "--anchors-per-clip", "3", "--n-following", "4", "--image-size", "32"]
     settings += ["--epochs", "1", "--crop-ratio", "0.8", "--embedding-dim", "8"]

@@ -285,6 +285,7 @@ def hide_action_under_flicker(path, seed):
         clip["blendshapes"][...] = 0.5
 
 
+@pytest.mark.slow
 def test_default_recipe_learns_to_see_movement_in_subjects_it_has_not_seen(tmp_path, make_store):
     store = make_store(tmp_path / "store", n_subjects=6, n_frames=60)
     for seed, path in enumerate(sorted((store / "subjects").glob("*.h5"))):

@@ -156,6 +156,7 @@ def stages(make_store, monkeypatch):
     return done
 
 
+@pytest.mark.slow
 def test_recipe_makes_three_files_and_a_card_leaves_tested_people_out_and_goes_on(stages, make_store, tmp_path):
     out = tmp_path / "out"
     options = ["--image-size", 32, "--pretrain-epochs", 1, "--finetune-epochs", 1, "--starts", "tclr,random"]

@@ -24,6 +24,7 @@ def people(tmp_path_factory, moving_portrait, write_video):
     return folder
 
 
+@pytest.mark.slow
 def test_the_recipe_writes_a_judge_and_its_evidence_and_repeats(people, tmp_path, monkeypatch):
     monkeypatch.setattr("tclr.pipeline.tools.sight.run.COVERED", ("mask",))  # what it hides is known
     result = run_sight(people, tmp_path, CONFIG, workers=1)
