@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from tclr.analyser import LastFrame
 from tclr.frames import check_frame
 from tclr.opening import split_names
-from tclr.pipeline.features import MEASURES, measure_cooccurrence
+from tclr.pipeline.features import MEASURES, measure_cooccurrence, values_of
 from tclr.pipeline.views.overlay import TRACK_COLOURS, FaceView, draw_face
 from tclr.schemas.action_units import AU_NAMES
 from tclr.schemas.errors import InputError
@@ -54,10 +54,6 @@ def _check_table(df: Any) -> None:
         raise InputError(f"Expected a table of features, one row per frame, but got {what}. Analyse a clip.")
 
 
-def _values(table: pd.DataFrame, column: str) -> np.ndarray:
-    return table[column].to_numpy(np.float64, na_value=np.nan)
-
-
 def au_curves(df: pd.DataFrame, aus: str | Sequence[str] | None = None) -> Figure:
     """Draw the probability of Action Units over time, one panel per AU; a shade shows where it counts as present.
 
@@ -92,9 +88,9 @@ def au_curves(df: pd.DataFrame, aus: str | Sequence[str] | None = None) -> Figur
     panels = np.ravel(figure.subplots(len(names), 1, sharex=True))
     for panel, name in zip(panels, names, strict=True):
         for key, rows in clips:
-            panel.plot(rows["timestamp"], _values(rows, name), linewidth=1, label="/".join(map(str, key)))
+            panel.plot(rows["timestamp"], values_of(rows, name), linewidth=1, label="/".join(map(str, key)))
             if len(clips) == 1 and f"{name}_c" in rows:
-                present = _values(rows, f"{name}_c") == 1
+                present = values_of(rows, f"{name}_c") == 1
                 panel.fill_between(rows["timestamp"], 0, 1, where=present, color=BLUE, alpha=0.15, linewidth=0)
         panel.set_ylim(0, 1)
         panel.set_title(_title(name), loc="left", fontsize=9)
@@ -105,7 +101,7 @@ def au_curves(df: pd.DataFrame, aus: str | Sequence[str] | None = None) -> Figur
 
 
 def _known(table: pd.DataFrame, column: str) -> np.ndarray:
-    values = _values(table, column)
+    values = values_of(table, column)
     return values[np.isfinite(values)]
 
 

@@ -28,6 +28,14 @@ stills_option = click.option(
 scheduler_option = click.option(
     "--scheduler", metavar="ADDRESS", help="Use a running Dask cluster, for example tcp://host:8786."
 )
+form_option = click.option(
+    "--as",
+    "form",
+    type=click.Choice(["tclr", "openface", "pyfeat"]),
+    default="tclr",
+    show_default=True,
+    help="Columns, units and signs of the CSV files.",
+)
 
 
 class _Names(click.ParamType):

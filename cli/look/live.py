@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tclr.cli.options import FILE, PATH_OR_NAME, given_options
+from tclr.cli.options import FILE, PATH_OR_NAME, form_option, given_options
 from tclr.cli.output import Command, fail, say
-from tclr.cli.path.export import FORMS
 from tclr.schemas.config import EmbedConfig, OverlayConfig
 from tclr.schemas.errors import OutputError
 
@@ -41,14 +40,7 @@ OTHERS = [name for name in EmbedConfig.model_fields if name not in LIVE]
 @click.command("live", cls=Command)
 @click.argument("source", default="0")
 @click.option("-o", "--out", type=FILE, help="The CSV file to write, one row per analysed frame.")
-@click.option(
-    "--as",
-    "form",
-    type=click.Choice(FORMS),
-    default="tclr",
-    show_default=True,
-    help="Columns, units and signs of the CSV file.",
-)
+@form_option
 @click.option("--show/--no-show", default=True, show_default=True, help="Show the overlay in a window.")
 @click.option("--overlay", type=FILE, help="Keep the overlay as an MP4 file. Nothing else keeps pictures.")
 @click.option("--frames", type=click.IntRange(1), help="End after this number of analysed frames.")

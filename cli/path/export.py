@@ -7,23 +7,14 @@ from typing import Any
 
 import click
 
-from tclr.cli.options import PATH
+from tclr.cli.options import PATH, form_option
 from tclr.cli.output import Command, say
-
-FORMS = ("tclr", "openface", "pyfeat")
 
 
 @click.command("export", cls=Command)
 @click.argument("features", type=PATH)
 @click.argument("out", type=PATH)
-@click.option(
-    "--as",
-    "form",
-    type=click.Choice(FORMS),
-    default="tclr",
-    show_default=True,
-    help="Columns, units and signs of the tables.",
-)
+@form_option
 def command(features: Path, out: Path, form: str) -> dict[str, Any]:
     """Write FEATURES as CSV files, one per clip: OUT/SUBJECT/CLIP.csv.
 
