@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from tclr.frames import check_frame, is_rate
+from tclr.network import open_own
 from tclr.opening import split_names
-from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.export import LiveExport
 from tclr.pipeline.faces import open_detector
 from tclr.pipeline.preprocessing import fill_rows
@@ -129,7 +129,7 @@ class Analyser:
         self._detector = open_detector(detect, video=True)
         self._stream = FaceStream(self._detector, detect, align, look_ahead=look_ahead)
         self._layout = ClipLayout(align, self._detector.n_landmarks, self._detector.blendshape_names)
-        loaded = None if encoder is None or encoder == "box" else load_encoder(Path(encoder))
+        loaded = open_own(encoder)
         model = au_model if isinstance(au_model, str) else Path(au_model)
         nothing = fill_rows([], self._layout)
         self._export = LiveExport(nothing, align, loaded, config, model, self._stream.rotation)

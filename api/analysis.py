@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from tclr.frames import clip_of_frames
+from tclr.network import open_own
 from tclr.opening import load_features, split_names
-from tclr.pipeline.encoder import load_encoder
 from tclr.pipeline.export import EmbedProgress, EmbedResult, embed
 from tclr.pipeline.preprocessing import PreprocessResult, preprocess
 from tclr.pipeline.sources import Clip
@@ -186,7 +186,7 @@ def _export(
         bar(progress.n_frames, progress.n_frames_total)
         bar.note(failed=len(progress.failures))
 
-    loaded = None if encoder is None or encoder == "box" else load_encoder(Path(encoder), seed=config.seed)
+    loaded = open_own(encoder, config.seed)
     model = au_model if isinstance(au_model, str) else Path(au_model)
     return embed(store, features, loaded, config, au_model=model, workers=workers, replace=replace, notify=notify)
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tclr.network import encoder_file
 from tclr.pipeline.au import (
-    BOX,
     WITHOUT_ENCODER,
     AuHead,
     LabelledFrames,
@@ -132,7 +132,7 @@ def fit_au(
         return FittedHead(path, pd.DataFrame(head.scores), head.left_out, kept)
     loaded = None
     if config.inputs not in WITHOUT_ENCODER:
-        loaded = load_encoder(BOX if str(encoder) == "box" else Path(encoder), seed=config.seed)
+        loaded = load_encoder(encoder_file(encoder), seed=config.seed)
     at_rest = None if neutral is None else Path(neutral)
     fitted = fit(where, loaded, path, config, neutral=at_rest, labels=labels)
     return FittedHead(path, pd.DataFrame(fitted.scores), fitted.left_out, kept)

@@ -135,5 +135,22 @@ def load_encoder(
     Traceback (most recent call last):
     tclr.schemas.errors.InputError: Expected crops of shape (n, S, S, 3) and dtype uint8, RGB, but got ...
     """
-    source = BOX if str(name_or_file) == "box" else name_or_file
-    return CropEncoder(load(Path(source), device=_open_device(device), seed=seed))
+    return CropEncoder(load(encoder_file(name_or_file), device=_open_device(device), seed=seed))
+
+
+def encoder_file(name_or_file: str | PathLike[str]) -> Path:
+    """Return the path of an encoder; ``box`` names the bundled one.
+
+    >>> encoder_file("box") == BOX
+    True
+    """
+    return BOX if str(name_or_file) == "box" else Path(name_or_file)
+
+
+def open_own(encoder: str | PathLike[str] | None, seed: int = 0) -> LoadedEncoder | None:
+    """Return an encoder of the user's; ``None`` for the bundled one, which the bundled models bring.
+
+    >>> open_own("box") is None, open_own("random").embedding_dim
+    (True, 256)
+    """
+    return None if encoder in (None, "box") else load(Path(encoder), seed=seed)
