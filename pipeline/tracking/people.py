@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from tclr.pipeline.faces import Face, compute_overlap
 from tclr.pipeline.tracking.appearance import JUMP, OTHER_PERSON, SAME_PERSON, compare_looks
@@ -21,6 +20,16 @@ MAX_PEOPLE = 32
 
 Owners = list[int | None]
 """The number of the person that each face belongs to; ``None`` for nobody."""
+
+
+def _assign(cost: np.ndarray) -> list[tuple[int, int]]:
+    """Return pairs of row and column of an (n, m) matrix of costs, at the least total cost."""
+    if cost.size and 1 in cost.shape:
+        return [divmod(int(cost.argmin()), cost.shape[1])]
+    from scipy.optimize import linear_sum_assignment  # half a second, and most clips show one face
+
+    rows, columns = linear_sum_assignment(cost)
+    return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
 
 class Followed:
@@ -85,7 +94,7 @@ class People:
         # after a jump, looks decide, and place only where they cannot
         jumps = np.array([[person.jumps(look) for look in looks] for person in self.all])
         cost = np.where(allowed, apart - known * (1 + np.where(jumps, PLACE_AFTER_JUMP, 1) * overlap), OTHER_PERSON)
-        for i, j in zip(*linear_sum_assignment(cost), strict=True):
+        for i, j in _assign(cost):
             if allowed[i, j]:
                 owners[j] = int(i)
         self._assign_unlike(owners, at_place)

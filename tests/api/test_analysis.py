@@ -50,6 +50,13 @@ def test_settings_go_by_the_names_of_the_command_line(made, by_command_line, tmp
     assert list(df)[:4] == ["subject", "clip", "frame", "timestamp"]
 
 
+def test_who_only_predicts_does_not_wait_for_what_fits(made):
+    call = f"tclr.analyse({str(made / 'clips')!r}, columns='status,AU12', progress=False)"
+    code = f"import sys, tclr; {call}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in loaded and {"sklearn", "scipy.stats", "scipy.optimize"}.isdisjoint(loaded)
+
+
 @pytest.mark.parametrize("faces", ["subject", "all"])
 def test_frames_of_a_video_give_what_the_video_gives(tmp_path, write_video, clip_frames, monkeypatch, faces):
     path = write_video(tmp_path / "anna.mp4", clip_frames, pts_ms=[37 * i + i % 2 for i in range(16)])
