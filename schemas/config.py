@@ -52,7 +52,7 @@ class Settings(BaseModel):
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
 
-NEWER_SETTINGS = {"rotate": "auto", "subject_at": "", "subject_face": ""}
+NEWER_SETTINGS = {"device": "cpu", "rotate": "auto", "subject_at": "", "subject_face": ""}
 """Settings of detection that stores of 0.1.0 do not have, with their defaults."""
 
 
@@ -66,6 +66,9 @@ class DetectConfig(Settings):
     )
     face_detector: Literal["sfd", "blazeface"] = Field(
         "sfd", description="Network that detects faces for --detector face-alignment; other detectors ignore it."
+    )
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="Where --detector landmarker runs its landmark network; other detectors ignore it."
     )
     fps: float = Field(0.0, ge=0, description="Frames per second to keep, by time; 0 keeps every frame.")
     image_fps: float = Field(25.0, gt=0, description="Frames per second of image sequences; BP4D always has 25.")

@@ -148,6 +148,10 @@ class MediapipeDetector:
         """
         return _to_faces(self._looker.use(detect, _to_image(image)), image)
 
+    def look_at_all(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
+        """Return the faces of several images, as ``look`` does."""
+        return [self.look(image) for image in images]
+
     def score_crop(self, crop: np.ndarray) -> float:
         """Return BlazeFace's best score on a crop, 0 where it finds no face with eyes and mouth where they belong.
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
+from typing import Protocol
 
 import numpy as np
 
@@ -79,6 +81,14 @@ def _distance(face: Face, other: Face) -> float:
     return float(np.abs(apart).max()) / max(face.size_px, other.size_px)
 
 
+class TileDetector(Detector, Protocol):
+    """A detector that looks at several images at once."""
+
+    def look_at_all(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
+        """Return the faces of each image, as ``look`` does."""
+        ...
+
+
 class SmallFaceDetector(WrappedDetector):
     """A detector with a second look at tiles of pictures in which the first finds no face; see ``Detector``.
 
@@ -95,8 +105,9 @@ class SmallFaceDetector(WrappedDetector):
     (True, True)
     """
 
-    def __init__(self, detector: Detector, *, video: bool) -> None:
+    def __init__(self, detector: TileDetector, *, video: bool) -> None:
         super().__init__(detector)
+        self._look_at_all = detector.look_at_all
         self._video = video
         self._followed: list[Face] = []
         self._whole_s = self._search_s = -math.inf  # when to look at the whole picture, and at tiles, again
@@ -105,11 +116,12 @@ class SmallFaceDetector(WrappedDetector):
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of the next frames."""
-        return [self._detect_frame(image, time_s) for image, time_s in zip(images, timestamps_s, strict=True)]
+        if self._video:
+            return [self._detect_frame(image, time_s) for image, time_s in zip(images, timestamps_s, strict=True)]
+        found = self._detector.detect(images, timestamps_s)
+        return [faces or self._search(image)[: self.n_faces] for image, faces in zip(images, found, strict=True)]
 
     def _detect_frame(self, image: np.ndarray, time_s: float) -> list[Face]:
-        if not self._video:
-            return self._detector.detect([image], [time_s])[0] or self._search(image)[: self.n_faces]
         faces = self._follow(image) if time_s < self._whole_s else []
         if not faces:
             faces = self._detector.detect([image], [time_s])[0]
@@ -148,8 +160,8 @@ class SmallFaceDetector(WrappedDetector):
         """Look for each face in a window around it; yield those found, each once."""
         height, width = image.shape[:2]
         found: list[Face] = []
-        for face in faces:
-            near = self._look_at(image, _window_around(face, width, height))
+        windows = [_window_around(face, width, height) for face in faces]
+        for face, near in zip(faces, self._look_at(image, windows), strict=True):
             closest = min(near, key=lambda one: _distance(one, face), default=None)
             if closest is None or _distance(closest, face) > MAX_STEP:
                 continue
@@ -161,18 +173,20 @@ class SmallFaceDetector(WrappedDetector):
         """Return the faces in the largest tiles that show any, the largest face first."""
         height, width = image.shape[:2]
         for side in tile_sides(width, height):
-            seen = [face for tile in cut_tiles(width, height, side) for face in self._look_at(image, tile)]
+            seen = list(chain.from_iterable(self._look_at(image, cut_tiles(width, height, side))))
             seen.sort(key=lambda face: -face.size_px)
             if found := list(self._look_closer(image, seen)):
                 return found
         return []
 
-    def _look_at(self, image: np.ndarray, window: Window) -> list[Face]:
-        """Return the faces in a window of a picture, in its pixels."""
-        left, top, right, bottom = window
-        corner = np.array([left, top, 0], np.float32)
-        faces = self._detector.look(image[top:bottom, left:right])
-        return [replace(face, landmarks=face.landmarks + corner) for face in faces]
+    def _look_at(self, image: np.ndarray, windows: Sequence[Window]) -> list[list[Face]]:
+        """Return the faces in each of some windows of a picture, in its pixels."""
+        cuts = [image[top:bottom, left:right] for left, top, right, bottom in windows]
+        corners = [np.array([left, top, 0], np.float32) for left, top, _, _ in windows]
+        return [
+            [replace(face, landmarks=face.landmarks + corner) for face in faces]
+            for faces, corner in zip(self._look_at_all(cuts), corners, strict=True)
+        ]
 
     def reset(self) -> None:
         """Forget the frames so far."""

@@ -84,10 +84,10 @@ def find_boxes(
     whole = Region(width / 2, height / 2, max(width, height))
     pixels = cut(image, whole, SIZE, cv2.BORDER_CONSTANT)
     regressors, logits = network((pixels.astype(np.float32) / np.float32(127.5) - 1)[None])
-    scores = 1 / (1 + np.exp(-logits[0, :, 0].clip(-LARGEST_LOGIT, LARGEST_LOGIT)))
+    scores = 1 / (1 + np.exp(-logits[0].clip(-LARGEST_LOGIT, LARGEST_LOGIT)))
     likely = np.flatnonzero(scores >= min_score)
     likely = likely[np.argsort(-scores[likely], kind="stable")]
-    values = regressors[0, likely] / SIZE
+    values = regressors.reshape(len(ANCHORS), -1)[likely] / SIZE
     centres, halves = ANCHORS[likely] + values[:, :2], values[:, 2:4] / 2
     points = (values[:, 4:].reshape(-1, N_KEYPOINTS, 2) + ANCHORS[likely, None]).astype(np.float64)
     corners = np.stack([centres - halves, centres + halves], axis=1).astype(np.float64)

@@ -43,7 +43,7 @@ class Network:
     >>> from tclr.pipeline.faces import find_model
     >>> points = np.zeros((1, 146, 2), np.float32)
     >>> [output.shape for output in Network(find_model(), BLENDSHAPES)(points)]
-    [(52,)]
+    [(1, 52)]
     """
 
     def __init__(self, bundle: Path, name: str) -> None:
@@ -57,7 +57,14 @@ class Network:
         self._outputs = self._runtime.get_output_details()
 
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return copies of the outputs, float32, in the network's order."""
+        """Return the outputs for n inputs, n >= 1: (n, numbers) float32 each, in the network's order.
+
+        Each input is a pass of its own: larger ones are no faster on a CPU (docs/performance.md).
+        """
+        passes = [self._run(values[place : place + 1]) for place in range(len(values))]
+        return [np.concatenate(parts) for parts in zip(*passes, strict=True)]
+
+    def _run(self, values: np.ndarray) -> list[np.ndarray]:
         self._runtime.set_tensor(self._input["index"], values)
         self._runtime.invoke()
-        return [self._runtime.get_tensor(output["index"]) for output in self._outputs]
+        return [self._runtime.get_tensor(output["index"]).reshape(1, -1) for output in self._outputs]

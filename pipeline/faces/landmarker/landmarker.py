@@ -7,14 +7,15 @@ region of its last landmarks for as long as the landmark network believes in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
-from tclr.pipeline.faces.landmarker.boxes import SAME_IN_CROP, SCORE_FLOOR, Box, find_boxes, score_aligned
+from tclr.pipeline.faces.landmarker.boxes import SAME_IN_CROP, SCORE_FLOOR, find_boxes, score_aligned
 from tclr.pipeline.faces.landmarker.bundle import BLENDSHAPES, BOXES, CANONICAL_FACE, LANDMARKS, Network, read_entry
 from tclr.pipeline.faces.landmarker.pose import CanonicalFace
 from tclr.pipeline.faces.landmarker.regions import Region, cut
@@ -24,6 +25,8 @@ from tclr.schemas.config import DetectConfig
 
 INPUT_PX = 256
 """Side of the landmark network's input."""
+STILLS_PER_CALL = 16
+"""Stills that a GPU looks at in one call."""
 N_LANDMARKS = 478
 # fmt: off
 SHAPE_LANDMARKS = np.array([
@@ -50,6 +53,17 @@ def depth_scale(region: Region, aspect: float) -> float:
     return region.side * math.hypot(math.cos(region.angle), math.sin(region.angle) * aspect)
 
 
+def open_landmark_network(bundle: Path, device: str) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """Return the landmark network: by LiteRT on the CPU, by PyTorch on a GPU."""
+    if device == "cpu":
+        return Network(bundle, LANDMARKS)
+    import torch
+
+    from tclr.pipeline.faces.landmarker.torch_network import TorchNetwork
+
+    return TorchNetwork(bundle, LANDMARKS, torch.device(device))
+
+
 class FaceLandmarker:
     """The networks of the bundle as a detector; without ``video`` every frame is searched anew. See ``Detector``.
 
@@ -64,12 +78,12 @@ class FaceLandmarker:
     name = "landmarker"
     n_landmarks = N_LANDMARKS
     blendshape_names: tuple[str, ...] = BLENDSHAPE_NAMES
-    batch_size = 1
 
     def __init__(self, config: DetectConfig, *, video: bool, n_faces: int) -> None:
         self._config = config
         self._video = video
         self.n_faces = n_faces
+        self.batch_size = 1 if video or config.device == "cpu" else STILLS_PER_CALL
         self._bundle = find_model()
         self._followed: list[Region] = []
 
@@ -78,8 +92,8 @@ class FaceLandmarker:
         return Network(self._bundle, BOXES)
 
     @cached_property
-    def _landmarks(self) -> Network:
-        return Network(self._bundle, LANDMARKS)
+    def _landmarks(self) -> Callable[[np.ndarray], list[np.ndarray]]:
+        return open_landmark_network(self._bundle, self._config.device)
 
     @cached_property
     def _blendshapes(self) -> Network:
@@ -91,20 +105,25 @@ class FaceLandmarker:
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the faces of the next frames."""
-        return [self._detect_frame(image) for image in images]
+        if self._video:
+            return [self._detect_frame(image) for image in images]
+        return self._look_at(images, [self._regions(image, self.n_faces) for image in images])
 
     def _detect_frame(self, image: np.ndarray) -> list[Face]:
         regions = self._followed
         if len(regions) < self.n_faces:
-            regions = self._join(self._find(image, self.n_faces), regions)[: self.n_faces]
-        faces = self._look_at(image, regions)
-        if self._video:
-            self._followed = [Region.of_landmarks(face.landmarks) for face in faces]
+            regions = self._join(self._regions(image, self.n_faces), regions)[: self.n_faces]
+        (faces,) = self._look_at([image], [regions])
+        self._followed = [Region.of_landmarks(face.landmarks) for face in faces]
         return faces
 
     def look(self, image: np.ndarray) -> list[Face]:
         """Return the faces of one image, at most ``max_faces``."""
-        return self._look_at(image, [box.region for box in self._find(image, self._config.max_faces)])
+        return self.look_at_all([image])[0]
+
+    def look_at_all(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
+        """Return the faces of several images, as ``look`` does, with one call of the landmark network."""
+        return self._look_at(images, [self._regions(image, self._config.max_faces) for image in images])
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return BlazeFace's best score on a crop, 0 where it finds no face with eyes and mouth where they belong."""
@@ -120,39 +139,35 @@ class FaceLandmarker:
         for name in ("_boxes", "_landmarks", "_blendshapes"):
             vars(self).pop(name, None)
 
-    def _find(self, image: np.ndarray, n_faces: int) -> list[Box]:
-        return find_boxes(self._boxes, image, self._config.min_detection_confidence, n_faces)
+    def _regions(self, image: np.ndarray, n_faces: int) -> list[Region]:
+        boxes = find_boxes(self._boxes, image, self._config.min_detection_confidence, n_faces)
+        return [box.region for box in boxes]
 
-    def _join(self, boxes: Sequence[Box], followed: Sequence[Region]) -> list[Region]:
+    def _join(self, found: Sequence[Region], followed: Sequence[Region]) -> list[Region]:
         """Return the regions of new faces, then those of the followed ones: these are where both overlap."""
         limit = self._config.min_tracking_confidence
-        regions = [box.region for box in boxes]
-        new = [region for region in regions if all(region.overlap(known) <= limit for known in followed)]
+        new = [region for region in found if all(region.overlap(known) <= limit for known in followed)]
         return [*new, *followed]
 
-    def _look_at(self, image: np.ndarray, regions: Sequence[Region]) -> list[Face]:
-        """Return the faces that the landmark network sees in some regions."""
-        height, width = image.shape[:2]
-        found = (self._see(image, region) for region in regions)
-        return [
-            Face(
-                landmarks,
-                pose_from_rotation(self._canonical.rotation(landmarks, width, height)),
-                self._blendshapes(landmarks[None, SHAPE_LANDMARKS, :2])[0],
-            )
-            for landmarks in found
-            if landmarks is not None
-        ]
+    def _look_at(self, images: Sequence[np.ndarray], regions: Sequence[Sequence[Region]]) -> list[list[Face]]:
+        """Return the faces that the landmark network sees in some regions of each image, by one call."""
+        faces: list[list[Face]] = [[] for _ in images]
+        places = [(number, region) for number, some in enumerate(regions) for region in some]
+        if not places:
+            return faces
+        cuts = np.stack([cut(images[number], region, INPUT_PX, cv2.BORDER_REPLICATE) for number, region in places])
+        points, logits, _ = self._landmarks(cuts / np.float32(255))
+        for (number, region), seen, logit in zip(places, points, logits[:, 0].tolist(), strict=True):
+            if 1 / (1 + math.exp(-logit)) > self._config.min_presence_confidence:
+                faces[number].append(self._to_face(seen.reshape(N_LANDMARKS, 3), region, images[number]))
+        return faces
 
-    def _see(self, image: np.ndarray, region: Region) -> np.ndarray | None:
-        """Return the landmarks (478, 3) float32 in a region, source pixels; None if it shows no face."""
-        pixels = cut(image, region, INPUT_PX, cv2.BORDER_REPLICATE)
-        points, presence, _ = self._landmarks((pixels / np.float32(255))[None])
-        logit = float(presence.item())
-        if not 1 / (1 + math.exp(-logit)) > self._config.min_presence_confidence:
-            return None
-        points = points.reshape(N_LANDMARKS, 3).astype(np.float64)
-        matrix = region.matrix(INPUT_PX)
+    def _to_face(self, seen: np.ndarray, region: Region, image: np.ndarray) -> Face:
+        """Return the face of (478, 3) landmarks in pixels of a region's cut."""
+        height, width = image.shape[:2]
+        points, matrix = seen.astype(np.float64), region.matrix(INPUT_PX)
         placed = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
-        depth = points[:, 2:] * (depth_scale(region, image.shape[1] / image.shape[0]) / INPUT_PX)
-        return np.concatenate([placed, depth], axis=1).astype(np.float32)
+        depth = points[:, 2:] * (depth_scale(region, width / height) / INPUT_PX)
+        landmarks = np.concatenate([placed, depth], axis=1).astype(np.float32)
+        pose = pose_from_rotation(self._canonical.rotation(landmarks, width, height))
+        return Face(landmarks, pose, self._blendshapes(landmarks[None, SHAPE_LANDMARKS, :2])[0][0])

@@ -28,8 +28,11 @@ class Counter:
         corners = [(x, y, 0) for y in (rows.min(), rows.max()) for x in (columns.min(), columns.max())]
         return [Face(np.array([*corners, corners[0]], np.float32), np.zeros(3, np.float32), None)]
 
-    def detect(self, images, timestamps_s):
+    def look_at_all(self, images):
         return [self.look(image) for image in images]
+
+    def detect(self, images, timestamps_s):
+        return self.look_at_all(images)
 
     def reset(self):
         pass

@@ -1,0 +1,134 @@
+"""The landmark network in PyTorch, for a GPU: the operators of its TensorFlow Lite file one by one, on batches.
+
+Weights come from the file that LiteRT reads, so nothing is converted or stored. Outputs equal LiteRT's to rounding.
+Pictures are (N, C, H, W) between operators, and (N, H, W, C) outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tclr.pipeline.faces.landmarker.bundle import read_entry
+from tclr.schemas.errors import ModelError
+
+SAME = 0
+"""TensorFlow Lite's code for padding at which the output has as many places as the input has steps."""
+STEP = 16
+"""Pictures per pass. The order in which a GPU sums depends on their number, so passes are filled up with black ones."""
+
+
+def _pad_same(x: Tensor, size: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """Pad as TensorFlow does: one more to the right and below where the padding is odd."""
+    edges: list[int] = []
+    for length, window, step in zip(x.shape[:1:-1], size[::-1], stride[::-1], strict=True):  # width first
+        missing = max((-(-length // step) - 1) * step + window - length, 0)
+        edges += [missing // 2, missing - missing // 2]
+    return functional.pad(x, edges) if any(edges) else x
+
+
+def _conv(options: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return _convolve(options, x, weight.permute(0, 3, 1, 2), bias, 1)
+
+
+def _depthwise_conv(options: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return _convolve(options, x, weight.permute(3, 0, 1, 2), bias, len(bias))
+
+
+def _convolve(options: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
+    stride = options.strideH, options.strideW
+    x = _pad_same(x, weight.shape[2:], stride) if options.padding == SAME else x
+    return functional.conv2d(x, weight, bias, stride, groups=groups)
+
+
+def _max_pool(options: Any, x: Tensor) -> Tensor:
+    size, stride = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
+    return functional.max_pool2d(_pad_same(x, size, stride), size, stride)
+
+
+def _add_channels(_options: Any, x: Tensor, edges: Tensor) -> Tensor:
+    return functional.pad(x, (0, 0, 0, 0, *edges[3].tolist()))
+
+
+def _reshape(_options: Any, x: Tensor, shape: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).reshape(len(x), *shape[1:].tolist())
+
+
+OPERATORS: dict[str, Callable[..., Tensor]] = {
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _depthwise_conv,
+    "MAX_POOL_2D": _max_pool,
+    "PAD": _add_channels,
+    "RESHAPE": _reshape,
+    "PRELU": lambda _, x, slopes: functional.prelu(x, slopes.flatten()),
+    "ADD": lambda _, x, y: x + y,
+    "LOGISTIC": lambda _, x: x.sigmoid(),
+    "DEQUANTIZE": lambda _, x: x,  # weights are read as float32
+}
+"""By name, what an operator does with its options and inputs: all that the network needs."""
+NUMBERS = {0: np.float32, 1: np.float16, 2: np.int32}
+"""Types by TensorFlow Lite's code."""
+
+
+class TorchNetwork:
+    """The network of landmarks on any device; it can replace a ``Network``.
+
+    Raises
+    ------
+    ModelError
+        If the bundle has no such network, or it has an operator that is unknown here.
+
+    >>> from tclr.pipeline.faces import find_model
+    >>> from tclr.pipeline.faces.landmarker.bundle import LANDMARKS
+    >>> network = TorchNetwork(find_model(), LANDMARKS, torch.device("cpu"))
+    >>> [output.shape for output in network(np.zeros((2, 256, 256, 3), np.float32))]
+    [(2, 1434), (2, 1), (2, 1)]
+    """
+
+    def __init__(self, bundle: Path, name: str, device: torch.device) -> None:
+        from mediapipe.tasks.metadata import schema_py_generated as schema  # half a second
+
+        network = schema.ModelT.InitFromObj(schema.Model.GetRootAs(read_entry(bundle, name), 0))
+        (graph,) = network.subgraphs
+        names = {code: key for key, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+        kinds = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in network.operatorCodes]
+        if unknown := sorted({kinds[operator.opcodeIndex] for operator in graph.operators} - OPERATORS.keys()):
+            raise ModelError(
+                f"Expected a network of known operators in {bundle}, but {name} has {', '.join(unknown)}. "
+                "Use the bundle that tclr fetches, or --device cpu."
+            )
+        self._device = device
+        self._steps = [
+            (OPERATORS[kinds[one.opcodeIndex]], one.builtinOptions, one.inputs.tolist(), int(one.outputs[0]))
+            for one in graph.operators
+        ]
+        self._constants: dict[int, Tensor] = {}
+        for number, tensor in enumerate(graph.tensors):
+            data = network.buffers[tensor.buffer].data
+            if data is not None and len(data):
+                values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), NUMBERS[tensor.type])
+                values = values.reshape(tensor.shape).astype(np.int64 if tensor.type == 2 else np.float32)
+                self._constants[number] = torch.from_numpy(values).to("cpu" if tensor.type == 2 else device)
+        (self._input,), self._outputs = graph.inputs.tolist(), graph.outputs.tolist()
+
+    def __call__(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return the outputs for (n, H, W, 3) float32 pictures, n >= 1: (n, numbers) float32 each."""
+        passes = [self._run(values[start : start + STEP]) for start in range(0, len(values), STEP)]
+        return [np.concatenate(parts) for parts in zip(*passes, strict=True)]
+
+    @torch.inference_mode()
+    def _run(self, values: np.ndarray) -> list[np.ndarray]:
+        filled = np.zeros((STEP, *values.shape[1:]), np.float32)
+        filled[: len(values)] = values
+        known = {self._input: torch.from_numpy(filled).to(self._device).permute(0, 3, 1, 2)}
+        for operator, options, inputs, output in self._steps:
+            known[output] = operator(options, *(known[i] if i in known else self._constants[i] for i in inputs))
+        outputs = (known[number] for number in self._outputs)
+        placed = (x.permute(0, 2, 3, 1) if x.ndim == 4 else x for x in outputs)
+        return [x.flatten(1)[: len(values)].cpu().numpy() for x in placed]
