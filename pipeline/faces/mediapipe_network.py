@@ -1,22 +1,84 @@
-"""The weights of mediapipe's face landmark network, read from its bundle: arrays by layer, in the order of the network.
+"""The networks of mediapipe's bundle as lists of operators, with their weights: what PyTorch needs to run or train one.
 
-They are a start for an encoder. The bundle is the file that detection uses anyway, so that nothing else is fetched.
-Apache License 2.0.
+The bundle is the file that detection uses anyway, so that nothing else is fetched. Apache License 2.0.
 """
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tclr.pipeline.faces.landmarker.bundle import LANDMARKS, read_entry
 from tclr.schemas.errors import ModelError
 
-NETWORK = "face_landmarks_detector.tflite"
-"""The network's name in the bundle."""
+KINDS = {0: np.float32, 1: np.float16, 2: np.int32}
+"""Types of numbers by TensorFlow Lite's code."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One step: its kind, such as ``CONV_2D``, its options, and the numbers of the arrays that it reads and makes."""
+
+    kind: str
+    options: Any
+    inputs: list[int]
+    output: int
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The steps of a network in order; ``constants`` are its weights, float32 or int64, by number."""
+
+    operators: list[Operator]
+    constants: dict[int, np.ndarray]
+    input: int
+    outputs: list[int]
+
+
+def read_graph(bundle: Path, name: str) -> Graph:
+    """Return a network of the bundle. Weights stored in 16 bits are in ``constants`` as the operators read them.
+
+    Raises
+    ------
+    ModelError
+        If the bundle holds no such network.
+
+    >>> from tclr.pipeline.faces import find_model
+    >>> graph = read_graph(find_model(), LANDMARKS)
+    >>> graph.operators[0].kind, len(graph.outputs)
+    ('CONV_2D', 3)
+    """
+    from mediapipe.tasks.metadata import schema_py_generated as schema  # half a second
+
+    content = read_entry(bundle, name)
+    try:
+        network = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        (graph,) = network.subgraphs
+        names = {code: kind for kind, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+        kinds = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in network.operatorCodes]
+        constants = dict(_constants(network, graph))
+        operators = []
+        for one in graph.operators:
+            kind, inputs, output = kinds[one.opcodeIndex], one.inputs.tolist(), int(one.outputs[0])
+            if kind == "DEQUANTIZE":
+                constants[output] = constants[inputs[0]]
+            else:
+                operators.append(Operator(kind, one.builtinOptions, inputs, output))
+        return Graph(operators, constants, int(graph.inputs[0]), graph.outputs.tolist())
+    except (KeyError, ValueError, IndexError, TypeError, AttributeError) as error:
+        raise ModelError(f"Expected a network in {name} of {bundle}, but got {error!r}.") from error
+
+
+def _constants(network: Any, graph: Any) -> Iterator[tuple[int, np.ndarray]]:
+    for number, tensor in enumerate(graph.tensors):
+        data = network.buffers[tensor.buffer].data
+        if data is not None and len(data):
+            values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), KINDS[tensor.type]).reshape(tensor.shape)
+            yield number, values.astype(np.int64 if values.dtype == np.int32 else np.float32)
 
 
 def read_landmark_network(bundle: Path) -> list[tuple[bool, list[np.ndarray]]]:
@@ -36,30 +98,9 @@ def read_landmark_network(bundle: Path) -> list[tuple[bool, list[np.ndarray]]]:
     >>> depthwise, weight.shape, bias.shape
     (False, (16, 3, 3, 3), (16,))
     """
-    try:
-        with zipfile.ZipFile(bundle) as archive:
-            return list(_read_layers(archive.read(NETWORK)))
-    except (KeyError, ValueError, IndexError, OSError, zipfile.BadZipFile) as error:
-        raise ModelError(f"Expected mediapipe's face landmark network in {bundle}, but got {error!r}.") from error
-
-
-def _read_layers(content: bytes) -> Iterator[tuple[bool, list[np.ndarray]]]:
-    from mediapipe.tasks.metadata import schema_py_generated as schema  # half a second
-
-    network = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    (graph,) = network.subgraphs
-    operators = schema.BuiltinOperator
-    halves: dict[int, int] = {}
-    for operator in graph.operators:
-        kind = network.operatorCodes[operator.opcodeIndex].builtinCode
-        if kind == operators.DEQUANTIZE:
-            halves[operator.outputs[0]] = operator.inputs[0]
-        elif kind in (operators.CONV_2D, operators.DEPTHWISE_CONV_2D, operators.PRELU):
-            stored = [graph.tensors[halves[number]] for number in operator.inputs[1:]]
-            yield kind == operators.DEPTHWISE_CONV_2D, [_to_array(network, tensor) for tensor in stored]
-
-
-def _to_array(network: Any, tensor: Any) -> np.ndarray:
-    """Return a tensor that is stored in 16 bits."""
-    content = np.asarray(network.buffers[tensor.buffer].data, np.uint8).tobytes()
-    return np.frombuffer(content, np.float16).reshape(tensor.shape).astype(np.float32)
+    graph = read_graph(bundle, LANDMARKS)
+    return [
+        (one.kind == "DEPTHWISE_CONV_2D", [graph.constants[number] for number in one.inputs[1:]])
+        for one in graph.operators
+        if one.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "PRELU")
+    ]

@@ -10,7 +10,7 @@ from tclr.pipeline.preprocessing.layout import part_path, scan_store, subject_pa
 from tclr.pipeline.preprocessing.pieces import survey_clip
 from tclr.pipeline.preprocessing.plan import plan_subject
 from tclr.pipeline.preprocessing.rows import fill_rows
-from tclr.pipeline.preprocessing.run import PreprocessResult, preprocess
+from tclr.pipeline.preprocessing.run import PreprocessResult, preprocess, preprocess_all
 from tclr.pipeline.preprocessing.scheduling import Progress
 from tclr.pipeline.preprocessing.tasks import ClipTask, Outcome, assemble_task, extract_task
 from tclr.pipeline.preprocessing.withdrawal.mentions import Mention, find_mentions
@@ -33,6 +33,7 @@ __all__ = [
     "part_path",
     "plan_subject",
     "preprocess",
+    "preprocess_all",
     "readmit",
     "scan_store",
     "subject_path",

@@ -167,6 +167,41 @@ def preprocess(
     return PreprocessResult(store, clips[0].dataset, *counts, tuple(progress.failures), warnings, new_key, *left)
 
 
+def preprocess_all(
+    source: Path,
+    store: Path,
+    config: PreprocessConfig,
+    *,
+    dataset: str = "folder",
+    workers: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Preprocess as ``preprocess`` does, for recipes that need every clip; ``progress`` has clips done and in total.
+
+    Raises
+    ------
+    InputError
+        If a clip fails.
+    TclrError
+        As ``preprocess`` does.
+
+    Examples
+    --------
+    >>> from tclr.schemas.config import AlignConfig, PreprocessConfig
+    >>> preprocess_all(Path("clips"), Path("all"), PreprocessConfig(align=AlignConfig(size=64)), dataset="bp4d")
+    """
+    result = preprocess(
+        source,
+        store,
+        config,
+        dataset=dataset,
+        workers=workers,
+        notify=lambda state: progress(int(state.clips_done), state.n_clips),
+    )
+    if result.failures:
+        raise InputError(f"{result.failures[0].name}: {result.failures[0].reason}")
+
+
 def _without_withdrawn(clips: Sequence[Clip], listed: Withdrawn, source: Path) -> list[Clip]:
     """Return the clips of a source that nobody has withdrawn from; raise ``InputError`` if none is left."""
     kept = [clip for clip in clips if not listed.covers(clip)]

@@ -42,4 +42,5 @@ from .text import printable as printable
 from .text import printable_line as printable_line
 from .threads import ITEMS_AHEAD as ITEMS_AHEAD
 from .threads import begun as begun
+from .threads import leave_with_parent as leave_with_parent
 from .threads import run_ahead as run_ahead

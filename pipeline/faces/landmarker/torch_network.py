@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tclr.pipeline.faces.landmarker.bundle import read_entry
+from tclr.pipeline.faces.mediapipe_network import read_graph
 from tclr.schemas.errors import ModelError
 
 SAME = 0
@@ -69,11 +69,8 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
     "PRELU": lambda _, x, slopes: functional.prelu(x, slopes.flatten()),
     "ADD": lambda _, x, y: x + y,
     "LOGISTIC": lambda _, x: x.sigmoid(),
-    "DEQUANTIZE": lambda _, x: x,  # weights are read as float32
 }
 """By name, what an operator does with its options and inputs: all that the network needs."""
-NUMBERS = {0: np.float32, 1: np.float16, 2: np.int32}
-"""Types by TensorFlow Lite's code."""
 
 
 class TorchNetwork:
@@ -92,30 +89,17 @@ class TorchNetwork:
     """
 
     def __init__(self, bundle: Path, name: str, device: torch.device) -> None:
-        from mediapipe.tasks.metadata import schema_py_generated as schema  # half a second
-
-        network = schema.ModelT.InitFromObj(schema.Model.GetRootAs(read_entry(bundle, name), 0))
-        (graph,) = network.subgraphs
-        names = {code: key for key, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-        kinds = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in network.operatorCodes]
-        if unknown := sorted({kinds[operator.opcodeIndex] for operator in graph.operators} - OPERATORS.keys()):
+        self._graph = graph = read_graph(bundle, name)
+        if unknown := sorted({one.kind for one in graph.operators} - OPERATORS.keys()):
             raise ModelError(
                 f"Expected a network of known operators in {bundle}, but {name} has {', '.join(unknown)}. "
                 "Use the bundle that tclr fetches, or --device cpu."
             )
         self._device = device
-        self._steps = [
-            (OPERATORS[kinds[one.opcodeIndex]], one.builtinOptions, one.inputs.tolist(), int(one.outputs[0]))
-            for one in graph.operators
-        ]
-        self._constants: dict[int, Tensor] = {}
-        for number, tensor in enumerate(graph.tensors):
-            data = network.buffers[tensor.buffer].data
-            if data is not None and len(data):
-                values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), NUMBERS[tensor.type])
-                values = values.reshape(tensor.shape).astype(np.int64 if tensor.type == 2 else np.float32)
-                self._constants[number] = torch.from_numpy(values).to("cpu" if tensor.type == 2 else device)
-        (self._input,), self._outputs = graph.inputs.tolist(), graph.outputs.tolist()
+        self._constants = {
+            number: torch.from_numpy(values).to("cpu" if values.dtype == np.int64 else device)
+            for number, values in graph.constants.items()
+        }
 
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
         """Return the outputs for (n, H, W, 3) float32 pictures, n >= 1: (n, numbers) float32 each."""
@@ -126,9 +110,10 @@ class TorchNetwork:
     def _run(self, values: np.ndarray) -> list[np.ndarray]:
         filled = np.zeros((STEP, *values.shape[1:]), np.float32)
         filled[: len(values)] = values
-        known = {self._input: torch.from_numpy(filled).to(self._device).permute(0, 3, 1, 2)}
-        for operator, options, inputs, output in self._steps:
-            known[output] = operator(options, *(known[i] if i in known else self._constants[i] for i in inputs))
-        outputs = (known[number] for number in self._outputs)
+        known = {self._graph.input: torch.from_numpy(filled).to(self._device).permute(0, 3, 1, 2)}
+        for one in self._graph.operators:
+            inputs = (known[number] if number in known else self._constants[number] for number in one.inputs)
+            known[one.output] = OPERATORS[one.kind](one.options, *inputs)
+        outputs = (known[number] for number in self._graph.outputs)
         placed = (x.permute(0, 2, 3, 1) if x.ndim == 4 else x for x in outputs)
         return [x.flatten(1)[: len(values)].cpu().numpy() for x in placed]

@@ -29,7 +29,7 @@ from tclr.pipeline.au import (
     no_rows,
 )
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, untrained_encoder
-from tclr.pipeline.preprocessing import preprocess
+from tclr.pipeline.preprocessing import preprocess_all
 from tclr.pipeline.pretraining import pretrain
 from tclr.pipeline.store import Store, hold_out
 from tclr.pipeline.system import replacing, write_json, write_text
@@ -151,18 +151,9 @@ class _Recipe:
         return lambda done, total: self.tell(name, done, total)
 
     def preprocess(self, source: Path, store: Path, what: str) -> None:
+        config = PreprocessConfig(align=AlignConfig(size=self.config.crop_size, codec="lz4"))
         told = self.step(f"Preprocessing {what}")
-        align = AlignConfig(size=self.config.crop_size, codec="lz4")
-        result = preprocess(
-            source,
-            store,
-            PreprocessConfig(align=align),
-            dataset="folder",
-            workers=self.workers,
-            notify=lambda progress: told(int(progress.clips_done), progress.n_clips),
-        )
-        if result.failures:
-            raise InputError(f"{result.failures[0].name}: {result.failures[0].reason}")
+        preprocess_all(source, store, config, workers=self.workers, progress=told)
 
     def start(self, name: str, seed: int, people: People) -> LoadedEncoder:
         """Return the encoder that fine-tuning starts from."""

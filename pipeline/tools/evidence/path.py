@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ import pandas as pd
 
 from tclr.pipeline.export import embed
 from tclr.pipeline.features import list_files, load
-from tclr.pipeline.preprocessing import preprocess
+from tclr.pipeline.preprocessing import preprocess_all
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.config import AlignConfig, EmbedConfig, PreprocessConfig
 from tclr.schemas.errors import InputError
@@ -47,25 +48,12 @@ class Predicted:
 
 
 def make_store(source: Path, store: Path, dataset: str, workers: int | None, tell: Tell, what: str) -> None:
-    """Preprocess a source with the defaults; resumes.
-
-    Raises
-    ------
-    InputError
-        If a clip fails.
-    """
+    """Preprocess a source with the defaults; resumes. Raises what ``preprocess_all`` does."""
     name = f"Preprocessing {what}"
     tell(name, 0, 1)
-    result = preprocess(
-        source,
-        store,
-        PreprocessConfig(align=AlignConfig(codec="lz4")),
-        dataset=dataset,
-        workers=workers,
-        notify=lambda progress: tell(name, int(progress.clips_done), progress.n_clips),
-    )
-    if result.failures:
-        raise InputError(f"{result.failures[0].name}: {result.failures[0].reason}")
+    config = PreprocessConfig(align=AlignConfig(codec="lz4"))
+    told = partial(tell, name)
+    preprocess_all(source, store, config, dataset=dataset, workers=workers, progress=told)
 
 
 def predict(store: Path, features: Path, models: Sequence[str], tell: Tell, what: str) -> dict[str, Predicted]:

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from string import ascii_lowercase
 
-from tclr.pipeline.system import lock_folder
+from tclr.pipeline.system import leave_with_parent, lock_folder
 from tclr.pipeline.tools.people.casting import Role, cast_people
 from tclr.pipeline.tools.people.clips import OCCLUDE, Maker
 from tclr.pipeline.tools.people.files import check_output, video_path, write_cast
@@ -140,6 +140,7 @@ def _make_side_by_side(job: _Job, work: Sequence[Work], workers: int) -> Iterato
 def _start(job: _Job) -> None:
     """Prepare a process of the pool."""
     global _maker
+    leave_with_parent()
     _maker = Maker(job.out, read_model(job.faces), job.settings)
 
 

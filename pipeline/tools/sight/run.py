@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from tclr.pipeline.au import Judge, save_judge
-from tclr.pipeline.preprocessing import preprocess
+from tclr.pipeline.preprocessing import preprocess_all
 from tclr.pipeline.store import Store
 from tclr.pipeline.system import replacing
 from tclr.pipeline.tools.sight.covered import write_covered
@@ -91,9 +92,9 @@ def run_sight(
 def _store_of(source: Path, path: Path, config: SightConfig, fps: float, workers: int | None, tell: Tell) -> Path:
     """Return the store of a folder of videos, made if needed."""
     settings = PreprocessConfig(DetectConfig(fps=fps), AlignConfig(size=config.crop_size))
-    tell(f"preprocess {source.name}", 0, 1)
-    preprocess(source, path, settings, dataset="folder", workers=workers)
-    tell(f"preprocess {source.name}", 1, 1)
+    name = f"preprocess {source.name}"
+    tell(name, 0, 1)
+    preprocess_all(source, path, settings, workers=workers, progress=partial(tell, name))
     return path
 
 

@@ -134,14 +134,13 @@ def stages(make_store, monkeypatch):
     """The recipe with stores that are made here instead of by preprocessing, and a note of what is done."""
     done = []
 
-    def preprocess(source, store, config, **options):
+    def preprocess_all(source, store, config, **options):
         if not store.exists():
             make_store(store, n_subjects=8, n_frames=24, intensity=True, n_landmarks=478)
         done.append(("preprocess", store.name))
-        options["notify"](type("Progress", (), {"clips_done": 8, "n_clips": 8}))
-        return type("Result", (), {"failures": []})
+        options["progress"](8, 8)
 
-    monkeypatch.setattr(recipe, "preprocess", preprocess)
+    monkeypatch.setattr(recipe, "preprocess_all", preprocess_all)
     monkeypatch.setattr(recipe, "write_degraded", lambda *arguments: done.append(("degrade", arguments[2])))
     monkeypatch.setattr(recipe, "QUALITIES", {"half resolution": (0.5, 18)})
     monkeypatch.setattr(evidence, "TURNED_RAD", 0.1)  # the stores' heads are turned by 0.2
@@ -213,11 +212,11 @@ def test_recipe_makes_three_files_and_a_card_leaves_tested_people_out_and_goes_o
     assert other.exit_code == 1 and "not learnt from people who are tested" in str(other.exception)
 
 
-def test_recipe_refuses_an_unknown_start_and_tells_of_a_clip_that_failed(tmp_path, monkeypatch):
+def test_recipe_refuses_an_unknown_start_and_tells_of_a_clip_that_failed(tmp_path):
     result = CliRunner().invoke(cli, ["box", str(tmp_path), str(tmp_path / "out"), "--starts", "tclr,imagenet"])
     assert result.exit_code == 1 and "existing encoders, but got 'imagenet'" in str(result.exception)
-    failure = type("Failure", (), {"name": "anna/a", "reason": "Expected a video."})
-    failed = type("Result", (), {"failures": [failure]})
-    monkeypatch.setattr(recipe, "preprocess", lambda *a, **k: failed)
-    with pytest.raises(InputError, match=r"anna/a: Expected a video\."):
-        recipe.run_box(tmp_path, tmp_path / "out", recipe.BoxConfig())
+    video = tmp_path / "people" / "anna" / "a.mp4"
+    video.parent.mkdir(parents=True)
+    video.write_bytes(b"no video")
+    with pytest.raises(InputError, match="anna/a: "):
+        recipe.run_box(tmp_path / "people", tmp_path / "out", recipe.BoxConfig())

@@ -425,14 +425,13 @@ def stages(make_store, monkeypatch):
     """Stores that are made here instead of by preprocessing, and a note of what was preprocessed."""
     done = []
 
-    def preprocess(source, store, config, **options):
+    def preprocess_all(source, store, config, **options):
         if not store.exists():
             make_store(store, n_subjects=8, n_frames=24, intensity=True, n_landmarks=478)
         done.append(store.parent.name)
-        options["notify"](type("Progress", (), {"clips_done": 8, "n_clips": 8}))
-        return type("Result", (), {"failures": []})
+        options["progress"](8, 8)
 
-    monkeypatch.setattr(whole_path, "preprocess", preprocess)
+    monkeypatch.setattr(whole_path, "preprocess_all", preprocess_all)
     # painted faces are hidden to the judge of visibility
     monkeypatch.setattr(whole_path, "EmbedConfig", partial(EmbedConfig, hidden="keep"))
     monkeypatch.setattr(running, "write_degraded", lambda *arguments: done.append(f"written {arguments[2]}"))

@@ -9,7 +9,7 @@ import torch
 
 from tclr.pipeline.au import collect_frames, no_rows
 from tclr.pipeline.faces import find_model
-from tclr.pipeline.faces.mediapipe_network import NETWORK
+from tclr.pipeline.faces.landmarker.bundle import LANDMARKS
 from tclr.pipeline.pretraining import facemesh_weights
 from tclr.pipeline.store import Store
 from tclr.pipeline.tools.box.facemesh import aim, facemesh_encoder
@@ -26,7 +26,7 @@ def encoder():
 
 def test_the_trunk_is_that_of_opencv(encoder, tmp_path):
     with zipfile.ZipFile(find_model()) as archive:
-        file = archive.extract(NETWORK, tmp_path)
+        file = archive.extract(LANDMARKS, tmp_path)
     network = cv2.dnn.readNetFromTFLite(file, cv2.dnn.ENGINE_CLASSIC)
     activations = [name for name in network.getLayerNames() if network.getLayer(name).type == "PReLU"]
     picture = np.random.default_rng(0).random((1, 3, 256, 256)).astype(np.float32)
@@ -48,7 +48,7 @@ def test_another_bundle_is_refused(tmp_path):
     path = tmp_path / "bundle.task"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("other.tflite", b"")
-    with pytest.raises(ModelError, match="Expected mediapipe's face landmark network in .*bundle.task"):
+    with pytest.raises(ModelError, match="Expected face_landmarks_detector.tflite in .*bundle.task"):
         facemesh_weights(path)
 
 
