@@ -11,6 +11,7 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -63,14 +64,20 @@ class CanonicalFace:
 
     def _fit(self, target: np.ndarray) -> tuple[np.ndarray, float]:
         """Return rotation and scale of the canonical points onto (n, 3) others."""
-        weights, total = self.weights, float((self.weights**2).sum())
-        source, target = weights * self.points, weights * target
-        centred = source - weights * ((weights * source).sum(axis=0) / total)
-        u, _, vt = np.linalg.svd(target.T @ centred)
-        if np.linalg.det(u) * np.linalg.det(vt) < 0:
+        centred, size = self._centred
+        cross = (self.weights * target).T @ centred
+        u, _, vt = np.linalg.svd(cross)
+        if np.linalg.det(u @ vt) < 0:
             u[:, 2] *= -1
         rotation = u @ vt
-        return rotation, float(((centred @ rotation.T) * target).sum() / (centred * source).sum())
+        return rotation, float((rotation * cross).sum() / size)
+
+    @cached_property
+    def _centred(self) -> tuple[np.ndarray, float]:
+        """The weighted canonical points around their middle, (n, 3), and the sum of their squares."""
+        source = self.weights * self.points
+        centred = source - self.weights * ((self.weights * source).sum(axis=0) / float((self.weights**2).sum()))
+        return centred, float((centred * source).sum())
 
 
 def _place(seen: np.ndarray, middle: float, scale: float) -> np.ndarray:
