@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve
+from scipy.special import logit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tclr.pipeline.au.inputs.shape import BLENDSHAPES, LANDMARKS, LOG_BLENDSHAPES, SHAPE_DIM
@@ -126,7 +127,8 @@ def fit_blend(frames: LabelledFrames, config: FitAuConfig, seen: np.ndarray | No
     Returns
     -------
     Readout
-        NaN for an AU that is never present or never absent, and for the intensity of one whose intensity is unknown.
+        NaN for an AU that is never present or never absent, and for the intensity of one whose intensity is unknown. An
+        AU that the people of the scale show against the evidence is constant.
     """
     if seen is None or not seen.any():
         blend, unseen = _fit_average(frames), _predict_unseen(frames, config.seed)
@@ -138,12 +140,17 @@ def fit_blend(frames: LabelledFrames, config: FitAuConfig, seen: np.ndarray | No
         z = unseen[:, column : column + 1]
         if frames.occurrence_known[column]:
             known = frames.labels[:, column] != UNKNOWN
-            model = LogisticRegression().fit(z[known], frames.labels[known, column] == PRESENT)
+            present = frames.labels[known, column] == PRESENT
+            model = LogisticRegression().fit(z[known], present)
             slopes[0, column], offsets[0, column] = model.coef_[0, 0], model.intercept_[0]
+            if slopes[0, column] < 0:  # few people can say so, but more of the evidence never means less of the AU
+                slopes[0, column], offsets[0, column] = 0, logit(present.mean())
         if frames.intensity_known[column]:
             known = np.isfinite(frames.intensities[:, column])
             line = LinearRegression().fit(z[known], frames.intensities[known, column])
             slopes[1, column], offsets[1, column] = line.coef_[0], line.intercept_
+            if slopes[1, column] < 0:
+                slopes[1, column], offsets[1, column] = 0, frames.intensities[known, column].mean()
     arrays = []
     for slope, offset in zip(slopes, offsets, strict=True):
         arrays += [slope[:, None] * blend.weight, slope * blend.bias + offset]

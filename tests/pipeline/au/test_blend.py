@@ -88,6 +88,17 @@ def test_people_whom_the_encoder_knows_do_not_set_the_scale(make_frames, rng):
     assert log_loss(careful) < 0.7 < log_loss(fooled)
 
 
+def test_few_people_who_show_it_against_the_evidence_do_not_turn_it_round(shapes, make_frames):
+    x, action = shapes
+    seen = np.arange(N) < N // 2
+    level = np.where(seen, action[:, 0], 1 - action[:, 0])
+    frames = make_frames(x, level > 0.6, intensities=5 * level[:, None])
+    readout = fit_blend(frames, CONFIG, seen)
+    predicted = readout.predict(x)
+    np.testing.assert_allclose(predicted.probability, (level > 0.6)[~seen].mean(), atol=1e-5)
+    np.testing.assert_allclose(predicted.intensity, 5 * level[~seen].mean(), atol=1e-4)
+
+
 def test_what_cannot_be_learnt_is_missing_and_unknown_labels_are_left_out(shapes, make_frames):
     x, action = shapes
     labels = np.column_stack([action[:, 0] > 0.5, np.zeros(N)]).astype(np.int8)
