@@ -111,9 +111,10 @@ class TorchNetwork:
         filled = np.zeros((STEP, *values.shape[1:]), np.float32)
         filled[: len(values)] = values
         known = {self._graph.input: torch.from_numpy(filled).to(self._device).permute(0, 3, 1, 2)}
-        for one in self._graph.operators:
-            inputs = (known[number] if number in known else self._constants[number] for number in one.inputs)
-            known[one.output] = OPERATORS[one.kind](one.options, *inputs)
+        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):  # a GPU would round to 10 bits
+            for one in self._graph.operators:
+                inputs = (known[number] if number in known else self._constants[number] for number in one.inputs)
+                known[one.output] = OPERATORS[one.kind](one.options, *inputs)
         outputs = (known[number] for number in self._graph.outputs)
         placed = (x.permute(0, 2, 3, 1) if x.ndim == 4 else x for x in outputs)
         return [x.flatten(1)[: len(values)].cpu().numpy() for x in placed]

@@ -12,13 +12,22 @@ import torch
 
 from tclr.cli.main import run
 from tclr.pipeline.faces import ensure_models, find_model
-from tclr.pipeline.faces.landmarker import landmarker
+from tclr.pipeline.faces.landmarker import landmarker, torch_network
 from tclr.pipeline.faces.landmarker.bundle import BLENDSHAPES, LANDMARKS, Network
 from tclr.pipeline.faces.landmarker.landmarker import FaceLandmarker
-from tclr.pipeline.faces.landmarker.torch_network import STEP, TorchNetwork
+from tclr.pipeline.faces.landmarker.torch_network import TorchNetwork
 from tclr.pipeline.faces.small_faces import SmallFaceDetector
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.errors import ModelError, SettingError
+
+
+STEP = 3
+"""Pictures per pass here: a CPU takes long for 16."""
+
+
+@pytest.fixture(autouse=True)
+def short_steps(monkeypatch):
+    monkeypatch.setattr(torch_network, "STEP", STEP)
 
 
 @pytest.fixture(scope="module")
