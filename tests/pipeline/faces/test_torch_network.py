@@ -20,7 +20,6 @@ from tclr.pipeline.faces.small_faces import SmallFaceDetector
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.errors import ModelError, SettingError
 
-
 STEP = 3
 """Pictures per pass here: a CPU takes long for 16."""
 
