@@ -215,6 +215,7 @@ def test_files_left_by_a_run_that_was_killed_after_assembly_go(tmp_path, source,
     assert result.n_skipped == 1 and not (root / "parts").exists()
 
 
+@pytest.mark.slow
 def test_a_resampled_matroska_video_is_cut_alike(tmp_path, write_video, moving_portrait):
     images = moving_portrait(60) * 14
     write_video(tmp_path / "in" / "a.mkv", images, fps=50, codec_options={"g": "50"})

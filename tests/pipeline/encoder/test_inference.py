@@ -35,7 +35,9 @@ def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch(frames):
     np.testing.assert_allclose(np.concatenate([encoder.embed(frame[None]) for frame in frames]), together, atol=1e-5)
 
 
-@pytest.mark.parametrize(("arch", "precision"), [("resnet50", "fp32"), ("mobilenet_v2", "bf16")])
+@pytest.mark.parametrize(
+    ("arch", "precision"), [("resnet50", "fp32"), pytest.param("mobilenet_v2", "bf16", marks=pytest.mark.slow)]
+)
 def test_embeddings_on_a_cpu_are_the_same_bits_whatever_the_threads_and_the_batch(arch, precision, one_thread):
     frames = np.random.default_rng(2).integers(0, 255, (19, 64, 64, 3), np.uint8)
     encoder = load_encoder(f"random:{arch}", image_size=120, embedding_dim=8, device=torch.device("cpu"))

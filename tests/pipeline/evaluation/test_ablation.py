@@ -139,6 +139,7 @@ def test_stills_are_dealt_one_by_one_and_videos_whole(tmp_path, make_store):
     assert 0 <= class_accuracy(store, blendshape_rows) <= 1
 
 
+@pytest.mark.slow
 def test_campaign_starts_from_given_weights_and_judges_by_classes(tmp_path, make_store, monkeypatch):
     people, probe = (make_store(tmp_path / name, n_frames=24, n_landmarks=478) for name in ("people", "probe"))
     classes = make_store(tmp_path / "classes", n_subjects=2, n_clips=5, n_frames=4, n_landmarks=478)

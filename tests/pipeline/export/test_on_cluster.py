@@ -81,6 +81,7 @@ def damage_frames(store, subject, clip):
 # ---- the same files
 
 
+@pytest.mark.slow
 def test_processes_of_which_one_is_killed_make_the_same_files(store, encoder, head_file, expected, tmp_path):
     killed = []
 

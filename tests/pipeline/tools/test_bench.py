@@ -80,6 +80,7 @@ def test_unknown_rows_are_an_error(tmp_path):
         next(run_groups(["speed"], None, tmp_path, 1))
 
 
+@pytest.mark.slow
 def test_preprocessing_is_measured_on_clusters(tmp_path):
     write_demo(tmp_path / "clips", subjects=2, tasks=1, frames=10, size_px=160)
     rows = bench_preprocess(tmp_path / "clips", tmp_path, 1)
@@ -166,6 +167,7 @@ def test_datasets_are_as_large_as_they_are_and_predictions_count_bytes_and_money
     assert disfa.cells(2.0)[2:6] == ["48.5 min", "1.00", f"{disfa.core_hours:.1f}", f"{2 * disfa.core_hours:.2f}"]
 
 
+@pytest.mark.slow
 def test_costs_are_measured_checked_by_real_runs_and_told(tmp_path, monkeypatch):
     def timed(work):  # a clock that no other process disturbs: 0.25 s a clip, 0.5 s a frame, 9 s a subject
         outcome = work()

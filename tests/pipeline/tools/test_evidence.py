@@ -479,6 +479,7 @@ def test_wrong_calls_are_refused(tmp_path):
         run_evidence(tmp_path, people=tmp_path, qualities=["poor"])
 
 
+@pytest.mark.slow
 def test_pictures_take_the_whole_path(tmp_path):
     """Portraits of the demo as neutral and smiling ones, and as emotions: from files to tables, nothing replaced."""
     picture = load_portraits()[-1]

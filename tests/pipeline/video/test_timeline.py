@@ -181,6 +181,7 @@ def test_read_timeline_does_not_guess(tmp_path, write_video, moving_blocks):
     assert read_timeline(probed(tmp_path, stills=(tmp_path / "1.png", tmp_path / "2.png"))) is None
 
 
+@pytest.mark.slow
 def test_shared_videos_are_the_same_by_parts(shared_data):
     videos = [*sorted(shared_data.glob("real/*.m*")), *sorted(shared_data.glob("synthetic-disfa/Videos*/*"))[:2]]
     assert videos

@@ -82,6 +82,7 @@ def test_the_folder_is_one_that_preprocess_reads(people):
 
 
 @drawn
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_files_whatever_the_number_of_workers(people, tmp_path, faces, portraits):
     seen = []
     progress = lambda done, total: seen.append((done, total))  # noqa: E731
