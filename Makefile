@@ -42,7 +42,7 @@ demo: install ## Show what the bundled models see in moving faces: AU columns, a
 test: install ## Run the test suite, in 2 processes; TEST_PROCESSES=8 if there are cores
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-slow: install ## Run the tests that take long and have shorter siblings: killed runs, several processes, whole recipes
+test-slow: install ## Run the tests that take long: killed runs, several processes, whole recipes
 	$(BIN)/python -m pytest -m slow
 
 fuzz: install ## Read some thousand files that are nearly valid, ever new ones: [FUZZ_EXAMPLES=5000] for each kind
