@@ -53,8 +53,7 @@ def kill_after(process, checkpoint, n_checkpoints, delay_s):
     return torch.load(checkpoint, weights_only=True)["step"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_run_that_is_asked_to_stop_writes_a_checkpoint_first_and_goes_on(tmp_path, make_store, kind):
     store, config = make_store(tmp_path / "store", n_frames=24), CONFIG.model_copy(update={"checkpoint_every_s": 600})
     whole = pretrain(store, tmp_path / "whole", config)
