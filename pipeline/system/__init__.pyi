@@ -32,6 +32,7 @@ from .parquet import read_rows as read_rows
 from .parquet import read_schema as read_schema
 from .parquet import read_table as read_table
 from .parquet import write_table as write_table
+from .processes import leave_with_parent as leave_with_parent
 from .tensor_file import check_format as check_format
 from .tensor_file import read_tensors as read_tensors
 from .tensor_file import write_tensors as write_tensors
@@ -42,5 +43,4 @@ from .text import printable as printable
 from .text import printable_line as printable_line
 from .threads import ITEMS_AHEAD as ITEMS_AHEAD
 from .threads import begun as begun
-from .threads import leave_with_parent as leave_with_parent
 from .threads import run_ahead as run_ahead

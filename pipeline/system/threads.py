@@ -1,4 +1,4 @@
-"""Runs a step of the path in its own thread, ahead of the step that consumes its output; ends processes left alone.
+"""Runs a step of the path in its own thread, ahead of the step that consumes its output.
 
 Decoding, landmarks, and the writing of crops mostly run without the interpreter's lock. On idle cores a clip therefore
 takes little longer than its slowest step. If every core has a worker, threads only cost time (docs/performance.md).
@@ -6,13 +6,10 @@ takes little longer than its slowest step. If every core has a worker, threads o
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import parent_process
 from typing import TypeVar, cast
 
 Item = TypeVar("Item")
@@ -62,20 +59,3 @@ def begun(call: Callable[[], Item], n_ahead: int) -> Iterator[Callable[[], Item]
         yield pool.submit(call).result
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-
-
-def leave_with_parent() -> None:
-    """Make this process of ``multiprocessing`` end when the one that started it does, however that ends.
-
-    A worker of a pool would otherwise wait for work for ever, with its memory, if a signal ends the main process. In
-    the main process nothing happens.
-    """
-    parent = parent_process()
-    if parent is None:
-        return
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

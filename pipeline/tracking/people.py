@@ -96,7 +96,7 @@ class People:
         cost = np.where(allowed, apart - known * (1 + np.where(jumps, PLACE_AFTER_JUMP, 1) * overlap), OTHER_PERSON)
         for i, j in _assign(cost):
             if allowed[i, j]:
-                owners[j] = int(i)
+                owners[j] = i
         self._assign_unlike(owners, at_place)
         for j, look in enumerate(looks):
             if owners[j] is None and len(self.all) < MAX_PEOPLE and not _hides(faces, owners, j):

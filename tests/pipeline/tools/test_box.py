@@ -218,5 +218,5 @@ def test_recipe_refuses_an_unknown_start_and_tells_of_a_clip_that_failed(tmp_pat
     video = tmp_path / "people" / "anna" / "a.mp4"
     video.parent.mkdir(parents=True)
     video.write_bytes(b"no video")
-    with pytest.raises(InputError, match="anna/a: "):
+    with pytest.raises(InputError, match=r"anna/a: Expected a video, but cannot decode"):
         recipe.run_box(tmp_path / "people", tmp_path / "out", recipe.BoxConfig())
