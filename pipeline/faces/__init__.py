@@ -2,8 +2,8 @@
 
 ``open_detector`` opens the backend that the settings name. Backends register in the entry-point group
 ``tclr.detectors``: tclr brings ``landmarker``, ``mediapipe`` and ``face-alignment`` (``setup.cfg``), and other packages
-may add theirs. Imports ``system`` and ``schemas``. It is light until a backend is opened; only face-alignment imports
-torch.
+may add theirs. Imports ``system`` and ``schemas``. It is light until a backend is opened; only face-alignment, and
+the landmarker on a GPU, import torch.
 """
 
 from tclr.pipeline.faces.detector import (

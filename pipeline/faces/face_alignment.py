@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +26,7 @@ from face_alignment.detection.sfd.net_s3fd import s3fd
 from face_alignment.utils import CENTER_Y_OFFSET, REFERENCE_SCALE, crop, flip, get_preds_fromhm
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
+from tclr.pipeline.faces.landmarker.torch_network import run_exactly
 from tclr.pipeline.faces.models import BLAZEFACE, FAN_2D, S3FD, TorchWeights, find_weights
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.errors import ModelError
@@ -63,13 +63,6 @@ up, z towards the camera, in cm. Vertices 33, 133, 362, 263, 168, 197, 5, 4 and 
 the model's looks like a head turned further down, so pitch has an offset of a few degrees per person."""
 VERTICAL_FOV = np.radians(63)
 """Field of view of the assumed camera: mediapipe's, so that the poses of both backends are comparable."""
-
-
-@contextmanager
-def _inference() -> Iterator[None]:
-    """Run networks without gradients and without algorithm search, which would change results from run to run."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        yield
 
 
 class _Finder(Protocol):
@@ -303,17 +296,17 @@ class FaceAlignmentDetector:
 
     def detect(self, images: Sequence[np.ndarray], timestamps_s: Sequence[float]) -> list[list[Face]]:
         """Return the ``n_faces`` best faces of each frame, best first."""
-        with _inference():
+        with run_exactly(allow_tf32=True):
             return self._fan.find(images, [found[: self.n_faces] for found in self._find(images)], self._device)
 
     def look(self, image: np.ndarray) -> list[Face]:
         """Return the ``max_faces`` best faces of one image; FAN is needed, since SFD has no keypoints."""
-        with _inference():
+        with run_exactly(allow_tf32=True):
             return self._fan.find([image], [self._find([image])[0][: self._max_faces]], self._device)[0]
 
     def score_crop(self, crop: np.ndarray) -> float:
         """Return the face detector's best score on a crop, 0 where it finds nothing."""
-        with _inference():
+        with run_exactly(allow_tf32=True):
             return max((float(box[4]) for box in self._find([crop])[0]), default=0.0)
 
     def reset(self) -> None:

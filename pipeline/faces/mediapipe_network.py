@@ -15,7 +15,7 @@ import numpy as np
 from tclr.pipeline.faces.landmarker.bundle import LANDMARKS, read_entry
 from tclr.schemas.errors import ModelError
 
-KINDS = {0: np.float32, 1: np.float16, 2: np.int32}
+DTYPES = {0: np.float32, 1: np.float16, 2: np.int32}
 """Types of numbers by TensorFlow Lite's code."""
 
 
@@ -77,7 +77,7 @@ def _constants(network: Any, graph: Any) -> Iterator[tuple[int, np.ndarray]]:
     for number, tensor in enumerate(graph.tensors):
         data = network.buffers[tensor.buffer].data
         if data is not None and len(data):
-            values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), KINDS[tensor.type]).reshape(tensor.shape)
+            values = np.frombuffer(np.asarray(data, np.uint8).tobytes(), DTYPES[tensor.type]).reshape(tensor.shape)
             yield number, values.astype(np.int64 if values.dtype == np.int32 else np.float32)
 
 

@@ -173,8 +173,8 @@ class SmallFaceDetector(WrappedDetector):
         """Return the faces in the largest tiles that show any, the largest face first."""
         height, width = image.shape[:2]
         for side in tile_sides(width, height):
-            seen = list(chain.from_iterable(self._look_at(image, cut_tiles(width, height, side))))
-            seen.sort(key=lambda face: -face.size_px)
+            in_tiles = self._look_at(image, cut_tiles(width, height, side))
+            seen = sorted(chain.from_iterable(in_tiles), key=lambda face: -face.size_px)
             if found := list(self._look_closer(image, seen)):
                 return found
         return []

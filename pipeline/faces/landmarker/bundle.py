@@ -15,6 +15,8 @@ BOXES, LANDMARKS, BLENDSHAPES = (
     f"{name}.tflite" for name in ("face_detector", "face_landmarks_detector", "face_blendshapes")
 )
 """Names of the networks in the bundle."""
+GPU_STEP = 16
+"""Pictures that a GPU looks at in one pass."""
 CANONICAL_FACE = "geometry_pipeline_metadata_landmarks.binarypb"
 """Name of the face that a pose is measured against."""
 
@@ -59,7 +61,7 @@ class Network:
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
         """Return the outputs for n inputs, n >= 1: (n, numbers) float32 each, in the network's order.
 
-        Each input is a pass of its own: larger ones are no faster on a CPU (docs/performance.md).
+        Each input is a pass of its own: larger ones are no faster on a CPU (docs/detectors.md).
         """
         passes = [self._run(values[place : place + 1]) for place in range(len(values))]
         return [np.concatenate(parts) for parts in zip(*passes, strict=True)]

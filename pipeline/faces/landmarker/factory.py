@@ -39,7 +39,7 @@ class LandmarkerFactory(BundleFactory):
     def prepare(config: DetectConfig) -> None:
         """Find or fetch the bundle; check that there is a GPU if one is wanted."""
         _require_device(config.device)
-        find_model()
+        BundleFactory.prepare(config)
 
 
 def _require_device(device: str) -> None:

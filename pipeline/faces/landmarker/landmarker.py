@@ -16,7 +16,15 @@ import numpy as np
 
 from tclr.pipeline.faces.face import Face, pose_from_rotation
 from tclr.pipeline.faces.landmarker.boxes import SAME_IN_CROP, SCORE_FLOOR, find_boxes, score_aligned
-from tclr.pipeline.faces.landmarker.bundle import BLENDSHAPES, BOXES, CANONICAL_FACE, LANDMARKS, Network, read_entry
+from tclr.pipeline.faces.landmarker.bundle import (
+    BLENDSHAPES,
+    BOXES,
+    CANONICAL_FACE,
+    GPU_STEP,
+    LANDMARKS,
+    Network,
+    read_entry,
+)
 from tclr.pipeline.faces.landmarker.pose import CanonicalFace
 from tclr.pipeline.faces.landmarker.regions import Region, cut
 from tclr.pipeline.faces.models import find_model
@@ -25,8 +33,6 @@ from tclr.schemas.config import DetectConfig
 
 INPUT_PX = 256
 """Side of the landmark network's input."""
-STILLS_PER_CALL = 16
-"""Stills that a GPU looks at in one call."""
 N_LANDMARKS = 478
 # fmt: off
 SHAPE_LANDMARKS = np.array([
@@ -83,7 +89,7 @@ class FaceLandmarker:
         self._config = config
         self._video = video
         self.n_faces = n_faces
-        self.batch_size = 1 if video or config.device == "cpu" else STILLS_PER_CALL
+        self.batch_size = 1 if video or config.device == "cpu" else GPU_STEP
         self._bundle = find_model()
         self._followed: list[Region] = []
 

@@ -6,7 +6,8 @@ Pictures are (N, C, H, W) between operators, and (N, H, W, C) outside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tclr.pipeline.faces.landmarker.bundle import GPU_STEP
 from tclr.pipeline.faces.mediapipe_network import read_graph
 from tclr.schemas.errors import ModelError
 
 SAME = 0
 """TensorFlow Lite's code for padding at which the output has as many places as the input has steps."""
-STEP = 16
+STEP = GPU_STEP
 """Pictures per pass. The order in which a GPU sums depends on their number, so passes are filled up with black ones."""
+
+
+@contextmanager
+def run_exactly(*, allow_tf32: bool) -> Iterator[None]:
+    """Run networks without gradients and without algorithm search, which would change results from run to run.
+
+    With ``allow_tf32`` a GPU may round to 10 bits.
+    """
+    settings = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": allow_tf32}
+    with torch.inference_mode(), torch.backends.cudnn.flags(**settings):
+        yield
 
 
 def _pad_same(x: Tensor, size: Sequence[int], stride: Sequence[int]) -> Tensor:
@@ -106,12 +119,11 @@ class TorchNetwork:
         passes = [self._run(values[start : start + STEP]) for start in range(0, len(values), STEP)]
         return [np.concatenate(parts) for parts in zip(*passes, strict=True)]
 
-    @torch.inference_mode()
     def _run(self, values: np.ndarray) -> list[np.ndarray]:
         filled = np.zeros((STEP, *values.shape[1:]), np.float32)
         filled[: len(values)] = values
         known = {self._graph.input: torch.from_numpy(filled).to(self._device).permute(0, 3, 1, 2)}
-        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):  # a GPU would round to 10 bits
+        with run_exactly(allow_tf32=False):
             for one in self._graph.operators:
                 inputs = (known[number] if number in known else self._constants[number] for number in one.inputs)
                 known[one.output] = OPERATORS[one.kind](one.options, *inputs)

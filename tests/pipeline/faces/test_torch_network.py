@@ -15,7 +15,7 @@ from tclr.pipeline.faces import ensure_models, find_model
 from tclr.pipeline.faces.landmarker import landmarker, torch_network
 from tclr.pipeline.faces.landmarker.bundle import BLENDSHAPES, LANDMARKS, Network
 from tclr.pipeline.faces.landmarker.landmarker import FaceLandmarker
-from tclr.pipeline.faces.landmarker.torch_network import TorchNetwork
+from tclr.pipeline.faces.landmarker.torch_network import TorchNetwork, run_exactly
 from tclr.pipeline.faces.small_faces import SmallFaceDetector
 from tclr.schemas.config import DetectConfig
 from tclr.schemas.errors import ModelError, SettingError
@@ -77,6 +77,12 @@ def test_an_output_depends_on_its_own_picture_alone(network):
     for place in (0, STEP - 1, STEP + 1):
         for one, alone in zip(together, network(values[place : place + 1]), strict=True):
             np.testing.assert_array_equal(one[place], alone[0])
+
+
+def test_a_gpu_uses_cudnn_in_float32():
+    with run_exactly(allow_tf32=False):
+        assert torch.backends.cudnn.enabled and not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cudnn.deterministic and torch.is_inference_mode_enabled()
 
 
 def test_stills_are_looked_at_in_one_call(in_torch, heads, monkeypatch):
