@@ -334,6 +334,11 @@ class FitAuConfig(Settings):
     leave_out: str = Field(
         "", description="Subjects to leave out: names or patterns separated by commas, such as P0*,F001."
     )
+    scale_on: str = Field(
+        "",
+        description="Subjects who only set the scale of probabilities and intensities, and the thresholds: names or "
+        "patterns separated by commas (blend). Without, those whom the encoder has not learnt from.",
+    )
     smooth_s: float = Field(
         0.0,
         ge=0,
@@ -366,6 +371,13 @@ class FitAuConfig(Settings):
         if inputs not in ("shape", "face") and info.data.get("head") == "blend":
             raise ValueError("expected shape or face where 'head' is blend")
         return inputs
+
+    @field_validator("scale_on")
+    @classmethod
+    def _needs_a_scale(cls, scale_on: str, info: ValidationInfo) -> str:
+        if scale_on and info.data.get("head") != "blend":
+            raise ValueError("expected '' unless 'head' is blend")
+        return scale_on
 
     @field_validator("loss")
     @classmethod

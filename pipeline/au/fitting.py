@@ -26,7 +26,7 @@ from tclr.pipeline.au.own_labels import LabelMatch, OwnLabels
 from tclr.pipeline.au.postprocess import common_level
 from tclr.pipeline.au.readout import Prediction, Readout
 from tclr.pipeline.encoder import LoadedEncoder
-from tclr.pipeline.store import Store, assign_folds, hold_out, leave_out
+from tclr.pipeline.store import Store, assign_folds, hold_out, leave_out, match_subjects
 from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, SettingError
@@ -44,23 +44,39 @@ def _fit_frozen(frames: LabelledFrames, config: FitAuConfig) -> Readout:
     return {"linear": fit_linear, "mlp": fit_mlp, "blend": fit_blend}[config.head](frames, config)
 
 
-def _seen_people(frames: LabelledFrames, config: FitAuConfig, encoder: LoadedEncoder | None) -> np.ndarray:
-    """Return (N,) bool: the frames of people whom a blend's encoder has learnt from.
+def _taught_by(frames: LabelledFrames, config: FitAuConfig, encoder: LoadedEncoder | None) -> np.ndarray:
+    """Return (N,) bool: the people whom a blend learns from where others set its scale and thresholds, else none.
+
+    The others are those that ``scale_on`` names, or whom the encoder has not learnt from.
 
     Raises
     ------
     InputError
-        If it has learnt from all of them.
+        If the encoder has learnt from all people, or from some of those who set the scale.
+    SettingError
+        If ``scale_on`` matches nobody or everybody.
     """
-    if encoder is None or config.head != "blend":
+    if config.head != "blend":
         return np.zeros(len(frames), bool)
-    seen = frames.seen_by(encoder)
-    if seen.all():
+    seen = frames.seen_by(encoder) if encoder is not None else np.zeros(len(frames), bool)
+    if not config.scale_on:
+        if seen.all():
+            raise InputError(
+                f"Expected people whom the encoder has not learnt from, to choose thresholds on, but {frames.store} "
+                "has none. Give another encoder, or --inputs shape."
+            )
+        return seen
+    subjects = sorted(set(frames.subjects.tolist()))
+    others = np.isin(frames.subjects, match_subjects(subjects, config.scale_on, frames.store, "scale_on"))
+    if others.all():
+        raise SettingError(f"Expected people to learn from besides {config.scale_on!r}, but it fits all labelled ones.")
+    if (others & seen).any():
+        known = sorted(set(frames.subjects[others & seen].tolist()))
         raise InputError(
-            f"Expected people whom the encoder has not learnt from, to choose thresholds on, but {frames.store} has "
-            "none. Give another encoder, or --inputs shape."
+            f"Expected people whom the encoder has not learnt from for --scale-on, but it has learnt from {len(known)} "
+            f"of them, such as {known[0]}. Name others, or give another encoder."
         )
-    return seen
+    return ~others
 
 
 def cross_predict(
@@ -218,10 +234,10 @@ def _learn_frozen(
     progress: Callable[[int, int], None],
 ) -> tuple[Readout, LabelledFrames, Prediction, np.ndarray]:
     """Return a head on fixed inputs, and frames that it is judged on, with predictions of such heads and with folds."""
-    seen = _seen_people(frames, config, encoder)
-    if not seen.any():
+    teachers = _taught_by(frames, config, encoder)
+    if not teachers.any():
         return _fit_frozen(frames, config), frames, *_predict_out_of_fold(frames, config, progress)
-    judged, readout = frames.take(~seen), fit_blend(frames, config, seen)
+    judged, readout = frames.take(~teachers), fit_blend(frames, config, teachers)
     predicted = smooth_clips(readout.predict(judged.inputs), judged, config.smooth_s)
     return readout, judged, predicted, assign_folds(judged.subjects, config.folds, config.seed)
 
@@ -236,8 +252,9 @@ def fit_head(
     """Fit a head; everything in it, thresholds included, comes from the given frames only.
 
     Heads on fixed inputs learn from all subjects; thresholds are chosen on out-of-fold predictions. Fine-tuning is too
-    slow for that: one fold of the subjects is held out to stop early and to choose thresholds. A blend whose encoder
-    has learnt from some of the subjects learns from these, and thresholds are chosen on the others.
+    slow for that: one fold of the subjects is held out to stop early and to choose thresholds. A blend with
+    ``scale_on`` learns from the other subjects; one whose encoder has learnt from some of the subjects learns from
+    these. The rest sets its scale and thresholds.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from tclr.pipeline.store.damage import DamageRecord, find_changes, find_damage
 from tclr.pipeline.store.infos import WHOLE_FILE, ClipInfo, hash_data, scan_clips
 from tclr.pipeline.store.manifest import FailedClip, known_clips, list_rows, read_failures, remove_rows, write_manifest
 from tclr.pipeline.store.reader import Store
-from tclr.pipeline.store.subjects import assign_folds, deal, hold_out, leave_out, split_subjects
+from tclr.pipeline.store.subjects import assign_folds, deal, hold_out, leave_out, match_subjects, split_subjects
 from tclr.pipeline.store.summary import describe_double, find_doubles, summarise_store
 from tclr.pipeline.store.writer import ClipLayout, ClipWriter, PartWriter, root_attrs, write_part
 
@@ -36,6 +36,7 @@ __all__ = [
     "hold_out",
     "known_clips",
     "leave_out",
+    "match_subjects",
     "list_rows",
     "read_failures",
     "remove_rows",

@@ -28,17 +28,35 @@ def leave_out(subjects: Sequence[str], patterns: str, where: object) -> list[str
     >>> leave_out(["F001", "F002", "M001"], "F00*", "store/")
     ['M001']
     """
-    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
-    for pattern in wanted:
-        if not fnmatch.filter(subjects, pattern):
-            raise SettingError(
-                f"Expected subjects to leave out, but {pattern!r} fits none of {where}: {', '.join(subjects[:3])}, ... "
-                "Correct --leave-out."
-            )
-    kept = [name for name in subjects if not any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
+    matched = set(match_subjects(subjects, patterns, where, "leave_out"))
+    kept = [name for name in subjects if name not in matched]
     if not kept:
         raise SettingError(f"Expected a subject that {patterns!r} leaves, but it fits all of {where}.")
     return kept
+
+
+def match_subjects(subjects: Sequence[str], patterns: str, where: object, setting: str) -> list[str]:
+    """Return the subjects that match a pattern; ``where`` they are, and the ``setting``'s name, are for messages.
+
+    Raises
+    ------
+    SettingError
+        If a pattern matches nobody.
+
+    Examples
+    --------
+    >>> match_subjects(["F001", "F002", "M001"], "F00*", "store/", "scale_on")
+    ['F001', 'F002']
+    """
+    wanted = [pattern.strip() for pattern in patterns.split(",") if pattern.strip()]
+    for pattern in wanted:
+        if not fnmatch.filter(subjects, pattern):
+            action = setting.replace("_", " ")
+            raise SettingError(
+                f"Expected subjects to {action}, but {pattern!r} fits none of {where}: {', '.join(subjects[:3])}, ... "
+                f"Correct --{setting.replace('_', '-')}."
+            )
+    return [name for name in subjects if any(fnmatch.fnmatchcase(name, pattern) for pattern in wanted)]
 
 
 def deal(subjects: Iterable[str], sizes: Sequence[int], seed: int) -> list[list[str]]:

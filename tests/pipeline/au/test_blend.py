@@ -6,12 +6,16 @@ from pydantic import ValidationError
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
+from tclr.pipeline.au import LabelledFrames
+from tclr.pipeline.au.fitting import fit_head
 from tclr.pipeline.au.inputs.shape import BLENDSHAPES, LANDMARKS, LOG_BLENDSHAPES, SHAPE_DIM
 from tclr.pipeline.au.learning.blend import fit_blend
 from tclr.pipeline.au.mapping import predict_from_blendshapes
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import FitAuConfig
+from tclr.schemas.errors import InputError, SettingError
 
 CONFIG = FitAuConfig(head="blend", inputs="shape")
 N = 240
@@ -86,6 +90,48 @@ def test_people_whom_the_encoder_knows_do_not_set_the_scale(make_frames, rng):
         return -np.log(np.where(present[~seen], p, 1 - p).clip(1e-6)).mean()
 
     assert log_loss(careful) < 0.7 < log_loss(fooled)
+
+
+def test_named_people_set_scale_and_thresholds_and_nothing_else(shapes, make_frames):
+    x, action = shapes
+    people = np.where(np.arange(N) < N // 2, "P1", "Q1")
+    taught = people == "P1"
+    level = np.where(taught, 1, 0.3)[:, None] * action  # the others move little
+    frames = make_frames(x, level > 0.2, intensities=5 * level, subjects=people)
+    head = fit_head(frames, CONFIG.model_copy(update={"scale_on": "Q*"}))
+    same = fit_blend(frames, CONFIG, taught)
+    np.testing.assert_array_equal(head.readout.weight, same.weight)
+    said = head.readout.predict(x[~taught])
+    np.testing.assert_allclose(said.intensity.mean(axis=0), 5 * level[~taught].mean(axis=0), atol=0.05)
+    assert [score.n_frames for score in head.scores] == [N // 2] * 2
+    alone = fit_blend(frames.take(taught), CONFIG)  # the same direction, at another scale
+    for column in range(2):
+        assert np.corrcoef(head.readout.weight[column], alone.weight[column])[0, 1] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("X*", "'X\\*' fits none of store: P1, Q1, .* Correct --scale-on"),
+        ("P*,Q*", "besides .* fits all labelled ones"),
+    ],
+)
+def test_a_scale_needs_people_and_leaves_some_to_learn_from(shapes, make_frames, names, message):
+    x, action = shapes
+    frames = make_frames(x, action > 0.5, subjects=np.where(np.arange(N) < N // 2, "P1", "Q1"))
+    with pytest.raises(SettingError, match=message):
+        fit_head(frames, CONFIG.model_copy(update={"scale_on": names}))
+
+
+def test_a_scale_is_set_by_people_whom_the_encoder_has_not_learnt_from(shapes, make_frames, monkeypatch):
+    x, action = shapes
+    frames = make_frames(x, action > 0.5, subjects=np.where(np.arange(N) < N // 2, "P1", "Q1"))
+    monkeypatch.setattr(LabelledFrames, "seen_by", lambda self, encoder: self.subjects == "Q1")
+    encoder = LoadedEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32))
+    with pytest.raises(InputError, match="learnt from 1 of them, such as Q1"):
+        fit_head(frames, FitAuConfig(head="blend", inputs="face", scale_on="Q*"), encoder)
+    with pytest.raises(ValidationError, match="expected '' unless 'head' is blend"):
+        FitAuConfig(scale_on="Q*")
 
 
 def test_few_people_who_show_it_against_the_evidence_do_not_turn_it_round(shapes, make_frames):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tclr.pipeline.store import assign_folds, deal, hold_out, leave_out, split_subjects
+from tclr.pipeline.store import assign_folds, deal, hold_out, leave_out, match_subjects, split_subjects
 from tclr.schemas.errors import SettingError
 
 NAMES = ["F001", "F002", "M001", "P010"]
@@ -25,6 +25,13 @@ def test_names_and_patterns_leave_the_others(patterns, kept):
 def test_a_pattern_that_fits_nobody_or_all_is_an_error(patterns, message):
     with pytest.raises(SettingError, match=message):
         leave_out(NAMES, patterns, "store")
+
+
+def test_matching_keeps_the_order_and_names_its_own_setting():
+    assert match_subjects(NAMES, "P*, F002", "store", "scale_on") == ["F002", "P010"]
+    assert match_subjects(NAMES, "", "store", "scale_on") == []
+    with pytest.raises(SettingError, match=r"Expected subjects to scale on, but 'Q\*' fits none .* Correct --scale-on"):
+        match_subjects(NAMES, "Q*", "store", "scale_on")
 
 
 def test_groups_are_drawn_apart_and_a_larger_one_contains_the_smaller():
