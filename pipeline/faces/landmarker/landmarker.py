@@ -128,7 +128,7 @@ class FaceLandmarker:
         return self.look_at_all([image])[0]
 
     def look_at_all(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
-        """Return the faces of several images, as ``look`` does, with one call of the landmark network."""
+        """Return the faces of several images, as ``look`` does, with few calls of the landmark network."""
         return self._look_at(images, [self._regions(image, self._config.max_faces) for image in images])
 
     def score_crop(self, crop: np.ndarray) -> float:
@@ -156,16 +156,16 @@ class FaceLandmarker:
         return [*new, *followed]
 
     def _look_at(self, images: Sequence[np.ndarray], regions: Sequence[Sequence[Region]]) -> list[list[Face]]:
-        """Return the faces that the landmark network sees in some regions of each image, by one call."""
+        """Return the faces that the landmark network sees in some regions of each image, in few calls."""
         faces: list[list[Face]] = [[] for _ in images]
         places = [(number, region) for number, some in enumerate(regions) for region in some]
-        if not places:
-            return faces
-        cuts = np.stack([cut(images[number], region, INPUT_PX, cv2.BORDER_REPLICATE) for number, region in places])
-        points, logits, _ = self._landmarks(cuts / np.float32(255))
-        for (number, region), seen, logit in zip(places, points, logits[:, 0].tolist(), strict=True):
-            if 1 / (1 + math.exp(-logit)) > self._config.min_presence_confidence:
-                faces[number].append(self._to_face(seen.reshape(N_LANDMARKS, 3), region, images[number]))
+        for start in range(0, len(places), GPU_STEP):
+            some = places[start : start + GPU_STEP]
+            cuts = np.stack([cut(images[number], region, INPUT_PX, cv2.BORDER_REPLICATE) for number, region in some])
+            points, logits, _ = self._landmarks(cuts / np.float32(255))
+            for (number, region), seen, logit in zip(some, points, logits[:, 0].tolist(), strict=True):
+                if 1 / (1 + math.exp(-logit)) > self._config.min_presence_confidence:
+                    faces[number].append(self._to_face(seen.reshape(N_LANDMARKS, 3), region, images[number]))
         return faces
 
     def _to_face(self, seen: np.ndarray, region: Region, image: np.ndarray) -> Face:
