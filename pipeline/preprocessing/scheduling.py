@@ -14,10 +14,26 @@ from tclr.pipeline.preprocessing.plan import ClipPlan, SubjectPlan
 from tclr.pipeline.preprocessing.tasks import ClipTask, Outcome, assemble_task, extract_task
 from tclr.pipeline.store import ClipInfo
 from tclr.pipeline.system import ITEMS_AHEAD, Failure, Tasks, dispatching, remove_quietly, set_aside
-from tclr.schemas.config import PreprocessConfig
+from tclr.schemas.config import DetectConfig, PreprocessConfig
 from tclr.schemas.errors import OutputError
 
 logger = logging.getLogger(__name__)
+
+CLIPS_ON_GPU = 8
+"""Clips that a process works on at once with a GPU, so that a call of the network has a face of each; chosen by us."""
+
+
+def clips_at_once(detect: DetectConfig) -> int:
+    """Return how many clips a process works on at once.
+
+    >>> clips_at_once(DetectConfig())
+    1
+    """
+    return CLIPS_ON_GPU if detect.detector == "landmarker" and detect.device != "cpu" else 1
+
+
+def _lost(reason: str) -> Outcome:
+    return Outcome(reason=reason)
 
 
 @dataclass
@@ -49,7 +65,7 @@ class StoreBuild:
     notify: Callable[[Progress], None]  # called with ``progress`` whenever it changes
     infos: dict[str, Sequence[ClipInfo]] = field(default_factory=dict)  # by subject, of files that were written
     tasks: Tasks[Extraction | SubjectBuild, Outcome] = field(init=False)
-    cores: tuple[int, int] = (0, 0)  # numbers of workers and of cores
+    cores: tuple[int, int] = (0, 0)  # numbers of tasks at once and of cores
     under_way: set[ClipBuild] = field(default_factory=set)  # clips that are partly done
     _through: tuple[int, int] = (0, 0)  # clips done, and their frames
 
@@ -60,8 +76,10 @@ class StoreBuild:
         """
         subjects = [SubjectBuild(self, plan) for plan in plans if plan.todo or plan.has_new]
         backlog = [ClipBuild(subject, plan) for subject in subjects for plan in subject.plan.todo]
-        with dispatching(workers, scheduler, lambda reason: Outcome(reason=reason), self._take_report) as self.tasks:
-            self.cores = self.tasks.count_cores()
+        threads = clips_at_once(self.config.detect)
+        with dispatching(workers, scheduler, _lost, self._take_report, threads) as self.tasks:
+            n_workers, n_cores = self.tasks.count_cores()
+            self.cores = n_workers * threads, n_cores
             self.progress.started_s = time.monotonic()
             self.progress.n_subjects = len(subjects)
             for subject in subjects:

@@ -109,12 +109,12 @@ def _join(scheduler: str) -> Client:
         ) from error
 
 
-def _start_workers(n_workers: int) -> LocalCluster:
+def _start_workers(n_workers: int, threads: int) -> LocalCluster:
     try:
         with dask.config.set(LOCAL_DASK), _same_environment():
             return LocalCluster(
                 n_workers=n_workers,
-                threads_per_worker=1,
+                threads_per_worker=threads,
                 processes=True,
                 dashboard_address="127.0.0.1:0",
                 silence_logs=logging.CRITICAL,  # the process that waits for a result reports a lost worker
@@ -128,10 +128,11 @@ def _start_workers(n_workers: int) -> LocalCluster:
 
 
 @contextmanager
-def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
+def connect(workers: int | None, scheduler: str | None, threads: int = 1) -> Iterator[Client]:
     """Start a local Dask cluster of ``workers`` processes, by default one per core, or join a running cluster.
 
-    ``scheduler`` is the address of a running cluster, such as ``tcp://host:8786``.
+    A process that is started runs ``threads`` tasks at once. ``scheduler`` is the address of a running cluster, such as
+    ``tcp://host:8786``.
 
     Raises
     ------
@@ -144,7 +145,7 @@ def connect(workers: int | None, scheduler: str | None) -> Iterator[Client]:
         return
     with (
         sifted_stderr() as pipe,
-        _closing(_start_workers(workers or CPU_COUNT)) as cluster,
+        _closing(_start_workers(workers or CPU_COUNT, threads)) as cluster,
         _closing(Client(cluster)) as client,
     ):
         if logging.getLogger("tclr").isEnabledFor(logging.INFO):
@@ -256,6 +257,7 @@ def on_cluster(
     scheduler: str | None,
     lost: Callable[[str], Result],
     on_progress: Callable[[Job, int, float], None],
+    threads: int = 1,
 ) -> Iterator[Dispatcher[Job, Result]]:
     """Connect to a cluster within the block (see ``connect``); Dask cancels tasks that are left at its end.
 
@@ -267,7 +269,7 @@ def on_cluster(
     ClusterError
         If no scheduler answers, or it is lost within the block.
     """
-    with connect(workers, scheduler) as client:
+    with connect(workers, scheduler, threads) as client:
         dispatcher: Dispatcher[Job, Result] = Dispatcher(client, lost)
 
         def hear(event: tuple[float, dict[str, Any]]) -> None:

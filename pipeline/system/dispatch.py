@@ -119,8 +119,11 @@ def dispatching(
     scheduler: str | None,
     lost: Callable[[str], Result],
     on_progress: Callable[[Job, int, float], None],
+    threads: int = 1,
 ) -> Iterator[Tasks[Job, Result]]:
     """Run tasks within the block: in this process if ``workers`` is 0, else on a cluster, see ``cluster.on_cluster``.
+
+    Each worker that is started runs ``threads`` tasks at once.
 
     Raises
     ------
@@ -132,5 +135,5 @@ def dispatching(
         return
     from tclr.pipeline.system import cluster
 
-    with cluster.on_cluster(workers, scheduler, lost, on_progress) as tasks:
+    with cluster.on_cluster(workers, scheduler, lost, on_progress, threads) as tasks:
         yield tasks

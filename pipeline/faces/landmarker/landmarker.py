@@ -60,14 +60,12 @@ def depth_scale(region: Region, aspect: float) -> float:
 
 
 def open_landmark_network(bundle: Path, device: str) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Return the landmark network: by LiteRT on the CPU, by PyTorch on a GPU."""
+    """Return the landmark network: by LiteRT on the CPU, by PyTorch on a GPU, where all clips of a process share it."""
     if device == "cpu":
         return Network(bundle, LANDMARKS)
-    import torch
+    from tclr.pipeline.faces.landmarker.shared_network import shared_network
 
-    from tclr.pipeline.faces.landmarker.torch_network import TorchNetwork
-
-    return TorchNetwork(bundle, LANDMARKS, torch.device(device))
+    return shared_network(bundle, LANDMARKS, device)
 
 
 class FaceLandmarker:

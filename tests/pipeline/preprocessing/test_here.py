@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tclr.pipeline.preprocessing import preprocess, run
+from tclr.pipeline.preprocessing import preprocess, run, scheduling
 from tclr.pipeline.preprocessing.run import SMALL_CLIP_FRAMES, SMALL_RUN_FRAMES, _is_small
+from tclr.pipeline.preprocessing.scheduling import CLIPS_ON_GPU, clips_at_once
 from tclr.pipeline.sources import Clip, FramesInMemory
 from tclr.pipeline.store import Store
 from tclr.pipeline.system import dispatching
@@ -54,6 +55,19 @@ def test_files_are_those_of_a_run_on_a_cluster(source, tmp_path):
     on_cluster = preprocess(source, tmp_path / "cluster", SMALL, workers=2)
     assert (here.n_frames, here.n_clips, here.failures) == (on_cluster.n_frames, 2, ())
     np.testing.assert_equal(contents(tmp_path / "here"), contents(tmp_path / "cluster"))
+
+
+def test_files_are_the_same_if_a_process_works_on_two_clips_at_once(source, tmp_path, monkeypatch):
+    preprocess(source, tmp_path / "here", SMALL, workers=0)
+    monkeypatch.setattr(scheduling, "clips_at_once", lambda detect: 2)
+    done = preprocess(source, tmp_path / "threads", SMALL, workers=1)
+    assert done.n_clips == 2 and not done.failures
+    np.testing.assert_equal(contents(tmp_path / "here"), contents(tmp_path / "threads"))
+
+
+def test_clips_are_together_only_where_a_gpu_looks_at_them():
+    assert clips_at_once(DetectConfig()) == clips_at_once(DetectConfig(detector="mediapipe", device="cuda")) == 1
+    assert clips_at_once(DetectConfig(device="cuda")) == CLIPS_ON_GPU
 
 
 def test_segments_are_joined_here_too(source, tmp_path):

@@ -47,7 +47,7 @@ def carry_out(monkeypatch):
 
     def run(plan, client):
         @contextmanager
-        def dispatching(workers, scheduler, lost, on_progress):
+        def dispatching(workers, scheduler, lost, on_progress, threads):
             yield cluster.Dispatcher(client, lost)
 
         monkeypatch.setattr(scheduling, "dispatching", dispatching)
