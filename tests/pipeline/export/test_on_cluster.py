@@ -149,7 +149,7 @@ def test_local_processes_share_the_cores_as_torchs_threads(store, encoder, tmp_p
     monkeypatch.setattr(embed_cluster, "export_clip", lambda *a: seen.append(torch.get_num_threads()) or export(*a))
     connect = remote.connect
     with cluster({}) as started:
-        monkeypatch.setattr(remote, "connect", lambda workers, _: connect(None, started.scheduler_address))
+        monkeypatch.setattr(remote, "connect", lambda workers, *_: connect(None, started.scheduler_address))
         embed(store, tmp_path, encoder, EmbedConfig(embedding="none"), workers=2)
     assert seen == [3] * 4
 
