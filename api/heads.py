@@ -19,6 +19,7 @@ from tclr.pipeline.au import (
     LabelledFrames,
     fit_head,
     load_head,
+    own_head,
     save_head,
 )
 from tclr.pipeline.au import fit_au as fit
@@ -130,11 +131,12 @@ def fit_au(
     if any(where.glob("subject=*")):
         head = _fit_on_features(where, labels, path, config)
         return FittedHead(path, pd.DataFrame(head.scores), head.left_out, kept)
-    loaded = None
+    loaded = network = None
     if config.inputs not in WITHOUT_ENCODER:
         loaded = load_encoder(encoder_file(encoder), seed=config.seed)
+        network = own_head(encoder_file(encoder)) if config.head == "blend" else None
     at_rest = None if neutral is None else Path(neutral)
-    fitted = fit(where, loaded, path, config, neutral=at_rest, labels=labels)
+    fitted = fit(where, loaded, path, config, network=network, neutral=at_rest, labels=labels)
     return FittedHead(path, pd.DataFrame(fitted.scores), fitted.left_out, kept)
 
 

@@ -88,14 +88,16 @@ def command(
 
     with show_progress() as display:
         display.stage("Starting")
-        from tclr.pipeline.au import BUNDLED_ENCODERS, WITHOUT_ENCODER, find_encoder
+        from tclr.pipeline.au import BUNDLED_ENCODERS, WITHOUT_ENCODER, find_encoder, own_head
         from tclr.pipeline.au import fit_au as fit
         from tclr.pipeline.encoder import load_encoder
 
         needs_one = fit_au.inputs not in WITHOUT_ENCODER
         loaded = load_encoder(find_encoder(encoder), seed=fit_au.seed) if needs_one else None
+        network = own_head(find_encoder(encoder)) if needs_one and fit_au.head == "blend" else None
         reading, fitting = display.bar("Reading", "frames"), display.bar("Fitting", "steps")
-        result = fit(store, loaded, out, fit_au, labels=labels, neutral=neutral, progress=reading, fit_progress=fitting)
+        told = {"progress": reading, "fit_progress": fitting}
+        result = fit(store, loaded, out, fit_au, network=network, labels=labels, neutral=neutral, **told)
     _show(result)
     if (match := result.labels) is not None:
         say(f"Labels: {match.n_matched:,} of {match.n_rows:,} rows of {labels} found their frame.")

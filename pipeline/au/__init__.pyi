@@ -19,6 +19,7 @@ from .fitting import fit_head as fit_head
 from .fitting import transfer_score as transfer_score
 from .head import AuHead as AuHead
 from .head import load_head as load_head
+from .head import own_head as own_head
 from .head import save_head as save_head
 from .inputs.degrade import SPOILS as SPOILS
 from .inputs.rows import WITHOUT_ENCODER as WITHOUT_ENCODER

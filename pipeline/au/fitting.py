@@ -40,8 +40,10 @@ NEUTRAL_ROWS = 128
 """Rows of a store of people at rest that are read at once."""
 
 
-def _fit_frozen(frames: LabelledFrames, config: FitAuConfig) -> Readout:
-    return {"linear": fit_linear, "mlp": fit_mlp, "blend": fit_blend}[config.head](frames, config)
+def _fit_frozen(frames: LabelledFrames, config: FitAuConfig, network: AuHead | None = None) -> Readout:
+    if config.head == "blend":
+        return fit_blend(frames, config, network=network)
+    return {"linear": fit_linear, "mlp": fit_mlp}[config.head](frames, config)
 
 
 def _taught_by(frames: LabelledFrames, config: FitAuConfig, encoder: LoadedEncoder | None) -> np.ndarray:
@@ -84,17 +86,19 @@ def cross_predict(
     folds: np.ndarray,
     config: FitAuConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    network: AuHead | None = None,
 ) -> Prediction:
     """Return out-of-fold predictions of a head on fixed inputs, not smoothed; ``folds`` (N,) has each frame's fold.
 
     They are NaN where an AU cannot be learnt on the other folds. ``progress`` is called with folds done and in total.
+    ``network`` is for a blend, see ``fit_blend``.
     """
     out = Prediction.unknown(*frames.labels.shape)
     numbers = np.unique(folds)
     for done, fold in enumerate(numbers):
         inside = folds == fold
         if not inside.all():
-            predicted = _fit_frozen(frames.take(~inside), config).predict(frames.inputs[inside])
+            predicted = _fit_frozen(frames.take(~inside), config, network).predict(frames.inputs[inside])
             out.probability[inside], out.intensity[inside] = predicted.probability, predicted.intensity
         progress(done + 1, len(numbers))
     return out
@@ -219,11 +223,14 @@ def transfer_score(learnt: LabelledFrames, judged: LabelledFrames, config: FitAu
 
 
 def _predict_out_of_fold(
-    frames: LabelledFrames, config: FitAuConfig, progress: Callable[[int, int], None]
+    frames: LabelledFrames,
+    config: FitAuConfig,
+    progress: Callable[[int, int], None],
+    network: AuHead | None = None,
 ) -> tuple[Prediction, np.ndarray]:
     """Return smoothed predictions, each by a head that has not seen the subject, and the fold of each frame."""
     folds = assign_folds(frames.subjects, config.folds, config.seed)
-    predicted = cross_predict(frames, folds, config, progress)
+    predicted = cross_predict(frames, folds, config, progress, network)
     return smooth_clips(predicted, frames, config.smooth_s), folds
 
 
@@ -231,13 +238,15 @@ def _learn_frozen(
     frames: LabelledFrames,
     config: FitAuConfig,
     encoder: LoadedEncoder | None,
+    network: AuHead | None,
     progress: Callable[[int, int], None],
 ) -> tuple[Readout, LabelledFrames, Prediction, np.ndarray]:
     """Return a head on fixed inputs, and frames that it is judged on, with predictions of such heads and with folds."""
     teachers = _taught_by(frames, config, encoder)
     if not teachers.any():
-        return _fit_frozen(frames, config), frames, *_predict_out_of_fold(frames, config, progress)
-    judged, readout = frames.take(~teachers), fit_blend(frames, config, teachers)
+        fitted = _fit_frozen(frames, config, network)
+        return fitted, frames, *_predict_out_of_fold(frames, config, progress, network)
+    judged, readout = frames.take(~teachers), fit_blend(frames, config, teachers, network)
     predicted = smooth_clips(readout.predict(judged.inputs), judged, config.smooth_s)
     return readout, judged, predicted, assign_folds(judged.subjects, config.folds, config.seed)
 
@@ -246,6 +255,7 @@ def fit_head(
     frames: LabelledFrames,
     config: FitAuConfig,
     encoder: LoadedEncoder | None = None,
+    network: AuHead | None = None,
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> AuHead:
@@ -262,6 +272,8 @@ def fit_head(
         Frames of the subjects to learn from.
     encoder : LoadedEncoder, optional
         The encoder of the frames' inputs, if they are embeddings. A fine-tuned head starts from it and reads crops.
+    network : AuHead, optional
+        A fine-tuned head of that encoder. A blend takes what it says for one more kind of evidence.
 
     Raises
     ------
@@ -293,7 +305,9 @@ def fit_head(
         predicted = smooth_clips(readout.predict(embed_crops(own, judged)), judged, config.smooth_s)
         folds = assign_folds(judged.subjects, config.folds, config.seed)
     else:
-        readout, judged, predicted, folds = _learn_frozen(frames, config, encoder, progress)
+        if network is not None and encoder is not None:
+            network.check_encoder(encoder)
+        readout, judged, predicted, folds = _learn_frozen(frames, config, encoder, network, progress)
     scores = score_aus(judged, predicted, folds, config.noticed_from)
     scores = _quieten(scores, judged, predicted, config.neutral_share)
     belongs_to = own or encoder
@@ -364,6 +378,7 @@ def fit_au(
     out: Path,
     config: FitAuConfig,
     *,
+    network: AuHead | None = None,
     labels: Path | pd.DataFrame | None = None,
     neutral: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -379,6 +394,8 @@ def fit_au(
         The encoder, frozen unless the head is ``finetune``; None for a head that needs none.
     config : FitAuConfig
         Settings.
+    network : AuHead, optional
+        As for ``fit_head``; ``own_head`` finds it in the encoder's file.
     labels : Path or DataFrame, optional
         Table with the columns subject, clip, frame (or timestamp) and AUs, or a folder of such tables, see
         ``docs/labels.md``. They come before the store's labels.
@@ -415,7 +432,9 @@ def fit_au(
         describe = no_rows if config.head == "finetune" else describe_by(config.inputs, encoder)
         frames = collect_frames(store, describe, config.batch_size, progress, own)
         root = store.clips[0].root
-    head = fit_head(frames, config, None if config.inputs in WITHOUT_ENCODER else encoder, progress=fit_progress)
+    if config.inputs in WITHOUT_ENCODER:
+        encoder = network = None
+    head = fit_head(frames, config, encoder, network, progress=fit_progress)
     people = frames.people() | set(encoder.info.subjects if encoder else ())
     if neutral is not None:
         head = quieten_on(head, encoder, neutral, config.neutral_share)

@@ -126,6 +126,22 @@ def load_head(path: Path) -> AuHead:
     return head
 
 
+def own_head(encoder: str | Path) -> AuHead | None:
+    """Return the fine-tuned head in an encoder's file; None if there is none, or ``encoder`` is no file.
+
+    Examples
+    --------
+    >>> own_head("encoder.safetensors") is None, own_head("random") is None
+    (True, True)
+    """
+    path = Path(encoder)
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    _, header = read_tensors(path, "an encoder")
+    head = load_head(path) if header.get("format") == FORMAT else None
+    return head if head is not None and head.encoder is not None else None
+
+
 def _resting_level(arrays: Sequence[np.ndarray], share: float) -> RestingLevel | None:
     """Return the resting level of a file, None if it has none."""
     if not arrays:

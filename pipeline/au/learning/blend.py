@@ -1,9 +1,9 @@
 """A head that averages what several kinds of evidence say of a face: rules, landmarks, blendshapes, a network.
 
-Each kind is a ridge regression on its own part of ``face`` or ``shape`` inputs, or fixed rules. Their standardised
-outputs are averaged per AU. Everything is linear in the inputs, so that the average is one linear readout. Averages of
-few, different kinds hold on people and cameras that none of them has seen, where each alone fails in its own way
-(docs/model-card.md).
+Each kind is a ridge regression on its own part of ``face`` or ``shape`` inputs, fixed rules, or the network's own head.
+Their standardised outputs are averaged per AU. Everything is linear in the inputs, so that the average is one linear
+readout. Averages of few, different kinds hold on people and cameras that none of them has seen, where each alone fails
+in its own way (docs/model-card.md).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from scipy.linalg import solve
 from scipy.special import logit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from tclr.pipeline.au.head import AuHead
 from tclr.pipeline.au.inputs.shape import BLENDSHAPES, LANDMARKS, LOG_BLENDSHAPES, SHAPE_DIM
 from tclr.pipeline.au.labelled import LabelledFrames
 from tclr.pipeline.au.mapping import MAPPED_AUS, rule_weights
@@ -30,6 +31,8 @@ RIDGES = ((LANDMARKS, 0.03, 1.0), (LOG_BLENDSHAPES, 0.1, 1.0), (EMBEDDING, 1e-3,
 the penalties moved the mean ROC-AUC by less than 0.01."""
 BLOCK = 2048
 """Frames that are multiplied at once."""
+OWN_SHARE = 1.0
+"""Weight of what a fine-tuned network's own head says (docs/model-card.md compares others)."""
 N_CALIBRATION_FOLDS = 2
 """Subject-exclusive folds whose predictions fix the scale of probabilities and intensities."""
 
@@ -74,7 +77,16 @@ def _rules(frames: LabelledFrames) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def _fit_average(frames: LabelledFrames) -> _Blend:
+def _own_weights(frames: LabelledFrames, network: AuHead) -> np.ndarray:
+    """Return the (D, A) weights by which a network's own head tells an intensity, or else occurrence; 0 for neither."""
+    own, known = network.readout, network.au_names
+    told = np.where(own.has_intensity[:, None], own.intensity_weight, own.weight)
+    nothing = np.zeros(told.shape[1])
+    rows = [told[known.index(name)] if name in known else nothing for name in frames.names]
+    return np.nan_to_num(np.stack(rows, axis=1)).astype(np.float64)
+
+
+def _fit_average(frames: LabelledFrames, network: AuHead | None) -> _Blend:
     """Fit every kind of evidence and average their outputs, each standardised over the frames."""
     x, targets = frames.inputs, frames.targets
     n_aus, dim = len(frames.names), x.shape[1]
@@ -87,6 +99,8 @@ def _fit_average(frames: LabelledFrames) -> _Blend:
             for columns, mask in groups:
                 fitted[:, columns] = _ridge(x[mask, part], targets[np.ix_(mask, columns)], penalty)
             kinds.append((part, fitted, share))
+    if network is not None:
+        kinds.append((EMBEDDING, _own_weights(frames, network), OWN_SHARE))
     for part, fitted, share in kinds:
         said = np.concatenate([x[i : i + BLOCK, part] @ fitted for i in range(0, len(x), BLOCK)])
         spread = said.std(axis=0)
@@ -98,18 +112,20 @@ def _fit_average(frames: LabelledFrames) -> _Blend:
     return _Blend(weight / total[:, None], bias / total)
 
 
-def _predict_unseen(frames: LabelledFrames, seed: int) -> np.ndarray:
+def _predict_unseen(frames: LabelledFrames, seed: int, network: AuHead | None) -> np.ndarray:
     """Return (N, A) averages of frames, each fitted on other subjects."""
     folds = assign_folds(frames.subjects, N_CALIBRATION_FOLDS, seed)
     unseen = np.empty(frames.labels.shape)
     for fold in np.unique(folds):
         inside = folds == fold
         others = frames if inside.all() else frames.take(~inside)
-        unseen[inside] = _fit_average(others)(frames.inputs[inside])
+        unseen[inside] = _fit_average(others, network)(frames.inputs[inside])
     return unseen
 
 
-def fit_blend(frames: LabelledFrames, config: FitAuConfig, seen: np.ndarray | None = None) -> Readout:
+def fit_blend(
+    frames: LabelledFrames, config: FitAuConfig, seen: np.ndarray | None = None, network: AuHead | None = None
+) -> Readout:
     """Fit the average; probabilities and intensities are scaled on people whom it has not seen.
 
     If the encoder has learnt from some of the people, its embeddings tell more of these than of others. So the average
@@ -123,6 +139,8 @@ def fit_blend(frames: LabelledFrames, config: FitAuConfig, seen: np.ndarray | No
         Its seed draws the folds.
     seen : ndarray, optional
         (N,) bool, frames of people whom the encoder has learnt from.
+    network : AuHead, optional
+        The encoder's own fine-tuned head: what it says of the embedding is one more kind of evidence.
 
     Returns
     -------
@@ -131,9 +149,9 @@ def fit_blend(frames: LabelledFrames, config: FitAuConfig, seen: np.ndarray | No
         AU that the people of the scale show against the evidence is constant.
     """
     if seen is None or not seen.any():
-        blend, unseen = _fit_average(frames), _predict_unseen(frames, config.seed)
+        blend, unseen = _fit_average(frames, network), _predict_unseen(frames, config.seed, network)
     else:
-        blend, frames = _fit_average(frames.take(seen)), frames.take(~seen)
+        blend, frames = _fit_average(frames.take(seen), network), frames.take(~seen)
         unseen = blend(frames.inputs)
     slopes, offsets = (np.full((2, len(frames.names)), np.nan) for _ in range(2))
     for column in range(len(frames.names)):

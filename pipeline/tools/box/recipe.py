@@ -56,7 +56,7 @@ STRIDE = 5
 """Closed forms learn from every fifth frame: neighbours are alike."""
 NEUTRAL_SHARE = 0.05
 """Largest share of neutral frames on which an AU of the heads that read shape counts as present."""
-NOTICED_FROM = 1.0
+NOTICED_FROM = 0.5
 """Intensity from which an AU of these heads should count as present: smiles of real people are slighter than those
 that photo people were made to show."""
 BLENDS: tuple[Literal["face", "shape"], ...] = ("face", "shape")
@@ -123,6 +123,7 @@ def _fit_once(
     config: FitAuConfig,
     progress: Callable[[int, int], None],
     neutral: Path | None = None,
+    network: AuHead | None = None,
 ) -> AuHead:
     """Return the head in a file if it was made the same way, else fit and write it.
 
@@ -133,7 +134,7 @@ def _fit_once(
         head = load_head(path)
         if head.settings == config.model_dump(mode="json") and digest in (head.started_from, head.encoder_digest):
             return head
-    fit_au(store, encoder, path, config, neutral=neutral, fit_progress=progress)
+    fit_au(store, encoder, path, config, network=network, neutral=neutral, fit_progress=progress)
     return load_head(path)
 
 
@@ -192,8 +193,8 @@ class _Recipe:
                 settings = _finetune_config(seed, self.config, _left_out(people))
                 yield name, _fit_once(self.store, encoder, path, settings, self.step(f"Fine-tuning {name}")), path
 
-    def blend(self, inputs: Literal["face", "shape"], people: People, encoder: LoadedEncoder | None) -> AuHead:
-        """Fit a head that reads the shape of the face, and the encoder's embedding if there is one."""
+    def blend(self, inputs: Literal["face", "shape"], people: People, network: AuHead | None) -> AuHead:
+        """Fit a head that reads the shape of the face, and a fine-tuned head's embedding if one is given."""
         settings = FitAuConfig(
             head="blend",
             inputs=inputs,
@@ -203,7 +204,8 @@ class _Recipe:
             seed=self.config.seed,
         )
         path = self.out / f"{inputs}.safetensors"
-        return _fit_once(self.store, encoder, path, settings, self.step(f"Fitting {inputs}"), self.neutral)
+        told, encoder = self.step(f"Fitting {inputs}"), network.encoder if network else None
+        return _fit_once(self.store, encoder, path, settings, told, self.neutral, network)
 
     def linear(self, people: People) -> dict[str, tuple[AuHead, Describe]]:
         """Fit linear heads on mediapipe's output, on all people who are not tested."""
@@ -295,7 +297,7 @@ def run_box(
     heads = {name: (head, describe_for(head, None)) for name, head, _ in runs}
     heads["box"] = heads[best.model]
     for inputs in BLENDS:
-        head = recipe.blend(inputs, people, encoder if inputs == "face" else None)
+        head = recipe.blend(inputs, people, load_head(box) if inputs == "face" else None)
         heads[inputs] = head, describe_for(head, encoder)
     judged = [run for run, _ in selected] + _judge_all(recipe, people, heads)
     write_json(

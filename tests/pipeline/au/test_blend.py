@@ -6,16 +6,17 @@ from pydantic import ValidationError
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from tclr.pipeline.au import LabelledFrames
+from tclr.pipeline.au import BOX, SHAPE, AuHead, LabelledFrames, load_head, own_head
 from tclr.pipeline.au.fitting import fit_head
 from tclr.pipeline.au.inputs.shape import BLENDSHAPES, LANDMARKS, LOG_BLENDSHAPES, SHAPE_DIM
 from tclr.pipeline.au.learning.blend import fit_blend
 from tclr.pipeline.au.mapping import predict_from_blendshapes
+from tclr.pipeline.au.readout import Readout
 from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import FitAuConfig
-from tclr.schemas.errors import InputError, SettingError
+from tclr.schemas.errors import InputError, ModelError, SettingError
 
 CONFIG = FitAuConfig(head="blend", inputs="shape")
 N = 240
@@ -75,6 +76,45 @@ def test_the_embedding_adds_evidence_where_shape_has_none(shapes, make_frames, r
     unseen = readout.predict(frames.inputs).probability[:, 0]
     assert roc_auc_score(furrow, unseen) > 0.95
     assert not readout.has_intensity.any()
+
+
+def own_head_of(*aus, dim=40, intensity=True, digest=""):
+    """A fine-tuned head whose nth AU is the embedding's nth number."""
+    weight = np.eye(len(aus), dim, dtype=np.float32)
+    bias = np.zeros(len(aus), np.float32)
+    told = (weight, bias) if intensity else (np.full_like(weight, np.nan), np.full_like(bias, np.nan))
+    return AuHead("finetune", aus, Readout(weight, bias, *told), bias, encoder_digest=digest)
+
+
+@pytest.mark.parametrize("intensity", [True, False])
+def test_what_the_network_says_itself_is_one_more_kind_of_evidence(shapes, make_frames, rng, intensity):
+    x, action = shapes
+    embedding = rng.normal(0, 1, (N, 40))
+    frames = make_frames(np.concatenate([x, embedding], axis=1), action > 0.5)
+    config = FitAuConfig(head="blend", inputs="face")
+    alone = fit_blend(frames, config)
+    told = fit_blend(frames, config, network=own_head_of("AU02", "AU09", intensity=intensity))
+    np.testing.assert_array_equal(told.weight[0], alone.weight[0])  # it says nothing of AU 1
+    said, before = (frames.inputs @ one.weight[1] for one in (told, alone))
+    new = np.column_stack([before, embedding[:, 0]])
+    fit = np.linalg.lstsq(new - new.mean(axis=0), said - said.mean(), rcond=None)[0]
+    explained = (new - new.mean(axis=0)) @ fit
+    np.testing.assert_allclose(explained, said - said.mean(), atol=1e-4 * np.abs(said).max())  # nothing else changes
+    assert fit[1] > 0
+
+
+def test_a_network_must_be_that_of_the_embeddings(shapes, make_frames):
+    x, action = shapes
+    frames = make_frames(np.concatenate([x, np.zeros((N, 8))], axis=1), action > 0.5)
+    encoder = LoadedEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32))
+    config = FitAuConfig(head="blend", inputs="face", scale_on="1?")
+    with pytest.raises(ModelError, match="Expected the encoder that the head was"):
+        fit_head(frames, config, encoder, own_head_of("AU01", dim=8, digest="other"))
+
+
+def test_a_file_of_a_network_has_its_own_head_or_none(tmp_path):
+    assert own_head(BOX).au_names == load_head(BOX).au_names and own_head(BOX).encoder is not None
+    assert own_head(SHAPE) is None and own_head("random") is None and own_head(tmp_path) is None
 
 
 def test_people_whom_the_encoder_knows_do_not_set_the_scale(make_frames, rng):
