@@ -297,11 +297,12 @@ class FitAuConfig(Settings):
 
     head: Literal["linear", "mlp", "blend", "finetune"] = Field(
         "linear",
-        description="Linear or one hidden layer (mlp) on fixed inputs, an average of rules and regressions on shape "
-        "and embedding (blend), or fine-tune the encoder, too.",
+        description="Linear or one hidden layer (mlp) on fixed inputs, an average of rules, of regressions on shape "
+        "and embedding, and of the encoder's own head (blend), or fine-tune the encoder, too.",
     )
     inputs: Literal["embedding", "blendshapes", "both", "shape", "face"] = Field(
         "embedding",
+        validate_default=True,
         description="Input of the head: embeddings, mediapipe's blendshapes, both, landmarks without head pose and "
         "blendshapes (shape), or these and embeddings (face).",
     )
@@ -337,7 +338,7 @@ class FitAuConfig(Settings):
     scale_on: str = Field(
         "",
         description="Subjects who only set the scale of probabilities and intensities, and the thresholds: names or "
-        "patterns separated by commas (blend). Without, those whom the encoder has not learnt from.",
+        "patterns separated by commas (blend). By default, those whom the encoder has not learnt from.",
     )
     smooth_s: float = Field(
         0.0,
@@ -375,9 +376,9 @@ class FitAuConfig(Settings):
     @field_validator("scale_on")
     @classmethod
     def _needs_a_scale(cls, scale_on: str, info: ValidationInfo) -> str:
-        if scale_on and info.data.get("head") != "blend":
+        if scale_on.strip(" ,") and info.data.get("head") != "blend":
             raise ValueError("expected '' unless 'head' is blend")
-        return scale_on
+        return scale_on if scale_on.strip(" ,") else ""
 
     @field_validator("loss")
     @classmethod

@@ -21,6 +21,8 @@ def _show(result: FitResult) -> None:
     from tclr.schemas.action_units import AU_NAMES
 
     title = f"{result.n_subjects} subjects, {result.n_folds} subject-exclusive folds"
+    if result.n_scaled_on is not None:
+        title = f"{result.n_subjects} subjects, judged on the {result.n_scaled_on} that set scale and thresholds"
     if result.n_held_out is not None:
         title = f"{result.n_subjects} subjects, {result.n_held_out} of them held out"
     headers = ["AU", "name", "frames", "present", "F1", "F1 all positive", "ROC AUC", "threshold"]

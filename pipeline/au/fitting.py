@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 NEUTRAL_BELOW = 0.5
 """Intensity, 0..5, that no AU of a neutral frame reaches: half of the least that coders note."""
+NO_SCALE = "not predictable among the people who set the scale"
+"""Why a blend has no AU that others show: it never or always occurs among these, or against the evidence, if any."""
 NEUTRAL_ROWS = 128
 """Rows of a store of people at rest that are read at once."""
 
@@ -65,20 +67,27 @@ def _taught_by(frames: LabelledFrames, config: FitAuConfig, encoder: LoadedEncod
         if seen.all():
             raise InputError(
                 f"Expected people whom the encoder has not learnt from, to choose thresholds on, but {frames.store} "
-                "has none. Give another encoder, or --inputs shape."
+                "has none. Give another encoder, or --inputs shape. Rename the folders of people who only share their "
+                "names."
             )
         return seen
     subjects = sorted(set(frames.subjects.tolist()))
-    others = np.isin(frames.subjects, match_subjects(subjects, config.scale_on, frames.store, "scale_on"))
+    where = f"the labelled people of {frames.store}"
+    others = np.isin(frames.subjects, match_subjects(subjects, config.scale_on, where, "scale_on"))
     if others.all():
-        raise SettingError(f"Expected people to learn from besides {config.scale_on!r}, but it fits all labelled ones.")
+        raise SettingError(f"Expected people to learn from, but {config.scale_on!r} fits all {where}. Name fewer.")
     if (others & seen).any():
         known = sorted(set(frames.subjects[others & seen].tolist()))
         raise InputError(
             f"Expected people whom the encoder has not learnt from for --scale-on, but it has learnt from {len(known)} "
-            f"of them, such as {known[0]}. Name others, or give another encoder."
+            f"of them, such as {known[0]}; it has not from {_few(sorted(set(frames.subjects[~seen].tolist())))}. Name "
+            "such people, or take --inputs shape. Rename the folders of people who only share their names."
         )
     return ~others
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "anybody"
 
 
 def cross_predict(
@@ -308,6 +317,13 @@ def fit_head(
         if network is not None and encoder is not None:
             network.check_encoder(encoder)
         readout, judged, predicted, folds = _learn_frozen(frames, config, encoder, network, progress)
+        has_scale = np.isfinite(readout.bias)
+        left_out |= {name: NO_SCALE for name, known in zip(names, has_scale, strict=True) if not known}
+        names = [name for name in names if name not in left_out]
+        if not names:
+            raise InputError(f"No AU of {frames.store} can be learnt: all are {NO_SCALE}. Label more people.")
+        readout, judged = readout.take(has_scale), judged.select(names)
+        predicted = predicted.map(lambda values: values[:, has_scale])
     scores = score_aus(judged, predicted, folds, config.noticed_from)
     scores = _quieten(scores, judged, predicted, config.neutral_share)
     belongs_to = own or encoder
@@ -359,8 +375,9 @@ def quieten_on(head: AuHead, encoder: LoadedEncoder | None, neutral: Path, share
 class FitResult:
     """The head's file, its scores, and the AUs that could not be learnt, with the reason.
 
-    ``n_held_out`` is the number of subjects that fine-tuning held out; None for other heads. ``labels`` says what
-    became of the rows of the user's own labels; None if only the store's were read.
+    ``n_held_out`` is the number of subjects that fine-tuning held out; None for other heads. ``n_scaled_on`` is the
+    number of those who only set a blend's scale and thresholds; None if all subjects do. ``labels`` says what became of
+    the rows of the user's own labels; None if only the store's were read.
     """
 
     path: Path
@@ -369,6 +386,7 @@ class FitResult:
     n_subjects: int
     n_folds: int
     n_held_out: int | None
+    n_scaled_on: int | None = None
     labels: LabelMatch | None = None
 
 
@@ -425,6 +443,7 @@ def fit_au(
     """
     with Store(store_path) as store:
         subjects = leave_out(store.subjects, config.leave_out, store_path)
+        match_subjects(subjects, config.scale_on, store_path, "scale_on")  # a slip is told before the store is read
         own = OwnLabels(store, labels) if labels is not None else None
     with Store(store_path, subjects) as store:
         if config.inputs != "embedding":
@@ -445,5 +464,7 @@ def fit_au(
     n_held_out = None
     if config.head == "finetune":
         n_held_out = len(np.unique(frames.subjects[hold_out(frames.subjects, config.folds, config.seed)]))
-    n_folds, match = min(config.folds, n_subjects), own.match if own else None
-    return FitResult(out, list(head.scores), head.left_out, n_subjects, n_folds, n_held_out, match)
+    teachers = _taught_by(frames, config, encoder)
+    n_scaled_on = len(np.unique(frames.subjects[~teachers])) if teachers.any() else None
+    counts = n_subjects, min(config.folds, n_scaled_on or n_subjects), n_held_out, n_scaled_on
+    return FitResult(out, list(head.scores), head.left_out, *counts, own.match if own else None)

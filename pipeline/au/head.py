@@ -139,7 +139,7 @@ def own_head(encoder: str | Path) -> AuHead | None:
         return None
     _, header = read_tensors(path, "an encoder")
     head = load_head(path) if header.get("format") == FORMAT else None
-    return head if head is not None and head.encoder is not None else None
+    return head if head is not None and head.encoder is not None and head.readout.hidden is None else None
 
 
 def _resting_level(arrays: Sequence[np.ndarray], share: float) -> RestingLevel | None:

@@ -133,6 +133,11 @@ class Readout:
                 raise ValueError(f"tensor {name!r} of shape {arrays[name].shape} instead of {shape}")
         return readout
 
+    def take(self, aus: np.ndarray) -> Readout:
+        """Return the readout of some AUs, given by an (A,) bool mask."""
+        kept = (self.weight, self.bias, self.intensity_weight, self.intensity_bias)
+        return Readout(*(array[aus] for array in kept), self.hidden)
+
     @property
     def n_inputs(self) -> int:
         """Number of inputs."""

@@ -132,7 +132,9 @@ class Evaluation:
         key_file: Path | None = None,
     ) -> None:
         self.config, self.fit = config, fit
-        for name in ("leave_out", "inputs"):
+        if fit.head == "blend":
+            raise SettingError(f"Expected --head linear, mlp or finetune, but got {fit.head!r}. Give one of these.")
+        for name in ("leave_out", "inputs", "scale_on"):
             if getattr(fit, name) != FitAuConfig.model_fields[name].default:
                 raise SettingError(
                     f"Expected no --{name.replace('_', '-')}, but got {getattr(fit, name)!r}: the protocol says who "

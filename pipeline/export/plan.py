@@ -93,11 +93,11 @@ def plan_export(
 
 def _bundled_encoder(store: Store, source: AuSource, au_model: str | Path) -> LoadedEncoder | None:
     """Return the bundled encoder if it can read the store, and the user did not give a head of another one."""
-    is_bundled = str(au_model) in NAMES
-    if not (is_bundled or source.needs_encoder) or not (store.has_frames and fits_bundled(store)):
+    if not (store.has_frames and fits_bundled(store)):
         return None
     box = load_encoder(BOX)
-    return box if is_bundled or (source.head is not None and source.head.encoder_digest == box.digest) else None
+    is_bundled, head = str(au_model) in NAMES, source.head
+    return box if is_bundled or (head is not None and head.encoder_digest in ("", box.digest)) else None
 
 
 def _count_landmarks(store: Store) -> int:

@@ -76,7 +76,7 @@ class StoreBuild:
         """
         subjects = [SubjectBuild(self, plan) for plan in plans if plan.todo or plan.has_new]
         backlog = [ClipBuild(subject, plan) for subject in subjects for plan in subject.plan.todo]
-        threads = clips_at_once(self.config.detect)
+        threads = clips_at_once(self.config.detect) if scheduler is None and workers != 0 else 1
         with dispatching(workers, scheduler, _lost, self._take_report, threads) as self.tasks:
             n_workers, n_cores = self.tasks.count_cores()
             self.cores = n_workers * threads, n_cores

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+import threading
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def extract_task(task: ClipTask) -> Outcome:
     ('T1',)
     """
     try:
-        with _one_thread():
+        with _one_thread:
             return _extract(task)
     except Exception as error:
         return _failed(error)
@@ -90,17 +90,36 @@ def _extract(task: ClipTask) -> Outcome:
     return Outcome(names=tuple(info.clip for info in infos), n_frames=infos[0].n_frames)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let OpenCV use one thread within the block: there is one worker per core."""
-    import cv2
+class _OneThread:
+    """Lets OpenCV use one thread within the block, since there is one worker per core.
 
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
+    Of several tasks at once, the last one to end restores the number.
+    """
+
+    def __init__(self) -> None:
+        self._counting = threading.Lock()
+        self._n_running = 0
+        self._before = 0
+
+    def __enter__(self) -> None:
+        import cv2
+
+        with self._counting:
+            if not self._n_running:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._n_running += 1
+
+    def __exit__(self, *error: object) -> None:
+        import cv2
+
+        with self._counting:
+            self._n_running -= 1
+            if not self._n_running:
+                cv2.setNumThreads(self._before)
+
+
+_one_thread = _OneThread()
 
 
 def _sound(detected: Path | None, clip: Clip) -> Path | None:

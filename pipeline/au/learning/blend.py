@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve
-from scipy.special import logit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tclr.pipeline.au.head import AuHead
@@ -145,8 +144,8 @@ def fit_blend(
     Returns
     -------
     Readout
-        NaN for an AU that is never present or never absent, and for the intensity of one whose intensity is unknown. An
-        AU that the people of the scale show against the evidence is constant.
+        NaN for an AU that is never present or never absent, and for the intensity of one whose intensity is unknown;
+        also where the people of the scale show an AU against the evidence, or there is none.
     """
     if seen is None or not seen.any():
         blend, unseen = _fit_average(frames, network), _predict_unseen(frames, config.seed, network)
@@ -161,14 +160,14 @@ def fit_blend(
             present = frames.labels[known, column] == PRESENT
             model = LogisticRegression().fit(z[known], present)
             slopes[0, column], offsets[0, column] = model.coef_[0, 0], model.intercept_[0]
-            if slopes[0, column] < 0:  # few people can say so, but more of the evidence never means less of the AU
-                slopes[0, column], offsets[0, column] = 0, logit(present.mean())
+            if slopes[0, column] <= 0:  # few people can say so, but more of the evidence never means less of the AU
+                slopes[0, column] = offsets[0, column] = np.nan
         if frames.intensity_known[column]:
             known = np.isfinite(frames.intensities[:, column])
             line = LinearRegression().fit(z[known], frames.intensities[known, column])
             slopes[1, column], offsets[1, column] = line.coef_[0], line.intercept_
-            if slopes[1, column] < 0:
-                slopes[1, column], offsets[1, column] = 0, frames.intensities[known, column].mean()
+            if slopes[1, column] <= 0:
+                slopes[1, column] = offsets[1, column] = np.nan
     arrays = []
     for slope, offset in zip(slopes, offsets, strict=True):
         arrays += [slope[:, None] * blend.weight, slope * blend.bias + offset]

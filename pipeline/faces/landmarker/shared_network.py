@@ -62,15 +62,20 @@ class SharedNetwork:
         return own.outputs
 
     def _serve(self, requests: Sequence[_Request]) -> None:
+        ends = np.cumsum([len(one.values) for one in requests]).tolist()
         try:
             outputs = self._run(np.concatenate([one.values for one in requests]))
-        except Exception as error:
+            for one, end in zip(requests, ends, strict=True):
+                one.outputs = [output[end - len(one.values) : end] for output in outputs]
+        except BaseException as error:
             for one in requests:
-                one.error = error
-            return
-        ends = np.cumsum([len(one.values) for one in requests])
-        for one, end in zip(requests, ends.tolist(), strict=True):
-            one.outputs = [output[end - len(one.values) : end] for output in outputs]
+                one.outputs, one.error = None, error if isinstance(error, Exception) else _interrupted()
+            if not isinstance(error, Exception):
+                raise
+
+
+def _interrupted() -> RuntimeError:
+    return RuntimeError("Expected landmarks, but another clip's thread was interrupted. Run the same command again.")
 
 
 def shared_network(bundle: Path, name: str, device: str) -> SharedNetwork:

@@ -1,5 +1,7 @@
 """The blend: an average of regressions that other libraries agree with, on inputs of shape and embedding."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
@@ -152,8 +154,8 @@ def test_named_people_set_scale_and_thresholds_and_nothing_else(shapes, make_fra
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("X*", "'X\\*' fits none of store: P1, Q1, .* Correct --scale-on"),
-        ("P*,Q*", "besides .* fits all labelled ones"),
+        ("X*", "'X\\*' fits none of the labelled people of store: P1, Q1, .* Correct --scale-on"),
+        ("P*,Q*", "fits all the labelled people of store. Name fewer"),
     ],
 )
 def test_a_scale_needs_people_and_leaves_some_to_learn_from(shapes, make_frames, names, message):
@@ -168,10 +170,30 @@ def test_a_scale_is_set_by_people_whom_the_encoder_has_not_learnt_from(shapes, m
     frames = make_frames(x, action > 0.5, subjects=np.where(np.arange(N) < N // 2, "P1", "Q1"))
     monkeypatch.setattr(LabelledFrames, "seen_by", lambda self, encoder: self.subjects == "Q1")
     encoder = LoadedEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32))
-    with pytest.raises(InputError, match="learnt from 1 of them, such as Q1"):
+    with pytest.raises(InputError, match="learnt from 1 of them, such as Q1; it has not from P1"):
         fit_head(frames, FitAuConfig(head="blend", inputs="face", scale_on="Q*"), encoder)
     with pytest.raises(ValidationError, match="expected '' unless 'head' is blend"):
         FitAuConfig(scale_on="Q*")
+
+
+def test_an_au_without_any_evidence_is_left_out(shapes, make_frames):
+    x, action = shapes
+    people = np.where(np.arange(N) < N // 2, "P1", "Q1")
+    labels = np.column_stack([action[:, 0] > 0.5, (action[:, 1] > 0.5) & (people == "Q1")])
+    frames = replace(make_frames(x, labels, subjects=people), names=["AU01", "AU11"])  # no rule, and never on P1
+    head = fit_head(frames, CONFIG.model_copy(update={"scale_on": "Q1"}))
+    assert head.au_names == ("AU01",) and "not predictable" in head.left_out["AU11"]
+
+
+def test_blank_names_are_none():
+    assert (
+        FitAuConfig(head="blend", inputs="shape", scale_on=" , ").scale_on == FitAuConfig(scale_on=",").scale_on == ""
+    )
+
+
+def test_a_blend_asks_for_inputs_that_it_can_read():
+    with pytest.raises(ValidationError, match="expected shape or face where 'head' is blend"):
+        FitAuConfig(head="blend")
 
 
 def test_few_people_who_show_it_against_the_evidence_do_not_turn_it_round(shapes, make_frames):
@@ -181,8 +203,20 @@ def test_few_people_who_show_it_against_the_evidence_do_not_turn_it_round(shapes
     frames = make_frames(x, level > 0.6, intensities=5 * level[:, None])
     readout = fit_blend(frames, CONFIG, seen)
     predicted = readout.predict(x)
-    np.testing.assert_allclose(predicted.probability, (level > 0.6)[~seen].mean(), atol=1e-5)
-    np.testing.assert_allclose(predicted.intensity, 5 * level[~seen].mean(), atol=1e-4)
+    assert np.isnan(predicted.probability).all() and np.isnan(predicted.intensity).all()
+
+
+def test_an_au_that_the_people_of_the_scale_contradict_is_left_out_with_the_reason(shapes, make_frames):
+    x, action = shapes
+    people = np.where(np.arange(N) < N // 2, "P1", "Q1")
+    level = action.copy()
+    level[people == "Q1", 0] = 1 - action[people == "Q1", 0]
+    frames = make_frames(x, level > 0.6, intensities=5 * level, subjects=people)
+    head = fit_head(frames, CONFIG.model_copy(update={"scale_on": "Q1"}))
+    assert head.au_names == ("AU02",) and "not predictable" in head.left_out["AU01"]
+    assert head.predict(x).shape == (N, 1) and head.threshold.shape == (1,) == head.rest.logit.shape
+    with pytest.raises(InputError, match="No AU of store can be learnt: all are not predictable"):
+        fit_head(frames.select(["AU01"]), CONFIG.model_copy(update={"scale_on": "Q1"}))
 
 
 def test_what_cannot_be_learnt_is_missing_and_unknown_labels_are_left_out(shapes, make_frames):

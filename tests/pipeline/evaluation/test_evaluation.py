@@ -335,6 +335,8 @@ def test_settings_that_the_protocol_decides_are_refused(store):
     for name, value in (("leave_out", "F001"), ("inputs", "blendshapes")):
         with pytest.raises(SettingError, match=f"Expected no --{name.replace('_', '-')}"):
             Evaluation([store], "bp4d-3fold", "random", QUICK, FIT.model_copy(update={name: value}))
+    with pytest.raises(SettingError, match="Expected --head linear, mlp or finetune, but got 'blend'"):
+        Evaluation([store], "bp4d-3fold", "random", QUICK, FitAuConfig(head="blend", inputs="face"))
 
 
 def test_methods_that_cannot_be_done_are_left_out_or_named(store, encoder, tmp_path):

@@ -59,6 +59,18 @@ def test_an_error_reaches_all_of_its_call_and_no_later_one():
         network(np.full((1, 2), -1.0))
 
 
+def test_an_interrupted_call_tells_those_who_wait():
+    gated = Gated()
+
+    def interrupted(values):
+        if len(values) == 1:
+            return gated(values)
+        raise KeyboardInterrupt
+
+    _, *others = ask_while_it_runs(SharedNetwork(interrupted), gated, [np.ones((2, 2)), np.ones((3, 2))])
+    assert sorted(type(error).__name__ for error in others) == ["KeyboardInterrupt", "RuntimeError"]
+
+
 def test_a_process_has_one_network_per_device():
     opened = {id(shared_network(find_model(), LANDMARKS, "cpu")) for _ in range(2)}
     assert len(opened) == 1
