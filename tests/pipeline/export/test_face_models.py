@@ -21,7 +21,7 @@ from tclr.pipeline.store import Store
 from tclr.pipeline.system import read_metadata
 from tclr.schemas.config import EmbedConfig
 from tclr.schemas.errors import StoreError
-from tclr.schemas.features import HIDDEN_BELOW, LEAST_CONTRAST, eye_columns
+from tclr.schemas.features import EMBEDDING, HIDDEN_BELOW, LEAST_CONTRAST, eye_columns
 from tclr.schemas.store import Status
 
 keep_guesses = partial(EmbedConfig, hidden="keep")
@@ -49,6 +49,16 @@ def test_bundled_heads_are_small_and_whole(name):
     assert {"AU01", "AU12", "AU18", "AU22", "AU28", "AU43"} <= set(head.au_names) and len(head.au_names) == 21
     assert head.readout.has_intensity.all() and head.rest is not None
     assert all(score.roc_auc is not None and score.roc_auc > 0.65 for score in head.scores)
+
+
+def test_a_head_of_your_own_that_needs_no_encoder_has_the_bundled_one_beside_it(store, without_crops, tmp_path):
+    own = shutil.copy(SHAPE, tmp_path / "own.safetensors")
+    embed(store, tmp_path / "features", None, keep_guesses(), au_model=own)
+    table = pd.read_parquet(next((tmp_path / "features").rglob("*.parquet")))
+    n_columns = sum(name.startswith(EMBEDDING) for name in table)
+    assert n_columns == load_encoder(BOX).embedding_dim and "AU12" in table
+    with pytest.raises(StoreError, match="no crops|frames"):
+        embed(without_crops, tmp_path / "none", None, keep_guesses(), au_model=own)
 
 
 @pytest.mark.parametrize("name", MODELS)
