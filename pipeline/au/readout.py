@@ -135,8 +135,13 @@ class Readout:
 
     def take(self, aus: np.ndarray) -> Readout:
         """Return the readout of some AUs, given by an (A,) bool mask."""
-        kept = (self.weight, self.bias, self.intensity_weight, self.intensity_bias)
-        return Readout(*(array[aus] for array in kept), self.hidden)
+        return replace(
+            self,
+            weight=self.weight[aus],
+            bias=self.bias[aus],
+            intensity_weight=self.intensity_weight[aus],
+            intensity_bias=self.intensity_bias[aus],
+        )
 
     @property
     def n_inputs(self) -> int:
