@@ -57,7 +57,7 @@ def here(tmp_path_factory):
     """Preprocess in this process, with a fake detector."""
 
     @contextmanager
-    def connect(workers, scheduler):
+    def connect(workers, scheduler, threads=1):
         with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
             with Client(cluster) as client:
                 yield client

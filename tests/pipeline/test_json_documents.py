@@ -56,7 +56,7 @@ def told(capfd):
 def instant(monkeypatch):
     """Training that is over at once; what it would have told is made up."""
 
-    def fit(store, encoder, out, config, *, labels, neutral, progress, fit_progress):
+    def fit(store, encoder, out, config, *, network, labels, neutral, progress, fit_progress):
         progress(90, 90)
         fit_progress(4, 4)
         score = AuScore("AU01", 90, base_rate=0.5, threshold=0.4, f1=0.6, f1_all_positive=0.5, roc_auc=0.7)

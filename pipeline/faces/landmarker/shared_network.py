@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -26,8 +26,9 @@ class _Request:
     """Pictures of a thread, and what became of them."""
 
     values: np.ndarray
-    outputs: list[np.ndarray] | None = None
+    outputs: list[np.ndarray] = field(default_factory=list)
     error: Exception | None = None
+    served: bool = False
 
 
 class SharedNetwork:
@@ -52,13 +53,12 @@ class SharedNetwork:
         with self._listing:
             self._waiting.append(own)
         with self._running:
-            if own.outputs is None and own.error is None:
+            if not own.served:
                 with self._listing:
                     requests, self._waiting = self._waiting, []
                 self._serve(requests)
         if own.error is not None:
             raise own.error
-        assert own.outputs is not None
         return own.outputs
 
     def _serve(self, requests: Sequence[_Request]) -> None:
@@ -69,9 +69,12 @@ class SharedNetwork:
                 one.outputs = [output[end - len(one.values) : end] for output in outputs]
         except BaseException as error:
             for one in requests:
-                one.outputs, one.error = None, error if isinstance(error, Exception) else _interrupted()
+                one.error = error if isinstance(error, Exception) else _interrupted()
             if not isinstance(error, Exception):
                 raise
+        finally:
+            for one in requests:
+                one.served = True
 
 
 def _interrupted() -> RuntimeError:
