@@ -376,9 +376,10 @@ class FitAuConfig(Settings):
     @field_validator("scale_on")
     @classmethod
     def _needs_a_scale(cls, scale_on: str, info: ValidationInfo) -> str:
-        if scale_on.strip(" ,") and info.data.get("head") != "blend":
+        names = scale_on if scale_on.strip(" ,") else ""
+        if names and info.data.get("head") != "blend":
             raise ValueError("expected '' unless 'head' is blend")
-        return scale_on if scale_on.strip(" ,") else ""
+        return names
 
     @field_validator("loss")
     @classmethod

@@ -27,6 +27,7 @@ from tclr.pipeline.au.postprocess import common_level
 from tclr.pipeline.au.readout import Prediction, Readout
 from tclr.pipeline.encoder import LoadedEncoder
 from tclr.pipeline.store import Store, assign_folds, hold_out, leave_out, match_subjects
+from tclr.pipeline.system import some_of
 from tclr.schemas.action_units import ABSENT, PRESENT, UNKNOWN
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, SettingError
@@ -78,16 +79,13 @@ def _taught_by(frames: LabelledFrames, config: FitAuConfig, encoder: LoadedEncod
         raise SettingError(f"Expected people to learn from, but {config.scale_on!r} fits all {where}. Name fewer.")
     if (others & seen).any():
         known = sorted(set(frames.subjects[others & seen].tolist()))
+        new = sorted(set(frames.subjects[~seen].tolist()))
         raise InputError(
             f"Expected people whom the encoder has not learnt from for --scale-on, but it has learnt from {len(known)} "
-            f"of them, such as {known[0]}; it has not from {_few(sorted(set(frames.subjects[~seen].tolist())))}. Name "
+            f"of them, such as {known[0]}; it has not from {some_of(new) or 'anybody'}. Name "
             "such people, or take --inputs shape. Rename the folders of people who only share their names."
         )
     return ~others
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "anybody"
 
 
 def cross_predict(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -94,7 +94,11 @@ def load_head(path: Path) -> AuHead:
     >>> load_head(Path("head.safetensors")).au_names
     ('AU01', 'AU02', 'AU06', 'AU12', 'AU25', 'AU45')
     """
-    tensors, header = read_tensors(path, "an AU head")
+    return _parse_head(*read_tensors(path, "an AU head"), path)
+
+
+def _parse_head(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str], path: Path) -> AuHead:
+    """Return the head in the content of a file; raises as ``load_head`` does."""
     check_format(header, FORMAT, FORMAT_VERSION, path, "Give a head that 'tclr fit-au' wrote.")
     arrays = {name: value.numpy() for name, value in tensors.items() if not name.startswith(INSIDE_PREFIX)}
     try:
@@ -137,9 +141,11 @@ def own_head(encoder: str | Path) -> AuHead | None:
     path = Path(encoder)
     if path.suffix != ".safetensors" or not path.is_file():
         return None
-    _, header = read_tensors(path, "an encoder")
-    head = load_head(path) if header.get("format") == FORMAT else None
-    return head if head is not None and head.encoder is not None and head.readout.hidden is None else None
+    tensors, header = read_tensors(path, "an encoder")
+    if header.get("format") != FORMAT:
+        return None
+    head = _parse_head(tensors, header, path)
+    return head if head.encoder is not None and head.readout.hidden is None else None
 
 
 def _resting_level(arrays: Sequence[np.ndarray], share: float) -> RestingLevel | None:

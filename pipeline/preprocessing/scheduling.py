@@ -32,10 +32,6 @@ def clips_at_once(detect: DetectConfig) -> int:
     return CLIPS_ON_GPU if detect.detector == "landmarker" and detect.device != "cpu" else 1
 
 
-def _lost(reason: str) -> Outcome:
-    return Outcome(reason=reason)
-
-
 @dataclass
 class Progress:
     """How far a run is: passed to the callback of ``preprocess``."""
@@ -77,7 +73,7 @@ class StoreBuild:
         subjects = [SubjectBuild(self, plan) for plan in plans if plan.todo or plan.has_new]
         backlog = [ClipBuild(subject, plan) for subject in subjects for plan in subject.plan.todo]
         threads = clips_at_once(self.config.detect) if scheduler is None and workers != 0 else 1
-        with dispatching(workers, scheduler, _lost, self._take_report, threads) as self.tasks:
+        with dispatching(workers, scheduler, Outcome, self._take_report, threads) as self.tasks:
             n_workers, n_cores = self.tasks.count_cores()
             self.cores = n_workers * threads, n_cores
             self.progress.started_s = time.monotonic()

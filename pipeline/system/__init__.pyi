@@ -41,6 +41,7 @@ from .text import markdown_table as markdown_table
 from .text import natural_key as natural_key
 from .text import printable as printable
 from .text import printable_line as printable_line
+from .text import some_of as some_of
 from .threads import ITEMS_AHEAD as ITEMS_AHEAD
 from .threads import begun as begun
 from .threads import run_ahead as run_ahead

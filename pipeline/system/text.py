@@ -38,6 +38,15 @@ def natural_key(text: str) -> tuple[list[Any], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], text
 
 
+def some_of(names: Sequence[str]) -> str:
+    """Return the first three of some names, with dots if there are more.
+
+    >>> some_of(["F001", "F002"]), some_of(["F001", "F002", "M001", "M002"])
+    ('F001, F002', 'F001, F002, M001, ...')
+    """
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
 def encodable(text: str) -> str:
     r"""Return a text that HDF5 and Parquet accept: bytes of a file name that are no UTF-8 become ``\xff``."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

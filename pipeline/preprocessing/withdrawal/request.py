@@ -11,7 +11,7 @@ from tclr.pipeline.preprocessing.withdrawal.listed import Withdrawn, recording_o
 from tclr.pipeline.preprocessing.withdrawal.removal import Removal, plan_removal, remove
 from tclr.pipeline.sources import Pseudonyms, check_key, read_key, safe_name
 from tclr.pipeline.store import list_rows
-from tclr.pipeline.system import lock_folder, read_json, real_path
+from tclr.pipeline.system import lock_folder, read_json, real_path, some_of
 from tclr.schemas.errors import InputError, StoreError
 from tclr.schemas.store import PSEUDONYM_KEY
 
@@ -153,9 +153,8 @@ def _find(store: Path, name: str, key_file: Path | None) -> tuple[str, str]:
         if _join(subject, clip) in listed or not plan_removal(store, subject, [clip] if clip else ()).is_empty:
             return subject, clip
     people = sorted({path.stem for path in (store / "subjects").glob("*.h5")} | list_rows(store).keys())
-    some = ", ".join(people[:3]) + (", ..." if len(people) > 3 else "")
     advice = "" if key_file else " Real names of a store with pseudonyms need their key: --pseudonyms KEYFILE."
-    raise InputError(f"Expected a subject, or SUBJECT/CLIP, of {store} ({some}), but got {name!r}.{advice}")
+    raise InputError(f"Expected a subject, or SUBJECT/CLIP, of {store} ({some_of(people)}), but got {name!r}.{advice}")
 
 
 def _readings(store: Path, name: str, key_file: Path | None) -> Iterator[tuple[str, str]]:

@@ -293,18 +293,18 @@ def run_box(
     box = out / "box.safetensors"
     with replacing(box) as temporary:
         shutil.copyfile(path, temporary)
-    encoder = load_encoder(box)
     heads = {name: (head, describe_for(head, None)) for name, head, _ in runs}
     heads["box"] = heads[best.model]
+    network = heads["box"][0]
     for inputs in BLENDS:
-        head = recipe.blend(inputs, people, load_head(box) if inputs == "face" else None)
-        heads[inputs] = head, describe_for(head, encoder)
+        head = recipe.blend(inputs, people, network if inputs == "face" else None)
+        heads[inputs] = head, describe_for(head, network.encoder)
     judged = [run for run, _ in selected] + _judge_all(recipe, people, heads)
     write_json(
         out / "evidence.json", {"judged": [asdict(one) for one in judged], "config": json.loads(config.to_json())}
     )
     card = out / "model-card.md"
-    write_text(card, model_card(best.model, people, config, recipe.starts, judged, load_head(box), heads["face"][0]))
+    write_text(card, model_card(best.model, people, config, recipe.starts, judged, network, heads["face"][0]))
     counts = len(people.train), len(people.select), len(people.test)
     face, shape = (out / f"{inputs}.safetensors" for inputs in BLENDS)
     return BoxResult(box, face, shape, card, best.model, *counts, judged)
