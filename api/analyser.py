@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from tclr.encoders import open_own
 from tclr.frames import check_frame, is_rate
-from tclr.network import open_own
 from tclr.opening import split_names
 from tclr.pipeline.export import LiveExport
 from tclr.pipeline.faces import open_detector

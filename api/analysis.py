@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from tclr.encoders import open_own
 from tclr.frames import clip_of_frames
-from tclr.network import open_own
 from tclr.opening import load_features, split_names
 from tclr.pipeline.export import EmbedProgress, EmbedResult, embed
 from tclr.pipeline.preprocessing import PreprocessResult, preprocess

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tclr.network import encoder_file
+from tclr.encoders import encoder_file
 from tclr.pipeline.au import (
     WITHOUT_ENCODER,
     AuHead,

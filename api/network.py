@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from copy import copy
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tclr.pipeline.au import BOX
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, normalise, to_input
+from tclr.encoders import encoder_file
+from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, TorchEncoder, normalise, to_input
 from tclr.pipeline.encoder import load_encoder as load
 from tclr.schemas.errors import InputError, SettingError
 
@@ -22,7 +21,7 @@ class CropEncoder(nn.Module):
 
     Crops are resized, cut and normalised here. The weights are frozen, and embeddings equal those of ``tclr embed``, to
     the last bit on a CPU. After ``requires_grad_()`` the network can be trained: gradients then flow, and the
-    embeddings agree to rounding.
+    embeddings agree to rounding, some 1e-4.
 
     ``info`` describes the network, its training and its input.
     """
@@ -32,8 +31,12 @@ class CropEncoder(nn.Module):
     def __init__(self, loaded: LoadedEncoder) -> None:
         super().__init__()
         self._loaded = loaded
-        self.model = loaded.model
+        self._in_torch = (
+            loaded if isinstance(loaded, TorchEncoder) else TorchEncoder(loaded.model, loaded.info, loaded.device)
+        )
+        self.model = self._in_torch.model
         self.info = loaded.info
+        self._weights = self._state()
         self.requires_grad_(False)
         self.eval()
 
@@ -55,9 +58,15 @@ class CropEncoder(nn.Module):
         wants_gradient = torch.is_grad_enabled() and any(p.requires_grad for p in self.model.parameters())
         if self.training or wants_gradient:
             return self.model(normalise(to_input(checked.to(device), self.info), self.info))
-        loaded = copy(self._loaded)
-        loaded.device = device
+        loaded = self._loaded
+        if loaded is self._in_torch or self._state() != self._weights:
+            loaded = copy(self._in_torch)
+            loaded.device = device
         return torch.from_numpy(loaded.embed(checked.cpu().numpy())).to(device)
+
+    def _state(self) -> list[tuple[int, int]]:
+        """Return what is different once weights have been trained, replaced or moved."""
+        return [(value.data_ptr(), value._version) for value in self.model.state_dict().values()]
 
 
 def check_crops(crops: Any) -> Tensor:
@@ -136,21 +145,3 @@ def load_encoder(
     tclr.schemas.errors.InputError: Expected crops of shape (n, S, S, 3) and dtype uint8, RGB, but got ...
     """
     return CropEncoder(load(encoder_file(name_or_file), device=_open_device(device), seed=seed))
-
-
-def encoder_file(name_or_file: str | PathLike[str]) -> Path:
-    """Return the path of an encoder; ``box`` names the bundled one.
-
-    >>> encoder_file("box") == BOX
-    True
-    """
-    return BOX if str(name_or_file) == "box" else Path(name_or_file)
-
-
-def open_own(encoder: str | PathLike[str] | None, seed: int = 0) -> LoadedEncoder | None:
-    """Return an encoder of the user's; ``None`` for the bundled one, which the bundled models bring.
-
-    >>> open_own("box") is None, open_own("random").embedding_dim
-    (True, 256)
-    """
-    return None if encoder in (None, "box") else load(Path(encoder), seed=seed)

@@ -53,4 +53,6 @@ from .sight.judge import Judge as Judge
 from .sight.judge import load_judge as load_judge
 from .sight.judge import save_judge as save_judge
 from .sight.judge import shrink as shrink
-from .sight.judge import to_input as to_input
+from .sight.judge import standardise as standardise
+from .sight.network import JudgeNetwork as JudgeNetwork
+from .sight.network import to_input as to_input

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tclr.pipeline.au.inputs.rows import blendshape_rows, describe_at, shape_sides
 from tclr.pipeline.au.inputs.shape import SHAPE_DIM
@@ -67,18 +66,19 @@ def save_head(path: Path, head: AuHead, data: dict[str, Any]) -> None:
         "tclr_version": version("tclr-face"),
     }
     header = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": json.dumps(info)}
-    tensors = {name: torch.from_numpy(array) for name, array in head.arrays().items()}
+    tensors = head.arrays()
     if head.encoder is not None:
-        state = head.encoder.model.state_dict()
-        tensors |= {INSIDE_PREFIX + name: _as_small_as_exact(value.cpu()) for name, value in state.items()}
+        inside = head.encoder.weights()
+        tensors |= {INSIDE_PREFIX + name: _as_small_as_exact(value) for name, value in inside.items()}
         header[ENCODER_INSIDE] = info_to_json(head.encoder.info)
     write_tensors(path, tensors, header)
 
 
-def _as_small_as_exact(value: torch.Tensor) -> torch.Tensor:
-    """Return a tensor in 16 bits if that loses nothing, as after ``round_to_half``."""
-    half = value.half()
-    return half if value.dtype == torch.float32 and torch.equal(half.float(), value) else value
+def _as_small_as_exact(value: np.ndarray) -> np.ndarray:
+    """Return an array in 16 bits if that loses nothing, as after ``round_to_half``."""
+    with np.errstate(over="ignore"):
+        half = value.astype(np.float16)
+    return half if value.dtype == np.float32 and np.array_equal(half, value) else value
 
 
 def load_head(path: Path) -> AuHead:
@@ -97,10 +97,10 @@ def load_head(path: Path) -> AuHead:
     return _parse_head(*read_tensors(path, "an AU head"), path)
 
 
-def _parse_head(tensors: Mapping[str, torch.Tensor], header: Mapping[str, str], path: Path) -> AuHead:
+def _parse_head(tensors: Mapping[str, np.ndarray], header: Mapping[str, str], path: Path) -> AuHead:
     """Return the head in the content of a file; raises as ``load_head`` does."""
     check_format(header, FORMAT, FORMAT_VERSION, path, "Give a head that 'tclr fit-au' wrote.")
-    arrays = {name: value.numpy() for name, value in tensors.items() if not name.startswith(INSIDE_PREFIX)}
+    arrays = {name: value for name, value in tensors.items() if not name.startswith(INSIDE_PREFIX)}
     try:
         info = json.loads(header["info"])
         threshold = arrays.pop("threshold")

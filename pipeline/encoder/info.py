@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
-from tclr.pipeline.encoder.backbones import BACKBONES
+from tclr.schemas.config import PretrainConfig
 from tclr.schemas.errors import ModelError
 
+ARCHITECTURES: tuple[str, ...] = get_args(PretrainConfig.model_fields["arch"].annotation)
+"""Names of the architectures, see ``BACKBONES``."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_EMBEDDING_DIM = 2**16
@@ -47,6 +49,11 @@ class EncoderInfo:
     def brief(self) -> dict[str, Any]:
         """Return the fields for other files: without the subjects' names, of which there may be thousands."""
         return {name: value for name, value in asdict(self).items() if name != "subjects"}
+
+
+def resized_side(sizes: EncoderInfo | PretrainConfig) -> int:
+    """Return the side in pixels that crops are resized to before a part of ``image_size`` is cut out."""
+    return round(sizes.image_size / sizes.crop_ratio)
 
 
 def info_to_json(info: EncoderInfo) -> str:
@@ -92,9 +99,9 @@ def parse_info(text: str, where: str) -> EncoderInfo:
             f"Cannot read the info of an encoder in {where}: {error!r}. The file is damaged: write it again with "
             "'tclr pretrain'."
         ) from error
-    if info.arch not in BACKBONES:
+    if info.arch not in ARCHITECTURES:
         raise ModelError(
-            f"Expected one of the architectures {', '.join(sorted(BACKBONES))}, but got {info.arch!r} in {where}. "
+            f"Expected one of the architectures {', '.join(sorted(ARCHITECTURES))}, but got {info.arch!r} in {where}. "
             "Upgrade tclr to read it."
         )
     return info

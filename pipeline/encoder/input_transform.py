@@ -10,13 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tclr.pipeline.encoder.info import EncoderInfo
-from tclr.schemas.config import PretrainConfig
-
-
-def resized_side(sizes: EncoderInfo | PretrainConfig) -> int:
-    """Return the side in pixels that crops are resized to before a part of ``image_size`` is cut out."""
-    return round(sizes.image_size / sizes.crop_ratio)
+from tclr.pipeline.encoder.info import EncoderInfo, resized_side
 
 
 def resize(frames: Tensor, side: int) -> Tensor:

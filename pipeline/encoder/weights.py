@@ -10,16 +10,19 @@ import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from tclr.pipeline.encoder.backbones import BACKBONES
-from tclr.pipeline.encoder.info import EncoderInfo, info_to_json, parse_info
-from tclr.pipeline.encoder.network import TemporalEncoder
-from tclr.pipeline.system import check_format, read_tensors, write_tensors
+from tclr.pipeline.encoder.info import ARCHITECTURES, EncoderInfo, parse_info
+from tclr.pipeline.system import check_format, read_tensors
 from tclr.schemas.errors import ModelError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Weights = dict[str, np.ndarray]
+"""Tensors of a network by name."""
 FORMAT = "tclr-encoder"
 FORMAT_VERSION = 1
 ENCODER_INSIDE, INSIDE_PREFIX = "encoder_info", "encoder."
@@ -31,35 +34,10 @@ A file without a few tensors is still near 1. ResNet-34 against ResNet-18 is 0.5
 additional blocks.
 """
 _OLD_DENSENET_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.")
-_CLASSIFIER_NAMES = ("fc.", "classifier.")
+CLASSIFIER_NAMES = ("fc.", "classifier.")
 
 
-def save_encoder(path: Path, model: TemporalEncoder, info: EncoderInfo) -> None:
-    """Write the weights and the info to one ``.safetensors`` file.
-
-    Raises
-    ------
-    ModelError
-        If the architectures of info and model differ.
-    OutputError
-        If the file cannot be written.
-
-    Examples
-    --------
-    >>> info = EncoderInfo(embedding_dim=8, arch="mobilenet_v2")
-    >>> save_encoder(Path("new.safetensors"), build_encoder(8, seed=0, arch="mobilenet_v2"), info)
-    >>> load_encoder("new.safetensors").info == info
-    True
-    """
-    if info.arch != model.arch:
-        raise ModelError(
-            f"Expected the info of a {model.arch} encoder, but got {info.arch!r} for {path}. Give the model's arch."
-        )
-    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "info": info_to_json(info)}
-    write_tensors(path, model.state_dict(), metadata)
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
+def _read_safetensors(path: Path) -> tuple[Weights, EncoderInfo | None]:
     weights, metadata = read_tensors(path, "an encoder file")
     if "format" not in metadata:
         return weights, None
@@ -70,8 +48,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None
 
 
 def take_inside(
-    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], where: str
-) -> tuple[dict[str, Tensor], EncoderInfo]:
+    tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str], where: str
+) -> tuple[Weights, EncoderInfo]:
     """Return tensors and info of the encoder in a file of another format, see ``ENCODER_INSIDE``."""
     inside = [name for name in tensors if name.startswith(INSIDE_PREFIX)]
     weights = {name.removeprefix(INSIDE_PREFIX): tensors[name] for name in inside}
@@ -109,9 +87,11 @@ def check_unpacked(path: Path) -> None:
         )
 
 
-def _read_pickle(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
+def _read_pickle(path: Path) -> tuple[Weights, EncoderInfo | None]:
     """Read the tensors of a torch checkpoint; code in the file is never run."""
     check_unpacked(path)
+    import torch
+
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler fails in many ways on a damaged or foreign file
@@ -125,41 +105,53 @@ def _read_pickle(path: Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise ModelError(
             f"Expected a dictionary of tensors, but got {type(content).__name__} in {path}. "
             "Give the state dictionary of an encoder."
         )
-    return content, info
+    return {name: _to_array(name, value, path) for name, value in content.items()}, info
 
 
-def _parameter_sizes(tensors: dict[str, Tensor]) -> set[tuple[str, tuple[int, ...]]]:
+def _to_array(name: str, value: Tensor, path: Path) -> np.ndarray:
+    import torch
+
+    if value.layout != torch.strided or value.is_complex() or value.is_quantized:
+        raise ModelError(f"Expected a dense tensor of real numbers for {name!r}, but got {value.type()} in {path}.")
+    return (value.float() if value.is_floating_point() else value).numpy()
+
+
+def _parameter_sizes(tensors: Mapping[str, Tensor | np.ndarray]) -> set[tuple[str, tuple[int, ...]]]:
     """Return names and sizes, without classifiers and without the counters that old files do not have."""
     return {
         (name, tuple(value.shape))
         for name, value in tensors.items()
-        if not name.endswith("num_batches_tracked") and not name.startswith(_CLASSIFIER_NAMES)
+        if not name.endswith("num_batches_tracked") and not name.startswith(CLASSIFIER_NAMES)
     }
 
 
-def _guess_arch(weights: dict[str, Tensor]) -> str | None:
+def _guess_arch(weights: Weights) -> str | None:
     """Return the architecture that shares the most names and sizes with the tensors of a torchvision file, or None."""
+    import torch
+
+    from tclr.pipeline.encoder.backbones import BACKBONES
+
     given = _parameter_sizes(weights)
     alike = {}
     for arch, backbone in BACKBONES.items():
         with torch.random.fork_rng(devices=[]):
-            own = _parameter_sizes(backbone.build().state_dict())
+            own = _parameter_sizes(dict(backbone.build().state_dict()))
         alike[arch] = len(given & own) / len(given | own)
     best = max(alike, key=alike.__getitem__)
     return best if alike[best] > ALIKE else None
 
 
-def find_arch(weights: dict[str, Tensor]) -> str | None:
+def find_arch(weights: Mapping[str, np.ndarray]) -> str | None:
     """Return the architecture of tensors under tclr's names, or None."""
-    return next((arch for arch in BACKBONES if any(name.startswith(f"{arch}.") for name in weights)), None)
+    return next((arch for arch in ARCHITECTURES if any(name.startswith(f"{arch}.") for name in weights)), None)
 
 
-def _rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rename(weights: Weights) -> Weights:
     """Return tensors under tclr's names: without ``module.``, and with the architecture's name if it is recognised."""
     weights = {name.removeprefix("module."): value for name, value in weights.items()}
     weights = {_OLD_DENSENET_NAME.sub(r"\1\2.", name): value for name, value in weights.items()}
@@ -172,7 +164,7 @@ def _rename(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{arch}.{name}" if name in backbone else name: value for name, value in weights.items()}
 
 
-def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | None]:
+def read_weights(source: str | Path) -> tuple[Weights, EncoderInfo | None]:
     """Read the tensors of a file, under tclr's names and on the CPU, and its info if tclr wrote it.
 
     ``source`` is a ``.safetensors`` file, a run folder (its encoder.safetensors), or a torch checkpoint.
@@ -196,12 +188,12 @@ def read_weights(source: str | Path) -> tuple[dict[str, Tensor], EncoderInfo | N
     return _rename(weights), info
 
 
-def has_embedding_layer(weights: Mapping[str, Tensor]) -> bool:
+def has_embedding_layer(weights: Mapping[str, np.ndarray]) -> bool:
     """Return whether there is a layer ``fc1``; ImageNet's weights have none."""
     return any(name.startswith("fc1.") for name in weights)
 
 
-def require_arch(weights: dict[str, Tensor], where: str) -> str:
+def require_arch(weights: Mapping[str, np.ndarray], where: str) -> str:
     """Return the architecture of tensors under tclr's names.
 
     Raises
@@ -212,80 +204,7 @@ def require_arch(weights: dict[str, Tensor], where: str) -> str:
     arch = find_arch(weights)
     if arch is None:
         raise ModelError(
-            f"Expected weights of one of {', '.join(sorted(BACKBONES))}, but those in {where} fit none of them. "
+            f"Expected weights of one of {', '.join(sorted(ARCHITECTURES))}, but those in {where} fit none of them. "
             "Give an encoder, or ImageNet weights in torchvision's names."
         )
     return arch
-
-
-def _check_arch(model: TemporalEncoder, weights: dict[str, Tensor], where: str) -> None:
-    arch = require_arch(weights, where)
-    if arch != model.arch:
-        raise ModelError(
-            f"Expected weights of {model.arch}, but {where} seems to hold {arch}. "
-            f"Give a file of {model.arch}, or pretrain with --arch {arch}."
-        )
-    classifier = tuple(f"{arch}.{name}" for name in _CLASSIFIER_NAMES)
-    backbone = {name for name in weights if name.startswith(f"{arch}.") and not name.startswith(classifier)}
-    foreign = sorted(backbone - model.state_dict().keys())
-    if foreign:
-        raise ModelError(
-            f"Expected only the tensors of {arch}, but got {foreign[0]!r} in {where}. It is of another architecture: "
-            "give one that 'tclr pretrain --help' lists under --arch."
-        )
-
-
-def fit_weights(model: TemporalEncoder, weights: dict[str, Tensor], where: str) -> None:
-    """Load tensors into a model; ``fc1`` is unchanged if they have none, like ImageNet weights.
-
-    Raises
-    ------
-    ModelError
-        If they are of another architecture, or a tensor is missing or of another size.
-
-    Examples
-    --------
-    >>> weights = build_encoder(8, seed=1, arch="mobilenet_v2").state_dict()
-    >>> fit_weights(build_encoder(8, seed=0, arch="mobilenet_v2"), weights, "my weights")
-    """
-    _check_arch(model, weights, where)
-    own = model.state_dict()
-    imagenet = not has_embedding_layer(weights)
-    for name, value in own.items():
-        given = weights.get(name)
-        if given is None:
-            if name.endswith("num_batches_tracked") or (imagenet and name.startswith("fc1.")):
-                continue
-            raise ModelError(
-                f"Expected tensor {name!r}, but {where} has none. Check that it is a {model.arch} encoder."
-            )
-        if given.layout != torch.strided or given.is_complex():
-            raise ModelError(
-                f"Expected a dense tensor of real numbers for {name!r}, but got {given.type()} in {where}."
-            )
-        if given.shape != value.shape:
-            raise ModelError(
-                f"Expected {name!r} of size {tuple(value.shape)}, but got {tuple(given.shape)} in {where}. "
-                "Give a checkpoint of this architecture and --embedding-dim."
-            )
-    model.load_state_dict({name: weights.get(name, value) for name, value in own.items()})
-
-
-def load_weights(model: TemporalEncoder, source: str | Path) -> EncoderInfo | None:
-    """Load a file into a model: tclr's, the paper's, or torchvision's ImageNet weights (without ``fc1``).
-
-    Returns the file's info if tclr wrote it.
-
-    Raises
-    ------
-    ModelError
-        If the file cannot be read, is of another architecture, or a tensor is missing or of another size.
-
-    Examples
-    --------
-    >>> load_weights(build_encoder(32, seed=0, arch="mobilenet_v2"), "encoder.safetensors").subjects
-    ('bp4d/F001',)
-    """
-    weights, info = read_weights(source)
-    fit_weights(model, weights, str(source))
-    return info

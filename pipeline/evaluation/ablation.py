@@ -29,7 +29,14 @@ from tclr.pipeline.au import (
     landmark_rows,
     shape_rows,
 )
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, load_encoder, pooled_features, untrained_encoder
+from tclr.pipeline.encoder import (
+    EncoderInfo,
+    LoadedEncoder,
+    TorchEncoder,
+    load_encoder,
+    pooled_features,
+    untrained_encoder,
+)
 from tclr.pipeline.evaluation.class_probe import class_accuracy
 from tclr.pipeline.geometry import N_LANDMARKS
 from tclr.pipeline.pretraining import pretrain, ranked_pairs, start_encoder
@@ -164,7 +171,7 @@ def _untrained(config: PretrainConfig, init: Path | str | None) -> LoadedEncoder
     if init is None:
         return untrained_encoder(EncoderInfo(**sizes))
     model, info = start_encoder(config, init)
-    return LoadedEncoder(model, replace(info, **sizes))
+    return TorchEncoder(model, replace(info, **sizes))
 
 
 def _starts(

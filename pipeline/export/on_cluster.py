@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
-import torch
+import numpy as np
 from dask.system import CPU_COUNT
-from torch import Tensor
 
-from tclr.pipeline.encoder import LoadedEncoder, build_encoder
+from tclr.pipeline.encoder import LoadedEncoder, open_encoder
 from tclr.pipeline.export.clip import export_clip, failed
 from tclr.pipeline.export.job import ExportJob
 from tclr.pipeline.store import ClipInfo, Store
-from tclr.pipeline.system import Dispatcher, TaskOutcome, make_reporter, on_cluster
+from tclr.pipeline.system import Dispatcher, TaskOutcome, limit_threads, make_reporter, on_cluster
 from tclr.schemas.errors import ModelError, StoreError
 
 GPU = "GPU"
@@ -31,10 +30,10 @@ _loaded: dict[str, LoadedEncoder] = {}
 
 @dataclass(frozen=True)
 class SharedExport:
-    """What the exports of all clips share: the job, and the weights of its encoder, if it has one, on the CPU."""
+    """What the exports of all clips share: the job, and the weights of its encoder, if it has one."""
 
     job: ExportJob
-    weights: dict[str, Tensor] | None
+    weights: dict[str, np.ndarray] | None
 
     def load(self) -> LoadedEncoder | None:
         """Return the encoder, on this process's device, after a check that it is the one that the run began with."""
@@ -43,9 +42,7 @@ class SharedExport:
             return None
         with _loading:
             if digest not in _loaded:
-                model = build_encoder(info.embedding_dim, info.seed, info.arch)
-                model.load_state_dict(self.weights)
-                encoder = LoadedEncoder(model, info)
+                encoder = open_encoder(self.weights, info, "the run")
                 if encoder.digest != digest:
                     raise ModelError(
                         f"Expected the encoder of this run ({digest[:12]}), but a worker has another one "
@@ -57,16 +54,14 @@ class SharedExport:
 
 
 def _share(job: ExportJob, encoder: LoadedEncoder | None) -> SharedExport:
-    weights = None if encoder is None else encoder.model.state_dict()
-    return SharedExport(job, weights and {name: value.detach().cpu() for name, value in weights.items()})
+    return SharedExport(job, None if encoder is None else encoder.weights())
 
 
 def export_task(shared: SharedExport, subject: str, clip: str, n_threads: int | None) -> TaskOutcome:
-    """Export a clip on a worker; ``n_threads`` are torch's, by default as many as the worker was started with."""
+    """Export a clip on a worker; ``n_threads`` are those of networks, see ``limit_threads``."""
     job = shared.job
     try:
-        if n_threads is not None:
-            torch.set_num_threads(n_threads)
+        limit_threads(n_threads)
         encoder = shared.load()
         with Store(job.store, [subject], skip_damaged=True) as store:
             info = next((info for info in store.clips if info.clip == clip), None)
@@ -90,9 +85,9 @@ def export_on_cluster(
 ) -> Iterator[tuple[ClipInfo, TaskOutcome]]:
     """Export clips on a cluster, see ``on_cluster``; yield each as soon as it is finished, in any order.
 
-    Local processes share the machine's cores as torch's threads. If a worker of a running cluster offers the resource
-    GPU, every clip asks for one. ``on_frames`` is called from another thread with a clip that is being exported and the
-    number of its finished frames.
+    Local processes share the machine's cores as threads of their networks. If a worker of a running cluster offers the
+    resource GPU, every clip asks for one. ``on_frames`` is called from another thread with a clip that is being
+    exported and the number of its finished frames.
 
     Raises
     ------

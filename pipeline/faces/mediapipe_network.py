@@ -52,7 +52,7 @@ def read_graph(bundle: Path, name: str) -> Graph:
     >>> graph.operators[0].kind, len(graph.outputs)
     ('CONV_2D', 3)
     """
-    from mediapipe.tasks.metadata import schema_py_generated as schema  # half a second
+    from ai_edge_litert import schema_py_generated as schema
 
     content = read_entry(bundle, name)
     try:

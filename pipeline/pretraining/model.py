@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -58,7 +59,7 @@ class PretrainModel(nn.Module):
         return {"loss": sum((p.sum() for p in self.objective.parameters()), embeddings.sum()) * 0}
 
 
-def facemesh_weights(bundle: Path) -> dict[str, Tensor]:
+def facemesh_weights(bundle: Path) -> dict[str, np.ndarray]:
     """Return the weights of mediapipe's landmark network, under the names of the encoder ``facemesh``.
 
     Raises
@@ -70,18 +71,20 @@ def facemesh_weights(bundle: Path) -> dict[str, Tensor]:
     --------
     >>> from tclr.pipeline.faces import find_model
     >>> facemesh_weights(find_model())["facemesh.stages.0.0.enter.weight"].shape
-    torch.Size([16, 3, 3, 3])
+    (16, 3, 3, 3)
     """
     model = build_encoder(1, 0, FACEMESH)
     layers = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.PReLU)]
-    weights = {name: value for name, value in model.state_dict().items() if ".norm." in name}  # the encoder's own
+    weights = {
+        name: value.numpy() for name, value in model.state_dict().items() if ".norm." in name
+    }  # the encoder's own
     for name, (is_depthwise, arrays) in zip(layers, read_landmark_network(bundle), strict=False):  # landmarks follow
         if len(arrays) == 2:  # a convolution; TensorFlow keeps channels last
             weight, bias = arrays
-            weights[f"{name}.weight"] = torch.tensor(weight.transpose((3, 0, 1, 2) if is_depthwise else (0, 3, 1, 2)))
-            weights[f"{name}.bias"] = torch.tensor(bias)
+            weights[f"{name}.weight"] = weight.transpose((3, 0, 1, 2) if is_depthwise else (0, 3, 1, 2))
+            weights[f"{name}.bias"] = bias
         else:
-            weights[f"{name}.weight"] = torch.tensor(arrays[0].ravel())
+            weights[f"{name}.weight"] = arrays[0].ravel()
     fit_weights(model, weights, str(bundle))
     return weights
 

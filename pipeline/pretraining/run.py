@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from tclr.pipeline.encoder import LoadedEncoder, TemporalEncoder, save_encoder
+from tclr.pipeline.encoder import TemporalEncoder, TorchEncoder, save_encoder
 from tclr.pipeline.pretraining.checkpoint import Checkpoints, load_checkpoint
 from tclr.pipeline.pretraining.judging.distances import distance_curve, write_distances
 from tclr.pipeline.pretraining.judging.quality import (
@@ -246,8 +246,8 @@ def _judge(trainer: Trainer, seen: dict[str, Validation], untrained: TemporalEnc
     """Return the measures of a finished run beside those of its start."""
     trained, start = (_measure(trainer, one) for one in seen.values())
     encoders = (
-        LoadedEncoder(trainer.model.encoder, trainer.info_now(), trainer.device),
-        LoadedEncoder(untrained, trainer.info, trainer.device),
+        TorchEncoder(trainer.model.encoder, trainer.info_now(), trainer.device),
+        TorchEncoder(untrained, trainer.info, trainer.device),
     )
     data = trainer.data
     probed = probe(trainer.store, data.train_subjects, data.val_subjects, *encoders)

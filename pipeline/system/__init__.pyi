@@ -23,6 +23,9 @@ from .lock import check_run as check_run
 from .lock import lock_folder as lock_folder
 from .native_output import caught_stderr as caught_stderr
 from .native_output import quiet_unless_verbose as quiet_unless_verbose
+from .networks.runtime import LiteNetwork as LiteNetwork
+from .networks.writer import SAME as SAME
+from .networks.writer import NetworkWriter as NetworkWriter
 from .outcome import Failure as Failure
 from .outcome import TaskOutcome as TaskOutcome
 from .outcome import explain as explain
@@ -44,4 +47,6 @@ from .text import printable_line as printable_line
 from .text import some_of as some_of
 from .threads import ITEMS_AHEAD as ITEMS_AHEAD
 from .threads import begun as begun
+from .threads import count_threads as count_threads
+from .threads import limit_threads as limit_threads
 from .threads import run_ahead as run_ahead

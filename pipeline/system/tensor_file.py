@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from safetensors.numpy import save
 
 from tclr.pipeline.system.files import replacing
 from tclr.schemas.errors import ModelError
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and metadata in one step."""
-    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write arrays and metadata in one step."""
+    plain = {name: np.asarray(value, order="C") for name, value in tensors.items()}
     with replacing(path) as temporary:
         temporary.write_bytes(save(plain, dict(metadata)))
 
 
-def read_tensors(path: Path, expected: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the CPU tensors and the metadata of a ``.safetensors`` file; ``expected`` names it in errors.
+def read_tensors(path: Path, expected: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays and the metadata of a ``.safetensors`` file; ``expected`` names it in errors.
 
     Raises
     ------
@@ -32,9 +32,9 @@ def read_tensors(path: Path, expected: str) -> tuple[dict[str, Tensor], dict[str
         what = "no regular file" if path.exists() else "nothing"
         raise ModelError(f"Expected {expected} (.safetensors), but found {what} at {path}. Check the path.")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, AttributeError, TypeError) as error:  # NumPy does not have every type
         raise ModelError(f"Expected {expected} (.safetensors), but cannot read {path}: {error}.") from error
 
 

@@ -1,4 +1,4 @@
-"""Runs a step of the path in its own thread, ahead of the step that consumes its output.
+"""Runs a step of the path in its own thread, ahead of the step that consumes its output; how many threads to use.
 
 Decoding, landmarks, and the writing of crops mostly run without the interpreter's lock. On idle cores a clip therefore
 takes little longer than its slowest step. If every core has a worker, threads only cost time (docs/performance.md).
@@ -6,6 +6,8 @@ takes little longer than its slowest step. If every core has a worker, threads o
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,34 @@ Item = TypeVar("Item")
 
 ITEMS_AHEAD = 8
 """Enough that neither side waits for the other's longest item; eight frames of 1920 x 1080 take 50 MB."""
+
+_limit: int | None = None
+
+
+def limit_threads(n_threads: int | None) -> int | None:
+    """Let networks of this process use a number of threads, None for the default; return the limit before.
+
+    >>> before = limit_threads(2)
+    >>> count_threads(), limit_threads(before)
+    (2, 2)
+    """
+    global _limit
+    before, _limit = _limit, n_threads
+    return before
+
+
+def count_threads() -> int:
+    """Return how many threads a network on the CPU may use: the limit, else PyTorch's setting, else one per core.
+
+    PyTorch's setting counts where it is loaded. Results never depend on the number.
+    """
+    if _limit is not None:
+        return _limit
+    if torch := sys.modules.get("torch"):
+        return int(torch.get_num_threads())
+    wanted = os.environ.get("OMP_NUM_THREADS", "")  # as PyTorch does
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(wanted) if wanted.isdecimal() and int(wanted) else n_cores
 
 
 def run_ahead(items: Iterable[Item], n_ahead: int) -> Generator[Item]:

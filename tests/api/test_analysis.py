@@ -50,11 +50,11 @@ def test_settings_go_by_the_names_of_the_command_line(made, by_command_line, tmp
     assert list(df)[:4] == ["subject", "clip", "frame", "timestamp"]
 
 
-def test_who_only_predicts_does_not_wait_for_what_fits(made):
+def test_who_only_predicts_does_not_wait_for_what_learns(made):
     call = f"tclr.analyse({str(made / 'clips')!r}, columns='status,AU12', progress=False)"
     code = f"import sys, tclr; {call}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "torch" in loaded and {"sklearn", "scipy.stats", "scipy.optimize"}.isdisjoint(loaded)
+    assert "h5py" in loaded and {"torch", "mediapipe", "sklearn", "scipy.stats", "scipy.optimize"}.isdisjoint(loaded)
 
 
 @pytest.mark.parametrize("faces", ["subject", "all"])

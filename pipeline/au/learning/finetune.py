@@ -17,7 +17,7 @@ from tclr.pipeline.au.labelled import LabelledFrames, embed_crops
 from tclr.pipeline.au.learning.frozen import fit_linear
 from tclr.pipeline.au.learning.training import HeadLoss, batches, train
 from tclr.pipeline.au.readout import Readout, column_scale
-from tclr.pipeline.encoder import N_DRAWS, LoadedEncoder, TemporalEncoder, augment, normalise, to_input
+from tclr.pipeline.encoder import N_DRAWS, LoadedEncoder, TemporalEncoder, TorchEncoder, augment, normalise, to_input
 from tclr.schemas.config import FitAuConfig, PretrainConfig
 
 
@@ -164,4 +164,4 @@ def fine_tune(
     everyone = {*info.subjects, *frames.people(), *(held_out.people() if held_out is not None else ())}
     recipe = f"{info.recipe}, fine-tuned"
     learnt = replace(info, recipe=recipe, subjects=tuple(sorted(everyone)), n_subjects=len(everyone), supervised=True)
-    return readout, LoadedEncoder(model.encoder, learnt, encoder.device)
+    return readout, TorchEncoder(model.encoder, learnt, encoder.device)

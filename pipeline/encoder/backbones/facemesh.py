@@ -13,18 +13,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-WIDTHS = (16, 32, 64, 128, 128)
-"""Channels of each stage; every stage halves the side of the picture. Google's network has one more, in which AUs are
-read less well (docs/model-card.md)."""
-MAX_MIDDLE = 64
-"""Most channels of a block's depthwise convolution."""
-N_BLOCKS = 4
-"""Blocks of each stage that keep its size."""
+from tclr.pipeline.encoder.facemesh_layout import GRID, MAX_MIDDLE, N_BLOCKS, N_FEATURES, WIDTHS
+
 N_FIXED = 2
 """First stages that are never trained: edges and corners are the same for every purpose, and take most of the time."""
-GRID = 4
-"""The last stage is averaged over this number of rows and columns: 128 px end in as many."""
-N_FEATURES = GRID**2 * WIDTHS[-1]
 
 
 class Block(nn.Module):

@@ -76,8 +76,8 @@ def find_boxes(
     Boxes that overlap by more than ``same`` are merged.
 
     >>> from tclr.pipeline.faces import find_model
-    >>> from tclr.pipeline.faces.landmarker.bundle import BOXES, Network
-    >>> find_boxes(Network(find_model(), BOXES), np.zeros((48, 64, 3), np.uint8), 0.5, 1)
+    >>> from tclr.pipeline.faces.landmarker.bundle import BOXES, open_network
+    >>> find_boxes(open_network(find_model(), BOXES), np.zeros((48, 64, 3), np.uint8), 0.5, 1)
     []
     """
     height, width = image.shape[:2]

@@ -1,14 +1,11 @@
-"""The networks of the bundle, opened by LiteRT: arrays in, arrays out, on one thread."""
+"""The files of the bundle, and its networks, opened by LiteRT."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from tclr.pipeline.system import quiet_unless_verbose
+from tclr.pipeline.system import LiteNetwork
 from tclr.schemas.errors import ModelError
 
 BOXES, LANDMARKS, BLENDSHAPES = (
@@ -38,35 +35,13 @@ def read_entry(bundle: Path, name: str) -> bytes:
         ) from error
 
 
-class Network:
-    """A network of the bundle, for one thread at a time.
+def open_network(bundle: Path, name: str) -> LiteNetwork:
+    """Return a network of the bundle.
 
     >>> import numpy as np
     >>> from tclr.pipeline.faces import find_model
     >>> points = np.zeros((1, 146, 2), np.float32)
-    >>> [output.shape for output in Network(find_model(), BLENDSHAPES)(points)]
+    >>> [output.shape for output in open_network(find_model(), BLENDSHAPES)(points)]
     [(1, 52)]
     """
-
-    def __init__(self, bundle: Path, name: str) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        model = read_entry(bundle, name)
-        with quiet_unless_verbose():  # LiteRT reports its delegate
-            self._runtime: Any = Interpreter(model_content=model, num_threads=1)
-            self._runtime.allocate_tensors()
-        (self._input,) = self._runtime.get_input_details()
-        self._outputs = self._runtime.get_output_details()
-
-    def __call__(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return the outputs for n inputs, n >= 1: (n, numbers) float32 each, in the network's order.
-
-        Each input is a pass of its own: larger ones are no faster on a CPU (docs/detectors.md).
-        """
-        passes = [self._run(values[place : place + 1]) for place in range(len(values))]
-        return [np.concatenate(parts) for parts in zip(*passes, strict=True)]
-
-    def _run(self, values: np.ndarray) -> list[np.ndarray]:
-        self._runtime.set_tensor(self._input["index"], values)
-        self._runtime.invoke()
-        return [self._runtime.get_tensor(output["index"]).reshape(1, -1) for output in self._outputs]
+    return LiteNetwork(read_entry(bundle, name))

@@ -22,12 +22,13 @@ from tclr.pipeline.faces.landmarker.bundle import (
     CANONICAL_FACE,
     GPU_STEP,
     LANDMARKS,
-    Network,
+    open_network,
     read_entry,
 )
 from tclr.pipeline.faces.landmarker.pose import CanonicalFace
 from tclr.pipeline.faces.landmarker.regions import Region, cut
 from tclr.pipeline.faces.models import find_model
+from tclr.pipeline.system import LiteNetwork
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import DetectConfig
 
@@ -62,7 +63,7 @@ def depth_scale(region: Region, aspect: float) -> float:
 def open_landmark_network(bundle: Path, device: str) -> Callable[[np.ndarray], list[np.ndarray]]:
     """Return the landmark network: by LiteRT on the CPU, by PyTorch on a GPU, where all clips of a process share it."""
     if device == "cpu":
-        return Network(bundle, LANDMARKS)
+        return open_network(bundle, LANDMARKS)
     from tclr.pipeline.faces.landmarker.shared_network import shared_network
 
     return shared_network(bundle, LANDMARKS, device)
@@ -92,16 +93,16 @@ class FaceLandmarker:
         self._followed: list[Region] = []
 
     @cached_property
-    def _boxes(self) -> Network:
-        return Network(self._bundle, BOXES)
+    def _boxes(self) -> LiteNetwork:
+        return open_network(self._bundle, BOXES)
 
     @cached_property
     def _landmarks(self) -> Callable[[np.ndarray], list[np.ndarray]]:
         return open_landmark_network(self._bundle, self._config.device)
 
     @cached_property
-    def _blendshapes(self) -> Network:
-        return Network(self._bundle, BLENDSHAPES)
+    def _blendshapes(self) -> LiteNetwork:
+        return open_network(self._bundle, BLENDSHAPES)
 
     @cached_property
     def _canonical(self) -> CanonicalFace:

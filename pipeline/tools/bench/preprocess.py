@@ -12,7 +12,7 @@ from distributed import Client
 from tclr.pipeline.faces import open_detector
 from tclr.pipeline.preprocessing import preprocess
 from tclr.pipeline.sources import Clip, find_clips
-from tclr.pipeline.system import connect
+from tclr.pipeline.system import connect, limit_threads
 from tclr.pipeline.tools.bench.rows import CAN_PIN, BenchRow, measure_s, one_core
 from tclr.pipeline.video import probe, read_frames
 from tclr.schemas.config import AlignConfig, DetectConfig, EmbedConfig, PreprocessConfig
@@ -49,18 +49,15 @@ def _run(
 
 
 def _run_to_features(source: Path, scratch: Path, client: Client) -> None:
-    """Take videos to Action Units in Parquet; PyTorch has one thread."""
-    import torch
-
+    """Take videos to Action Units in Parquet; networks have one thread."""
     from tclr.pipeline.export import embed
 
     _run(source, scratch / "store", client, AlignConfig())
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = limit_threads(1)
     try:
         embed(scratch / "store", scratch / "features", None, EmbedConfig(embedding="none"))
     finally:
-        torch.set_num_threads(n_threads)
+        limit_threads(before)
 
 
 def bench_preprocess(source: Path, scratch: Path, runs: int) -> list[BenchRow]:

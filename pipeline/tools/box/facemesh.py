@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 from tclr.pipeline.au import LabelledFrames
-from tclr.pipeline.encoder import LoadedEncoder, normalise, to_input
+from tclr.pipeline.encoder import TorchEncoder, normalise, to_input
 from tclr.pipeline.pretraining import start_encoder
 from tclr.schemas.config import PretrainConfig
 
@@ -21,14 +21,14 @@ PENALTY = 0.03
 RECIPE = "mediapipe's face landmarks"
 
 
-def facemesh_encoder(image_size: int, crop_ratio: float, seed: int) -> LoadedEncoder:
+def facemesh_encoder(image_size: int, crop_ratio: float, seed: int) -> TorchEncoder:
     """Return the encoder that starts from these weights; its embedding layer is random, see ``aim``."""
     model, info = start_encoder(PretrainConfig(arch="facemesh", seed=seed), "facemesh")
     info = replace(info, image_size=image_size, crop_ratio=crop_ratio, recipe=RECIPE, seed=seed)
-    return LoadedEncoder(model, info)
+    return TorchEncoder(model, info)
 
 
-def aim(encoder: LoadedEncoder, frames: LabelledFrames) -> LoadedEncoder:
+def aim(encoder: TorchEncoder, frames: LabelledFrames) -> TorchEncoder:
     """Fit the embedding layer in closed form, in place; the network itself stays as it is.
 
     Features are standardised over the frames. Each AU gets one number of the embedding, a ridge regression of its
@@ -49,14 +49,16 @@ def aim(encoder: LoadedEncoder, frames: LabelledFrames) -> LoadedEncoder:
     weight[: len(weights)] = weights
     weight /= (x @ weight.T).std(axis=0)[:, None]
     with torch.no_grad():
-        for tensor, value in ((norm.running_mean, mean), (norm.running_var, var), (layer.weight, weight)):
-            tensor.copy_(torch.from_numpy(value))
+        own = model.state_dict()
+        norms = {"facemesh.norm.running_mean": mean, "facemesh.norm.running_var": var}
+        for name, value in (norms | {"fc1.weight": weight}).items():
+            own[name].copy_(torch.from_numpy(value))
         layer.bias.zero_()
-    return LoadedEncoder(model, encoder.info, encoder.device)
+    return TorchEncoder(model, encoder.info, encoder.device)
 
 
 @torch.inference_mode()
-def _features(encoder: LoadedEncoder, frames: LabelledFrames) -> np.ndarray:
+def _features(encoder: TorchEncoder, frames: LabelledFrames) -> np.ndarray:
     """Return the (N, 2048) features of frames before they are normalised; its statistics must be untouched."""
     places = np.array_split(np.arange(len(frames)), max(1, len(frames) // BLOCK))
     blocks = (to_input(torch.from_numpy(frames.crops(some)).to(encoder.device), encoder.info) for some in places)

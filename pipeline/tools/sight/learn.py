@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tclr.pipeline.au import Judge, to_input
+from tclr.pipeline.au import Judge, JudgeNetwork, to_input
 
 BATCH_SIZE = 128
 LEARNING_RATE, WEIGHT_DECAY = 0.003, 0.02
@@ -22,8 +22,8 @@ def train_judge(
     Soft cross entropy, AdamW, one cycle of the learning rate. ``tell`` gets epochs done and in total.
     """
     torch.manual_seed(seed)
-    judge, n_batches = Judge().train(), len(crops) // BATCH_SIZE
-    optimiser = torch.optim.AdamW(judge.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    network, n_batches = JudgeNetwork().train(), len(crops) // BATCH_SIZE
+    optimiser = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, LEARNING_RATE, total_steps=epochs * n_batches, pct_start=0.1
     )
@@ -31,11 +31,11 @@ def train_judge(
         tell(epoch, epochs)
         for batch in np.array_split(torch.randperm(len(crops)).numpy(), n_batches):
             loss = functional.binary_cross_entropy_with_logits(
-                judge(to_input(crops[batch])), torch.from_numpy(shares[batch])
+                network(to_input(crops[batch])), torch.from_numpy(shares[batch])
             )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             schedule.step()
     tell(epochs, epochs)
-    return judge.eval()
+    return network.judge()

@@ -14,7 +14,7 @@ from tclr.pipeline.au.inputs.shape import BLENDSHAPES, LANDMARKS, LOG_BLENDSHAPE
 from tclr.pipeline.au.learning.blend import fit_blend
 from tclr.pipeline.au.mapping import predict_from_blendshapes
 from tclr.pipeline.au.readout import Readout
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder
+from tclr.pipeline.encoder import EncoderInfo, TorchEncoder, build_encoder
 from tclr.schemas.action_units import UNKNOWN
 from tclr.schemas.blendshapes import BLENDSHAPE_NAMES
 from tclr.schemas.config import FitAuConfig
@@ -108,7 +108,7 @@ def test_what_the_network_says_itself_is_one_more_kind_of_evidence(shapes, make_
 def test_a_network_must_be_that_of_the_embeddings(shapes, make_frames):
     x, action = shapes
     frames = make_frames(np.concatenate([x, np.zeros((N, 8))], axis=1), action > 0.5)
-    encoder = LoadedEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32))
+    encoder = TorchEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32))
     config = FitAuConfig(head="blend", inputs="face", scale_on="1?")
     with pytest.raises(ModelError, match="Expected the encoder that the head was"):
         fit_head(frames, config, encoder, own_head_of("AU01", dim=8, digest="other"))
@@ -169,7 +169,7 @@ def test_a_scale_is_set_by_people_whom_the_encoder_has_not_learnt_from(shapes, m
     x, action = shapes
     frames = make_frames(x, action > 0.5, subjects=np.where(np.arange(N) < N // 2, "P1", "Q1"))
     monkeypatch.setattr(LabelledFrames, "seen_by", lambda self, encoder: self.subjects == "Q1")
-    encoder = LoadedEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32))
+    encoder = TorchEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32))
     with pytest.raises(InputError, match="learnt from 1 of them, such as Q1; it has not from P1"):
         fit_head(frames, FitAuConfig(head="blend", inputs="face", scale_on="Q*"), encoder)
     with pytest.raises(ValidationError, match="expected '' unless 'head' is blend"):

@@ -15,7 +15,7 @@ from tclr.pipeline.au.fitting import cross_predict
 from tclr.pipeline.au.head import save_head, smooth_clips
 from tclr.pipeline.au.learning.thresholds import choose_threshold
 from tclr.pipeline.au.learning.training import PATIENCE, train
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder
+from tclr.pipeline.encoder import EncoderInfo, TorchEncoder, build_encoder, load_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.features import load
 from tclr.pipeline.store import Store, assign_folds, hold_out
@@ -40,7 +40,7 @@ def quadrants(make_frames):
 
 @pytest.fixture(scope="module")
 def encoder():
-    return LoadedEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=0.9))
+    return TorchEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=0.9))
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_fine_tuning_trains_a_copy_and_the_file_holds_it(store, encoder, tuned):
     assert head.kind == "finetune" and head.started_from == before
     own = load_encoder(tuned.path)
     assert own.digest == head.encoder_digest == head.encoder.digest != before
-    assert LoadedEncoder(encoder.model, encoder.info).digest == before
+    assert TorchEncoder(encoder.model, encoder.info).digest == before
     head.check_encoder(own)
     with pytest.raises(ModelError, match="fitted on"):
         head.check_encoder(encoder)

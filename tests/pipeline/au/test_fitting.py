@@ -14,7 +14,7 @@ from tclr.pipeline.au import collect_frames, embed_rows, fit_au, load_head
 from tclr.pipeline.au.fitting import cross_predict, fit_head
 from tclr.pipeline.au.learning.thresholds import cross_threshold
 from tclr.pipeline.au.readout import column_scale
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, load_encoder, save_encoder
+from tclr.pipeline.encoder import EncoderInfo, TorchEncoder, build_encoder, load_encoder, save_encoder
 from tclr.pipeline.store import Store, assign_folds
 from tclr.schemas.config import FitAuConfig
 from tclr.schemas.errors import InputError, ModelError, OutputError
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def encoder():
-    return LoadedEncoder(build_encoder(8, seed=0), INFO)
+    return TorchEncoder(build_encoder(8, seed=0), INFO)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_check_encoder_takes_only_the_encoder_it_was_fitted_on(fitted, encoder, 
     save_encoder(tmp_path / "same.safetensors", build_encoder(8, seed=0), INFO)
     head.check_encoder(load_encoder(tmp_path / "same.safetensors"))
     with pytest.raises(ModelError, match="fitted on"):
-        head.check_encoder(LoadedEncoder(build_encoder(8, seed=1), INFO))
+        head.check_encoder(TorchEncoder(build_encoder(8, seed=1), INFO))
 
 
 def damaged(path, fitted, damage):
@@ -261,7 +261,7 @@ def test_column_that_does_not_vary_decides_nothing():
 def test_saved_head_survives_embeddings_that_hardly_vary(make_store, tmp_path, spread):
     """A dead or nearly collapsed dimension must not swamp the others in rounding errors."""
 
-    class Collapsed(LoadedEncoder):
+    class Collapsed(TorchEncoder):
         def embed(self, frames):
             x = super().embed(frames)
             x[:, 0] = 0.37

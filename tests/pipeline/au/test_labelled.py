@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tclr.pipeline.au import blendshape_rows, collect_frames, embed_rows, landmark_rows
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder
+from tclr.pipeline.encoder import EncoderInfo, TorchEncoder, build_encoder
 from tclr.pipeline.store import Store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def encoder():
-    return LoadedEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=1.0))
+    return TorchEncoder(build_encoder(8, seed=0), EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=1.0))
 
 
 @pytest.fixture(scope="module")

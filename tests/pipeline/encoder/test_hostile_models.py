@@ -115,7 +115,7 @@ def test_an_info_that_lies_is_refused_before_a_network_is_built(change, monkeypa
     info = json.loads(header["__metadata__"]["info"]) | change
     header["__metadata__"]["info"] = json.dumps(info)
     write(tmp_path / "a.safetensors", header, body)
-    monkeypatch.setattr("tclr.pipeline.encoder.inference.build_encoder", lambda *args: pytest.fail("built"))
+    monkeypatch.setattr("tclr.pipeline.encoder.network.build_encoder", lambda *args: pytest.fail("built"))
     with pytest.raises(ModelError):
         load_encoder(tmp_path / "a.safetensors")
 

@@ -6,7 +6,7 @@ import torch
 
 from tclr.pipeline.encoder import (
     EncoderInfo,
-    LoadedEncoder,
+    TorchEncoder,
     build_encoder,
     choose_precision,
     encoder_digest,
@@ -14,7 +14,7 @@ from tclr.pipeline.encoder import (
     save_encoder,
 )
 from tclr.pipeline.encoder.backbones import BACKBONES
-from tclr.pipeline.encoder.inference import cpu_step
+from tclr.pipeline.encoder.torch_encoder import cpu_step
 from tclr.schemas.errors import InputError, ModelError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -95,7 +95,7 @@ def test_bf16_changes_embeddings_a_little_and_the_choice_says_by_how_much(frames
 
     for seconds, expected in (((3.0, 2.0), "bf16"), ((3.0, 2.9), "fp32")):
         ticks = iter([0, seconds[0], 0, seconds[1]] * 3)
-        monkeypatch.setattr("tclr.pipeline.encoder.inference.time.perf_counter", lambda ticks=ticks: next(ticks))
+        monkeypatch.setattr("tclr.pipeline.encoder.loaded.time.perf_counter", lambda ticks=ticks: next(ticks))
         choice = choose_precision(encoder, frames)
         assert choice.precision == expected and choice.speedup == pytest.approx(seconds[0] / seconds[1])
         assert choice.largest_difference == pytest.approx(difference)
@@ -103,7 +103,7 @@ def test_bf16_changes_embeddings_a_little_and_the_choice_says_by_how_much(frames
 
 def test_embed_normalises_the_centre_as_imagenet_does():
     frames = np.random.default_rng(1).integers(0, 255, (2, 40, 40, 3), np.uint8)  # as large as resized: not resized
-    encoder = LoadedEncoder(build_encoder(8, 0), EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=0.8))
+    encoder = TorchEncoder(build_encoder(8, 0), EncoderInfo(embedding_dim=8, image_size=32, crop_ratio=0.8))
     centre = frames[:, 4:36, 4:36].astype(np.float64) / 255
     x = (centre - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
     with torch.no_grad():

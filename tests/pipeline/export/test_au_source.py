@@ -25,7 +25,7 @@ from tclr.pipeline.au import (
     resting_level,
 )
 from tclr.pipeline.au.learning.frozen import fit_linear
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, PrecisionChoice, build_encoder, load_encoder
+from tclr.pipeline.encoder import EncoderInfo, PrecisionChoice, TorchEncoder, build_encoder, load_encoder
 from tclr.pipeline.export import embed, rest
 from tclr.pipeline.export.au_source import resolve_au_model
 from tclr.pipeline.features import load
@@ -45,7 +45,7 @@ AUS = [au_column(number) for number in PREDICTED]
 
 @pytest.fixture(scope="module")
 def encoder():
-    return LoadedEncoder(build_encoder(8, 0), INFO)
+    return TorchEncoder(build_encoder(8, 0), INFO)
 
 
 @pytest.fixture(scope="module")

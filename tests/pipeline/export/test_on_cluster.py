@@ -16,11 +16,11 @@ from distributed import Scheduler, SpecCluster, Worker, get_worker
 
 from tclr.cli.main import cli
 from tclr.pipeline.au import fit_au
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder, save_encoder
+from tclr.pipeline.encoder import EncoderInfo, TorchEncoder, build_encoder, save_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.export import on_cluster as embed_cluster
 from tclr.pipeline.system import cluster as remote
-from tclr.pipeline.system import lock_folder
+from tclr.pipeline.system import count_threads, lock_folder
 from tclr.schemas.config import EmbedConfig, FitAuConfig
 from tclr.schemas.errors import ClusterError, OutputError, StoreError
 
@@ -31,7 +31,7 @@ ALL = ["F001/T1", "F001/T2", "F002/T1", "F002/T2"]
 
 @pytest.fixture(scope="module")
 def encoder():
-    return LoadedEncoder(build_encoder(8, 0, "mobilenet_v2"), INFO)
+    return TorchEncoder(build_encoder(8, 0, "mobilenet_v2"), INFO)
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +103,13 @@ def test_a_running_cluster_makes_the_same_files_and_loads_the_encoder_once(
 ):
     loaded = []
     embed_cluster._loaded.clear()
-    build = embed_cluster.build_encoder
-    monkeypatch.setattr(embed_cluster, "build_encoder", lambda *given: loaded.append(given) or build(*given))
+    build = embed_cluster.open_encoder
+    monkeypatch.setattr(embed_cluster, "open_encoder", lambda *given: loaded.append(given[1]) or build(*given))
     with cluster({"nthreads": n_threads}) as started:
         address = started.scheduler_address
         result = embed(store, tmp_path, encoder, EmbedConfig(), au_model=head_file, scheduler=address)
         assert contents(tmp_path) == expected and not result.failures
-        assert loaded == [(8, 0, "mobilenet_v2")]
+        assert loaded == [encoder.info]
         (tmp_path / "subject=F002" / "T1.parquet").unlink()
         assert embed(store, tmp_path, encoder, EmbedConfig(), au_model=head_file, scheduler=address).n_skipped == 3
     assert contents(tmp_path) == expected and len(loaded) == 1
@@ -133,7 +133,7 @@ def test_no_encoder_is_sent_where_none_is_needed(store, tmp_path):
 
 
 def test_another_encoder_than_the_runs_is_refused(store, encoder, tmp_path, monkeypatch):
-    other = build_encoder(8, 1, "mobilenet_v2").state_dict()
+    other = TorchEncoder(build_encoder(8, 1, "mobilenet_v2"), INFO).weights()
     monkeypatch.setattr(embed_cluster, "_share", lambda job, encoder: embed_cluster.SharedExport(job, other))
     embed_cluster._loaded.clear()
     with cluster({}) as started:
@@ -142,11 +142,11 @@ def test_another_encoder_than_the_runs_is_refused(store, encoder, tmp_path, monk
     assert contents(tmp_path) == {}
 
 
-def test_local_processes_share_the_cores_as_torchs_threads(store, encoder, tmp_path, monkeypatch):
+def test_local_processes_share_the_cores_as_threads_of_networks(store, encoder, tmp_path, monkeypatch):
     seen = []
     export = embed_cluster.export_clip
     monkeypatch.setattr(embed_cluster, "CPU_COUNT", 7)
-    monkeypatch.setattr(embed_cluster, "export_clip", lambda *a: seen.append(torch.get_num_threads()) or export(*a))
+    monkeypatch.setattr(embed_cluster, "export_clip", lambda *a: seen.append(count_threads()) or export(*a))
     connect = remote.connect
     with cluster({}) as started:
         monkeypatch.setattr(remote, "connect", lambda workers, *_: connect(None, started.scheduler_address))
@@ -251,14 +251,14 @@ def test_memory_that_is_out_fails_one_clip(store, encoder, tmp_path, monkeypatch
     errors = iter(
         [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory: x")]
     )
-    run = LoadedEncoder.embed_all
+    run = TorchEncoder.embed_all
 
     def refuse(self, batches):
         if error := next(errors, None):
             raise error
         return run(self, batches)
 
-    monkeypatch.setattr(LoadedEncoder, "embed_all", refuse)
+    monkeypatch.setattr(TorchEncoder, "embed_all", refuse)
     result = embed(store, tmp_path, encoder, EmbedConfig())
     assert [failure.name for failure in result.failures] == ALL[:3] and result.n_clips == 1
     assert all("out of memory" in failure.reason and "--batch-size" in failure.reason for failure in result.failures)
@@ -349,7 +349,7 @@ def test_progress_counts_frames_within_a_clip_and_failures(copy, encoder, tmp_pa
     embed(copy, tmp_path / "features", encoder, EmbedConfig())
     shutil.rmtree(tmp_path / "features" / "subject=F002")
     told, seen, calls = threading.Event(), [], []
-    run = LoadedEncoder._run_padded
+    run = TorchEncoder._run_padded
 
     def wait(self, frames):
         calls.append(len(frames))
@@ -363,8 +363,8 @@ def test_progress_counts_frames_within_a_clip_and_failures(copy, encoder, tmp_pa
             told.set()
 
     monkeypatch.setattr(remote, "REPORT_EVERY_S", 0)
-    monkeypatch.setattr("tclr.pipeline.encoder.inference.cpu_step", lambda size: 8)
-    monkeypatch.setattr(LoadedEncoder, "_run_padded", wait)
+    monkeypatch.setattr("tclr.pipeline.encoder.torch_encoder.cpu_step", lambda size: 8)
+    monkeypatch.setattr(TorchEncoder, "_run_padded", wait)
     with cluster({}) as started:
         address = started.scheduler_address
         embed(copy, tmp_path / "features", encoder, EmbedConfig(batch_size=8), scheduler=address, notify=notify)

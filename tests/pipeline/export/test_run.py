@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tclr.pipeline.au import MAPPED_AUS, MAPPING_VERSION, THRESHOLD, fit_au, load_head, predict_from_blendshapes, smooth
-from tclr.pipeline.encoder import EncoderInfo, LoadedEncoder, build_encoder
+from tclr.pipeline.encoder import EncoderInfo, TorchEncoder, build_encoder
 from tclr.pipeline.export import embed
 from tclr.pipeline.features import load
 from tclr.pipeline.store import Store
@@ -47,7 +47,7 @@ OF_478_LANDMARKS = (*eye_columns(), "head_x", "head_y", "head_z")
 """Columns that need mediapipe's landmarks, which this store has not."""
 
 
-class RecordingEncoder(LoadedEncoder):
+class RecordingEncoder(TorchEncoder):
     """The real encoder, which also remembers how many crops it was given at once."""
 
     def __init__(self, seed=0):

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from tclr.pipeline.faces import find_model, open_detector, pose_from_rotation
 from tclr.pipeline.faces.landmarker.boxes import find_boxes
-from tclr.pipeline.faces.landmarker.bundle import BOXES, CANONICAL_FACE, Network, read_entry
+from tclr.pipeline.faces.landmarker.bundle import BOXES, CANONICAL_FACE, open_network, read_entry
 from tclr.pipeline.faces.landmarker.landmarker import FaceLandmarker
 from tclr.pipeline.faces.landmarker.pose import FIELD_OF_VIEW, CanonicalFace
 from tclr.pipeline.faces.landmarker.regions import Region, cut
@@ -95,7 +95,7 @@ def test_faces_looked_for_are_at_most_so_many(head):
 
 
 def test_box_of_a_face_has_its_eyes_and_scores_it(head):
-    (box,) = find_boxes(Network(find_model(), BOXES), head, 0.5, 3)
+    (box,) = find_boxes(open_network(find_model(), BOXES), head, 0.5, 3)
     (face,) = FaceLandmarker(DIRECT, video=False, n_faces=1).look(head)
     right_eye, left_eye = (face.landmarks[list(corners), :2].mean(axis=0) for corners in ((33, 133), (263, 362)))
     np.testing.assert_allclose(box.keypoints[:2], [right_eye, left_eye], atol=0.06 * face.size_px)
@@ -155,4 +155,4 @@ def test_another_bundle_is_refused(tmp_path):
     path = tmp_path / "bundle.task"
     path.write_bytes(b"no archive")
     with pytest.raises(ModelError, match=r"Expected face_detector.tflite in .*bundle.task"):
-        Network(path, BOXES)
+        open_network(path, BOXES)

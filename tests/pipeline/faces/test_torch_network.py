@@ -13,7 +13,7 @@ import torch
 from tclr.cli.main import run
 from tclr.pipeline.faces import ensure_models, find_model
 from tclr.pipeline.faces.landmarker import landmarker, torch_network
-from tclr.pipeline.faces.landmarker.bundle import BLENDSHAPES, LANDMARKS, Network
+from tclr.pipeline.faces.landmarker.bundle import BLENDSHAPES, LANDMARKS, open_network
 from tclr.pipeline.faces.landmarker.landmarker import FaceLandmarker
 from tclr.pipeline.faces.landmarker.torch_network import TorchNetwork, run_exactly
 from tclr.pipeline.faces.small_faces import SmallFaceDetector
@@ -65,7 +65,7 @@ def test_outputs_equal_those_of_litert(network, heads):
     pictures = np.stack([cv2.resize(heads[0], (256, 256)), cv2.resize(heads[3], (256, 256)), noise])
     values = pictures.astype(np.float32) / 255
     points, logits, _ = network(values)
-    expected_points, expected_logits, _ = Network(find_model(), LANDMARKS)(values)
+    expected_points, expected_logits, _ = open_network(find_model(), LANDMARKS)(values)
     np.testing.assert_allclose(points, expected_points, atol=0.005)  # pixels of 256
     np.testing.assert_allclose(logits, expected_logits, atol=0.005)
     assert points.shape == (3, 1434) and points.std() > 10

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import threading
 from contextlib import closing
 
@@ -102,3 +105,18 @@ def test_an_unused_result_is_not_waited_for():
         raise KeyError("elsewhere")
     assert not release.is_set()
     release.set()
+
+
+def test_networks_use_the_limit_or_what_pytorch_uses():
+    code = (
+        "import os\nfrom tclr.pipeline.system import count_threads, limit_threads\n"
+        "print(count_threads(), limit_threads(5), count_threads(), limit_threads(None), count_threads())\n"
+        "import torch\ntorch.set_num_threads(4)\nprint(count_threads())"
+    )
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    for wanted, expected in (("3", 3), ("", n_cores), ("0", n_cores), ("many", n_cores)):
+        environment = {**os.environ, "OMP_NUM_THREADS": wanted}
+        told = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+        ).stdout
+        assert told.split() == [str(expected), "None", "5", "5", str(expected), "4"]
