@@ -120,7 +120,7 @@ def _as_computed(value: np.ndarray) -> np.ndarray:
 def cut_centre(crop: np.ndarray, side: int, size: int) -> np.ndarray:
     """Resize a crop (S, S, 3) uint8 to ``side`` pixels and return its central ``size``; antialiased if it shrinks.
 
-    Only what the centre needs is computed. Pixels differ from those of ``to_input`` by rounding, at most one of 255
+    Only what the centre needs is computed. Pixels differ from those of ``to_input`` by rounding, at most two of 255
     levels.
 
     >>> cut_centre(np.full((40, 40, 3), 7, np.uint8), 36, 32).shape

@@ -104,8 +104,8 @@ class NetworkWriter:
             _, height, width, channels = shape
             weight = weight.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(len(weight), -1)
             flat = (1, height * width * channels)
-            parts = x, self._constant(np.array(flat, np.int32))
-            x = self._add("RESHAPE", parts, flat, self._schema.ReshapeOptionsT())
+            places = self._constant(np.array(flat, np.int32))
+            x = self._add("RESHAPE", (x, places), flat, self._schema.ReshapeOptionsT())
         options = self._schema.FullyConnectedOptionsT()
         options.fusedActivationFunction = int(relu)
         parts = x, self._constant(weight), self._constant(bias)
