@@ -14,7 +14,7 @@ from PIL import Image
 from tclr.pipeline.encoder.facemesh_layout import GRID, MAX_MIDDLE, N_BLOCKS, N_FEATURES, WIDTHS
 from tclr.pipeline.encoder.info import EncoderInfo, resized_side
 from tclr.pipeline.encoder.loaded import LoadedEncoder, require_crops
-from tclr.pipeline.system import SAME, LiteNetwork, NetworkWriter, count_threads, run_ahead
+from tclr.pipeline.system import SAME, LiteNetwork, NetworkWriter, count_threads, run_ahead, wide_lanes, widened
 
 if TYPE_CHECKING:
     import torch
@@ -182,13 +182,17 @@ def _write_stem(writer: NetworkWriter, x: int, take: Take) -> int:
 
 
 def _write_block(writer: NetworkWriter, x: int, take: Take, n_out: int, stride: int) -> int:
-    """Add a ``Block``."""
+    """Add a ``Block``; narrow layers are widened, see ``widen_network``."""
     n_in = writer.shape(x)[-1]
     middle = min(n_in, MAX_MIDDLE) if stride == 2 else n_out // 2
-    y = writer.convolve(x, take("enter.weight", middle, n_in, stride, stride), take("enter.bias", middle), stride)
-    y = writer.prelu(y, take("enter_act.weight", middle))
-    y = writer.convolve_depthwise(y, take("depthwise.weight", middle, 1, 3, 3), take("depthwise.bias", middle))
-    y = writer.convolve(y, take("leave.weight", n_out, middle, 1, 1), take("leave.bias", n_out))
+
+    def wide(name: str, *shape: int, axis: int = 0) -> np.ndarray:
+        return widened(take(name, *shape), axis, wide_lanes())
+
+    y = writer.convolve(x, wide("enter.weight", middle, n_in, stride, stride), wide("enter.bias", middle), stride)
+    y = writer.prelu(y, wide("enter_act.weight", middle))
+    y = writer.convolve_depthwise(y, wide("depthwise.weight", middle, 1, 3, 3), wide("depthwise.bias", middle))
+    y = writer.convolve(y, wide("leave.weight", n_out, middle, 1, 1, axis=1), take("leave.bias", n_out))
     x = writer.max_pool(x, 2) if stride == 2 else x
     x = writer.pad(x, after=(0, 0, 0, n_out - n_in)) if n_out > n_in else x
     return writer.prelu(writer.add(y, x), take("leave_act.weight", n_out))

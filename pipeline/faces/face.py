@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +33,51 @@ class Face:
     def size_px(self) -> float:
         """The larger side of the box in source pixels."""
         return float((self.bbox[2:] - self.bbox[:2]).max())
+
+    def placed(self, landmarks: np.ndarray) -> Face:
+        """Return this face with its landmarks in another place or scale."""
+        return replace(self, landmarks=landmarks)
+
+
+class LaterFace(Face):
+    """A face whose pose and blendshapes are computed when they are first read, by the thread that reads them.
+
+    Following a face takes its landmarks only. Where a core is idle, another thread computes the rest meanwhile, and of
+    faces that are only looked at, such as those by which a picture's upright is found, nobody does.
+
+    >>> face = LaterFace(np.zeros((5, 3), np.float32), lambda: (np.ones(3, np.float32), None))
+    >>> face.placed(face.landmarks + 1).pose, face.blendshapes is None
+    (array([1., 1., 1.], dtype=float32), True)
+    """
+
+    _describe: Callable[[], tuple[np.ndarray, np.ndarray | None]]
+
+    def __init__(
+        self,
+        landmarks: np.ndarray,
+        describe: Callable[[], tuple[np.ndarray, np.ndarray | None]],
+        score: float | None = None,
+    ) -> None:
+        for name, value in (("landmarks", landmarks), ("_describe", describe), ("score", score)):
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def _described(self) -> tuple[np.ndarray, np.ndarray | None]:
+        return self._describe()
+
+    @property
+    def pose(self) -> np.ndarray:  # type: ignore[override]
+        """See ``Face``."""
+        return self._described[0]
+
+    @property
+    def blendshapes(self) -> np.ndarray | None:  # type: ignore[override]
+        """See ``Face``."""
+        return self._described[1]
+
+    def placed(self, landmarks: np.ndarray) -> Face:
+        """Return this face with its landmarks in another place or scale."""
+        return LaterFace(landmarks, lambda: self._described, self.score)
 
 
 def pose_from_rotation(rotation: np.ndarray) -> np.ndarray:

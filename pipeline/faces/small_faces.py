@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import Protocol
 
@@ -184,7 +183,7 @@ class SmallFaceDetector(WrappedDetector):
         cuts = [image[top:bottom, left:right] for left, top, right, bottom in windows]
         corners = [np.array([left, top, 0], np.float32) for left, top, _, _ in windows]
         return [
-            [replace(face, landmarks=face.landmarks + corner) for face in faces]
+            [face.placed(face.landmarks + corner) for face in faces]
             for faces, corner in zip(self._look_at_all(cuts), corners, strict=True)
         ]
 

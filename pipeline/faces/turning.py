@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -63,7 +62,7 @@ def _turn_back(faces: list[Face], image: np.ndarray, degrees: int) -> list[Face]
     height, width = image.shape[:2]
     if degrees % 180:
         height, width = width, height
-    return [replace(face, landmarks=turn_points(face.landmarks, -degrees % 360, width, height)) for face in faces]
+    return [face.placed(turn_points(face.landmarks, -degrees % 360, width, height)) for face in faces]
 
 
 class TurnedDetector(WrappedDetector):

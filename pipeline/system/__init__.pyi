@@ -24,6 +24,9 @@ from .lock import lock_folder as lock_folder
 from .native_output import caught_stderr as caught_stderr
 from .native_output import quiet_unless_verbose as quiet_unless_verbose
 from .networks.runtime import LiteNetwork as LiteNetwork
+from .networks.widening import wide_lanes as wide_lanes
+from .networks.widening import widen_network as widen_network
+from .networks.widening import widened as widened
 from .networks.writer import SAME as SAME
 from .networks.writer import NetworkWriter as NetworkWriter
 from .outcome import Failure as Failure

@@ -147,7 +147,7 @@ class PeopleTracker:
 
 def _to_source(face: Face, reduction: int) -> Face:
     """Convert a face found in an image of 1/reduction of the source to source pixels."""
-    return face if reduction == 1 else replace(face, landmarks=face.landmarks * np.float32(reduction))
+    return face if reduction == 1 else face.placed(face.landmarks * np.float32(reduction))
 
 
 def rank_faces(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -54,7 +53,7 @@ def look_upright(image: np.ndarray, detector: Detector, turns: Sequence[int]) ->
             score = _score_largest(small, faces, detector)
             if score > best_score:
                 best_score = score
-                best = [replace(face, landmarks=face.landmarks / np.float32(scale)) for face in faces]
+                best = [face.placed(face.landmarks / np.float32(scale)) for face in faces]
     return best, _turn_of(_largest(best)) if best_score > 0 else None
 
 

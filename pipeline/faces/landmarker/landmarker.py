@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from tclr.pipeline.faces.face import Face, pose_from_rotation
+from tclr.pipeline.faces.face import Face, LaterFace, pose_from_rotation
 from tclr.pipeline.faces.landmarker.boxes import SAME_IN_CROP, SCORE_FLOOR, find_boxes, score_aligned
 from tclr.pipeline.faces.landmarker.bundle import (
     BLENDSHAPES,
@@ -140,9 +140,7 @@ class FaceLandmarker:
         self._followed = []
 
     def close(self) -> None:
-        """Free the networks; the next use reopens them."""
-        for name in ("_boxes", "_landmarks", "_blendshapes"):
-            vars(self).pop(name, None)
+        """Do nothing: the networks are those of the process, and stay for the next clip."""
 
     def _regions(self, image: np.ndarray, n_faces: int) -> list[Region]:
         boxes = find_boxes(self._boxes, image, self._config.min_detection_confidence, n_faces)
@@ -174,5 +172,9 @@ class FaceLandmarker:
         placed = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         depth = points[:, 2:] * (depth_scale(region, width / height) / INPUT_PX)
         landmarks = np.concatenate([placed, depth], axis=1).astype(np.float32)
+        return LaterFace(landmarks, partial(self._describe, landmarks, width, height))
+
+    def _describe(self, landmarks: np.ndarray, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the pose and the blendshapes of a face in a picture of that size."""
         pose = pose_from_rotation(self._canonical.rotation(landmarks, width, height))
-        return Face(landmarks, pose, self._blendshapes(landmarks[None, SHAPE_LANDMARKS, :2])[0][0])
+        return pose, self._blendshapes(landmarks[None, SHAPE_LANDMARKS, :2])[0][0]

@@ -63,6 +63,18 @@ class Region:
 
 
 def cut(image: np.ndarray, region: Region, size: int, border: int) -> np.ndarray:
-    """Return the (size, size, 3) uint8 cut of a region; ``border`` is OpenCV's code for what lies outside."""
+    """Return the (size, size, 3) uint8 cut of a region; ``border`` is OpenCV's code for what lies outside.
+
+    Only the part of the image that the region needs is read.
+    """
+    matrix = region.matrix(size)
+    reach = region.side / 2 * (abs(math.cos(region.angle)) + abs(math.sin(region.angle))) + 2
+    (left, right), (top, bottom) = (
+        (max(0, math.floor(middle - reach)), min(length, math.ceil(middle + reach)))
+        for middle, length in ((region.x, image.shape[1]), (region.y, image.shape[0]))
+    )
+    if left < right and top < bottom:
+        image, matrix = image[top:bottom, left:right], matrix - [[0, 0, left], [0, 0, top]]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, region.matrix(size), (size, size), flags=flags, borderMode=border)
+    wide = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)  # OpenCV warps four channels twice as fast as three
+    return cv2.cvtColor(cv2.warpAffine(wide, matrix, (size, size), flags=flags, borderMode=border), cv2.COLOR_RGBA2RGB)

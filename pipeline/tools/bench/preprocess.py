@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from distributed import Client
@@ -36,7 +37,8 @@ def decode_and_landmark(clips: Sequence[Clip], detect: DetectConfig) -> None:
             detector.n_faces = 1
             for frame in read_frames(probe(clip, detect.image_fps)):
                 if frame.image is not None:
-                    detector.detect([frame.image], [frame.timestamp_s])
+                    for face in chain.from_iterable(detector.detect([frame.image], [frame.timestamp_s])):
+                        _ = face.pose, face.blendshapes  # which the landmarker computes late
 
 
 def _run(

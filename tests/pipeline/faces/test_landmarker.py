@@ -1,5 +1,6 @@
 """The networks run directly give what mediapipe's graph gives, and what it rests on holds by itself."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import cv2
@@ -9,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from tclr.pipeline.faces import find_model, open_detector, pose_from_rotation
 from tclr.pipeline.faces.landmarker.boxes import find_boxes
-from tclr.pipeline.faces.landmarker.bundle import BOXES, CANONICAL_FACE, open_network, read_entry
+from tclr.pipeline.faces.landmarker.bundle import BOXES, CANONICAL_FACE, LANDMARKS, open_network, read_entry
 from tclr.pipeline.faces.landmarker.landmarker import FaceLandmarker
 from tclr.pipeline.faces.landmarker.pose import FIELD_OF_VIEW, CanonicalFace
 from tclr.pipeline.faces.landmarker.regions import Region, cut
@@ -124,11 +125,48 @@ def test_cut_of_an_upright_region_is_the_picture_itself():
     np.testing.assert_array_equal(cut(image, Region(20, 18, 16), 16, cv2.BORDER_REPLICATE), image[10:26, 12:28])
 
 
+@pytest.mark.parametrize("border", [cv2.BORDER_REPLICATE, cv2.BORDER_CONSTANT])
+@pytest.mark.parametrize("angle", [0, 0.3, 2.5])
+@pytest.mark.parametrize(("x", "y", "side"), [(60, 40, 30), (2, 3, 40), (118, 79, 25), (60, 40, 300), (-90, 40, 20)])
+def test_cut_reads_a_part_and_gives_what_the_whole_picture_gives(x, y, side, angle, border):
+    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    image = cv2.resize(noise, (120, 80), interpolation=cv2.INTER_CUBIC)
+    region, flags = Region(x, y, side, angle), cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    expected = cv2.warpAffine(image, region.matrix(64), (64, 64), flags=flags, borderMode=border)
+    difference = np.abs(cut(image, region, 64, border).astype(int) - expected)
+    assert difference.max() <= 2 and difference.mean() < 0.01
+
+
 @pytest.mark.parametrize(
     ("other", "overlap"), [(Region(10, 10, 8), 1), (Region(14, 10, 8), 1 / 3), (Region(18, 10, 8), 0)]
 )
 def test_overlap_of_regions(other, overlap):
     assert Region(10, 10, 8).overlap(other) == pytest.approx(overlap)
+
+
+# ---- what is computed later
+
+
+def test_pose_and_blendshapes_are_computed_when_they_are_read_and_once(head, monkeypatch):
+    calls = []
+    describe = FaceLandmarker._describe
+    monkeypatch.setattr(FaceLandmarker, "_describe", lambda *given: calls.append(1) or describe(*given))
+    (face,) = open_detector(DIRECT, video=False).look(head)
+    moved = face.placed(face.landmarks + np.float32(5))
+    assert not calls and face.size_px > 50
+    with ThreadPoolExecutor(2) as pool:
+        blendshapes = pool.submit(lambda: moved.blendshapes).result()
+    np.testing.assert_array_equal(face.blendshapes, blendshapes)
+    np.testing.assert_array_equal(moved.pose, face.pose)
+    np.testing.assert_array_equal(moved.landmarks, face.landmarks + np.float32(5))
+    assert len(calls) == 1 and moved.score == face.score
+
+
+def test_a_process_opens_a_network_once():
+    first, second = (FaceLandmarker(DIRECT, video=True, n_faces=1) for _ in range(2))
+    assert first._landmarks is second._landmarks
+    first.close()
+    assert second._landmarks is open_network(find_model(), LANDMARKS)
 
 
 # ---- pose

@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tclr.pipeline.system import SAME, LiteNetwork, NetworkWriter
+from tclr.pipeline.faces import find_model
+from tclr.pipeline.faces.landmarker.bundle import LANDMARKS, read_entry
+from tclr.pipeline.system import SAME, LiteNetwork, NetworkWriter, widen_network
 
 SHAPE = (1, 6, 8, 4)
 
@@ -21,6 +23,7 @@ def tensor(values):
 
 
 WEIGHT, BIAS, SMALL, DEPTHWISE = rand(5, 4, 2, 2), rand(5), rand(3, 4, 3, 3), rand(4, 1, 3, 3)
+WIDE = rand(4, 6, 1, 1)
 LINEAR, SHIFT = rand(7, 4 * 6 * 8), rand(7)
 OPERATORS = {
     "convolve": (
@@ -86,3 +89,52 @@ def test_threads_have_a_copy_of_their_own():
     with ThreadPoolExecutor(4) as pool:
         found = [outputs for (outputs,) in pool.map(network, given * 5)]
     assert all(np.array_equal(one, other) for one, other in zip(found, expected * 5, strict=True))
+
+
+def chain(writer, x, n_channels, slopes=True):
+    """Add a narrow chain: a convolution, a PReLU, a depthwise convolution, and a convolution that mixes them."""
+    n_in = writer.shape(x)[-1]
+    y = writer.convolve(x, rand(n_channels, n_in, 1, 1), rand(n_channels))
+    y = writer.prelu(y, rand(n_channels)) if slopes else y
+    y = writer.convolve_depthwise(y, rand(n_channels, 1, 3, 3), rand(n_channels))
+    return writer.convolve(y, rand(n_in, n_channels, 1, 1), rand(n_in))
+
+
+def widths(model):
+    """Return the channels of each convolution's output."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    (graph,) = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0)).subgraphs
+    weighty = [one for one in graph.operators if len(one.inputs) == 3]
+    return [int(graph.tensors[one.outputs[0]].shape[-1]) for one in weighty]
+
+
+def test_narrow_chains_are_widened_and_outputs_stay_the_same_to_the_bit():
+    writer = NetworkWriter(SHAPE)
+    first = chain(writer, writer.input, 6)
+    model = writer.finish(writer.add(first, chain(writer, first, 20)), chain(writer, first, 5, slopes=False))
+    wide = widen_network(model, 16)
+    assert widths(model) == [6, 6, 4, 20, 20, 4, 5, 5, 4] and widths(wide) == [16, 16, 4, 20, 20, 4, 16, 16, 4]
+    x = np.concatenate([rand(*SHAPE), rand(*SHAPE) - 1])
+    for found, expected in zip(LiteNetwork(wide)(x), LiteNetwork(model)(x), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert widen_network(wide, 16) is wide and widen_network(model, 5) is model
+
+
+def test_channels_that_others_see_are_not_widened():
+    writer = NetworkWriter(SHAPE)
+    seen, ending, pooled = (writer.convolve(writer.input, WIDE.transpose(1, 0, 2, 3), rand(6)) for _ in range(3))
+    ending = writer.convolve_depthwise(ending, rand(6, 1, 3, 3), rand(6))
+    pooled = writer.convolve(writer.max_pool(pooled, 2), WIDE, rand(4))
+    model = writer.finish(seen, writer.convolve(seen, WIDE, rand(4)), ending, pooled)
+    assert widen_network(model, 16) is model
+
+
+@pytest.mark.parametrize("lanes", [1, 16])
+def test_the_landmark_network_is_the_same_on_every_processor(lanes):
+    raw = read_entry(find_model(), LANDMARKS)
+    wide = widen_network(raw, lanes)
+    assert widths(raw).count(8) == 8 and widths(wide).count(8) == (8 if lanes == 1 else 0)
+    x = np.random.default_rng(0).random((1, 256, 256, 3), np.float32)
+    for found, expected in zip(LiteNetwork(wide)(x), LiteNetwork(raw)(x), strict=True):
+        np.testing.assert_array_equal(found, expected)
