@@ -20,6 +20,7 @@ from .network import build_encoder as build_encoder
 from .network import fit_weights as fit_weights
 from .network import load_weights as load_weights
 from .network import save_encoder as save_encoder
+from .network import weights_of as weights_of
 from .torch_encoder import TorchEncoder as TorchEncoder
 from .torch_encoder import encoder_digest as encoder_digest
 from .torch_encoder import pooled_features as pooled_features

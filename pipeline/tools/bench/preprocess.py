@@ -51,10 +51,10 @@ def _run(
 
 
 def _run_to_features(source: Path, scratch: Path, client: Client) -> None:
-    """Take videos to Action Units in Parquet; networks have one thread."""
+    """Take videos to Action Units in Parquet, with the codec of ``tclr.analyse`` and one thread per network."""
     from tclr.pipeline.export import embed
 
-    _run(source, scratch / "store", client, AlignConfig())
+    _run(source, scratch / "store", client, AlignConfig(codec="lz4"))
     before = limit_threads(1)
     try:
         embed(scratch / "store", scratch / "features", None, EmbedConfig(embedding="none"))
