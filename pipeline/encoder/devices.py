@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""Linux has one of these where there is a driver of NVIDIA or AMD, or a GPU within WSL."""
+GPU_FILES = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")
+"""Linux has one of these where there is a driver of NVIDIA, also for its embedded boards, or of AMD, or a GPU in WSL."""
 
 
 def has_gpu() -> bool:

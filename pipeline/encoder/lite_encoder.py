@@ -114,6 +114,8 @@ class LiteEncoder(LoadedEncoder):
 
 
 def _as_computed(value: np.ndarray) -> np.ndarray:
+    if value.dtype.kind not in "fiV":  # V: bfloat16
+        raise ValueError(f"numbers of type {value.dtype}")
     return value if value.dtype.kind == "i" else value.astype(np.float32)
 
 

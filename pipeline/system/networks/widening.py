@@ -87,7 +87,7 @@ class _Graph:
                 array.shape = np.array([*array.shape[:-1], least], np.int32)
             self._pad(chain[-1], 1, -1, least)
         read = {number for one in self._graph.operators for number in one.inputs.tolist()}
-        unread = self._stored.keys() - read
+        unread = self._stored.keys() - read - set(self._graph.outputs.tolist())
         self._graph.operators = [
             *self._added,
             *(one for one in self._graph.operators if int(one.outputs[0]) not in unread),
@@ -102,12 +102,13 @@ class _Graph:
         chain = [place]
         while len(self._readers[output]) == 1 and output not in self._graph.outputs:
             kind, (first, *constants), following = self._steps[self._readers[output][0]]
-            if first != output or not self._are_constants(constants):
+            n_channels = self._channels(output)
+            if first != output or not self._are_constants(constants) or self._channels(constants[0]) != n_channels:
                 return []
             chain += self._readers[output]
             if kind == "CONV_2D":
                 return chain
-            if kind not in ("PRELU", "DEPTHWISE_CONV_2D") or self._channels(following) != self._channels(output):
+            if kind not in ("PRELU", "DEPTHWISE_CONV_2D") or self._channels(following) != n_channels:
                 return []
             output = following
         return []
@@ -124,7 +125,7 @@ class _Graph:
         return np.frombuffer(np.asarray(data, np.uint8).tobytes(), FLOATS[array.type]).reshape(array.shape)
 
     def _are_constants(self, numbers: list[int]) -> bool:
-        return all(self._values(number) is not None for number in numbers)
+        return len(numbers) > 0 and all(self._values(number) is not None for number in numbers)
 
     def _pad(self, place: int, position: int, axis: int, least: int) -> None:
         """Let an operator read a constant that is padded by zeros behind an axis; others keep theirs."""

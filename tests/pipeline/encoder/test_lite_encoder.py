@@ -114,6 +114,7 @@ def without(name):
         (lambda weights: weights | {"facemesh.stages.9.weight": np.zeros(3)}, "got 'facemesh.stages.9.weight'"),
         (lambda weights: weights | {"fc1.weight": np.zeros((9, 2048), np.float32)}, r"but got \(9, 2048\)"),
         (lambda weights: weights | {"facemesh.stages.0.0.enter.bias": np.zeros(2)}, r"but got \(2,\)"),
+        (lambda weights: weights | {"fc1.bias": np.zeros(8, np.complex64)}, "real numbers for 'fc1.bias'"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_as_others_are(model, change, reason):

@@ -126,7 +126,9 @@ def test_channels_that_others_see_are_not_widened():
     seen, ending, pooled = (writer.convolve(writer.input, WIDE.transpose(1, 0, 2, 3), rand(6)) for _ in range(3))
     ending = writer.convolve_depthwise(ending, rand(6, 1, 3, 3), rand(6))
     pooled = writer.convolve(writer.max_pool(pooled, 2), WIDE, rand(4))
-    model = writer.finish(seen, writer.convolve(seen, WIDE, rand(4)), ending, pooled)
+    one_slope = writer.prelu(writer.convolve(writer.input, WIDE.transpose(1, 0, 2, 3), rand(6)), rand(1))
+    one_slope = writer.convolve(one_slope, WIDE, rand(4))
+    model = writer.finish(seen, writer.convolve(seen, WIDE, rand(4)), ending, pooled, one_slope)
     assert widen_network(model, 16) is model
 
 
