@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")
-"""Linux has one of these where there is a driver of NVIDIA, also for its embedded boards, or of AMD, or a GPU in WSL."""
+"""Linux has one of these where there is a driver of NVIDIA (also on its embedded boards) or AMD, or a GPU in WSL."""
 
 
 def has_gpu() -> bool:

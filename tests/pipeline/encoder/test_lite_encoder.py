@@ -67,7 +67,7 @@ def test_crops_are_resized_as_in_training(side, ratio):
     info = replace(INFO, crop_ratio=ratio)
     expected = to_input(torch.from_numpy(crop[None]), info)[0].permute(1, 2, 0).numpy() * 255
     difference = np.abs(cut_centre(crop, round(128 / ratio), 128) - expected)
-    assert difference.max() < 2.01 and difference.mean() < 0.1
+    assert difference.max() < 2.01 and difference.mean() < 0.2
 
 
 def test_a_crops_embedding_does_not_depend_on_others_or_on_threads(model, crops):
