@@ -19,9 +19,9 @@ from tclr.schemas.errors import InputError, SettingError
 class CropEncoder(nn.Module):
     """Turns crops (N, S, S, 3) uint8 RGB into embeddings (N, D) float32 of unit length.
 
-    Crops are resized, cut and normalised here. The weights are frozen, and embeddings equal those of ``tclr embed``, to
-    the last bit on a CPU. After ``requires_grad_()`` the network can be trained: gradients then flow, and the
-    embeddings agree to rounding, some 1e-4.
+    Crops are resized, cut and normalised here. The weights are frozen, and embeddings equal those of ``tclr embed``: to
+    the last bit on a CPU, or to some 1e-4 for architecture ``facemesh``, which LiteRT runs there. After
+    ``requires_grad_()`` the network can be trained: gradients then flow, and the embeddings agree to rounding.
 
     ``info`` describes the network, its training and its input.
     """
@@ -30,13 +30,10 @@ class CropEncoder(nn.Module):
 
     def __init__(self, loaded: LoadedEncoder) -> None:
         super().__init__()
-        self._loaded = loaded
-        self._in_torch = (
-            loaded if isinstance(loaded, TorchEncoder) else TorchEncoder(loaded.model, loaded.info, loaded.device)
-        )
-        self.model = self._in_torch.model
+        is_torch = isinstance(loaded, TorchEncoder)
+        self._loaded = loaded if is_torch else TorchEncoder(loaded.model, loaded.info, loaded.device)
+        self.model = self._loaded.model
         self.info = loaded.info
-        self._weights = self._state()
         self.requires_grad_(False)
         self.eval()
 
@@ -58,15 +55,9 @@ class CropEncoder(nn.Module):
         wants_gradient = torch.is_grad_enabled() and any(p.requires_grad for p in self.model.parameters())
         if self.training or wants_gradient:
             return self.model(normalise(to_input(checked.to(device), self.info), self.info))
-        loaded = self._loaded
-        if loaded is self._in_torch or self._state() != self._weights:
-            loaded = copy(self._in_torch)
-            loaded.device = device
+        loaded = copy(self._loaded)
+        loaded.device = device
         return torch.from_numpy(loaded.embed(checked.cpu().numpy())).to(device)
-
-    def _state(self) -> list[tuple[int, int]]:
-        """Return what is different once weights have been trained, replaced or moved."""
-        return [(value.data_ptr(), value._version) for value in self.model.state_dict().values()]
 
 
 def check_crops(crops: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
@@ -15,6 +16,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MAX_EMBEDDING_DIM = 2**16
 """Far beyond any use, but too small to fill the memory."""
+LEAST_STD = 1e-6
+"""Pixels are between 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,13 @@ def _check_info(info: EncoderInfo) -> None:
     for field in fields(EncoderInfo):
         value, default = getattr(info, field.name), field.default
         kind = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
             raise TypeError(f"{type(value).__name__} as {field.name!r}")
     numbers = [*info.mean, *info.std]
-    if len(info.mean) != 3 or len(info.std) != 3 or not all(isinstance(value, int | float) for value in numbers):
+    if len(info.mean) != 3 or len(info.std) != 3 or not all(type(value) in (int, float) for value in numbers):
         raise ValueError("mean or std that are not three numbers")
+    if not all(map(math.isfinite, numbers)) or any(abs(value) < LEAST_STD for value in info.std):
+        raise ValueError("mean or std that no picture can be normalised by")
     sizes = 0 < info.embedding_dim <= MAX_EMBEDDING_DIM and 0 < info.image_size <= 4096
     if not (sizes and 0.1 <= info.crop_ratio <= 1):
         raise ValueError("embedding_dim, image_size or crop_ratio out of range")
@@ -94,7 +99,7 @@ def parse_info(text: str, where: str) -> EncoderInfo:
         lists = {name: tuple(values[name]) for name in ("mean", "std")}
         info = EncoderInfo(**{**values, **lists, "subjects": tuple(values.get("subjects", ()))})
         _check_info(info)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(
             f"Cannot read the info of an encoder in {where}: {error!r}. The file is damaged: write it again with "
             "'tclr pretrain'."

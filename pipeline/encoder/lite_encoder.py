@@ -51,7 +51,7 @@ class LiteEncoder(LoadedEncoder):
 
     def __init__(self, weights: Mapping[str, np.ndarray], info: EncoderInfo) -> None:
         self.info = info
-        self._weights = {name: _as_computed(value) for name, value in weights.items()}
+        self._weights = {name: _as_computed(name, value) for name, value in weights.items()}
         mean, std = (np.array(values) for values in (info.mean, info.std))
         self._normalising = (1 / (255 * std)).astype(np.float32), (-mean / std).astype(np.float32)
         self._network = LiteNetwork(write_facemesh(self._weights, info))
@@ -103,7 +103,7 @@ class LiteEncoder(LoadedEncoder):
         """Return the embeddings of crops, on this thread."""
         if not len(crops):
             return np.empty((0, self.embedding_dim), np.float32)
-        (embedded,) = self._network(np.stack([self._input(crop) for crop in crops]))
+        embedded = np.concatenate([self._network(self._input(crop)[None])[0] for crop in crops])
         return embedded / np.maximum(np.linalg.norm(embedded, axis=1, keepdims=True), np.float32(1e-12))
 
     def _input(self, crop: np.ndarray) -> np.ndarray:
@@ -113,10 +113,11 @@ class LiteEncoder(LoadedEncoder):
         return centre * scale + shift if shift.any() else centre * scale
 
 
-def _as_computed(value: np.ndarray) -> np.ndarray:
-    if value.dtype.kind not in "fiV":  # V: bfloat16
+def _as_computed(name: str, value: np.ndarray) -> np.ndarray:
+    """Return a tensor in the type that PyTorch's module has it in."""
+    if value.dtype.kind not in "fiubV":  # V: bfloat16
         raise ValueError(f"numbers of type {value.dtype}")
-    return value if value.dtype.kind == "i" else value.astype(np.float32)
+    return value.astype(np.int64 if name.endswith("num_batches_tracked") else np.float32)
 
 
 def cut_centre(crop: np.ndarray, side: int, size: int) -> np.ndarray:

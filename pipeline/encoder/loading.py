@@ -75,6 +75,20 @@ def load_encoder(
     return open_encoder(weights, info, str(source), device)
 
 
+def _check_numbers(weights: Mapping[str, np.ndarray], where: str) -> None:
+    """Raise for weights that would turn every embedding into NaN; others that do not fit are refused later."""
+    for name, values in weights.items():
+        if values.dtype.kind not in "fV":
+            continue
+        with np.errstate(over="ignore"):
+            numbers = values.astype(np.float32)
+        if not np.isfinite(numbers).all() or (name.endswith("running_var") and (numbers < 0).any()):
+            raise ModelError(
+                f"Expected finite numbers, and no negative variance, but got others for {name!r} in {where}. The file "
+                "is damaged, or its training diverged: give another."
+            )
+
+
 def open_encoder(
     weights: Mapping[str, np.ndarray], info: EncoderInfo, where: str, device: torch.device | None = None
 ) -> LoadedEncoder:
@@ -91,6 +105,7 @@ def open_encoder(
     >>> open_encoder(encoder.weights(), encoder.info, "memory").digest == encoder.digest
     True
     """
+    _check_numbers(weights, where)
     on_cpu = not has_gpu() if device is None else device.type == "cpu"
     if info.arch == ARCH and on_cpu:
         with suppress(ValueError, KeyError):  # what is wrong is said below
@@ -98,7 +113,7 @@ def open_encoder(
     from tclr.pipeline.encoder.network import build_encoder, fit_weights
     from tclr.pipeline.encoder.torch_encoder import TorchEncoder
 
-    model = build_encoder(info.embedding_dim, info.seed, info.arch)
+    model = build_encoder(info.embedding_dim, 0, info.arch)
     fit_weights(model, weights, where)
     return TorchEncoder(model, info, device)
 

@@ -118,6 +118,11 @@ def _to_array(name: str, value: Tensor, path: Path) -> np.ndarray:
 
     if value.layout != torch.strided or value.is_complex() or value.is_quantized:
         raise ModelError(f"Expected a dense tensor of real numbers for {name!r}, but got {value.type()} in {path}.")
+    if value.untyped_storage().nbytes() < value.numel() * value.element_size():
+        raise ModelError(
+            f"Expected numbers for {name!r} of size {tuple(value.shape)}, but got few that repeat, in {path}. The file "
+            "is damaged: give another."
+        )
     return (value.float() if value.is_floating_point() else value).numpy()
 
 

@@ -43,7 +43,8 @@ class LaterFace(Face):
     """A face whose pose and blendshapes are computed when they are first read, by the thread that reads them.
 
     Following a face takes its landmarks only. Where a core is idle, another thread computes the rest meanwhile, and of
-    faces that are only looked at, such as those by which a picture's upright is found, nobody does.
+    faces that are only looked at, such as those by which a picture's upright is found, nobody does. ``placed`` replaces
+    landmarks; ``dataclasses.replace`` does not work.
 
     >>> face = LaterFace(np.zeros((5, 3), np.float32), lambda: (np.ones(3, np.float32), None))
     >>> face.placed(face.landmarks + 1).pose, face.blendshapes is None
@@ -60,6 +61,10 @@ class LaterFace(Face):
     ) -> None:
         for name, value in (("landmarks", landmarks), ("_describe", describe), ("score", score)):
             object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[type[Face], tuple[object, ...]]:
+        """Copy and pickle as a face whose pose and blendshapes are known."""
+        return Face, (self.landmarks, self.pose, self.blendshapes, self.score)
 
     @cached_property
     def _described(self) -> tuple[np.ndarray, np.ndarray | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -32,10 +33,23 @@ def read_tensors(path: Path, expected: str) -> tuple[dict[str, np.ndarray], dict
         what = "no regular file" if path.exists() else "nothing"
         raise ModelError(f"Expected {expected} (.safetensors), but found {what} at {path}. Check the path.")
     try:
-        with safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, AttributeError, TypeError) as error:  # NumPy does not have every type
+        try:
+            return _read(path, "np")
+        except (AttributeError, TypeError):  # NumPy does not have every type
+            tensors, metadata = _read(path, "pt")
+            return {name: _to_array(value) for name, value in tensors.items()}, metadata
+    except (SafetensorError, OSError) as error:
         raise ModelError(f"Expected {expected} (.safetensors), but cannot read {path}: {error}.") from error
+
+
+def _read(path: Path, library: str) -> tuple[dict[str, Any], dict[str, str]]:
+    with safe_open(path, framework=library) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def _to_array(tensor: Any) -> np.ndarray:
+    """Return a tensor of PyTorch as an array: bfloat16 and 8 bits become float32."""
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 
 def check_format(metadata: Mapping[str, str], name: str, newest: int, path: Path, advice: str) -> int:

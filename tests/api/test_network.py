@@ -1,5 +1,7 @@
 """``tclr.load_encoder``: a module that takes crops, and refuses what are none."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -24,9 +26,24 @@ def test_embeddings_are_those_of_the_features(made, crops, encoder):
     exported = embeddings_of(tclr.load_features(made / "features", "emb*", ["F001"]))
     assert isinstance(encoder, torch.nn.Module) and encoder.embedding_dim == 256
     for given in (crops, torch.from_numpy(crops)):
-        assert np.array_equal(encoder(given).numpy(), exported)
-    assert np.array_equal(encoder(crops[:3]).numpy(), exported[:3])
+        np.testing.assert_allclose(encoder(given).numpy(), exported, atol=1e-3)  # LiteRT's, of pixels rounded otherwise
+    assert torch.equal(encoder(crops[:3]), encoder(crops)[:3])
     assert encoder(crops[:0]).shape == (0, 256)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_what_was_learnt_counts_once_the_weights_are_frozen_again(crops, fused):
+    encoder = tclr.load_encoder(device="cpu")
+    before, copied = encoder(crops[:2]), copy.deepcopy(encoder)
+    encoder.requires_grad_()
+    optimizer = torch.optim.AdamW(encoder.parameters(), 0.05, fused=fused)
+    encoder(crops[:2])[:, 0].sum().backward()
+    optimizer.step()
+    encoder.requires_grad_(False)
+    assert not torch.allclose(encoder(crops[:2]), before, atol=0.01)
+    assert torch.equal(copied(crops[:2]), before)
+    with torch.inference_mode():
+        assert torch.equal(tclr.load_encoder(device="cpu")(crops[:2]), before)
 
 
 def test_gradients_flow_once_they_are_asked_for_and_numbers_agree(crops):
@@ -39,13 +56,9 @@ def test_gradients_flow_once_they_are_asked_for_and_numbers_agree(crops):
     assert (
         after.requires_grad and sum(float(p.grad.abs().sum()) for p in encoder.parameters() if p.grad is not None) > 0
     )
-    assert torch.allclose(before, after, atol=1e-3)  # crops of noise, resized with other rounding
+    assert torch.allclose(before, after, atol=1e-5)
     with torch.no_grad():
         assert torch.equal(encoder(crops[:2]), before)
-        encoder.model.fc1.bias += 1
-        assert not torch.allclose(encoder(crops[:2]), before, atol=0.01)
-        encoder.model.fc1.bias -= 1
-        assert torch.allclose(encoder(crops[:2]), before, atol=1e-3)
     encoder.train()
     assert encoder(crops[:2]).requires_grad
 

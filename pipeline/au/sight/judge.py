@@ -46,7 +46,7 @@ class Judge:
         """
         if not len(crops):
             return np.empty((0, len(REGIONS)), np.float32)
-        return self._network(standardise(crops))[0]
+        return np.concatenate([self._network(standardise([crop]))[0] for crop in crops])
 
 
 def _write(weights: Mapping[str, np.ndarray]) -> bytes:

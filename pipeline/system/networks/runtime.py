@@ -22,6 +22,9 @@ class LiteNetwork:
         self._model = model
         self._idle = [_Copy(model)]
 
+    def __reduce__(self) -> tuple[type[LiteNetwork], tuple[bytes]]:
+        return LiteNetwork, (self._model,)
+
     def __call__(self, values: np.ndarray) -> list[np.ndarray]:
         """Return the outputs for n float32 inputs, n >= 1: (n, numbers) float32 each, in the network's order.
 

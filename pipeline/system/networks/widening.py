@@ -149,6 +149,7 @@ class _Graph:
         output = self._add_array(values.shape, 0, 0)
         operator.inputs, operator.outputs = np.array([number], np.int32), np.array([output], np.int32)
         self._added.append(operator)
+        self._stored[output] = number
         return output
 
     def _add_array(self, shape: tuple[int, ...], kind: int, buffer: int) -> int:

@@ -106,6 +106,8 @@ def test_a_safetensors_file_that_lies_is_refused(tmp_path, encoder, name):
 
 INFOS = [{"embedding_dim": 10**12}, {"embedding_dim": -1}, {"embedding_dim": "8"}, {"embedding_dim": 8.0}]
 INFOS += [{"image_size": 10**9}, {"crop_ratio": 1e-9}, {"crop_ratio": float("nan")}, {"mean": [0, 0]}]
+INFOS += [{"mean": [10**400] * 3}, {"mean": [True, False, True]}, {"std": [0, 0, 0]}, {"std": [1e-400, 1, 1]}]
+INFOS += [{"mean": [float("nan")] * 3}, {"embedding_dim": True}, {"image_size": True}]
 INFOS += [{"mean": ["a", "b", "c"]}, {"arch": "../x"}, {"arch": 3}, {"subjects": 3}, {"seed": None}, {"recipe": []}]
 
 

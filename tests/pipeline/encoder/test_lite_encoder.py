@@ -1,5 +1,7 @@
 """The encoder that LiteRT runs: the same numbers as PyTorch's, without PyTorch."""
 
+import copy
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from tclr.pipeline.au import BOX
 from tclr.pipeline.encoder import (
@@ -115,6 +119,9 @@ def without(name):
         (lambda weights: weights | {"fc1.weight": np.zeros((9, 2048), np.float32)}, r"but got \(9, 2048\)"),
         (lambda weights: weights | {"facemesh.stages.0.0.enter.bias": np.zeros(2)}, r"but got \(2,\)"),
         (lambda weights: weights | {"fc1.bias": np.zeros(8, np.complex64)}, "real numbers for 'fc1.bias'"),
+        (lambda weights: weights | {"fc1.bias": np.full(8, np.nan)}, "finite numbers, .* for 'fc1.bias'"),
+        (lambda weights: weights | {"fc1.bias": np.full(8, 1e300)}, "finite numbers, .* for 'fc1.bias'"),
+        (lambda weights: weights | {"facemesh.norm.running_var": -np.ones(2048)}, "negative variance"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_as_others_are(model, change, reason):
@@ -128,6 +135,41 @@ def test_a_file_of_old_weights_without_counters_loads(tmp_path, model, crops):
     loaded = load_encoder(tmp_path)
     weights = without("facemesh.norm.num_batches_tracked")(loaded.weights())
     np.testing.assert_allclose(open_encoder(weights, INFO, "here").embed(crops), loaded.embed(crops), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.int8, np.float64])
+def test_numbers_of_another_type_are_those_that_pytorch_would_use(model, crops, kind):
+    weights = TorchEncoder(model, INFO).weights()
+    for name in ("fc1.bias", "facemesh.stages.0.0.enter.weight", "facemesh.norm.num_batches_tracked"):
+        weights[name] = np.round(3 * weights[name]).astype(kind)
+    encoder = open_encoder(weights, INFO, "here")
+    again = TorchEncoder(encoder.model, INFO)
+    assert isinstance(encoder, LiteEncoder) and encoder.digest == again.digest
+    np.testing.assert_allclose(encoder.embed(crops), again.embed(crops), atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float8_e4m3fn])
+def test_files_of_types_that_numpy_lacks_load(tmp_path, model, crops, kind):
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    tensors = {name: value.to(kind) if value.is_floating_point() else value for name, value in state.items()}
+    save_encoder(tmp_path / "own.safetensors", model, INFO)
+    with safe_open(tmp_path / "own.safetensors", "pt") as file:
+        save_file(tensors, tmp_path / "small.safetensors", file.metadata())
+    code = (
+        "import sys, numpy as np\nfrom tclr.pipeline.encoder import load_encoder\n"
+        "encoder = load_encoder(sys.argv[1])\nprint(type(encoder).__name__, encoder.digest)"
+    )
+    path = str(tmp_path / "small.safetensors")
+    told = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
+    rounded = {name: value.to(state[name].dtype).numpy() for name, value in tensors.items()}
+    assert told.split() == ["LiteEncoder", LiteEncoder(rounded, INFO).digest]
+
+
+def test_copies_and_pickles_embed_the_same(model, crops):
+    encoder = LiteEncoder(TorchEncoder(model, INFO).weights(), INFO)
+    expected = encoder.embed(crops)
+    for copied in (copy.deepcopy(encoder), pickle.loads(pickle.dumps(encoder))):
+        np.testing.assert_array_equal(copied.embed(crops), expected)
 
 
 def test_the_bundled_encoder_runs_without_pytorch():

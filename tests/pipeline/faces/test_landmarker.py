@@ -1,5 +1,7 @@
 """The networks run directly give what mediapipe's graph gives, and what it rests on holds by itself."""
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -161,6 +163,9 @@ def test_pose_and_blendshapes_are_computed_when_they_are_read_and_once(head, mon
     np.testing.assert_array_equal(moved.pose, face.pose)
     np.testing.assert_array_equal(moved.landmarks, face.landmarks + np.float32(5))
     assert len(calls) == 1 and moved.score == face.score
+    for copied in (copy.deepcopy(face), pickle.loads(pickle.dumps(moved))):
+        np.testing.assert_array_equal(copied.pose, face.pose)
+        np.testing.assert_array_equal(copied.blendshapes, face.blendshapes)
 
 
 def test_a_process_opens_a_network_once():
