@@ -1,4 +1,4 @@
-"""The encoder of architecture ``facemesh`` on a CPU, run by LiteRT: no PyTorch to load, and half its time per crop."""
+"""The encoder of architecture ``facemesh`` on a CPU, run by LiteRT: no PyTorch to load, and 0.6 of its time."""
 
 from __future__ import annotations
 
@@ -144,10 +144,10 @@ def write_facemesh(weights: Mapping[str, np.ndarray], info: EncoderInfo) -> byte
     """
     rest = dict(weights)
 
-    def take(name: str, *shape: int) -> np.ndarray:
-        value = rest.pop(name)
+    def take(place: str, name: str, *shape: int) -> np.ndarray:
+        value = rest.pop(place + name)
         if value.shape != shape:
-            raise ValueError(f"{name} of {value.shape} instead of {shape}")
+            raise ValueError(f"{place}{name} of {value.shape} instead of {shape}")
         return value
 
     if info.image_size % SIDE_STEP:
@@ -156,25 +156,19 @@ def write_facemesh(weights: Mapping[str, np.ndarray], info: EncoderInfo) -> byte
     x = writer.input
     for stage, width in enumerate(WIDTHS):
         for block in range(N_BLOCKS + 1):
-            place = f"{ARCH}.stages.{stage}.{block}."
-            own = partial(_take_under, place, take)
-            first = stage == block == 0
+            own, first = partial(take, f"{ARCH}.stages.{stage}.{block}."), stage == block == 0
             x = _write_stem(writer, x, own) if first else _write_block(writer, x, own, width, 1 if block else 2)
     factor = info.image_size // SIDE_STEP
     x = writer.average_pool(x, factor) if factor > 1 else x
     names = ("running_mean", "running_var", "weight", "bias")
-    mean, variance, scale, shift = (take(f"{ARCH}.norm.{name}", N_FEATURES).astype(np.float64) for name in names)
-    take(f"{ARCH}.norm.num_batches_tracked")
+    mean, variance, scale, shift = (take(f"{ARCH}.norm.", name, N_FEATURES).astype(np.float64) for name in names)
+    take(f"{ARCH}.norm.", "num_batches_tracked")
     scale = scale / np.sqrt(variance + NORM_EPSILON)
     dim = info.embedding_dim
-    weight, bias = take("fc1.weight", dim, N_FEATURES).astype(np.float64), take("fc1.bias", dim)
+    weight, bias = take("fc1.", "weight", dim, N_FEATURES).astype(np.float64), take("fc1.", "bias", dim)
     if rest:
         raise ValueError(f"unknown tensors such as {min(rest)}")
     return writer.finish(writer.linear(x, weight * scale, bias + weight @ (shift - mean * scale)))
-
-
-def _take_under(place: str, take: Take, name: str, *shape: int) -> np.ndarray:
-    return take(place + name, *shape)
 
 
 def _write_stem(writer: NetworkWriter, x: int, take: Take) -> int:
