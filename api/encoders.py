@@ -5,17 +5,17 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-from tclr.pipeline.au import BOX
+from tclr.pipeline.au import find_encoder
 from tclr.pipeline.encoder import LoadedEncoder, load_encoder
 
 
 def encoder_file(name_or_file: str | PathLike[str]) -> Path:
-    """Return the path of an encoder; ``box`` names the bundled one.
+    """Return the path of an encoder; names are those of ``find_encoder``, whose errors are raised.
 
-    >>> encoder_file("box") == BOX
-    True
+    >>> encoder_file("box").name
+    'box.safetensors'
     """
-    return BOX if str(name_or_file) == "box" else Path(name_or_file)
+    return Path(find_encoder(str(name_or_file)))
 
 
 def open_own(encoder: str | PathLike[str] | None, seed: int = 0) -> LoadedEncoder | None:

@@ -20,7 +20,7 @@ class CropEncoder(nn.Module):
     """Turns crops (N, S, S, 3) uint8 RGB into embeddings (N, D) float32 of unit length.
 
     Crops are resized, cut and normalised here. The weights are frozen, and embeddings equal those of ``tclr embed``: to
-    the last bit on a CPU, or to some 1e-4 for architecture ``facemesh``, which LiteRT runs there. After
+    the last bit on a CPU, or to 1e-4 on average for architecture ``facemesh``, which LiteRT runs there. After
     ``requires_grad_()`` the network can be trained: gradients then flow, and the embeddings agree to rounding.
 
     ``info`` describes the network, its training and its input.
@@ -115,7 +115,8 @@ def load_encoder(
     -------
     torch.nn.Module
         ``encoder(crops)`` takes (N, S, S, 3) uint8 RGB crops, a tensor or an array, and does its own resizing and
-        normalising. It returns (N, D) float32 of unit length: what ``tclr embed`` writes as ``emb_000`` and so on.
+        normalising. It returns (N, D) float32 of unit length: what ``tclr embed`` writes as ``emb_000`` and so on, but
+        for the rounding that ``CropEncoder`` describes.
 
     Raises
     ------

@@ -445,8 +445,8 @@ class EmbedConfig(Settings):
     )
     precision: Literal["fp32", "bf16", "auto"] = Field(
         "fp32",
-        description="Arithmetic of the encoder; bf16 differs a little and is faster on processors that support it; "
-        "auto measures both first.",
+        description="Arithmetic of the encoder; bf16 differs a little and is faster for ResNets on processors that "
+        "support it, slower for the bundled encoder; auto measures both first.",
     )
     centre: Literal["none", "clip", "subject"] = Field(
         "none",

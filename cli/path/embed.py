@@ -154,7 +154,7 @@ def _show(result: EmbedResult, features: Path) -> None:
     say(f"AUs come from {WITH_REASON.get(source) or describe_au_source(source)}.")
     if (choice := result.precision) is not None:
         say(
-            f"Encoder in {choice.precision}: bf16 was {choice.speedup:.1f} times as fast as fp32 and changed "
+            f"Encoder in {choice.precision}: bf16 took {1 / choice.speedup:.1f} times as long as fp32 and changed "
             f"embeddings by at most {choice.largest_difference:.1g}."
         )
     for warning in result.warnings:

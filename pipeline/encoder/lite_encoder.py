@@ -1,4 +1,4 @@
-"""The encoder of architecture ``facemesh`` on a CPU, run by LiteRT: no PyTorch to load, and 0.6 of its time."""
+"""The encoder of architecture ``facemesh`` on a CPU, run by LiteRT: no PyTorch to load, and half its time."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ NORM_EPSILON = 1e-5
 class LiteEncoder(LoadedEncoder):
     """An encoder of architecture ``facemesh`` that LiteRT runs; see ``LoadedEncoder``.
 
-    Its embeddings equal PyTorch's to rounding: 1e-6, or some 1e-4 where crops are resized, see ``cut_centre``. Every
-    crop is a pass of its own, on one thread. PyTorch is loaded only if its ``model`` or bfloat16 is wanted.
+    Its embeddings equal PyTorch's to rounding: 1e-6, or 1e-4 on average where crops are resized, see ``cut_centre``.
+    Every crop is a pass of its own, on one thread. PyTorch is loaded only if its ``model`` or bfloat16 is wanted.
 
     Raises
     ------

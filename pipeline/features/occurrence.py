@@ -37,11 +37,11 @@ class Occurrence:
         """Return what to tell the user, a sentence each.
 
         >>> print(Occurrence(1000, {"AU01": 0.0, "AU07": 0.9}).warnings()[0])
-        AU07 Lid Tightener is present in 90% of frames: its threshold may not fit these faces or this video. Look ...
+        AU07 Lid Tightener is present in 90% of the frames that show it: its threshold may not fit these faces or ...
         """
         told = [
-            f"{au_title(name)} is present in {100 * share:.0f}% of frames: its threshold may not fit these faces or "
-            "this video. Look before you use it."
+            f"{au_title(name)} is present in {100 * share:.0f}% of the frames that show it: its threshold may not fit "
+            "these faces or this video. Look before you use it."
             for name, share in self.always.items()
         ]
         return [*told, f"Never present: {', '.join(self.never)}."] if self.never else told

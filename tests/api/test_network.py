@@ -92,8 +92,9 @@ def test_other_encoders_go_by_file_or_name(made, crops, tmp_path):
     save_encoder(tmp_path / "e.safetensors", made_here.model, made_here.info)
     assert torch.equal(tclr.load_encoder(tmp_path / "e.safetensors")(crops), torch.from_numpy(made_here.embed(crops)))
     assert tclr.load_encoder("random", seed=3).info.seed == 3
-    with pytest.raises(ModelError, match="nothing at"):
-        tclr.load_encoder(tmp_path / "missing.safetensors")
+    for wrong in (tmp_path / "missing.safetensors", "bxo"):
+        with pytest.raises(ModelError, match="no name of one, and no file .* Known names: box"):
+            tclr.load_encoder(wrong)
 
 
 @pytest.mark.parametrize("device", ["toaster", "cuda:97", 3.5])

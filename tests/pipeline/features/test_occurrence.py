@@ -15,5 +15,5 @@ def test_what_is_doubtful_is_said_from_ten_seconds_on():
     shares = {"AU01": 0.0, "AU07": 0.93, "AU12": 0.3, "AU25": 0.8}
     told = Occurrence(250, shares).warnings()
     assert [line.split()[0] for line in told] == ["AU07", "Never"]
-    assert "93% of frames" in told[0] and told[1] == "Never present: AU01."
+    assert "93% of the frames that show it" in told[0] and told[1] == "Never present: AU01."
     assert Occurrence(249, shares).warnings() == []

@@ -99,7 +99,10 @@ def test_what_is_doubtful_is_said_first(make_store, make_features, tmp_path, pag
     store = make_store(tmp_path / "store", n_subjects=2, n_frames=140)
     features = make_features(store, tmp_path / "features", collapsed=True)
     doubtful = Page(write_report(store, tmp_path / "page.html", features=features))
-    said = ("AU01 Inner Brow Raiser is present in 100% of frames", "The embeddings have collapsed nearly to one point")
+    said = (
+        "AU01 Inner Brow Raiser is present in 100% of the frames that show it",
+        "The embeddings have collapsed nearly to one point",
+    )
     places = [doubtful.text.index(text) for text in ("Look at this first", *said, "Frames by subject")]
     assert places == sorted(places)
     assert {"#aus", "#embeddings"} <= {attrs["href"] for attrs in doubtful.all("a")}
