@@ -154,8 +154,8 @@ def _show(result: EmbedResult, features: Path) -> None:
     say(f"AUs come from {WITH_REASON.get(source) or describe_au_source(source)}.")
     if (choice := result.precision) is not None:
         say(
-            f"Encoder in {choice.precision}: bf16 took {1 / choice.speedup:.1f} times as long as fp32 and changed "
-            f"embeddings by at most {choice.largest_difference:.1g}."
+            f"Encoder in {choice.precision}: bf16 {choice.comparison} fp32 and changed embeddings by at most "
+            f"{choice.largest_difference:.1g}."
         )
     for warning in result.warnings:
         warn(warning)

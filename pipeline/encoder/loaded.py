@@ -115,6 +115,18 @@ class PrecisionChoice:
     speedup: float
     largest_difference: float
 
+    @property
+    def comparison(self) -> str:
+        """The speed of bfloat16 in words.
+
+        >>> PrecisionChoice("fp32", 0.25, 0.01).comparison
+        'took 4.0 times as long as'
+        """
+        is_faster = self.speedup >= 1
+        return (
+            f"was {self.speedup:.1f} times as fast as" if is_faster else f"took {1 / self.speedup:.1f} times as long as"
+        )
+
 
 def choose_precision(encoder: LoadedEncoder, frames: np.ndarray, runs: int = 3) -> PrecisionChoice:
     """Time an encoder in float32 and in bfloat16 on some crops, and choose bfloat16 if it is clearly faster.
