@@ -14,19 +14,27 @@ from PIL import Image
 from tclr.pipeline.encoder.facemesh_layout import GRID, MAX_MIDDLE, N_BLOCKS, N_FEATURES, WIDTHS
 from tclr.pipeline.encoder.info import EncoderInfo, resized_side
 from tclr.pipeline.encoder.loaded import LoadedEncoder, require_crops
-from tclr.pipeline.system import SAME, LiteNetwork, NetworkWriter, count_threads, run_ahead, wide_lanes, widened
+from tclr.pipeline.system import (
+    SAME,
+    LiteNetwork,
+    NetworkWriter,
+    count_threads,
+    norm_factors,
+    run_ahead,
+    wide_lanes,
+    widened,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from tclr.pipeline.encoder.network import TemporalEncoder
+    from tclr.pipeline.encoder.torch_encoder import TorchEncoder
 
 Take = Callable[..., np.ndarray]
 ARCH = "facemesh"
 SIDE_STEP = 2 ** len(WIDTHS) * GRID
 """Inputs whose side is a multiple of it end in a map that is divided evenly into regions."""
-NORM_EPSILON = 1e-5
-"""Of PyTorch's batch normalisation."""
 
 
 class LiteEncoder(LoadedEncoder):
@@ -57,14 +65,18 @@ class LiteEncoder(LoadedEncoder):
         self._network = LiteNetwork(write_facemesh(self._weights, info))
 
     @cached_property
-    def model(self) -> TemporalEncoder:  # type: ignore[override]
-        """The network in PyTorch."""
+    def _torch_encoder(self) -> TorchEncoder:
         from tclr.pipeline.encoder.network import build_encoder, fit_weights
         from tclr.pipeline.encoder.torch_encoder import TorchEncoder
 
         model = build_encoder(self.embedding_dim, 0, ARCH)
         fit_weights(model, self._weights, "the encoder")
-        return TorchEncoder(model, self.info, self.device).model
+        return TorchEncoder(model, self.info, self.device)
+
+    @property
+    def model(self) -> TemporalEncoder:  # type: ignore[override]
+        """The network in PyTorch."""
+        return self._torch_encoder.model
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]
@@ -93,11 +105,7 @@ class LiteEncoder(LoadedEncoder):
 
     def with_precision(self, precision: str) -> LoadedEncoder:
         """Return this encoder for ``fp32``; for ``bf16`` one that PyTorch runs."""
-        if precision == self.precision:
-            return self
-        from tclr.pipeline.encoder.torch_encoder import TorchEncoder
-
-        return TorchEncoder(self.model, self.info, self.device).with_precision(precision)
+        return self if precision == self.precision else self._torch_encoder.with_precision(precision)
 
     def _run(self, crops: np.ndarray) -> np.ndarray:
         """Return the embeddings of crops, on this thread."""
@@ -160,15 +168,13 @@ def write_facemesh(weights: Mapping[str, np.ndarray], info: EncoderInfo) -> byte
             x = _write_stem(writer, x, own) if first else _write_block(writer, x, own, width, 1 if block else 2)
     factor = info.image_size // SIDE_STEP
     x = writer.average_pool(x, factor) if factor > 1 else x
-    names = ("running_mean", "running_var", "weight", "bias")
-    mean, variance, scale, shift = (take(f"{ARCH}.norm.", name, N_FEATURES).astype(np.float64) for name in names)
+    scale, shift = norm_factors(lambda name: take(f"{ARCH}.norm.", name, N_FEATURES))
     take(f"{ARCH}.norm.", "num_batches_tracked")
-    scale = scale / np.sqrt(variance + NORM_EPSILON)
     dim = info.embedding_dim
     weight, bias = take("fc1.", "weight", dim, N_FEATURES).astype(np.float64), take("fc1.", "bias", dim)
     if rest:
         raise ValueError(f"unknown tensors such as {min(rest)}")
-    return writer.finish(writer.linear(x, weight * scale, bias + weight @ (shift - mean * scale)))
+    return writer.finish(writer.linear(x, weight * scale, bias + weight @ shift))
 
 
 def _write_stem(writer: NetworkWriter, x: int, take: Take) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tclr.pipeline.encoder.info import ARCHITECTURES, EncoderInfo, parse_info
-from tclr.pipeline.system import check_format, read_tensors
+from tclr.pipeline.system import check_format, read_tensors, to_array
 from tclr.schemas.errors import ModelError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _to_array(name: str, value: Tensor, path: Path) -> np.ndarray:
             f"Expected numbers for {name!r} of size {tuple(value.shape)}, but got few that repeat, in {path}. The file "
             "is damaged: give another."
         )
-    return (value.float() if value.is_floating_point() else value).numpy()
+    return to_array(value)
 
 
 def _parameter_sizes(tensors: Mapping[str, Tensor | np.ndarray]) -> set[tuple[str, tuple[int, ...]]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tclr.pipeline.faces.landmarker.bundle import LANDMARKS, read_entry
+from tclr.pipeline.system import unpack_model
 from tclr.schemas.errors import ModelError
 
 DTYPES = {0: np.float32, 1: np.float16, 2: np.int32}
@@ -52,14 +53,10 @@ def read_graph(bundle: Path, name: str) -> Graph:
     >>> graph.operators[0].kind, len(graph.outputs)
     ('CONV_2D', 3)
     """
-    from ai_edge_litert import schema_py_generated as schema
-
     content = read_entry(bundle, name)
     try:
-        network = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+        network, kinds = unpack_model(content)
         (graph,) = network.subgraphs
-        names = {code: kind for kind, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-        kinds = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in network.operatorCodes]
         constants = dict(_constants(network, graph))
         operators = []
         for one in graph.operators:

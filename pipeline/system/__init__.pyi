@@ -23,12 +23,14 @@ from .lock import check_run as check_run
 from .lock import lock_folder as lock_folder
 from .native_output import caught_stderr as caught_stderr
 from .native_output import quiet_unless_verbose as quiet_unless_verbose
+from .networks.model_file import unpack_model as unpack_model
 from .networks.runtime import LiteNetwork as LiteNetwork
 from .networks.widening import wide_lanes as wide_lanes
 from .networks.widening import widen_network as widen_network
 from .networks.widening import widened as widened
 from .networks.writer import SAME as SAME
 from .networks.writer import NetworkWriter as NetworkWriter
+from .networks.writer import norm_factors as norm_factors
 from .outcome import Failure as Failure
 from .outcome import TaskOutcome as TaskOutcome
 from .outcome import explain as explain
@@ -41,6 +43,7 @@ from .parquet import write_table as write_table
 from .processes import leave_with_parent as leave_with_parent
 from .tensor_file import check_format as check_format
 from .tensor_file import read_tensors as read_tensors
+from .tensor_file import to_array as to_array
 from .tensor_file import write_tensors as write_tensors
 from .text import encodable as encodable
 from .text import markdown_table as markdown_table

@@ -7,13 +7,14 @@ and a plain script needs no ``if __name__ == "__main__"``; a crash of a task, th
 from __future__ import annotations
 
 import heapq
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, Protocol, TypeVar
+
+from tclr.pipeline.system.threads import count_cores
 
 REPORT_EVERY_S = 0.1
 """Least time between two progress messages of a task of this process."""
@@ -67,7 +68,7 @@ class HereTasks(Generic[Job, Result]):
 
     def count_cores(self) -> tuple[int, int]:
         """Return one worker, and the cores that this process may use."""
-        return 1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return 1, count_cores()
 
     def submit(self, job: Job, work: Callable[..., Result], *arguments: Any, priority: int = 0) -> None:
         """Submit a task; of equal ``priority`` the first comes first."""

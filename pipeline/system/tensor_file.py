@@ -37,7 +37,7 @@ def read_tensors(path: Path, expected: str) -> tuple[dict[str, np.ndarray], dict
             return _read(path, "np")
         except (AttributeError, TypeError):  # NumPy does not have every type
             tensors, metadata = _read(path, "pt")
-            return {name: _to_array(value) for name, value in tensors.items()}, metadata
+            return {name: to_array(value) for name, value in tensors.items()}, metadata
     except (SafetensorError, OSError) as error:
         raise ModelError(f"Expected {expected} (.safetensors), but cannot read {path}: {error}.") from error
 
@@ -47,8 +47,8 @@ def _read(path: Path, library: str) -> tuple[dict[str, Any], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def _to_array(tensor: Any) -> np.ndarray:
-    """Return a tensor of PyTorch as an array: bfloat16 and 8 bits become float32."""
+def to_array(tensor: Any) -> np.ndarray:
+    """Return a tensor of PyTorch on the CPU as an array; numbers with a fraction become float32."""
     return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
 
 

@@ -44,8 +44,16 @@ def count_threads() -> int:
     if torch := sys.modules.get("torch"):
         return int(torch.get_num_threads())
     wanted = os.environ.get("OMP_NUM_THREADS", "")  # as PyTorch does
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(wanted) if wanted.isdecimal() and int(wanted) else n_cores
+    return int(wanted) if wanted.isdecimal() and int(wanted) else count_cores()
+
+
+def count_cores() -> int:
+    """Return the number of cores that this process may use.
+
+    >>> count_cores() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_ahead(items: Iterable[Item], n_ahead: int) -> Generator[Item]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tclr.pipeline.system import LiteNetwork, NetworkWriter, read_tensors, write_tensors
+from tclr.pipeline.system import LiteNetwork, NetworkWriter, norm_factors, read_tensors, write_tensors
 from tclr.schemas.action_units import REGIONS
 
 SIDE_PX = 64
@@ -24,8 +24,6 @@ N_CONTEXT = 48
 """Numbers that describe the whole face."""
 LEAST_SPREAD = 2.0
 """Least standard deviation of a crop, in grey levels, that it is divided by."""
-NORM_EPSILON = 1e-5
-"""Of PyTorch's batch normalisation."""
 
 
 class Judge:
@@ -66,12 +64,10 @@ def _write(weights: Mapping[str, np.ndarray]) -> bytes:
 
 def _write_layer(writer: NetworkWriter, x: int, weights: Mapping[str, np.ndarray], name: str, stride: int) -> int:
     """Add a convolution that pads by one pixel, with its batch normalisation, and a rectifier."""
-    norms = ("running_mean", "running_var", "weight", "bias")
-    mean, variance, scale, shift = (weights[f"{name}.1.{norm}"].astype(np.float64) for norm in norms)
-    scale = scale / np.sqrt(variance + NORM_EPSILON)
+    scale, shift = norm_factors(lambda part: weights[f"{name}.1.{part}"])
     padded = writer.pad(x, (0, 1, 1, 0), (0, 1, 1, 0))
     kernel = weights[f"{name}.0.weight"] * scale[:, None, None, None]
-    return writer.convolve(padded, kernel, shift - mean * scale, stride, relu=True)
+    return writer.convolve(padded, kernel, shift, stride, relu=True)
 
 
 def shrink(crop: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tclr.pipeline.system.networks.model_file import pack_model, unpack_model
+
 AVX_512F = 13
 """OpenCV's number of the instructions."""
 FLOATS = (np.float32, np.float16)
@@ -49,17 +51,9 @@ def widen_network(model: bytes, least: int) -> bytes:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    network = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    names = {code: kind for kind, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-    kinds = [names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in network.operatorCodes]
+    network, kinds = unpack_model(model)
     n_changed = sum(_Graph(schema, graph, network.buffers, kinds).widen(least) for graph in network.subgraphs)
-    if not n_changed:
-        return model
-    import flatbuffers
-
-    builder = flatbuffers.Builder(len(model) + 2**16)
-    builder.Finish(network.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return pack_model(network) if n_changed else model
 
 
 class _Graph:

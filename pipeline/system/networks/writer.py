@@ -6,15 +6,33 @@ and linear layers behind a map with its places in the order C, H, W.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from tclr.pipeline.system.networks.model_file import pack_model
 
 FLOAT32, INT32 = 0, 2
 """TensorFlow Lite's codes of types."""
 SAME, VALID = 0, 1
 """Its codes of padding."""
+NORM_EPSILON = 1e-5
+"""Of PyTorch's batch normalisation."""
+
+
+def norm_factors(take: Callable[[str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return scale and shift, float64, that a batch normalisation applies; ``take`` gives its tensors by name.
+
+    >>> tensors = {"running_mean": 2, "running_var": 4, "weight": 6, "bias": 1}
+    >>> scale, shift = norm_factors(lambda name: np.array([tensors[name]]))
+    >>> scale.round(2).tolist(), shift.round(2).tolist()
+    ([3.0], [-5.0])
+    """
+    names = ("running_mean", "running_var", "weight", "bias")
+    mean, variance, weight, bias = (take(name).astype(np.float64) for name in names)
+    scale = weight / np.sqrt(variance + NORM_EPSILON)
+    return scale, bias - mean * scale
 
 
 class NetworkWriter:
@@ -113,12 +131,8 @@ class NetworkWriter:
 
     def finish(self, *outputs: int) -> bytes:
         """Return the model that turns the input into some arrays."""
-        import flatbuffers
-
         self._graph.inputs, self._graph.outputs = (np.array(some, np.int32) for some in ([self.input], outputs))
-        builder = flatbuffers.Builder(sum(len(one.data) for one in self._model.buffers[1:]) + 2**16)
-        builder.Finish(self._model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return pack_model(self._model)
 
     def _array(self, shape: Sequence[int], kind: int = FLOAT32, buffer: int = 0) -> int:
         tensor = self._schema.TensorT()
